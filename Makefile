@@ -1,0 +1,53 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv install demo test lint clean
+
+# The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
+CONSTRAINTS ?= .ci/constraints-tf2.17.txt
+VENV ?= .venv-$(patsubst constraints-%.txt,%,$(notdir $(CONSTRAINTS)))
+
+# The first Python of the supported range that can make a virtual environment.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+DEMO := build/demo
+TYPED := $(wildcard train.py export.py) jasper_tf
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo
+	@echo '  CONSTRAINTS=.ci/constraints-tf2.21.txt chooses the other tested set of versions'
+
+venv: $(STAMP) ## create the environment and install everything
+
+install: venv ## the same
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11 or 3.12 with the module venv (PYTHON=/path/to/python3.11 names one)' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, transcribe
+	$(BIN)/python -m jasper_tf make-demo-corpus --output $(DEMO)
+	$(BIN)/python train.py configs/demo.yaml
+	$(BIN)/python -m jasper_tf evaluate --model runs/demo --manifest $(DEMO)/test.jsonl
+	$(BIN)/python export.py runs/demo --output serving/demo
+	$(BIN)/python -m jasper_tf transcribe --model serving/demo $(DEMO)/wav/test/00003.wav
+
+test: $(STAMP) ## run every test that needs no GPU
+	$(BIN)/python -m pytest -m 'not gpu'
+
+lint: $(STAMP) ## ruff check, ruff format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(TYPED)
+
+clean: ## remove environments, caches and what the demo made
+	rm -rf .venv-* build serving/demo runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find jasper_tf tests -name __pycache__ -type d -prune -exec rm -rf {} +
