@@ -1,0 +1,33 @@
+"""The typed schema of the YAML, in NeMo's layout, and its reader."""
+
+from jasper_tf.config.loading import config_from_dict, load_config
+from jasper_tf.config.model_schema import (
+    DatasetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    JasperBlockConfig,
+    ModelConfig,
+    OptimConfig,
+    PreprocessorConfig,
+    SchedConfig,
+    SpecAugmentConfig,
+)
+from jasper_tf.config.schema import CheckpointCallbackParams, Config, ExpManagerConfig, TrainerConfig
+
+__all__ = [
+    "CheckpointCallbackParams",
+    "Config",
+    "DatasetConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "ExpManagerConfig",
+    "JasperBlockConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "PreprocessorConfig",
+    "SchedConfig",
+    "SpecAugmentConfig",
+    "TrainerConfig",
+    "config_from_dict",
+    "load_config",
+]

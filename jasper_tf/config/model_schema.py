@@ -1,0 +1,235 @@
+"""The `model` section of a configuration file, in NeMo's layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from jasper_tf.config.section import (
+    OFF,
+    BelowOne,
+    Count,
+    CountOrNone,
+    InitMode,
+    Natural,
+    NonNegative,
+    PerAxis,
+    Positive,
+    Range,
+    ResidualMode,
+    Section,
+    Share,
+)
+
+
+@dataclass(kw_only=True)
+class DatasetConfig(Section):
+    """One of `train_ds`, `validation_ds`, `test_ds`. Durations in seconds.
+
+    `buckets` (number of padded lengths) and `unknown_characters` are this project's; the rest is NeMo's.
+    """
+
+    manifest_filepath: str | list[str] | None = None
+    sample_rate: Count = 16000
+    labels: list[str] | None = None
+    batch_size: Count = 16
+    shuffle: bool = False
+    min_duration: NonNegative | None = None
+    max_duration: Positive | None = None
+    trim_silence: bool = False
+    buckets: Count = 4
+    unknown_characters: Literal["error", "drop_utterance", "remove_character"] = "error"
+    channel_selector: Literal["average"] | Natural = "average"
+    augmentor: dict[str, Any] | None = None
+
+    IGNORED = frozenset(
+        "num_workers pin_memory prefetch_factor persistent_workers defer_setup load_audio pad_id tarred_audio_filepaths"
+        " tarred_shard_strategy shard_manifests shuffle_n bucketing_strategy".split()
+    )
+    ONLY = {
+        "is_tarred": OFF, "bucketing_batch_size": (None,), "bucketing_weights": (None,), "use_start_end_token": OFF,
+        "use_lhotse": OFF, "use_dali": OFF, "is_concat": OFF, "drop_last": OFF, "int_values": OFF, "cache_audio": OFF,
+        "return_sample_id": OFF, "normalize_transcripts": OFF, "normalize": OFF, "parser": (None,),
+        "max_utts": (None, 0), "bos_id": (None,), "eos_id": (None,), "blank_index": (None, -1),
+        "unk_index": (None, -1), "load_audio": (True,),
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class FixedNormalization(Section):
+    """`preprocessor.normalize` as given statistics, one number per spliced feature."""
+
+    fixed_mean: list[float]
+    fixed_std: list[Positive]
+
+
+@dataclass(kw_only=True)
+class PreprocessorConfig(Section):
+    """Audio to log-mel features; window sizes in seconds. `generation` is this project's: modern is NeMo >= 2.5."""
+
+    sample_rate: Count = 16000
+    window_size: Positive = 0.02
+    window_stride: Positive = 0.01
+    window: Literal["hann", "hamming", "blackman", "bartlett", "none"] | None = "hann"
+    normalize: Literal["per_feature", "all_features", "none"] | FixedNormalization | None = "per_feature"
+    n_fft: Count | None = None
+    features: Count = 64
+    lowfreq: NonNegative = 0.0
+    highfreq: Positive | None = None
+    log: bool = True
+    log_zero_guard_type: Literal["add", "clamp"] = "add"
+    log_zero_guard_value: Positive | Literal["tiny", "eps"] = 2**-24
+    dither: NonNegative = 1e-5
+    preemph: NonNegative | None = 0.97
+    pad_to: Natural = 16
+    pad_value: float = 0.0
+    frame_splicing: Count = 1
+    mag_power: Positive = 2.0
+    mel_norm: Literal["slaney"] | None = "slaney"
+    exact_pad: bool = False
+    generation: Literal["modern", "legacy"] = "modern"
+
+    TARGETS = ("AudioToMelSpectrogramPreprocessor",)
+    IGNORED = frozenset({"rng", "use_torchaudio", "nb_max_freq"})
+    ONLY = {
+        "n_window_size": (None,), "n_window_stride": (None,), "nb_augmentation_prob": (None, 0, 0.0), "stft_conv": OFF,
+        "stft_exact_pad": OFF,
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class SpecAugmentConfig(Section):
+    """Masks in frames and features; `time_width` below 1 is a share of the utterance's length."""
+
+    freq_masks: Natural = 0
+    time_masks: Natural = 0
+    freq_width: Natural = 10
+    time_width: Natural | BelowOne = 10
+    rect_masks: Natural = 0
+    rect_time: Natural = 5
+    rect_freq: Natural = 20
+    mask_value: float = 0.0
+
+    TARGETS = ("SpectrogramAugmentation",)
+    IGNORED = frozenset({"rng", "use_numba_spec_augment", "use_vectorized_spec_augment", "use_vectorized_code"})
+
+
+@dataclass(kw_only=True)
+class JasperBlockConfig(Section):
+    """One block. As in NeMo the first seven keys have no default, and a `residual_mode` holds for later blocks too."""
+
+    filters: Count
+    repeat: Count
+    kernel: PerAxis
+    stride: PerAxis
+    dilation: PerAxis
+    dropout: BelowOne
+    residual: bool
+    residual_mode: ResidualMode | None = None
+    residual_dense: bool = False
+    separable: bool = False
+    groups: Count = 1
+    heads: CountOrNone = -1
+    se: bool = False
+    se_reduction_ratio: Count = 8
+    se_context_size: CountOrNone = -1
+    se_interpolation_mode: Literal["nearest", "linear", "bilinear", "bicubic", "area"] = "nearest"
+    kernel_size_factor: Positive = 1.0
+    stride_last: bool = False
+    future_context: Annotated[int, Range(-1)] = -1
+
+
+@dataclass(kw_only=True)
+class EncoderConfig(Section):
+    """The stack of Jasper blocks."""
+
+    feat_in: Count
+    jasper: list[JasperBlockConfig]
+    activation: Literal["relu", "hardtanh", "selu", "swish"] = "relu"
+    conv_mask: bool = True
+    normalization_mode: Literal["batch", "layer", "instance", "group"] = "batch"
+    residual_mode: ResidualMode = "add"
+    norm_groups: CountOrNone = -1
+    init_mode: InitMode | None = "xavier_uniform"
+    frame_splicing: Count = 1
+
+    TARGETS = ("ConvASREncoder",)
+    ONLY = {"quantize": OFF}
+
+
+@dataclass(kw_only=True)
+class DecoderConfig(Section):
+    """The 1x1 head. `feat_in` null or -1 and `num_classes` -1 are filled in from the encoder and the labels."""
+
+    feat_in: CountOrNone = -1
+    num_classes: CountOrNone = -1
+    vocabulary: list[str] | None = None
+    init_mode: InitMode | None = "xavier_uniform"
+
+    TARGETS = ("ConvASRDecoder",)
+    ONLY = {"add_blank": (True,)}
+    NULL_MEANS = {"feat_in": -1}
+
+
+@dataclass(kw_only=True)
+class SchedConfig(Section):
+    """The learning rate's course; `max_steps` null means the training's length."""
+
+    name: Literal["CosineAnnealing"] = "CosineAnnealing"
+    warmup_steps: Natural | None = None
+    warmup_ratio: Share | None = None
+    constant_steps: Natural | None = None
+    constant_ratio: Share | None = None
+    min_lr: NonNegative = 0.0
+    max_steps: Count | None = None
+
+    TARGETS = ("CosineAnnealing",)
+    IGNORED = frozenset({"monitor"})
+    ONLY = {"reduce_on_plateau": OFF, "last_epoch": (None, -1)}
+    NULL_MEANS = {"max_steps": None}
+
+
+@dataclass(kw_only=True)
+class OptimConfig(Section):
+    """NovoGrad."""
+
+    name: Literal["novograd"] = "novograd"
+    lr: Positive
+    betas: tuple[BelowOne, BelowOne] = (0.8, 0.5)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    grad_averaging: bool = False
+    amsgrad: bool = False
+    sched: SchedConfig | None = None
+
+    TARGETS = ("Novograd",)
+    IGNORED = frozenset({"luc_trust", "luc_eps"})
+    ONLY = {"luc": OFF}
+
+
+@dataclass(kw_only=True)
+class ModelConfig(Section):
+    """Everything that makes the model and its data."""
+
+    sample_rate: Count = 16000
+    labels: list[str]
+    train_ds: DatasetConfig | None = None
+    validation_ds: DatasetConfig | None = None
+    test_ds: DatasetConfig | None = None
+    preprocessor: PreprocessorConfig
+    spec_augment: SpecAugmentConfig | None = None
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    optim: OptimConfig
+    ctc_reduction: Literal["mean_batch", "mean_volume", "mean", "sum"] = "mean_batch"
+
+    # repeat, dropout and separable only hold YAML anchors in NeMo's QuartzNet files.
+    IGNORED = frozenset(
+        "repeat dropout separable log_prediction compute_eval_loss use_cer target nemo_version decoding".split()
+    )
+    ONLY = {
+        "skip_nan_grad": OFF, "init_from_nemo_model": (None,), "init_from_pretrained_model": (None,),
+        "init_from_ptl_ckpt": (None,), "freeze_encoder": OFF, "interctc": (None,), "adapters": (None,),
+        "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
+        "decoding": lambda d: not d or (isinstance(d, dict) and str(d.get("strategy", "greedy")).startswith("greedy")),
+    }  # fmt: skip

@@ -1,0 +1,137 @@
+"""What one value of a configuration says about another: inherited values and cross checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
+from jasper_tf.config.schema import Config
+from jasper_tf.config.section import MISSING
+from jasper_tf.config.source import ConfigSource, Keys
+
+_DATASETS = ("train_ds", "validation_ds", "test_ds")
+_PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def inherit(values: dict[Any, Any]) -> None:
+    """Where a section leaves it out, `sample_rate` is the model's."""
+    model = values.get("model")
+    if not isinstance(model, dict):
+        return
+    for name in (*_DATASETS, "preprocessor"):
+        if isinstance(model.get(name), dict) and "sample_rate" in model:
+            model[name].setdefault("sample_rate", model["sample_rate"])
+
+
+def complete(config: Config, source: ConfigSource) -> None:
+    """Checks values against each other, then fills in those that follow from others."""
+    model, trainer = config.model, config.trainer
+    _check_labels(model, source)
+    _check_data(model, source)
+    _check_sizes(model, source)
+    sched = model.optim.sched
+    for kind in ("warmup", "constant"):
+        if sched and getattr(sched, f"{kind}_steps") is not None and getattr(sched, f"{kind}_ratio") is not None:
+            at = ("model", "optim", "sched", f"{kind}_ratio")
+            raise source.error(at, f"{kind}_steps is given too; give one of the two")
+    if isinstance(trainer.devices, list) and len(set(trainer.devices)) != max(1, len(trainer.devices)):
+        raise source.error(("trainer", "devices"), "expected different devices, at least one")
+
+    # NeMo: ConvASREncoder keeps a block's residual_mode for the later blocks that name none.
+    mode = model.encoder.residual_mode
+    for block in model.encoder.jasper:
+        mode = block.residual_mode = block.residual_mode or mode
+    if model.decoder.feat_in == -1:
+        model.decoder.feat_in = model.encoder.jasper[-1].filters
+    if model.decoder.num_classes == -1:
+        model.decoder.num_classes = len(model.labels)
+    if config.exp_manager.name is None:
+        config.exp_manager.name = config.name
+    if trainer.max_epochs == -1:
+        trainer.max_epochs = None
+    if trainer.gradient_clip_val == 0:
+        trainer.gradient_clip_val = None
+    trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]
+
+
+def _datasets(model: ModelConfig) -> list[tuple[str, DatasetConfig]]:
+    return [(name, dataset) for name in _DATASETS if (dataset := getattr(model, name)) is not None]
+
+
+def _check_labels(model: ModelConfig, source: ConfigSource) -> None:
+    labels = model.labels
+    if labels == MISSING:
+        return
+    if not labels:
+        raise source.error(("model", "labels"), "no labels; list the characters that the model may write")
+    for i, label in enumerate(labels):
+        at = ("model", "labels", str(i))
+        if len(label) != 1 and label != MISSING:
+            raise source.error(at, f"'{label}' is not a single character")
+        if label in labels[:i]:
+            raise source.error(at, f"the label '{label}' is already entry {labels.index(label)}; keep one")
+    copies: list[tuple[Keys, list[str] | None]] = [(("model", n, "labels"), d.labels) for n, d in _datasets(model)]
+    for keys, copy in [*copies, (("model", "decoder", "vocabulary"), model.decoder.vocabulary)]:
+        if copy not in (None, MISSING, labels):
+            raise source.error(keys, "differs from model.labels; leave the key out or repeat them in the same order")
+    if model.decoder.num_classes not in (-1, MISSING, len(labels)):
+        raise source.error(
+            ("model", "decoder", "num_classes"),
+            f"{model.decoder.num_classes}, but model.labels has {len(labels)} (the blank is not counted)",
+        )
+
+
+def _check_data(model: ModelConfig, source: ConfigSource) -> None:
+    for name, dataset in _datasets(model):
+        at = ("model", name)
+        if model.sample_rate != MISSING and dataset.sample_rate not in (MISSING, model.sample_rate):
+            message = f"{dataset.sample_rate} Hz, but model.sample_rate is {model.sample_rate}"
+            raise source.error((*at, "sample_rate"), message)
+        shortest, longest = dataset.min_duration, dataset.max_duration
+        if isinstance(shortest, float) and isinstance(longest, float) and shortest >= longest:
+            raise source.error((*at, "max_duration"), f"{longest} s is not above min_duration, {shortest} s")
+        if dataset.manifest_filepath == []:
+            raise source.error((*at, "manifest_filepath"), "an empty list; name at least one manifest, or null")
+
+
+def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
+    front, encoder, decoder = model.preprocessor, model.encoder, model.decoder
+    at = ("model", "preprocessor")
+    if MISSING not in (front.sample_rate, model.sample_rate) and front.sample_rate != model.sample_rate:
+        message = f"{front.sample_rate} Hz, but model.sample_rate is {model.sample_rate}; leave one of them out"
+        raise source.error((*at, "sample_rate"), message)
+    if MISSING not in (front.window_size, front.sample_rate, front.n_fft) and front.n_fft is not None:
+        window = int(front.window_size * front.sample_rate)
+        if front.n_fft < window:
+            raise source.error((*at, "n_fft"), f"{front.n_fft} is shorter than the window of {window} samples")
+    if MISSING not in (front.sample_rate, front.lowfreq, front.highfreq):
+        top = front.highfreq if front.highfreq is not None else front.sample_rate / 2
+        key = "highfreq" if front.highfreq is not None else "lowfreq"
+        if top > front.sample_rate / 2 or front.lowfreq >= top:
+            message = f"the band from {front.lowfreq} Hz to {top} Hz is not within 0 and {front.sample_rate / 2} Hz"
+            raise source.error((*at, key), message)
+    width = None
+    if MISSING not in (front.features, front.frame_splicing):
+        width = front.features * front.frame_splicing
+        if MISSING not in (encoder.feat_in, encoder.frame_splicing):
+            found = encoder.feat_in * encoder.frame_splicing
+            if found != width:
+                message = f"{found}, but the preprocessor makes {width} (features times frame_splicing)"
+                raise source.error(("model", "encoder", "feat_in"), message)
+    if isinstance(front.normalize, FixedNormalization):
+        for key in ("fixed_mean", "fixed_std"):
+            count = len(getattr(front.normalize, key))
+            if width not in (None, count):
+                raise source.error((*at, "normalize", key), f"{count} numbers for {width} features")
+    if encoder.jasper == MISSING:
+        return
+    if not encoder.jasper:
+        raise source.error(("model", "encoder", "jasper"), "no blocks; give at least one")
+    for i, block in enumerate(encoder.jasper):
+        if MISSING not in (block.stride, block.dilation) and block.stride[0] != 1 and block.dilation[0] != 1:
+            keys = ("model", "encoder", "jasper", str(i), "dilation")
+            raise source.error(keys, "stride and dilation cannot both be above 1")
+    last = encoder.jasper[-1].filters
+    if MISSING not in (last, decoder.feat_in) and decoder.feat_in not in (-1, last):
+        message = f"{decoder.feat_in}, but the last block has {last} filters"
+        raise source.error(("model", "decoder", "feat_in"), message)

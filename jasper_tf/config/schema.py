@@ -1,0 +1,140 @@
+"""A configuration file as typed dataclasses, in NeMo's layout; its `model` section is in `config_model`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from jasper_tf.config.model_schema import ModelConfig
+from jasper_tf.config.section import MISSING, OFF, Count, CountOrNone, Natural, NonNegative, Range, Section
+from jasper_tf.errors import UserError
+
+
+@dataclass(kw_only=True)
+class TrainerConfig(Section):
+    """The keys of PyTorch Lightning's Trainer that mean something here."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: CountOrNone | list[Natural] | Literal["auto"] = 1
+    num_nodes: Count = 1
+    max_epochs: CountOrNone | None = None
+    max_steps: CountOrNone = -1
+    accumulate_grad_batches: Count = 1
+    precision: Literal[32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed"] = 32
+    gradient_clip_val: NonNegative | None = None
+    enable_checkpointing: bool = True
+    log_every_n_steps: Count = 50
+    val_check_interval: Count | Annotated[float, Range(0, 1, without=(0,))] = 1.0
+    check_val_every_n_epoch: Count = 1
+
+    TARGETS = ("Trainer",)
+    IGNORED = frozenset(
+        "strategy logger num_sanity_val_steps enable_progress_bar progress_bar_refresh_rate enable_model_summary"
+        " weights_summary benchmark deterministic inference_mode use_distributed_sampler replace_sampler_ddp".split()
+    )
+    ONLY = {
+        "num_nodes": (1,), "gradient_clip_algorithm": (None, "norm"), "limit_train_batches": (None, 1.0),
+        "limit_val_batches": (None, 1.0), "limit_test_batches": (None, 1.0), "fast_dev_run": OFF,
+        "overfit_batches": (None, 0, 0.0), "sync_batchnorm": OFF, "detect_anomaly": OFF, "profiler": OFF,
+        "max_time": (None,), "min_epochs": (None,), "min_steps": (None,), "callbacks": (None,), "plugins": (None,),
+        "resume_from_checkpoint": (None,), "reload_dataloaders_every_n_epochs": (None, 0), "barebones": OFF,
+    }  # fmt: skip
+    NULL_MEANS = {"max_steps": -1, "devices": "auto"}
+
+
+@dataclass(kw_only=True)
+class CheckpointCallbackParams(Section):
+    """Which checkpoints stay; `save_top_k` -1 keeps all."""
+
+    monitor: Literal["val_wer", "val_cer", "val_loss"] = "val_wer"
+    mode: Literal["min"] = "min"
+    save_top_k: Annotated[int, Range(-1)] = 3
+    save_last: bool = True
+    every_n_train_steps: Count | None = None
+
+    IGNORED = frozenset(
+        "verbose always_save_nemo save_best_model save_nemo_on_train_end prefix postfix model_parallel_size"
+        " auto_insert_metric_name async_save".split()
+    )
+    ONLY = {
+        "every_n_epochs": (None, 1), "filename": (None,), "dirpath": (None,), "filepath": (None,),
+        "save_weights_only": OFF, "train_time_interval": (None,), "save_on_train_epoch_end": OFF,
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class ExpManagerConfig(Section):
+    """Where a run lives and what it writes. `name` null means the configuration's name."""
+
+    exp_dir: str = "runs"
+    name: str | None = None
+    version: str | int | None = None
+    resume_if_exists: bool = False
+    resume_ignore_no_checkpoint: bool = False
+    create_tensorboard_logger: bool = True
+    create_checkpoint_callback: bool = True
+    checkpoint_callback_params: CheckpointCallbackParams = field(default_factory=CheckpointCallbackParams)
+
+    IGNORED = frozenset(
+        "wandb_logger_kwargs mlflow_logger_kwargs dllogger_logger_kwargs clearml_logger_kwargs neptune_logger_kwargs"
+        " summary_writer_kwargs early_stopping_callback_params step_timing_kwargs log_step_timing use_datetime_version"
+        " log_local_rank_0_only log_global_rank_0_only model_parallel_size seconds_to_sleep resume_past_end"
+        " create_preemption_callback log_delta_step_timing log_tflops_per_sec_per_gpu".split()
+    )
+    ONLY = {
+        "create_wandb_logger": OFF, "create_mlflow_logger": OFF, "create_dllogger_logger": OFF,
+        "create_clearml_logger": OFF, "create_neptune_logger": OFF, "create_early_stopping_callback": OFF,
+        "explicit_log_dir": (None,), "resume_from_checkpoint": (None,), "files_to_copy": (None,),
+        "max_time_per_run": (None,), "disable_validation_on_resume": OFF, "resume_past_end": OFF,
+        "ema": lambda ema: not ema or (isinstance(ema, dict) and not ema.get("enable")),
+    }  # fmt: skip
+    NULL_MEANS = {"exp_dir": "runs"}
+
+
+@dataclass(kw_only=True)
+class Config(Section):
+    """A whole configuration file. `ignored` lists full keys that were accepted but only steer PyTorch."""
+
+    name: str
+    model: ModelConfig
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    exp_manager: ExpManagerConfig = field(default_factory=ExpManagerConfig)
+    seed: Natural = 0
+    ignored: list[str] = field(default_factory=list, compare=False)
+    source: str = field(default="configuration", compare=False, repr=False)
+
+    IGNORED = frozenset({"hydra", "defaults"})
+    ONLY = {
+        "init_from_nemo_model": (None,), "init_from_pretrained_model": (None,), "init_from_ptl_ckpt": (None,),
+    }  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain mapping of every value (YAML-able); `config_from_dict` makes an equal Config of it."""
+        plain = dataclasses.asdict(self)
+        del plain["ignored"], plain["source"]
+        plain["model"]["optim"]["betas"] = list(plain["model"]["optim"]["betas"])
+        return plain
+
+    def require(self, *keys: str) -> None:
+        """Raises one UserError naming what is still `???` at or below `keys`, and which of `keys` has no value."""
+        tree, open_keys = self.to_dict(), []
+        for key in keys:
+            value: Any = tree
+            for part in key.split("."):
+                value = value[int(part)] if isinstance(value, list) else (value or {}).get(part)
+            open_keys += [key] if value is None else _missing_below(key, value)
+        if open_keys:
+            names = ", ".join(dict.fromkeys(open_keys))
+            raise UserError(
+                f"{self.source}: no value for {names}; set it in the file (read its comments) or on the command line"
+                f" as {open_keys[0]}=VALUE"
+            )
+
+
+def _missing_below(key: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [missing for name, inner in value.items() for missing in _missing_below(f"{key}.{name}", inner)]
+    if isinstance(value, list):
+        return [missing for i, inner in enumerate(value) for missing in _missing_below(f"{key}.{i}", inner)]
+    return [key] if value == MISSING else []
