@@ -1,0 +1,28 @@
+"""`python -m jasper_tf make-demo-corpus`: the spoken corpus of the demo, by speech synthesis."""
+
+import argparse
+from pathlib import Path
+
+from jasper_tf.data.synthesis import make_corpus
+from jasper_tf.errors import UserError
+
+HELP = "synthesise a small spoken corpus: digits and short commands, test voices unheard in training"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for WAV files and manifests")
+    for split, count in (("train", 2400), ("dev", 160), ("test", 240)):
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"utterances (default {count})")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus (default 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        manifests = make_corpus(
+            arguments.output, train=arguments.train, dev=arguments.dev, test=arguments.test, seed=arguments.seed
+        )
+    except OSError as error:
+        raise UserError(f"--output {arguments.output}: cannot write there: {error}") from None
+    for manifest in manifests.values():
+        print(manifest)
+    return 0

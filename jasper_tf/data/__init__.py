@@ -1,0 +1,1 @@
+"""Reading recordings: manifests, audio files, batches."""

@@ -1,0 +1,1 @@
+"""Transcripts as sequences of labels."""
