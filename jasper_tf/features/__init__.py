@@ -1,0 +1,1 @@
+"""From samples to normalised log-mel features, as Keras layers."""

@@ -1,0 +1,193 @@
+"""Sound to log-mel spectrogram, inside the model."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from jasper_tf.errors import UserError
+from jasper_tf.features.mel_filterbank import mel_filterbank
+
+# Symmetric windows (first and last sample equal), as NeMo makes them; NumPy's are symmetric.
+_WINDOWS: dict[str, Callable[[int], np.ndarray]] = {
+    "hann": np.hanning,
+    "hamming": np.hamming,
+    "blackman": np.blackman,
+    "bartlett": np.bartlett,
+    "none": np.ones,
+}
+_GUARD_NAMES = {"tiny": float(np.finfo(np.float32).tiny), "eps": float(np.finfo(np.float32).eps)}
+
+
+@keras.saving.register_keras_serializable(package="jasper_tf")
+class LogMelSpectrogram(keras.layers.Layer):
+    """Log-mel energies of raw audio; float32 whatever the global dtype policy.
+
+    Dither (training) -> pre-emphasis -> zero beyond the length -> STFT -> |.| ** mag_power -> mel -> log.
+
+    Args:
+        sample_rate: samples per second of the audio.
+        window_size_s, window_stride_s: length and hop of the analysis window, seconds.
+        window: "hann", "hamming", "blackman", "bartlett" or "none" (rectangular); symmetric, centred in n_fft.
+        n_fft: length of the Fourier transform, samples; None is the next power of two of the window.
+        features: number of mel bands, F.
+        lowfreq_hz, highfreq_hz: edges of the mel bands; None is half the sample rate.
+        preemph: y[t] = x[t] - preemph * x[t-1]; None is off.
+        dither: standard deviation of the noise added to each sample in training; 0 is off.
+        mag_power: exponent on the magnitude of the spectrum.
+        mel_norm: "slaney" or None (see `mel_filterbank`).
+        log: False returns the energies.
+        log_zero_guard_type: "add" is log(x + guard), "clamp" is log(max(x, guard)).
+        log_zero_guard_value: a number, "tiny" or "eps" (of float32).
+        exact_pad: pad (n_fft - hop) / 2 samples on each side instead of n_fft / 2.
+        generation: "modern" is NeMo >= 2.5: zero padding, `n // hop` valid frames. "legacy" is NeMo <= 2.4.1: padding
+            by reflection over the padded batch, samples beyond the length kept, `n // hop + 1` valid frames; there an
+            utterance's last frames depend on what pads it.
+        seed: of the dither.
+
+    Call arguments:
+        audio: [B, S] float.
+        audio_len: [B] int32 or int64, valid samples.
+        training: dither only when true.
+
+    Returns:
+        features [B, T, F] float32 with T = 1 + S // hop (frames beyond the length are not masked here), and
+        feature_len [B] int32. An utterance without samples has no frames.
+
+    Raises:
+        UserError: an argument is unknown or impossible.
+
+    Source: NeMo: AudioToMelSpectrogramPreprocessor / FilterbankFeatures.
+
+    Example:
+        >>> features, feature_len = LogMelSpectrogram()(audio, audio_len)
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        window_size_s: float = 0.02,
+        window_stride_s: float = 0.01,
+        window: str = "hann",
+        n_fft: int | None = None,
+        features: int = 64,
+        lowfreq_hz: float = 0.0,
+        highfreq_hz: float | None = None,
+        preemph: float | None = 0.97,
+        dither: float = 1e-5,
+        mag_power: float = 2.0,
+        mel_norm: str | None = "slaney",
+        log: bool = True,
+        log_zero_guard_type: str = "add",
+        log_zero_guard_value: float | str = 2**-24,
+        exact_pad: bool = False,
+        generation: str = "modern",
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        kwargs["dtype"] = "float32"  # the logarithm of small energies needs the digits
+        super().__init__(**kwargs)
+        self.window_samples = int(window_size_s * sample_rate)
+        self.hop_samples = int(window_stride_s * sample_rate)
+        if min(self.window_samples, self.hop_samples) < 1:
+            raise UserError(
+                f"preprocessor: window_size {window_size_s} s and window_stride {window_stride_s} s must each "
+                f"be at least one sample at {sample_rate} Hz"
+            )
+        self.fft_samples = n_fft or 2 ** math.ceil(math.log2(self.window_samples))
+        if self.fft_samples < self.window_samples:
+            raise UserError(f"preprocessor.n_fft: {n_fft} is shorter than the window of {self.window_samples} samples")
+        for key, value, known in (
+            ("window", window, tuple(_WINDOWS)),
+            ("log_zero_guard_type", log_zero_guard_type, ("add", "clamp")),
+            ("generation", generation, ("modern", "legacy")),
+        ):
+            if value not in known:
+                raise UserError(f"preprocessor.{key}: {value!r} is unknown; use one of {', '.join(known)}")
+        if isinstance(log_zero_guard_value, str) and log_zero_guard_value not in _GUARD_NAMES:
+            raise UserError(
+                f"preprocessor.log_zero_guard_value: {log_zero_guard_value!r} is unknown; use a number, tiny or eps"
+            )
+        if exact_pad and self.hop_samples % 2:
+            raise UserError(f"preprocessor.exact_pad: needs an even window_stride, not {self.hop_samples} samples")
+        self.sample_rate, self.window_size_s, self.window_stride_s = sample_rate, window_size_s, window_stride_s
+        self.window, self.n_fft, self.features = window, n_fft, features
+        self.lowfreq_hz, self.highfreq_hz, self.mel_norm = lowfreq_hz, highfreq_hz, mel_norm
+        self.preemph, self.dither, self.mag_power = preemph, dither, mag_power
+        self.log, self.log_zero_guard_type = log, log_zero_guard_type
+        self.log_zero_guard_value = log_zero_guard_value
+        self.exact_pad, self.generation, self.seed = exact_pad, generation, seed
+        self._pad = (self.fft_samples - self.hop_samples) // 2 if exact_pad else self.fft_samples // 2
+        named = isinstance(log_zero_guard_value, str)
+        self._guard = _GUARD_NAMES[str(log_zero_guard_value)] if named else log_zero_guard_value
+        self._window_values = _WINDOWS[window](self.window_samples).astype(np.float32)
+        self._mel = mel_filterbank(sample_rate, self.fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
+        self._seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, audio, audio_len, training=None):
+        audio_len = ops.cast(audio_len, "int32")
+        if self.exact_pad:
+            audio = self._pad_sides(audio)
+        if training and self.dither:
+            noise = keras.random.normal(ops.shape(audio), dtype="float32", seed=self._seed_generator)
+            audio = audio + self.dither * noise
+        if self.preemph is not None:
+            audio = ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
+        if self.generation == "modern":
+            valid = ops.arange(ops.shape(audio)[1], dtype="int32")[None] < audio_len[:, None]
+            # With exact_pad NeMo too counts the length from where the padding starts: the last samples are lost.
+            audio = ops.where(valid, audio, 0.0)  # where, not a product: what pads may be inf or NaN
+        if not self.exact_pad:
+            audio = self._pad_sides(audio)
+        real, imaginary = ops.stft(
+            audio, self.window_samples, self.hop_samples, self.fft_samples, self._window_values, center=False
+        )
+        spectrum = ops.square(real) + ops.square(imaginary)
+        if self.mag_power != 2.0:
+            spectrum = ops.power(spectrum, self.mag_power / 2)
+        energies = ops.matmul(spectrum, self._mel)
+        if self.log:
+            is_added = self.log_zero_guard_type == "add"
+            energies = ops.log(energies + self._guard if is_added else ops.maximum(energies, self._guard))
+        return energies, self._frames(audio_len, ops)
+
+    def _pad_sides(self, audio):
+        if self.generation == "modern":
+            return ops.pad(audio, [[0, 0], [self._pad, self._pad]])
+        last = ops.shape(audio)[1] - 1
+        index = ops.abs(ops.arange(-self._pad, last + 1 + self._pad, dtype="int32"))
+        # Clipped, so that audio shorter than the padding is defined too (NeMo raises there).
+        index = ops.clip(ops.where(index > last, 2 * last - index, index), 0, last)
+        return ops.take(audio, index, axis=1)
+
+    def _frames(self, audio_len, xp):
+        frames = (audio_len + 2 * self._pad - self.fft_samples // 2 * 2) // self.hop_samples
+        if self.generation == "legacy":
+            frames = frames + 1
+        return xp.where(audio_len > 0, xp.maximum(frames, 0), 0)
+
+    def output_length(self, audio_len: int | np.ndarray) -> int | np.ndarray:
+        """Valid frames of `audio_len` samples, for plain numbers and NumPy arrays."""
+        frames = self._frames(np.asarray(audio_len), np)
+        return frames if np.ndim(audio_len) else int(frames)
+
+    def compute_output_shape(self, audio_shape, audio_len_shape):
+        batch, samples = audio_shape
+        frames = None
+        if samples is not None:
+            frames = max(0, 1 + (samples + 2 * self._pad - self.fft_samples) // self.hop_samples)
+        return (batch, frames, self.features), tuple(audio_len_shape)
+
+    def compute_output_spec(self, audio, audio_len, training=None):
+        features_shape, length_shape = self.compute_output_shape(audio.shape, audio_len.shape)
+        return keras.KerasTensor(features_shape, "float32"), keras.KerasTensor(length_shape, "int32")
+
+    def get_config(self):
+        names = (
+            "sample_rate window_size_s window_stride_s window n_fft features lowfreq_hz highfreq_hz preemph dither "
+            "mag_power mel_norm log log_zero_guard_type log_zero_guard_value exact_pad generation seed"
+        ).split()
+        return super().get_config() | {name: getattr(self, name) for name in names}

@@ -1,0 +1,110 @@
+"""Mean and variance normalisation over the valid frames, then the mask and the padding of the time axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from jasper_tf.errors import UserError
+
+# NeMo adds it to the standard deviation, not to the variance.
+_STD_GUARD = 1e-5
+
+
+@keras.saving.register_keras_serializable(package="jasper_tf")
+class FeatureNormalization(keras.layers.Layer):
+    """Normalise each utterance over its valid frames, fill the rest with `pad_value`, pad T to a multiple of `pad_to`.
+
+    Args:
+        normalize: "per_feature" (mean and std of each utterance and feature), "all_features" (one mean and std an
+            utterance), "fixed" (given vectors) or None.
+        pad_to: T is padded on the right to a multiple of it; 0 is off.
+        pad_value: value of the frames beyond the length.
+        fixed_mean, fixed_std: F numbers each; only with "fixed".
+
+    Call arguments:
+        features: [B, T, F].
+        feature_len: [B] int, valid frames.
+
+    Returns:
+        features [B, T rounded up, F] float32 and feature_len [B] int32, unchanged. The standard deviation divides by
+        N - 1 and gets 1e-5 added ("fixed": nothing added); an utterance of one frame becomes zeros.
+
+    Raises:
+        UserError: an unknown `normalize`, a negative `pad_to`, or "fixed" without both vectors.
+
+    Source: NeMo: normalize_batch and FilterbankFeatures.
+    """
+
+    def __init__(
+        self,
+        normalize: str | None = "per_feature",
+        pad_to: int = 16,
+        pad_value: float = 0.0,
+        fixed_mean: Sequence[float] | None = None,
+        fixed_std: Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        if normalize not in ("per_feature", "all_features", "fixed", None):
+            raise UserError(
+                f"preprocessor.normalize: {normalize!r} is unknown; use per_feature, all_features, fixed or null"
+            )
+        vectors = (fixed_mean is not None) + (fixed_std is not None)
+        if vectors != (2 if normalize == "fixed" else 0):
+            raise UserError(
+                "preprocessor.normalize: fixed_mean and fixed_std go together, and with normalize: fixed only"
+            )
+        if not isinstance(pad_to, int) or pad_to < 0:
+            raise UserError(f"preprocessor.pad_to: {pad_to!r} must be a whole number of frames, 0 for off")
+        self.normalize = normalize
+        self.pad_to = pad_to
+        self.pad_value = pad_value
+        self.fixed_mean = None if fixed_mean is None else tuple(float(v) for v in fixed_mean)
+        self.fixed_std = None if fixed_std is None else tuple(float(v) for v in fixed_std)
+
+    def call(self, features, feature_len):
+        feature_len = ops.cast(feature_len, "int32")
+        frames = ops.shape(features)[1]
+        valid = ops.arange(frames, dtype="int32")[None, :, None] < feature_len[:, None, None]
+        if self.normalize == "fixed":
+            mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.fixed_mean, self.fixed_std))
+            features = (features - mean) / std
+        elif self.normalize is not None:
+            features = self._standardised(features, feature_len, valid)
+        features = ops.where(valid, features, self.pad_value)
+        if self.pad_to:
+            missing = -frames % self.pad_to
+            features = ops.pad(features, [[0, 0], [0, missing], [0, 0]], constant_values=self.pad_value)
+        return features, feature_len
+
+    def _standardised(self, features, feature_len, valid):
+        count = ops.cast(feature_len, "float32")[:, None, None]
+        axes: tuple[int, ...] = (1,)
+        origin = features[:, :1]
+        if self.normalize == "all_features":
+            count = count * features.shape[-1]
+            axes, origin = (1, 2), features[:, :1, :1]
+        # Measured from the first value, a constant band (digital silence) is exactly 0. Otherwise the mean's rounding,
+        # which changes with the amount of padding, would come out magnified by 1 / 1e-5.
+        features = ops.where(valid, features - origin, 0.0)
+        mean = ops.sum(features, axes, keepdims=True) / ops.maximum(count, 1.0)
+        centred = ops.where(valid, features - mean, 0.0)
+        variance = ops.sum(ops.square(centred), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
+        return centred / (ops.sqrt(variance) + _STD_GUARD)
+
+    def compute_output_shape(self, features_shape, feature_len_shape):
+        batch, frames, features = features_shape
+        if frames is not None and self.pad_to:
+            frames += -frames % self.pad_to
+        return (batch, frames, features), tuple(feature_len_shape)
+
+    def compute_output_spec(self, features, feature_len):
+        features_shape, length_shape = self.compute_output_shape(features.shape, feature_len.shape)
+        return keras.KerasTensor(features_shape, "float32"), keras.KerasTensor(length_shape, "int32")
+
+    def get_config(self):
+        names = ("normalize", "pad_to", "pad_value", "fixed_mean", "fixed_std")
+        return super().get_config() | {name: getattr(self, name) for name in names}
