@@ -1,0 +1,1 @@
+"""The Jasper family: encoder blocks, CTC head, and the model from audio to logits."""

@@ -1,0 +1,119 @@
+"""Batch normalisation over all frames of a batch, with the running statistics of torch."""
+
+import keras
+from keras import ops
+
+from jasper_tf.model.nemo_variable import NemoVariable
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="jasper_tf")
+class BatchNorm(keras.layers.Layer):
+    """Normalises each channel over all B*T frames, padded ones included; statistics are float32 always.
+
+    The running variance takes the unbiased value n/(n-1), as torch's does and Keras' layer does not.
+    NeMo: `BatchNorm1d(eps=1e-3, momentum=0.1)`.
+
+    Args:
+        momentum: share of the old running statistics that a step keeps (1 - torch's momentum).
+        epsilon: added to the variance.
+        synchronized: under tf.distribute, statistics over the batches of all replicas.
+
+    Call arguments:
+        x: [B, T, C].
+        training: batch statistics (and their update) or running ones; a frozen layer uses the running ones.
+
+    Returns:
+        [B, T, C] in the dtype of the layer's policy.
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, synchronized: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.synchronized = synchronized
+
+    def build(self, x_shape):
+        shape = (x_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", autocast=False)
+        self.moving_mean, self.moving_variance = (
+            self.add_weight(
+                name=name, shape=shape, initializer=initializer, trainable=False, autocast=False, aggregation="mean"
+            )
+            for name, initializer in (("moving_mean", "zeros"), ("moving_variance", "ones"))
+        )
+
+    def call(self, x, training=None):
+        if not (training and self.trainable):
+            return self._scale(x, self.moving_mean.value, self.moving_variance.value)
+        if self._fusable():
+            y, mean, unbiased = self._fused(x)
+        else:
+            mean, variance, count = self._moments(x)
+            y = self._scale(x, mean, variance)
+            unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            running.assign(self.momentum * running.value + (1.0 - self.momentum) * ops.stop_gradient(batch))
+        return y
+
+    def _fusable(self) -> bool:
+        return keras.backend.backend() == "tensorflow" and not self._crosses_replicas()
+
+    def _crosses_replicas(self) -> bool:
+        if not self.synchronized or keras.backend.backend() != "tensorflow":
+            return False
+        replica = tf.distribute.get_replica_context()
+        return replica is not None and replica.num_replicas_in_sync > 1
+
+    def _scale(self, x, mean, variance):
+        scale = self.gamma.value * ops.rsqrt(variance + self.epsilon)
+        shift = self.beta.value - mean * scale
+        return ops.cast(ops.cast(x, "float32") * scale + shift, self.compute_dtype)
+
+    def _fused(self, x):
+        # The fused kernel returns the variance with Bessel's correction. It wants four axes.
+        y, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x[:, None],
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=tf.zeros((0,)),
+            variance=tf.zeros((0,)),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        return y[:, 0], mean, unbiased
+
+    def _moments(self, x):
+        x = ops.cast(x, "float32")
+        shape = ops.shape(x)
+        count = ops.cast(shape[0] * shape[1], "float32")
+        if not self._crosses_replicas():
+            mean, variance = ops.moments(x, axes=[0, 1])
+            return mean, variance, count
+        # Sums about the running mean, the same on every replica: plain sums of squares would cancel in float32.
+        origin = self.moving_mean.value
+        x = x - origin
+        count, first, second = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, [count, ops.sum(x, axis=[0, 1]), ops.sum(ops.square(x), axis=[0, 1])]
+        )
+        mean = first / count
+        return origin + mean, ops.maximum(second / count - ops.square(mean), 0.0), count
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
+        """The four vectors of torch's BatchNorm1d under `prefix`."""
+        return {
+            f"{prefix}.weight": NemoVariable(self.gamma),
+            f"{prefix}.bias": NemoVariable(self.beta),
+            f"{prefix}.running_mean": NemoVariable(self.moving_mean),
+            f"{prefix}.running_var": NemoVariable(self.moving_variance),
+        }
+
+    def get_config(self):
+        own = {"momentum": self.momentum, "epsilon": self.epsilon, "synchronized": self.synchronized}
+        return {**super().get_config(), **own}

@@ -1,0 +1,143 @@
+"""Convolution along time that never sees a frame beyond an utterance's end."""
+
+import keras
+from keras import ops
+
+from jasper_tf.errors import UserError
+from jasper_tf.model.initialization import weight_initializer
+from jasper_tf.model.nemo_variable import NemoVariable
+
+
+def frame_mask(length, frames, dtype):
+    """1 on valid frames, 0 beyond: length [B] -> [B, frames, 1]."""
+    return ops.cast(ops.arange(frames, dtype="int32")[None, :, None] < length[:, None, None], dtype)
+
+
+@keras.saving.register_keras_serializable(package="jasper_tf")
+class MaskedConv1D(keras.layers.Layer):
+    """Convolution without bias over frames, its input zeroed beyond each length first.
+
+    Zero padding is the same on both sides, `dilation * (kernel - 1) // 2`, for every stride (Keras' "same" differs
+    when the stride is above 1). NeMo: `MaskedConv1d`.
+
+    Args:
+        filters: output channels; None makes it depthwise (channels in = channels out, one kernel each).
+        kernel: width in frames.
+        stride: frames between outputs.
+        dilation: frames between taps. Not above 1 together with a stride above 1.
+        groups: of channels convolved apart.
+        heads: depthwise only: channel c uses kernel `c % heads`; -1 gives each channel its own.
+        future_context: frames of right context; -1 is symmetric, and so is a value not below `kernel`.
+        init_mode: see `weight_initializer`.
+        seed: of the initial weights.
+
+    Call arguments:
+        x: [B, T, C].
+        valid: [B, T, 1] mask, see `frame_mask`; None masks nothing.
+
+    Returns:
+        [B, T', filters].
+
+    Raises:
+        UserError: arguments that exclude each other.
+    """
+
+    def __init__(
+        self,
+        filters: int | None,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        heads: int = -1,
+        future_context: int = -1,
+        init_mode: str | None = "xavier_uniform",
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if stride > 1 and dilation > 1:
+            raise UserError(f"stride {stride} and dilation {dilation}: only one of them may be above 1")
+        if heads != -1 and filters is not None:
+            raise UserError(f"heads {heads}: only a depthwise convolution (separable: true) has heads")
+        self.filters = filters
+        self.kernel_width = kernel
+        self.stride = stride
+        self.dilation = dilation
+        self.groups = groups
+        self.heads = heads
+        self.future_context = future_context
+        self.init_mode = init_mode
+        self.seed = seed
+        reach = dilation * (kernel - 1)
+        self.padding = (reach // 2, reach // 2)
+        if 0 <= future_context < kernel:
+            # With dilation NeMo pads dilation - 1 frames too many on the left; its checkpoints were trained so.
+            self.padding = (dilation * (kernel - future_context) - 1, dilation * future_context)
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether T' = T."""
+        return self.stride == 1 and sum(self.padding) == self.dilation * (self.kernel_width - 1)
+
+    def output_length(self, length):
+        """Frames out for frames in: int, NumPy array or tensor alike. NeMo: `get_seq_len`."""
+        last_start = length + sum(self.padding) - self.dilation * (self.kernel_width - 1) - 1
+        # abs is truncation towards zero here: last_start is at least -1, and a length of 0 gives 1 when striding.
+        return last_start + 1 if self.stride == 1 else abs(last_start) // self.stride + 1
+
+    def build(self, x_shape, valid_shape=None):
+        channels = x_shape[-1]
+        if self.filters is None:
+            if self.heads > 0 and channels % self.heads:
+                raise UserError(f"heads {self.heads}: does not divide the {channels} channels")
+            shape = (self.kernel_width, 1, self.heads if self.heads > 0 else channels)
+        else:
+            if channels % self.groups or self.filters % self.groups:
+                raise UserError(f"groups {self.groups}: does not divide {channels} and {self.filters} channels")
+            shape = (self.kernel_width, channels // self.groups, self.filters)
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=weight_initializer(self.init_mode, self.seed)
+        )
+
+    def call(self, x, valid=None):
+        if valid is not None:
+            x = x * valid
+        # "same" pads inside the convolution, sparing a copy of x; at stride 1 it is the symmetric padding.
+        same = self.keeps_length and self.padding[0] == self.padding[1]
+        if not same and any(self.padding):
+            x = ops.pad(x, ((0, 0), self.padding, (0, 0)))
+        options = {"strides": self.stride, "padding": "same" if same else "valid", "dilation_rate": self.dilation}
+        options["data_format"] = "channels_last"
+        if self.filters is None:
+            kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 2, 1))
+            if self.heads > 0:
+                kernel = ops.tile(kernel, (1, x.shape[-1] // self.heads, 1))
+            return ops.depthwise_conv(x, kernel, **options)
+        if self.groups == 1:
+            return ops.conv(x, self.kernel, **options)
+        # TensorFlow has grouped convolution on CPU only under XLA.
+        parts = zip(ops.split(x, self.groups, axis=-1), ops.split(self.kernel, self.groups, axis=-1), strict=True)
+        return ops.concatenate([ops.conv(part, kernel, **options) for part, kernel in parts], axis=-1)
+
+    def compute_output_shape(self, x_shape, valid_shape=None):
+        batch, frames, channels = x_shape
+        return batch, None if frames is None else self.output_length(frames), self.filters or channels
+
+    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
+        """The weight under `prefix`.weight, (out, in, kernel) in NeMo."""
+        return {f"{prefix}.weight": NemoVariable(self.kernel, (2, 1, 0))}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel": self.kernel_width,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "heads": self.heads,
+            "future_context": self.future_context,
+            "init_mode": self.init_mode,
+            "seed": self.seed,
+        }
