@@ -1,0 +1,1 @@
+"""Loss, optimiser, schedule, run folders and the training run itself."""
