@@ -1,0 +1,1 @@
+"""From logits to text, and from texts to error rates."""
