@@ -1,0 +1,116 @@
+"""`python -m jasper_tf doctor`: what is installed, which devices there are, which sound files can be read."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HELP = "print versions, devices and the live audio decoders; exit status 1 if something needed does not work"
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "tensorboard", "soundfile", "soxr")
+OPTIONAL_PACKAGES = ("espeakng-loader",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "It decodes a short tone in each format, so that 'works' means it was tried."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the report; 0 if everything needed works, else 1."""
+    troubles: list[str] = []
+    _line("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES + OPTIONAL_PACKAGES:
+        try:
+            _line(package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            if package in OPTIONAL_PACKAGES:
+                _line(package, "not installed (pip install 'jasper-tf[demo]')")
+            else:
+                _line(package, "MISSING")
+                troubles.append(f"{package} is not installed: pip install {package}")
+    # Imported one by one: a broken library is a finding of this command, not its end.
+    for name, check in (("tensorflow", _report_devices), ("sound", _report_sound)):
+        try:
+            troubles += check()
+        except (ImportError, OSError) as error:
+            troubles.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+    for trouble in troubles:
+        _line("TROUBLE", trouble)
+    if not troubles:
+        _line("verdict", "everything needed works")
+    return 1 if troubles else 0
+
+
+def _line(name: str, finding: str) -> None:
+    print(f"{name:<37} {finding}")
+
+
+def _report_devices() -> list[str]:
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if chosen != "tensorflow":
+        return [f"KERAS_BACKEND={chosen}: unset it or set it to tensorflow"]
+    import keras
+    import tensorflow as tf
+
+    _line("keras backend", keras.config.backend())
+    _line("floats", f"{keras.config.floatx()}, policy {keras.config.dtype_policy().name}")
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        described = ", ".join(f"{key} {value}" for key, value in details.items())
+        _line(device.device_type, f"{device.name} {described}".rstrip())
+    if not tf.config.list_physical_devices("GPU"):
+        built = tf.test.is_built_with_cuda()
+        _line("GPU", "none seen" + ("" if built else "; this TensorFlow is built for the CPU only"))
+    if keras.config.backend() != "tensorflow":
+        return [f"the Keras backend is {keras.config.backend()}: set it to tensorflow in keras.json"]
+    return []
+
+
+def _report_sound() -> list[str]:
+    """Writes a tone in each format, reads it back the way training does, and compares."""
+    import numpy as np
+    import soundfile
+    import tensorflow as tf
+
+    from jasper_tf.data.audio import is_graph_decodable, live_decoders, load_audio
+
+    for kind, decoder in live_decoders().items():
+        _line(kind, decoder)
+    troubles = []
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("WAV", "FLAC", "OGG", "MP3"):
+            path = Path(folder) / f"tone.{kind.lower()}"
+            in_graph = False
+            try:
+                soundfile.write(path, tone, 16000, format=kind)
+                in_graph = is_graph_decodable(path, 16000)
+                readings = {"load_audio": load_audio(path), "tf.data": _read_by_tf_data(path, in_graph)}
+            except (ValueError, soundfile.SoundFileError, tf.errors.OpError) as error:
+                troubles.append(f"{kind} cannot be read: {str(error).splitlines()[0]}")
+                continue
+            for reader, audio in readings.items():
+                # MP3 delays the sound; its spectrum's peak stays where it is.
+                peak_hz = int(np.abs(np.fft.rfft(audio, 16000)).argmax()) if len(audio) else 0
+                if peak_hz != 440:
+                    troubles.append(f"{kind} through {reader}: a tone of 440 Hz came back with {peak_hz} Hz")
+            _line(f"{kind} tried", "in the graph and in Python" if in_graph else "in Python")
+    return troubles
+
+
+def _read_by_tf_data(path: Path, in_graph: bool) -> "np.ndarray":
+    import tensorflow as tf
+
+    from jasper_tf.data.audio import load_audio_in_graph
+
+    def read(file: tf.Tensor) -> tf.Tensor:
+        zero = tf.constant(0.0, tf.float64)
+        return load_audio_in_graph(file, zero, zero, tf.constant(in_graph), 16000)
+
+    return tf.data.Dataset.from_tensors(str(path)).map(read).get_single_element().numpy()

@@ -1,0 +1,99 @@
+"""python -m jasper_tf: the list of verbs, and what a user's mistake looks like."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jasper_tf.__main__ import find_verbs, read_help
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "jasper_tf", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def assert_user_error(done: subprocess.CompletedProcess, *parts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize("verb", find_verbs())
+def test_every_verb_keeps_the_protocol(verb):
+    file = find_verbs()[verb]
+    text = read_help(file)
+    assert text and "\n" not in text and len(text) <= 120
+    done = run(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"python -m jasper_tf {verb}" in done.stdout
+    assert text[:30] in " ".join(done.stdout.split())
+
+
+def test_help_lists_the_verbs():
+    done = run("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for verb in ("doctor", "make-demo-corpus"):
+        assert f"  {verb} " in done.stdout
+
+
+def test_help_does_not_import_tensorflow():
+    code = "import sys, jasper_tf.__main__ as m; m.main(['--help']); sys.exit('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_verb():
+    done = run()
+    assert done.returncode == 2 and done.stdout == "" and "usage: python -m jasper_tf VERB" in done.stderr
+
+
+def test_unknown_verb_names_the_nearest():
+    assert_user_error(run("docter"), "'docter'", "did you mean doctor?")
+
+
+def test_unknown_verb_like_none_lists_them():
+    assert_user_error(run("xyzzy"), "'xyzzy'", "make-demo-corpus")
+
+
+@pytest.mark.parametrize("name", ["__init__", "errors", "../errors", ""])
+def test_names_that_are_no_verbs(name):
+    assert_user_error(run(name), "unknown verb")
+
+
+def test_make_demo_corpus(tmp_path):
+    done = run("make-demo-corpus", "--output", str(tmp_path / "a/b"), "--train", "3", "--dev", "0", "--test", "2")
+    assert done.returncode == 0, done.stderr
+    manifests = [Path(line) for line in done.stdout.splitlines()]
+    assert [manifest.name for manifest in manifests] == ["train.jsonl", "test.jsonl"]
+    entries = [json.loads(line) for line in manifests[0].read_text().splitlines()]
+    assert len(entries) == 3
+    assert all((tmp_path / "a/b" / entry["audio_filepath"]).is_file() for entry in entries)
+
+
+def test_make_demo_corpus_into_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_user_error(run("make-demo-corpus", "--output", str(tmp_path / "file")), "--output", "file")
+
+
+def test_make_demo_corpus_negative_count(tmp_path):
+    assert_user_error(run("make-demo-corpus", "--output", str(tmp_path), "--train", "-1"), "train=-1")
+
+
+def test_missing_argument_is_a_usage_line_not_a_traceback():
+    done = run("make-demo-corpus")
+    assert done.returncode == 2 and "--output" in done.stderr and "Traceback" not in done.stderr

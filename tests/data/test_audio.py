@@ -1,0 +1,238 @@
+import json
+import math
+import os
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import tensorflow as tf
+
+from jasper_tf.data import audio as audio_module
+from jasper_tf.data.audio import (
+    HEADER_SLACK_S,
+    audio_duration_s,
+    is_graph_decodable,
+    live_decoders,
+    load_audio,
+    load_audio_in_graph,
+    user_error_in,
+)
+from jasper_tf.errors import UserError
+
+RATE = 16000
+TFIO_WORKS = audio_module._tensorflow_io()[0] is not None
+
+
+def noise(samples, channels=1, seed=0):
+    values = np.random.default_rng(seed).normal(0, 0.1, (samples, channels)).clip(-0.9, 0.9)
+    return values[:, 0] if channels == 1 else values
+
+
+def in_graph(path, offset_s=0.0, duration_s=0.0, sample_rate=RATE, graph=None, channel_selector="average"):
+    """One utterance through tf.data, as in training."""
+    graph = is_graph_decodable(path, sample_rate) if graph is None else graph
+    row = (os.fspath(path), np.float64(offset_s), np.float64(duration_s), graph)
+    dataset = tf.data.Dataset.from_tensors(row).map(
+        lambda path, offset, duration, graph: load_audio_in_graph(
+            path, offset, duration, graph, sample_rate, channel_selector
+        )
+    )
+    assert dataset.element_spec == tf.TensorSpec([None], tf.float32)
+    (samples,) = dataset
+    return samples.numpy()
+
+
+def test_mixed_formats_against_soundfile_and_soxr_in_float64(shared):
+    folder = shared / "data" / "mixed_formats"
+    entries = [json.loads(line) for path in sorted(folder.glob("*.json")) for line in path.open()]
+    assert len(entries) == 139
+    for entry in entries:
+        path = folder / entry["audio_filepath"]
+        samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
+        expected = soxr.resample(samples.mean(axis=1), rate, RATE, quality="HQ")
+        loaded = load_audio(path)
+        assert loaded.dtype == np.float32 and loaded.shape == expected.shape
+        np.testing.assert_allclose(loaded, expected, rtol=0, atol=2e-6, err_msg=str(path))
+        # MP3 headers count the encoder's padding: 0.020 s at most here.
+        assert math.isclose(audio_duration_s(path), len(samples) / rate, abs_tol=HEADER_SLACK_S / 2)
+        assert math.isclose(audio_duration_s(path), entry["duration"], abs_tol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "tolerance"),
+    [("PCM_U8", 1e-2), ("PCM_16", 1e-4), ("PCM_24", 1e-6), ("PCM_32", 1e-6), ("FLOAT", 1e-7), ("DOUBLE", 1e-7)]
+    + [("ALAW", 3e-2), ("ULAW", 3e-2)],
+)
+def test_wav_encodings(tmp_path, subtype, tolerance):
+    wave = noise(4000)
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype=subtype)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), wave, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(in_graph(tmp_path / "a.wav"), load_audio(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_offset_and_duration_read_that_part(tmp_path, name):
+    soundfile.write(tmp_path / name, noise(96000, channels=2), 48000)
+    whole = load_audio(tmp_path / name, 48000)
+    part = load_audio(tmp_path / name, 48000, offset_s=0.5, duration_s=0.25)
+    # A lossy decoder that starts in the middle settles within some 1e-5.
+    np.testing.assert_allclose(part, whole[24000:36000], rtol=0, atol=1e-4)
+    rest = load_audio(tmp_path / name, 48000, offset_s=1.75)
+    np.testing.assert_allclose(rest, whole[84000:], rtol=0, atol=1e-4)
+    assert len(load_audio(tmp_path / name, RATE, offset_s=0.5, duration_s=0.25)) == 4000
+
+
+def test_channels(tmp_path):
+    wave = noise(4000, channels=3)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(path), wave.mean(axis=1), rtol=0, atol=1e-7)
+    for channel in range(3):
+        np.testing.assert_allclose(load_audio(path, channel_selector=channel), wave[:, channel], rtol=0, atol=1e-7)
+    with pytest.raises(UserError, match=r"a\.wav: has 3 channels, no channel 3"):
+        load_audio(path, channel_selector=3)
+    with pytest.raises(UserError, match="channel_selector: 'left' is neither"):
+        load_audio(path, channel_selector="left")
+
+
+def test_resampling_keeps_a_tone_and_removes_what_would_alias(tmp_path):
+    seconds = np.arange(48000) / 48000
+    tones = 0.4 * np.sin(2 * np.pi * 1000 * seconds) + 0.4 * np.sin(2 * np.pi * 11000 * seconds)
+    soundfile.write(tmp_path / "a.wav", tones, 48000, subtype="FLOAT")
+    loaded = load_audio(tmp_path / "a.wav")
+    expected = 0.4 * np.sin(2 * np.pi * 1000 * np.arange(16000) / RATE)
+    np.testing.assert_allclose(loaded[1000:-1000], expected[1000:-1000], rtol=0, atol=1e-4)
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize(("name", "share"), [("a.wav", 0.5), ("a.flac", 0.5), ("a.mp3", 0.5), ("a.wav", 0.0001)])
+def test_cut_off_files(tmp_path, name, share):
+    path = tmp_path / name
+    soundfile.write(path, noise(64000), RATE)
+    cut(path, share)
+    with pytest.raises(UserError, match=r"cut off|cannot be decoded") as raised:
+        load_audio(path)
+    assert str(raised.value).startswith(f"{path}: ") and "\n" not in str(raised.value)
+
+
+def test_the_whole_part_of_a_cut_off_wav_can_be_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(64000), RATE)
+    before = load_audio(path, offset_s=1, duration_s=0.5)
+    cut(path, 0.5)
+    np.testing.assert_array_equal(load_audio(path, offset_s=1, duration_s=0.5), before)
+    assert not is_graph_decodable(path, RATE)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_streamed_wav_without_its_size_is_read(tmp_path, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(4000), RATE)
+    expected = load_audio(path)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = struct.pack("<I", size)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(load_audio(path), expected)
+    np.testing.assert_array_equal(in_graph(path), expected)
+
+
+def test_wrong_files_are_named_in_one_line(tmp_path):
+    def expect(reason, path, **part):
+        with pytest.raises(UserError, match=reason) as raised:
+            load_audio(path, **part)
+        assert str(raised.value).startswith(f"{path}: ") and "\n" not in str(raised.value)
+        with pytest.raises(tf.errors.InvalidArgumentError) as wrapped:
+            in_graph(path, **part)
+        assert str(user_error_in(wrapped.value)) == str(raised.value)
+
+    path = tmp_path / "a.wav"
+    expect("no such file", path)
+    expect("no such file", tmp_path)
+    path.write_bytes(b"")
+    expect("cannot be decoded", path)
+    path.write_bytes(b"hello world, this is no sound at all")
+    expect(r"cannot be decoded \(Format not recognised\); convert it", path)
+    soundfile.write(path, np.zeros(0), RATE)
+    expect("holds no samples", path)
+    wave = noise(16000)
+    wave[5000] = math.nan
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    expect("not finite numbers", path)
+    soundfile.write(path, noise(16000), RATE)
+    expect("offset 1 s lies behind its end at 1.00 s", path, offset_s=1.0)
+    expect(r"ends at 1\.00 s, but 0\.5 s \+ 1\.1 s are asked for", path, offset_s=0.5, duration_s=1.1)
+    expect("holds no samples", path, offset_s=0.5, duration_s=1e-6)
+
+
+def test_user_error_in_other_errors():
+    error = UserError("x: y")
+    assert user_error_in(error) is error
+    assert user_error_in(ValueError("x: y")) is None
+
+
+def test_a_rounded_duration_gives_what_there_is(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(15000), RATE)
+    assert len(load_audio(path, duration_s=1.0)) == 15000
+    np.testing.assert_array_equal(in_graph(path, duration_s=1.0), load_audio(path))
+
+
+@pytest.mark.parametrize("part", [(0.0, 0.0), (0.3, 0.0), (0.0, 0.4), (0.12345, 0.33333), (0.9999, 0.5)])
+def test_the_graph_gives_the_samples_of_soundfile(tmp_path, part):
+    path = tmp_path / "a.wav"
+    values = np.random.default_rng(1).integers(-32768, 32768, 16000).astype(np.int16)
+    soundfile.write(path, values, RATE)
+    assert is_graph_decodable(path, RATE) == TFIO_WORKS
+    offset_s, duration_s = part
+    expected = load_audio(path, RATE, offset_s, duration_s or None)
+    np.testing.assert_array_equal(in_graph(path, *part), expected)
+    np.testing.assert_array_equal(in_graph(path, *part, graph=False), expected)
+
+
+@pytest.mark.parametrize("chunk", [b"LIST\x06\0\0\0INFOab", b"note\x05\0\0\0hello\0", b"no chunk"])
+@pytest.mark.parametrize("position", [12, 36, None])
+def test_wav_with_other_chunks(tmp_path, chunk, position):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(4000), RATE)
+    expected = load_audio(path)
+    content = path.read_bytes()
+    changed = content + chunk if position is None else content[:position] + chunk + content[position:]
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(changed) - 8) + changed[8:])
+    if chunk == b"no chunk" and position is not None:
+        with pytest.raises(UserError):
+            load_audio(path)
+        return
+    np.testing.assert_array_equal(load_audio(path), expected)
+    np.testing.assert_array_equal(in_graph(path), expected)
+
+
+def test_what_the_graph_cannot_decode(tmp_path):
+    path = tmp_path / "a.wav"
+    for rate, channels, subtype in [(8000, 1, "PCM_16"), (RATE, 2, "PCM_16"), (RATE, 1, "PCM_24"), (RATE, 1, "FLOAT")]:
+        soundfile.write(path, noise(4000, channels), rate, subtype=subtype)
+        assert not is_graph_decodable(path, RATE)
+        np.testing.assert_array_equal(in_graph(path), load_audio(path))
+    soundfile.write(tmp_path / "a.flac", noise(4000), RATE)
+    assert not is_graph_decodable(tmp_path / "a.flac", RATE)
+    assert not is_graph_decodable(tmp_path / "gone.wav", RATE)
+
+
+def test_a_channel_number_in_the_graph(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(4000), RATE)
+    np.testing.assert_array_equal(in_graph(path, channel_selector=0), load_audio(path))
+    with pytest.raises(tf.errors.InvalidArgumentError) as wrapped:
+        in_graph(path, channel_selector=1)
+    assert "has 1 channel, no channel 1" in str(user_error_in(wrapped.value))
+
+
+def test_live_decoders_name_every_format():
+    decoders = live_decoders()
+    assert {"WAV, other", "FLAC", "OGG", "MP3", "resampling"} < set(decoders)
+    assert ("in the graph" in decoders["WAV, 16 bit mono at the model's rate"]) == TFIO_WORKS

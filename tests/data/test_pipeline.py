@@ -1,0 +1,247 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from jasper_tf.data.audio import is_graph_decodable, load_audio, load_audio_in_graph, user_error_in
+from jasper_tf.data.augment import AudioAugmentor
+from jasper_tf.data.manifest import Utterance
+from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.data.trim_silence import trim_silence
+from jasper_tf.errors import UserError
+from jasper_tf.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(list("abcdefghijklmnopqrstuvwxyz "))
+AUGMENTATIONS = {"speed": {"prob": 0.8}, "gain": {"prob": 0.8}, "white_noise": {"prob": 0.8, "min_level": -50}}
+
+
+def noise(seconds, rate, channels=1, seed=0):
+    samples = np.random.default_rng(seed).normal(0, 0.1, (round(seconds * rate), channels)).clip(-0.9, 0.9)
+    fade = np.ones(len(samples))
+    fade[: len(samples) // 3] = 1e-5  # silence to trim off
+    return samples * fade[:, None]
+
+
+@pytest.fixture(scope="module")
+def utterances(tmp_path_factory) -> list[Utterance]:
+    """Whole files of several formats and rates, then segments of a long file; every text is another one."""
+    folder = tmp_path_factory.mktemp("sounds")
+    found = []
+
+    def add(path, offset_s, duration_s):
+        number = len(found)
+        text = "abcdefghijklmnopqrstuvwxyz"[number % 26] * (1 + number % 7) + " x" * (number // 26)
+        found.append(Utterance(str(path), offset_s, duration_s, text, f"here:{number + 1}"))
+
+    kinds = [("wav", 16000, 1), ("flac", 16000, 1), ("wav", 8000, 1), ("wav", 44100, 2), ("flac", 22050, 1)]
+    for number in range(15):
+        kind, rate, channels = kinds[number % len(kinds)]
+        path = folder / f"{number}.{kind}"
+        seconds = 0.2 + 0.13 * number
+        soundfile.write(path, noise(seconds, rate, channels, seed=number), rate)
+        add(path, 0.0, soundfile.info(path).duration)
+    for kind, rate in (("wav", 16000), ("flac", 44100)):
+        path = folder / f"long.{kind}"
+        soundfile.write(path, noise(12, rate, seed=100), rate)
+        for number in range(5):
+            add(path, 5.0 + 1.003 * number, 0.3 + 0.2 * number)
+    assert any(is_graph_decodable(u.path, 16000) for u in found) or not is_graph_decodable(found[0].path, 16000)
+    return found
+
+
+def batches_of(utterances, **changes):
+    arguments = {"batch_size": 4, "shuffle": True, "buckets": 3, "seed": 7} | changes
+    return SpeechBatches(utterances, VOCABULARY, **arguments)
+
+
+def rows_of(batches):
+    """One epoch: text -> audio bytes, and the (audio, labels) shapes in order."""
+    rows, shapes, order = {}, [], []
+    for x, y, *_ in batches.dataset():
+        shapes.append((x["audio"].shape, y["labels"].shape))
+        for audio, audio_len, labels, label_len in zip(
+            x["audio"].numpy(), x["audio_len"].numpy(), y["labels"].numpy(), y["label_len"].numpy(), strict=True
+        ):
+            assert not audio[audio_len:].any() and not labels[label_len:].any()
+            text = VOCABULARY.decode(labels[:label_len])
+            rows[text] = audio[:audio_len]
+            order.append(text)
+    return rows, shapes, order
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"shuffle": False},
+        {"batch_size": 1, "buckets": 1},
+        {"batch_size": 7, "buckets": 9},
+        {"batch_size": 100},
+        {"augmentor": AudioAugmentor(AUGMENTATIONS)},
+        {"trim_silence": True},
+    ],
+)
+def test_epochs_follow_the_plan(utterances, changes):
+    batches = batches_of(utterances, **changes)
+    orders = []
+    for epoch in range(2):
+        plan = batches.plan(epoch)
+        assert batches.epoch == epoch
+        _, shapes, order = rows_of(batches)
+        assert order == [utterances[i].text for batch in plan for i in batch.index]
+        assert sorted(order) == sorted(u.text for u in utterances)
+        assert shapes == [((len(b.index), b.samples), (len(b.index), b.labels)) for b in plan]
+        assert len(shapes) == batches.steps_per_epoch == math.ceil(len(utterances) / batches.batch_size)
+        assert len({(audio[1], labels[1]) for audio, labels in shapes}) <= len(batches.buckets.samples)
+        assert [u.text for u in batches.batch_utterances(epoch, 0)] == order[: shapes[0][0][0]]
+        orders.append(order)
+    if batches.shuffle and batches.steps_per_epoch > 1:
+        assert orders[0] != orders[1]
+    elif not batches.augmentor:
+        assert orders[0] == orders[1] or batches.shuffle
+
+
+@pytest.mark.parametrize("channel_selector", ["average", 0])
+def test_audio_is_what_load_audio_gives(utterances, channel_selector):
+    batches = batches_of(utterances, channel_selector=channel_selector)
+    rows, _, _ = rows_of(batches)
+    for u in utterances:
+        expected = load_audio(u.path, 16000, u.offset_s, u.duration_s, channel_selector)
+        np.testing.assert_array_equal(rows[u.text], expected, err_msg=u.path)
+
+
+def test_segments_are_cut_out_of_their_file(utterances):
+    rows, _, _ = rows_of(batches_of(utterances))
+    segments = [u for u in utterances if u.path.endswith("long.wav")]
+    whole, _ = soundfile.read(segments[0].path, dtype="float32")
+    for u in segments:
+        start = round(u.offset_s * 16000)
+        np.testing.assert_array_equal(rows[u.text], whole[start : start + round(u.duration_s * 16000)])
+
+
+def test_another_sample_rate(utterances):
+    rows, _, _ = rows_of(batches_of(utterances, sample_rate=8000, hop=80))
+    for u in utterances:
+        np.testing.assert_array_equal(rows[u.text], load_audio(u.path, 8000, u.offset_s, u.duration_s))
+
+
+def test_augmentation_and_trimming_depend_on_seed_epoch_and_utterance_not_on_batching(utterances):
+    augmentor = AudioAugmentor(AUGMENTATIONS, seed=5)
+    reference, _, _ = rows_of(batches_of(utterances, augmentor=augmentor, trim_silence=True))
+    for changes in ({"batch_size": 3, "buckets": 1, "seed": 8}, {"batch_size": 2, "buckets": 8, "shuffle": False}):
+        rows, _, _ = rows_of(batches_of(utterances, augmentor=augmentor, trim_silence=True, **changes))
+        for text in reference:
+            np.testing.assert_array_equal(rows[text], reference[text])
+    rates = augmentor.speed_rates(0, len(utterances))
+    for i, u in enumerate(utterances):
+        audio = trim_silence(load_audio(u.path, 16000, u.offset_s, u.duration_s))
+        np.testing.assert_array_equal(reference[u.text], augmentor(audio, rates[i], 0, i))
+    batches = batches_of(utterances, augmentor=augmentor, trim_silence=True)
+    batches.epoch = 1
+    later, _, _ = rows_of(batches)
+    assert sum(len(later[t]) != len(reference[t]) or (later[t] != reference[t]).any() for t in reference) > 15
+
+
+def test_augmentation_without_trimming(utterances):
+    augmentor = AudioAugmentor({"gain": {"prob": 1.0}})
+    rows, _, _ = rows_of(batches_of(utterances[:8], augmentor=augmentor))
+    for i, u in enumerate(utterances[:8]):
+        audio = load_audio(u.path, 16000, u.offset_s, u.duration_s)
+        np.testing.assert_array_equal(rows[u.text], augmentor(audio, 1.0, 0, i))
+
+
+def test_trimming_only_when_asked_for(utterances):
+    trimmed, shapes, _ = rows_of(batches_of(utterances, trim_silence=True))
+    plain, plain_shapes, _ = rows_of(batches_of(utterances))
+    assert shapes == plain_shapes
+    for text in plain:
+        np.testing.assert_array_equal(trimmed[text], trim_silence(plain[text]))
+    assert sum(len(trimmed[text]) < len(plain[text]) for text in plain) > 10
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 4, 6])
+def test_first_step_goes_on_where_an_epoch_stopped(utterances, first_step):
+    def run(first_step):
+        batches = batches_of(utterances, augmentor=AudioAugmentor(AUGMENTATIONS))
+        batches.epoch, batches.first_step = 3, first_step
+        dataset = batches.dataset()
+        assert dataset.cardinality().numpy() == batches.steps_per_epoch - first_step
+        steps = [tf.nest.map_structure(lambda t: t.numpy().tobytes(), step) for step in dataset]
+        assert (batches.epoch, batches.first_step) == (4, 0)
+        return steps
+
+    assert run(first_step) == run(0)[first_step:]
+
+
+def test_divisor_fills_the_last_batch_with_rows_of_no_weight(utterances):
+    batches = batches_of(utterances[:10], batch_size=8, divisor=8, shuffle=False)
+    seen = []
+    for (x, y, weight), batch in zip(batches.dataset(), batches.plan(0), strict=True):
+        assert x["audio"].shape[0] == y["labels"].shape[0] == weight.shape[0] == 8
+        real = len(batch.index)
+        assert weight.numpy().tolist() == [1.0] * real + [0.0] * (8 - real)
+        # Repeated utterances, not empty ones: nothing downstream sees a length of 0.
+        assert (x["audio_len"].numpy() > 0).all()
+        seen += batch.index.tolist()
+    assert sorted(seen) == list(range(10))
+    assert len(next(iter(batches_of(utterances).dataset()))) == 2
+
+
+def test_what_decodes_longer_than_declared_is_cut_at_its_own_bucket(tmp_path):
+    """Rounded at 8 kHz, a duration may become a sample more at 16 kHz; a cut must not depend on the neighbours."""
+    path = tmp_path / "low.wav"
+    soundfile.write(path, noise(1, 8000), 8000)
+    found = [Utterance(str(path), 0.0, (2000 + 100 * n + 0.6) / 8000, "abcdef"[n], f"here:{n}") for n in range(6)]
+    # Batches that put an utterance into its own bucket, and one that moves all up to the longest.
+    one = batches_of(found, batch_size=1, buckets=6, hop=1, pad_to=0)
+    assert one.buckets.samples.tolist() == one.audio_len.tolist()
+    decoded = [len(load_audio(u.path, 16000, 0.0, u.duration_s)) for u in found]
+    assert decoded == (one.audio_len + 1).tolist()
+    alone, _, _ = rows_of(one)
+    together, _, _ = rows_of(batches_of(found, batch_size=6, buckets=6, hop=1, pad_to=0))
+    for u, samples in zip(found, one.audio_len, strict=True):
+        assert len(alone[u.text]) == samples
+        np.testing.assert_array_equal(alone[u.text], together[u.text])
+
+
+def test_padding_share(utterances):
+    batches = batches_of(utterances, shuffle=False, buckets=1)
+    padded = sum(batch.samples * len(batch.index) for batch in batches.plan(0))
+    spoken = sum(len(row) for row in rows_of(batches)[0].values())
+    assert batches.padding_share() == pytest.approx(1 - spoken / padded, abs=1e-4)
+    assert batches_of(utterances, buckets=8).padding_share() < batches.padding_share()
+
+
+def test_one_utterance_without_text(utterances):
+    silent = dataclasses.replace(utterances[0], text="")
+    [(x, y)] = batches_of([silent]).dataset()
+    assert x["audio"].shape[0] == 1 and y["label_len"].numpy().tolist() == [0] and y["labels"].shape == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_a_file_that_vanished_is_one_user_error(tmp_path, kind):
+    paths = [tmp_path / f"{number}.{kind}" for number in range(6)]
+    for path in paths:
+        soundfile.write(path, noise(0.5, 16000), 16000)
+    batches = batches_of([Utterance(str(p), 0.0, 0.5, "abc", "here:1") for p in paths], batch_size=2)
+    paths[3].unlink()
+    with pytest.raises(tf.errors.OpError) as raised:
+        list(batches.dataset())
+    error = user_error_in(raised.value)
+    assert isinstance(error, UserError), str(raised.value)
+    assert str(error).startswith(f"{paths[3]}: ") and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("in_graph", [True, False])
+def test_load_audio_in_graph_eagerly(utterances, in_graph):
+    for u in utterances:
+        decodable = in_graph and is_graph_decodable(u.path, 16000)
+        audio = load_audio_in_graph(
+            tf.constant(u.path), tf.constant(u.offset_s, tf.float64), tf.constant(u.duration_s, tf.float64),
+            tf.constant(decodable), 16000,
+        )  # fmt: skip
+        np.testing.assert_array_equal(audio, load_audio(u.path, 16000, u.offset_s, u.duration_s))
+    assert len(load_audio_in_graph(utterances[0].path, 0.0, 0.0, False, 16000)) == 3200
