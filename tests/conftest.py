@@ -1,5 +1,8 @@
 """Fixtures for every test: reference data, golden numbers, a small spoken corpus."""
 
+import contextlib
+import io
+import json
 import os
 
 # TensorFlow reads it once, at its first import: before any test module is collected.
@@ -38,3 +41,67 @@ def spoken_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spoken_corpus")
     make_corpus(folder, train=96, dev=12, test=16, seed=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
+    """`tiny_config("trainer.max_epochs=2", ...)`: a Config of 3 blocks, 22 training and 5 validation utterances."""
+    import yaml
+
+    from jasper_tf.config import load_config
+
+    folder = tmp_path_factory.mktemp("tiny_config")
+    for split, count in (("train", 22), ("dev", 5)):
+        lines = [json.loads(line) for line in (spoken_corpus / f"{split}.jsonl").read_text().splitlines()]
+        lines = sorted(lines, key=lambda line: line["duration"])[:count]
+        for line in lines:
+            line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    block = {"repeat": 1, "kernel": [7], "stride": [1], "dilation": [1], "dropout": 0.1, "residual": False}
+    values = {
+        "name": "tiny",
+        "model": {
+            "labels": list(" abcdefghijklmnopqrstuvwxyz'"),
+            "train_ds": {"manifest_filepath": str(folder / "train.jsonl"), "batch_size": 4, "shuffle": True},
+            "validation_ds": {"manifest_filepath": str(folder / "dev.jsonl"), "batch_size": 4},
+            "preprocessor": {"features": 16},
+            "spec_augment": {"time_masks": 1, "freq_masks": 1},
+            "encoder": {
+                "feat_in": 16,
+                "jasper": [
+                    {**block, "filters": 16, "stride": [2]},
+                    {**block, "filters": 16, "repeat": 2, "residual": True, "se": True},
+                    {**block, "filters": 24, "kernel": [1]},
+                ],
+            },
+            "decoder": {},
+            "optim": {
+                "lr": 0.02,
+                "betas": [0.8, 0.5],
+                "weight_decay": 0.001,
+                "sched": {"name": "CosineAnnealing", "warmup_steps": 2},
+            },
+        },
+        "trainer": {"accelerator": "cpu", "max_epochs": 2},
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    return lambda *overrides: load_config(file, overrides)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run, not to be changed: its configuration, its folder and what it printed; 3 epochs of 6 steps."""
+    from jasper_tf.training.trainer import train
+
+    cfg = tiny_config(
+        "trainer.max_epochs=3",
+        "trainer.log_every_n_steps=4",
+        f"exp_manager.exp_dir={tmp_path_factory.mktemp('runs')}",
+        "exp_manager.resume_if_exists=true",
+        "exp_manager.checkpoint_callback_params={every_n_train_steps: 2, save_top_k: -1}",
+    )
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        folder = train(cfg)
+    return cfg, folder, printed.getvalue()

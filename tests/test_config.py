@@ -217,7 +217,7 @@ def test_override_mistakes(small_file, override, expected):
         ("trainer.accelerator", "tpu", "trainer.accelerator: expected one of auto, cpu, gpu"),
         ("trainer.devices", 0, "trainer.devices: 0 is out of range"),
         ("trainer.devices", [1, 1], "trainer.devices: expected different devices"),
-        ("trainer.val_check_interval", 1.5, "trainer.val_check_interval: 1.5 is out of range"),
+        ("trainer.val_check_interval", 0.5, "trainer.val_check_interval: 0.5 is not supported"),
         ("exp_manager.create_wandb_logger", True, "exp_manager.create_wandb_logger: true is not supported"),
         ("exp_manager.ema", {"enable": True}, "exp_manager.ema: "),
         ("modle", {}, "modle: unknown key; nearest known key: model"),

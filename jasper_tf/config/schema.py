@@ -25,7 +25,6 @@ class TrainerConfig(Section):
     gradient_clip_val: NonNegative | None = None
     enable_checkpointing: bool = True
     log_every_n_steps: Count = 50
-    val_check_interval: Count | Annotated[float, Range(0, 1, without=(0,))] = 1.0
     check_val_every_n_epoch: Count = 1
 
     TARGETS = ("Trainer",)
@@ -34,7 +33,8 @@ class TrainerConfig(Section):
         " weights_summary benchmark deterministic inference_mode use_distributed_sampler replace_sampler_ddp".split()
     )
     ONLY = {
-        "num_nodes": (1,), "gradient_clip_algorithm": (None, "norm"), "limit_train_batches": (None, 1.0),
+        "num_nodes": (1,), "val_check_interval": (None, 1.0),
+        "gradient_clip_algorithm": (None, "norm"), "limit_train_batches": (None, 1.0),
         "limit_val_batches": (None, 1.0), "limit_test_batches": (None, 1.0), "fast_dev_run": OFF,
         "overfit_batches": (None, 0, 0.0), "sync_batchnorm": OFF, "detect_anomaly": OFF, "profiler": OFF,
         "max_time": (None,), "min_epochs": (None,), "min_steps": (None,), "callbacks": (None,), "plugins": (None,),
@@ -73,7 +73,7 @@ class ExpManagerConfig(Section):
     resume_if_exists: bool = False
     resume_ignore_no_checkpoint: bool = False
     create_tensorboard_logger: bool = True
-    create_checkpoint_callback: bool = True
+    create_checkpoint_callback: bool | None = None  # as trainer.enable_checkpointing says
     checkpoint_callback_params: CheckpointCallbackParams = field(default_factory=CheckpointCallbackParams)
 
     IGNORED = frozenset(

@@ -174,6 +174,11 @@ class LogMelSpectrogram(keras.layers.Layer):
         frames = self._frames(np.asarray(audio_len), np)
         return frames if np.ndim(audio_len) else int(frames)
 
+    def nemo_buffers(self) -> dict[str, np.ndarray]:
+        """Window [samples] (none if rectangular) and filters [1, F, bins] as a NeMo checkpoint holds them."""
+        window = {} if self.window == "none" else {"preprocessor.featurizer.window": self._window_values}
+        return window | {"preprocessor.featurizer.fb": self._mel.T[None]}
+
     def compute_output_shape(self, audio_shape, audio_len_shape):
         batch, samples = audio_shape
         frames = None

@@ -1,0 +1,33 @@
+"""Jasper-family CTC speech recognition in Keras 3 and TensorFlow.
+
+    cfg = jasper_tf.load_config("configs/an4.yaml", ["model.train_ds.manifest_filepath=train.json"])
+    model = jasper_tf.build_model(cfg)
+    train = jasper_tf.build_dataset(cfg, "train_ds")
+
+The names load when they are first used: a command that needs no TensorFlow does not wait for it.
+"""
+
+import importlib
+
+_WHERE = {
+    "load_config": "jasper_tf.config",
+    "build_model": "jasper_tf.jasper_ctc",
+    "load_model": "jasper_tf.jasper_ctc",
+    "JasperCTC": "jasper_tf.jasper_ctc",
+    "build_dataset": "jasper_tf.training.datasets",
+    "build_optimizer": "jasper_tf.training.trainer",
+    "train": "jasper_tf.training.trainer",
+    "CTCLoss": "jasper_tf.training.ctc",
+    "NovoGrad": "jasper_tf.training.novograd",
+    "CosineAnnealing": "jasper_tf.training.cosine_annealing",
+    "ErrorRate": "jasper_tf.training.error_rate_metric",
+    "UserError": "jasper_tf.errors",
+}
+__all__ = list(_WHERE)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module 'jasper_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -1,0 +1,157 @@
+"""The training and the validation step of a CTC model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from jasper_tf.training.ctc import CTCLoss, ctc_feasible
+
+
+class CTCTraining(keras.Model):
+    """A model with `{"logits", "logit_len"}` as output that learns by CTC; under any tf.distribute strategy.
+
+    `compile` takes `loss=CTCLoss(...)`, `metrics=[ErrorRate(...)]`, `accumulate_grad_batches` and `gradient_clip_val`
+    (global norm, of the summed gradient of all replicas and micro-batches; None for no clipping).
+    """
+
+    _validating = False
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        loss: CTCLoss | None = None,
+        metrics: Sequence[keras.Metric] = (),
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        **kwargs,
+    ) -> None:
+        """Sets optimiser, loss (default: `CTCLoss()`) and validation metrics; see the class for the other two.
+
+        Neither step is compiled by XLA: the error rates are counted on the host. `run_eagerly` and
+        `steps_per_execution` pass through to Keras.
+        """
+        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        self.ctc = CTCLoss() if loss is None else loss
+        self.error_rates = list(metrics)
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self.gradient_clip_val = gradient_clip_val
+        self.gradient_norm = keras.metrics.Mean(name="grad_norm")
+        self.infeasible = keras.metrics.Sum(name="infeasible")
+        with keras.name_scope("loss"):
+            self.loss_mean = keras.metrics.Mean(name="loss")
+
+    def get_compile_config(self) -> dict | None:
+        if not self.compiled:
+            return None
+        return keras.saving.serialize_keras_object(
+            {
+                "optimizer": self.optimizer,
+                "loss": self.ctc,
+                "metrics": list(self.error_rates),
+                "accumulate_grad_batches": self.accumulate_grad_batches,
+                "gradient_clip_val": self.gradient_clip_val,
+            }
+        )
+
+    def compile_from_config(self, config: dict) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        if not self.compiled:
+            return []
+        return [self.loss_mean, self.gradient_norm, self.infeasible, *self.error_rates]
+
+    def train_step(self, data) -> dict:
+        """One optimizer step: the gradient of the whole batch, K micro-batches of activations one after the other.
+
+        `data` is `(x, y)` or `(x, y, sample_weight [B])`; a row of weight 0 leaves loss and gradient. The sum of the
+        utterances' losses and the sum of their weights are reduced apart, over micro-batches and replicas, so the step
+        is the large batch's step however it is split.
+        """
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        denominator = self._denominator(y, weight)
+        batch_size = tf.shape(x["audio"])[0]
+        parts = self.accumulate_grad_batches
+        if parts > 1:
+            tf.debugging.assert_greater_equal(
+                batch_size, parts, "a batch has fewer utterances than accumulate_grad_batches"
+            )
+        gradients: list = []
+        loss = tf.zeros(())
+        for k in range(parts):
+            # The dependency keeps TensorFlow from holding the activations of two micro-batches at once.
+            with tf.control_dependencies(gradients):
+                rows = slice(batch_size * k // parts, batch_size * (k + 1) // parts)
+                x_k, y_k, weight_k = keras.tree.map_structure(
+                    lambda t, r=rows: None if t is None else tf.identity(t[r]), (x, y, weight)
+                )
+            with tf.GradientTape() as tape:
+                prediction = self(x_k, training=True)
+                part = tf.math.divide_no_nan(self.ctc.numerator(y_k, prediction, weight_k), denominator)
+                scaled = self.optimizer.scale_loss(part)
+            part_gradients = tape.gradient(scaled, self.trainable_variables)
+            gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if k else part_gradients
+            loss += part
+            self._count_infeasible(y_k, prediction, weight_k)
+        gradients, loss = _sum_over_replicas((gradients, loss))
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.ones(()))
+        if self.gradient_clip_val:
+            factor = tf.minimum(1.0, self.gradient_clip_val / tf.maximum(norm, 1e-12))
+            gradients = [g * factor for g in gradients]
+        # Keras sums over the replicas once more when it applies.
+        self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
+        self.loss_mean.update_state(loss, sample_weight=denominator / replicas)
+        # Half precision overflows now and then; the loss scale then falls and the step is left out.
+        finite = tf.math.is_finite(norm)
+        self.gradient_norm.update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, "float32"))
+        return self._results(validation=False)
+
+    def test_step(self, data) -> dict:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        prediction = self(x, training=False)
+        denominator = self._denominator(y, weight)
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        loss = tf.math.divide_no_nan(_sum_over_replicas(self.ctc.numerator(y, prediction, weight)), denominator)
+        self.loss_mean.update_state(loss, sample_weight=denominator / replicas)
+        self._count_infeasible(y, prediction, weight)
+        for metric in self.error_rates:
+            metric.update_state(y, prediction, sample_weight=weight)
+        return self._results(validation=True)
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`."""
+        self._validating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._validating = False
+
+    def get_metrics_result(self) -> dict:
+        """The figures of the phase that ends, over all replicas; what a step returns is of its own replica."""
+        return self._results(self._validating)
+
+    def _results(self, validation: bool) -> dict:
+        phase = self.error_rates if validation else [self.gradient_norm]
+        return {m.name: m.result() for m in (self.loss_mean, self.infeasible, *phase)}
+
+    def _denominator(self, y: dict, weight):
+        """What the sum of the losses of all replicas is divided by."""
+        denominator = self.ctc.denominator(y, weight)
+        return denominator if self.ctc.reduction == "sum" else _sum_over_replicas(denominator)
+
+    def _count_infeasible(self, y: dict, prediction: dict, weight) -> None:
+        infeasible = ~ctc_feasible(y["labels"], y["label_len"], prediction["logit_len"])
+        if weight is not None:
+            infeasible &= tf.reshape(weight, [-1]) != 0
+        self.infeasible.update_state(tf.cast(infeasible, "float32"))
+
+
+def _sum_over_replicas(value):
+    replica = tf.distribute.get_replica_context()
+    return value if replica.num_replicas_in_sync == 1 else replica.all_reduce(tf.distribute.ReduceOp.SUM, value)

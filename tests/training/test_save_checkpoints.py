@@ -1,0 +1,70 @@
+"""When a run is saved, and which weights become its model."""
+
+import keras
+import pytest
+
+from jasper_tf.training.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.novograd import NovoGrad
+from jasper_tf.training.save_checkpoints import SaveCheckpoints
+
+
+@pytest.fixture
+def saver(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(NovoGrad(0.1), "mse")
+    model.optimizer.build(model.trainable_variables)
+    checkpoints = CheckpointFolder(tmp_path / "checkpoints", save_top_k=-1)
+    saver = SaveCheckpoints(checkpoints, tmp_path / "model.keras", Position(), every_n_train_steps=2)
+    saver.set_model(model)
+    saver.set_params({"steps": 4})
+    return saver
+
+
+def epoch(saver: SaveCheckpoints, number: int, wer: float | None) -> None:
+    """The weights of epoch n are n."""
+    saver.model.layers[0].kernel.assign([[number]])
+    position = saver.position
+    position.epoch, position.step, position.step_in_epoch = number, 4 * number + 4, 4
+    position.metrics = {} if wer is None else {"val_wer": wer}
+    saver.on_epoch_end(number, {"loss": 1.0, **position.metrics})
+
+
+def weight_of_model(saver: SaveCheckpoints) -> float:
+    return float(keras.saving.load_model(saver.model_file).layers[0].kernel[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen"),
+    [
+        ([None, None], 1),  # without validation: the newest
+        ([0.5, None, 0.7, None], 0),  # an epoch without validation does not replace the best
+        ([None, 0.5, 0.6], 1),
+        ([0.5, 0.4, 0.4], 2),
+        ([float("nan"), 0.9], 1),
+        ([0.9, float("nan")], 0),
+    ],
+)
+def test_the_model_is_the_best(saver, rates, chosen):
+    for number, rate in enumerate(rates):
+        epoch(saver, number, rate)
+    assert weight_of_model(saver) == chosen
+
+
+def test_the_best_outlives_a_restart(saver):
+    saver.checkpoints.save_top_k = 0
+    for number, rate in enumerate([0.3, 0.6]):
+        epoch(saver, number, rate)
+    position = saver.checkpoints.restore(saver.model)
+    assert (position.best, position.epoch, position.step_in_epoch) == (0.3, 2, 0)
+    again = SaveCheckpoints(saver.checkpoints, saver.model_file, position)
+    again.set_model(saver.model)
+    epoch(again, 2, 0.5)
+    assert weight_of_model(again) == 0
+
+
+def test_inside_an_epoch(saver):
+    """Not at its last step: a restart there would pass over the validation."""
+    for batch in range(4):
+        saver.position.step = saver.position.step_in_epoch = batch + 1
+        saver.on_train_batch_end(batch)
+    assert [p.name for p in saver.checkpoints.paths()] == ["step=00000002"]

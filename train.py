@@ -1,0 +1,35 @@
+"""Trains a recogniser: python train.py configs/an4.yaml [key=value ...]"""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from jasper_tf.errors import UserError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Train a CTC recogniser as a YAML configuration says.")
+    parser.add_argument("config", help="a file in NeMo's layout, such as configs/an4.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_epochs=10")
+    arguments = parser.parse_args()
+    try:
+        from jasper_tf.config import load_config
+
+        cfg = load_config(arguments.config, arguments.overrides)
+        from jasper_tf.training.trainer import train
+
+        run = train(cfg)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where exp_manager.resume_if_exists is true", file=sys.stderr)
+        return 130
+    print(f"next: python -m jasper_tf evaluate --model {run} --manifest MANIFEST")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
