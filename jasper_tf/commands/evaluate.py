@@ -1,0 +1,165 @@
+"""python -m jasper_tf evaluate: word and character error rate of a model on a manifest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jasper_tf.data.manifest import Utterance
+
+HELP = "word and character error rate of a model on a manifest"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="M", help="a run's folder, a model.keras or a .nemo")
+    parser.add_argument("--manifest", required=True, nargs="+", metavar="F", help="JSON lines as NeMo's")
+    parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Scores every utterance of the manifest once; 1 if one could not be read (it is named, and not scored)."""
+    from jasper_tf.data.manifest import read_manifest
+    from jasper_tf.decoding.error_rate import ErrorCounts, count_errors
+    from jasper_tf.errors import UserError
+
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    utterances = read_manifest(arguments.manifest)
+
+    from jasper_tf.jasper_ctc import load_model
+
+    model = load_model(arguments.model)
+    labels = set(model.labels)
+    unknown = Counter(c for utterance in utterances for c in utterance.text if c not in labels)
+    if unknown:
+        table = ", ".join(f"{c!r} {n}" for c, n in unknown.most_common())
+        _say(f"{unknown.total()} characters of the references are not among the labels and count as errors: {table}")
+
+    with ExitStack() as outputs:
+        files = {key: _open(outputs, getattr(arguments, key)) for key in ("output", "json")}
+        words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, 0
+        lines: list[dict[str, Any]] = [{} for _ in utterances]
+        progress = _Progress(len(utterances))
+        for batch in _batches(utterances, arguments.batch_size, model.sample_rate):
+            readable = [(i, sound) for i, sound, _ in batch if sound is not None]
+            sounds = [sound for _, sound in readable]
+            texts = model.transcribe(sounds, batch_size=arguments.batch_size) if sounds else []
+            audio_s += sum(len(sound) for sound in sounds) / model.sample_rate
+            for i, sound, error in batch:
+                if sound is None:
+                    unreadable += 1
+                    _say(f"error: {error}")
+                    lines[i] = _line(utterances[i], error=error)
+            for (i, _), text in zip(readable, texts, strict=True):
+                word, character = (count_errors([utterances[i].text], [text], u) for u in ("word", "character"))
+                words, characters = words + word, characters + character
+                lines[i] = _line(utterances[i], pred_text=text, wer=word.rate, cer=character.rate)
+            progress.show(words.utterances + unreadable, words.rate)
+        report = {
+            "wer": words.rate,
+            "cer": characters.rate,
+            "insertions": words.insertions,
+            "deletions": words.deletions,
+            "substitutions": words.substitutions,
+            "utterances": words.utterances,
+            "words": words.reference,
+            "characters": characters.reference,
+            "audio_s": audio_s,
+            "real_time_factor": progress.elapsed_s() / audio_s if audio_s else None,
+            "unreadable": unreadable,
+            "unknown_characters": dict(unknown),
+        }
+        if files["output"]:
+            files["output"].writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        if files["json"]:
+            json.dump(report, files["json"], ensure_ascii=False, indent=1)
+    print(
+        f"WER {words.rate:.2%} ({words.substitutions} substitutions, {words.insertions} insertions, "
+        f"{words.deletions} deletions in {words.reference} words)  CER {characters.rate:.2%}  "
+        f"{words.utterances} utterances, {audio_s / 3600:.2f} h"
+        + (f"  {unreadable} unreadable" if unreadable else "")
+        + (f"  real-time factor {report['real_time_factor']:.4f}" if audio_s else "")
+    )
+    return 1 if unreadable else 0
+
+
+def _open(outputs: ExitStack, path: str | None) -> Any:
+    from jasper_tf.whole_file import write_whole
+
+    return outputs.enter_context(write_whole(path)) if path else None
+
+
+def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:
+    return {
+        "audio_filepath": utterance.path,
+        "offset": utterance.offset_s,
+        "duration": utterance.duration_s,
+        "text": utterance.text,
+        **found,
+    }
+
+
+def _batches(
+    utterances: Sequence[Utterance], batch_size: int, sample_rate: int
+) -> Iterator[list[tuple[int, np.ndarray | None, str]]]:
+    """(index, audio [S], "") or (index, None, what is wrong), longest first, the next batch read while one is used.
+
+    Utterances of like length share a batch, which keeps padding small; the longest come first so that memory runs out
+    at once or never.
+    """
+    from jasper_tf.data.audio import load_audio
+    from jasper_tf.errors import UserError
+
+    def read(i: int) -> tuple[int, np.ndarray | None, str]:
+        utterance = utterances[i]
+        try:
+            return i, load_audio(utterance.path, sample_rate, utterance.offset_s, utterance.duration_s), ""
+        except UserError as error:
+            return i, None, f"{utterance.source}: {error}"
+
+    order = sorted(range(len(utterances)), key=lambda i: -utterances[i].duration_s)
+    chunks = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        ahead = [pool.submit(read, i) for i in chunks[0]]
+        for following in [*chunks[1:], []]:
+            batch, ahead = ahead, [pool.submit(read, i) for i in following]
+            yield [future.result() for future in batch]
+
+
+class _Progress:
+    """Utterances done and the time left, on stderr: in place on a terminal, otherwise a line every ten seconds."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.began = self.shown = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def show(self, done: int, rate: float) -> None:
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if done < self.total and now - self.shown < (0.2 if terminal else 10.0):
+            return
+        self.shown = now
+        left_s = round(self.elapsed_s() / done * (self.total - done))
+        left = f"{left_s // 60}:{left_s % 60:02d} left" if done < self.total else f"done in {self.elapsed_s():.1f} s"
+        _say(
+            f"{done}/{self.total} utterances, WER {rate:.2%}, {left}",
+            end="\r" if terminal and done < self.total else "\n",
+        )
+
+
+def _say(message: str, end: str = "\n") -> None:
+    print(message, file=sys.stderr, end=end, flush=True)

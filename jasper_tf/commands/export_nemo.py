@@ -1,0 +1,39 @@
+"""python -m jasper_tf export-nemo: a model of this package to a NeMo archive."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, metavar="M", help="a run's folder, a model.keras beside config.yaml, or a .nemo"
+    )
+    parser.add_argument("--output", required=True, metavar="MODEL.nemo", help="the archive; replaced if there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints where NeMo will not compute the same, if anywhere, and the archive's path."""
+    from pathlib import Path
+
+    from jasper_tf.config import load_config
+    from jasper_tf.errors import UserError
+    from jasper_tf.interop.nemo_model import export_nemo, import_nemo
+    from jasper_tf.jasper_ctc import load_model
+
+    source = Path(arguments.model)
+    if source.suffix == ".nemo":
+        imported = import_nemo(source)
+        model, config = imported.model, imported.config
+    else:
+        model = load_model(source)
+        file = (source if source.is_dir() else source.parent) / "config.yaml"
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; NeMo needs the configuration that the model was trained with")
+        config = load_config(file)
+    for note in export_nemo(model, config, arguments.output):
+        print(f"note: {note}")
+    print(arguments.output)
+    return 0

@@ -1,0 +1,49 @@
+"""python -m jasper_tf import-nemo: a NeMo archive to a model and a configuration of this package."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("archive", metavar="MODEL.nemo", help="a Jasper, QuartzNet or Citrinet with characters")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="gets model.keras and config.yaml; made if absent"
+    )
+    parser.add_argument(
+        "--features",
+        choices=("modern", "legacy"),
+        default="modern",
+        help="as NeMo from 2.5 on computes them, or as the older NeMo that trained the model did (%(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a line per tensor and the sum; writes nothing unless every tensor fits."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from jasper_tf.errors import UserError
+    from jasper_tf.interop.nemo_model import import_nemo
+
+    folder = Path(arguments.output)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: is a file, give a folder")
+    for name in ("model.keras", "config.yaml"):
+        if (folder / name).exists():
+            raise UserError(f"--output {folder}: holds a {name} already; give another folder")
+    imported = import_nemo(arguments.archive, arguments.features)
+    for name, became in imported.tensors.items():
+        print(f"{name} {became}")
+    for note in imported.notes:
+        print(f"note: {note}")
+    imported.write(folder)
+    parameters = sum(int(np.prod(v.shape)) for v in imported.model.trainable_variables)
+    print(
+        f"all {len(imported.tensors)} tensors matched, {parameters:,} trainable parameters, "
+        f"{arguments.features} features: {folder / 'model.keras'}, {folder / 'config.yaml'}"
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""Models of other frameworks: NeMo's archives, in and out."""

@@ -1,0 +1,129 @@
+"""The `model_config.yaml` of a `.nemo` archive, to and from a `Config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from jasper_tf.config import Config, config_from_dict
+from jasper_tf.errors import UserError
+
+# Sections that the finished model does not need: where one is not supported, it is left out and named.
+_TRAINING_ONLY = ("spec_augment", "optim", "train_ds", "validation_ds", "test_ds")
+# For a model that was trained with another optimizer; the paper's values.
+_DEFAULT_OPTIM = {"name": "novograd", "lr": 0.01, "betas": [0.8, 0.5], "weight_decay": 0.001}
+_MOST_VALUES = 100_000
+
+_MODULES = "nemo.collections.asr.modules"
+_TARGETS = {
+    "preprocessor": f"{_MODULES}.AudioToMelSpectrogramPreprocessor",
+    "spec_augment": f"{_MODULES}.SpectrogramAugmentation",
+    "encoder": f"{_MODULES}.ConvASREncoder",
+    "decoder": f"{_MODULES}.ConvASRDecoder",
+}
+_OURS = {"generation", "buckets", "unknown_characters", "synchronized"}
+
+
+def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:
+    """A checked `Config` and a line for each thing left out.
+
+    Args:
+        content: YAML, what NeMo has below `model`.
+        source: for messages.
+        name: of the configuration.
+        generation: of the features, "modern" or "legacy".
+
+    Raises:
+        UserError: not YAML, not a character CTC model, or a setting that is not supported.
+    """
+    try:
+        values = yaml.safe_load(content.decode())
+        _refuse_expansion(values, source)
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: not a mapping of keys to values")
+    if not isinstance(values.get("preprocessor"), dict):
+        raise UserError(f"{source}: preprocessor: missing")
+    if values["preprocessor"].get("frame_splicing") not in (None, 1):
+        raise UserError(
+            f"{source}: preprocessor.frame_splicing: NeMo stacks copies of one frame, this package neighbouring ones; "
+            "these weights would not see what they were trained on"
+        )
+    optional = {key: values[key] for key in _TRAINING_ONLY if values.get(key) is not None}
+    model = {key: value for key, value in values.items() if key not in _TRAINING_ONLY}
+    model |= {"preprocessor": {**values["preprocessor"], "generation": generation}, "optim": _DEFAULT_OPTIM}
+    config, notes = config_from_dict({"name": name, "model": model}, source), []
+    if "optim" not in optional:
+        notes.append("optim: none in the archive; the configuration gets NovoGrad's defaults")
+    for key, section in optional.items():
+        try:
+            config = config_from_dict({"name": name, "model": {**model, key: section}}, source)
+            model[key] = section
+        except UserError as error:
+            instead = "NovoGrad's defaults stand in" if key == "optim" else "left out"
+            notes.append(f"{str(error).removeprefix(f'{source}: ')}; {key} only matters in training, {instead}")
+    return config, notes
+
+
+def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, Any], list[str]]:
+    """What NeMo has below `model`, and a line for each difference that remains.
+
+    Args:
+        built: `JasperCTC.get_config()`.
+        config: what the model was built from.
+
+    Raises:
+        UserError: `config` describes another model, or NeMo has no such model.
+    """
+    model = config.to_dict()["model"]
+    for key in ("sample_rate", "labels", "preprocessor", "encoder"):
+        of_model, of_config = built[key], model[key]
+        if isinstance(of_model, dict):  # which lacks what does not shape the model, and knows of replicas
+            of_model = {k: v for k, v in of_model.items() if k in of_config}
+            of_config = {k: of_config[k] for k in of_model}
+        if of_model != of_config:
+            raise UserError(f"{config.source}: model.{key} is not the model's; give the configuration it was made of")
+    if model["preprocessor"]["frame_splicing"] > 1:
+        raise UserError(
+            f"{config.source}: model.preprocessor.frame_splicing: NeMo stacks copies of one frame, this package "
+            "neighbouring ones; NeMo could not run this model"
+        )
+    notes = []
+    if model["preprocessor"]["generation"] == "legacy":
+        notes.append("features are of the legacy generation: NeMo <= 2.4.1 computes the same, later ones others")
+    for key, target in _TARGETS.items():
+        if model[key] is not None:
+            model[key] = {"_target_": target, **model[key]}
+    model["decoder"] |= {
+        "feat_in": model["encoder"]["jasper"][-1]["filters"],
+        "num_classes": len(model["labels"]),
+        "vocabulary": model["labels"],
+    }
+    # NeMo takes a null here for a value of its own.
+    for section in (*model["encoder"]["jasper"], model["optim"], model["optim"]["sched"] or {}):
+        for key in [key for key, value in section.items() if value is None]:
+            del section[key]
+    return _without(model, _OURS) | {"target": "nemo.collections.asr.models.ctc_models.EncDecCTCModel"}, notes
+
+
+def _refuse_expansion(values: Any, source: str) -> None:
+    """Aliases let a short file stand for billions of values."""
+    waiting, seen = [values], 0
+    while waiting:
+        value = waiting.pop()
+        children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        seen += len(children)
+        if seen > _MOST_VALUES:
+            raise UserError(f"{source}: stands for more than {_MOST_VALUES} values; do not trust this file")
+        waiting += children
+
+
+def _without(value: Any, keys: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _without(v, keys) for k, v in value.items() if k not in keys}
+    return [_without(v, keys) for v in value] if isinstance(value, list) else value
