@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test lint clean
+.PHONY: help venv install demo test nemo-parity lint clean
 
 # The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
 CONSTRAINTS ?= .ci/constraints-tf2.17.txt
@@ -11,6 +11,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 STAMP := $(VENV)/.installed
+NEMO_CONSTRAINTS := .ci/constraints-nemo.txt
+NEMO_VENV := .venv-nemo
+NEMO_STAMP := $(NEMO_VENV)/.installed
 BIN := $(VENV)/bin
 DEMO := build/demo
 TYPED := $(wildcard train.py export.py) jasper_tf
@@ -19,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo
 	@echo '  CONSTRAINTS=.ci/constraints-tf2.21.txt chooses the other tested set of versions'
 
@@ -41,7 +44,17 @@ demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, t
 	$(BIN)/python -m jasper_tf transcribe --model serving/demo $(DEMO)/wav/test/00003.wav
 
 test: $(STAMP) ## run every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu and not nemo'
+
+nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
+	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/test_nemo_parity.py
+
+# torch comes first and alone, so that a CPU build found by PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL satisfies NeMo.
+$(NEMO_STAMP): $(NEMO_CONSTRAINTS)
+	$(PYTHON) -m venv $(NEMO_VENV)
+	$(NEMO_VENV)/bin/python -m pip install --quiet --constraint $(NEMO_CONSTRAINTS) torch
+	$(NEMO_VENV)/bin/python -m pip install --quiet --constraint $(NEMO_CONSTRAINTS) 'nemo_toolkit[asr]'
+	@touch $@
 
 lint: $(STAMP) ## ruff check, ruff format, mypy
 	$(BIN)/ruff check .
