@@ -104,7 +104,11 @@ def test_require_names_absent_section():
     assert "no value for model.test_ds" in message(config_from_dict(SMALL).require, "model.test_ds.manifest_filepath")
 
 
-@pytest.mark.parametrize("file", [*sorted(GOLDEN.glob("nemo_*.yaml")), *sorted((ROOT / "configs").glob("*.yaml"))])
+# finetune.yaml is complete only with a pretrained model: tests/training/test_fine_tuning.py.
+WHOLE_FILES = [f for f in sorted((ROOT / "configs").glob("*.yaml")) if f.name != "finetune.yaml"]
+
+
+@pytest.mark.parametrize("file", [*sorted(GOLDEN.glob("nemo_*.yaml")), *WHOLE_FILES])
 def test_resolved_config_loads_back(file):
     config = load_config(file)
     text = yaml.safe_dump(config.to_dict())

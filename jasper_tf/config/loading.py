@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from jasper_tf.config.pretrained import take_over
 from jasper_tf.config.rules import complete, inherit
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING, PerAxis, Range, Section
@@ -34,21 +35,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             fit another; a feature is not supported. One line with file, line (or "command line") and full key.
     """
     source = ConfigSource.from_file(path)
-    source.override(overrides)
-    return _build(source)
+    # The pretrained model first, so that the other overrides can change what comes from it.
+    first = [o for o in overrides if o.lstrip("+").startswith("init_from_")]
+    source.override(first)
+    taken_over = take_over(source)
+    source.override([o for o in overrides if o not in first])
+    replaced = {o.lstrip("+").partition("=")[0].strip() for o in overrides}
+    return _build(source, [name for name in taken_over if f"model.{name}" not in replaced])
 
 
 def config_from_dict(values: Mapping[str, Any], source: str = "configuration") -> Config:
     """`load_config` for values that are already in memory; `source` stands for the file in messages."""
-    return _build(ConfigSource(source, values))
+    tree = ConfigSource(source, values)
+    return _build(tree, take_over(tree))
 
 
-def _build(source: ConfigSource) -> Config:
+def _build(source: ConfigSource, taken_over: list[str]) -> Config:
     values = source.resolve(skip=Config.IGNORED)
     inherit(values)
     ignored: list[str] = []
     config = _section(Config, values, (), source, ignored)
-    config.ignored, config.source = ignored, source.name
+    config.ignored, config.taken_over, config.source = ignored, taken_over, source.name
     complete(config, source)
     return config
 

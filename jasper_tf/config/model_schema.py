@@ -209,7 +209,11 @@ class OptimConfig(Section):
 
 @dataclass(kw_only=True)
 class ModelConfig(Section):
-    """Everything that makes the model and its data."""
+    """Everything that makes the model and its data.
+
+    `freeze`, this project's, keeps weights of a pretrained model as they are: "encoder", or patterns of variable paths
+    such as `block_0/*`, `*norm_*/*`, `decoder/bias` (see `training.fine_tuning.freeze`).
+    """
 
     sample_rate: Count = 16000
     labels: list[str]
@@ -222,6 +226,7 @@ class ModelConfig(Section):
     decoder: DecoderConfig
     optim: OptimConfig
     ctc_reduction: Literal["mean_batch", "mean_volume", "mean", "sum"] = "mean_batch"
+    freeze: Literal["encoder"] | list[str] | None = None
 
     # repeat, dropout and separable only hold YAML anchors in NeMo's QuartzNet files.
     IGNORED = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
+from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys
@@ -29,6 +30,9 @@ def complete(config: Config, source: ConfigSource) -> None:
     _check_labels(model, source)
     _check_data(model, source)
     _check_sizes(model, source)
+    if model.freeze and not any(getattr(config, key) for key in INIT_KEYS):
+        keys = " or ".join(INIT_KEYS)
+        raise source.error(("model", "freeze"), f"would keep new, random weights; name what to start from with {keys}")
     sched = model.optim.sched
     for kind in ("warmup", "constant"):
         if sched and getattr(sched, f"{kind}_steps") is not None and getattr(sched, f"{kind}_ratio") is not None:

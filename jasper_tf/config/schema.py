@@ -94,25 +94,31 @@ class ExpManagerConfig(Section):
 
 @dataclass(kw_only=True)
 class Config(Section):
-    """A whole configuration file. `ignored` lists full keys that were accepted but only steer PyTorch."""
+    """A whole configuration file.
+
+    `init_from_nemo_model` (a `.nemo`) or `init_from_pretrained_model` (a run's folder or `.keras`) names the model that
+    training starts from; `taken_over` lists the keys of `model` that the file left to it. `ignored` lists full keys
+    that were accepted but only steer PyTorch.
+    """
 
     name: str
     model: ModelConfig
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     exp_manager: ExpManagerConfig = field(default_factory=ExpManagerConfig)
     seed: Natural = 0
+    init_from_nemo_model: str | None = None
+    init_from_pretrained_model: str | None = None
+    taken_over: list[str] = field(default_factory=list, compare=False)
     ignored: list[str] = field(default_factory=list, compare=False)
     source: str = field(default="configuration", compare=False, repr=False)
 
     IGNORED = frozenset({"hydra", "defaults"})
-    ONLY = {
-        "init_from_nemo_model": (None,), "init_from_pretrained_model": (None,), "init_from_ptl_ckpt": (None,),
-    }  # fmt: skip
+    ONLY = {"init_from_ptl_ckpt": (None,)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain mapping of every value (YAML-able); `config_from_dict` makes an equal Config of it."""
         plain = dataclasses.asdict(self)
-        del plain["ignored"], plain["source"]
+        del plain["ignored"], plain["taken_over"], plain["source"]
         plain["model"]["optim"]["betas"] = list(plain["model"]["optim"]["betas"])
         return plain
 

@@ -198,6 +198,7 @@ class JasperBlock(keras.layers.Layer):
                 self.residual_normalizations.append(normalization)
 
     def call(self, panes, length, training=None):
+        training = training and self.trainable  # NeMo: frozen is eval mode, dropout too
         first_mask = mask = self._mask(panes[-1], length)
         x, x_len = panes[-1], length
         last = len(self.convolutions) - 1

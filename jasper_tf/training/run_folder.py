@@ -40,9 +40,7 @@ class RunFolder:
 
     def __init__(self, cfg: Config):
         e = cfg.exp_manager
-        self.path = Path(e.exp_dir or "runs") / (e.name or cfg.name)
-        if e.version or not e.resume_if_exists:
-            self.path /= str(e.version or time.strftime("%Y-%m-%d_%H-%M-%S"))
+        self.path = run_path(cfg)
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
@@ -96,6 +94,15 @@ class RunFolder:
         )
         with write_whole(file) as stream:
             json.dump(starts, stream, indent=1)
+
+
+def run_path(cfg: Config) -> Path:
+    """Where the run of `cfg` lies, or would lie if it began now."""
+    e = cfg.exp_manager
+    path = Path(e.exp_dir or "runs") / (e.name or cfg.name)
+    if e.version or not e.resume_if_exists:
+        path /= str(e.version or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    return path
 
 
 def _flat(tree, prefix: str = "") -> dict[str, object]:

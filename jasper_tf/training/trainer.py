@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.config import Config
+from jasper_tf.config.pretrained import INIT_KEYS
+from jasper_tf.config.section import MISSING
 from jasper_tf.data.audio import user_error_in
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.jasper_ctc import JasperCTC, build_model
@@ -17,9 +19,10 @@ from jasper_tf.training.ctc import CTCLoss
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.devices import build_strategy, choose_devices, set_precision
 from jasper_tf.training.error_rate_metric import ErrorRate
+from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.novograd import NovoGrad
 from jasper_tf.training.progress import Progress
-from jasper_tf.training.run_folder import RunFolder
+from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
 from jasper_tf.training.save_checkpoints import SaveCheckpoints, TrackPosition
 from jasper_tf.training.validation_samples import ValidationSamples
@@ -73,6 +76,7 @@ def train(cfg: Config) -> Path:
     needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
     if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
         needed.append("trainer.max_epochs")
+    needed += [key for key in INIT_KEYS if getattr(cfg, key) == MISSING]
     cfg.require(*needed, "trainer", "exp_manager")
     keras.utils.set_random_seed(cfg.seed)
     devices = choose_devices(cfg.trainer.accelerator, cfg.trainer.devices)
@@ -84,13 +88,19 @@ def train(cfg: Config) -> Path:
     validation = None
     if cfg.model.validation_ds is not None:
         validation, validation_selection = build_batches(cfg, "validation_ds", divisor=len(devices))
+    # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
+    begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
+    pretrained = None if begun else read_pretrained(cfg)
     with strategy.scope():
         model = build_model(cfg, synchronized=len(devices) > 1)
+    frozen = freeze(model, cfg.model.freeze, pretrained)
 
     run = RunFolder(cfg)
     run.say(f"run {run.path}, {len(devices)} x {devices[0].rsplit(':', 2)[-2]}, precision {cfg.trainer.precision}")
     if cfg.ignored:
         run.say(f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}")
+    if cfg.taken_over:
+        run.say(f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}")
     run.say(f"train_ds: {selection.summary()}; {training.padding_share():.1%} of the batches is padding")
     if validation:
         run.say(f"validation_ds: {validation_selection.summary()}")
@@ -109,12 +119,18 @@ def train(cfg: Config) -> Path:
     checkpoints = None
     if cfg.trainer.enable_checkpointing if wanted is None else wanted:
         checkpoints = CheckpointFolder(run.checkpoints, params.monitor, params.save_top_k, params.save_last)
-    position = Position()
+    position, restored = Position(), None
     if run.resumed:
         restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
         position = restored or position
         where = f"going on at epoch {position.epoch + 1}, step {position.step}"
         run.say(where if restored else "no checkpoint to go on from; beginning at step 0")
+    if not restored and (pretrained := pretrained or read_pretrained(cfg)):
+        with strategy.scope():
+            run.say(copy_weights(pretrained, model))
+    del pretrained  # as large as the model
+    if frozen:
+        run.say(frozen)
     if position.step >= total_steps:
         run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
         return run.path

@@ -1,0 +1,105 @@
+"""train.py from a NeMo archive: what it prints, what stays, and going on without the archive."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jasper_tf.config import load_config
+from jasper_tf.errors import UserError
+from jasper_tf.jasper_ctc import load_model
+from jasper_tf.training.checkpoint import CheckpointFolder
+from jasper_tf.training.trainer import train
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def overrides(tiny_config, tmp_path, shared):
+    """configs/finetune.yaml on the tiny data, from a copy of the golden archive; 2 epochs of 6 steps."""
+    shutil.copy(shared / "golden/small.nemo", tmp_path / "small.nemo")
+    cfg = tiny_config()
+    sections = {"train_ds": cfg.model.train_ds, "validation_ds": cfg.model.validation_ds}
+    data = [f"model.{name}.manifest_filepath={section.manifest_filepath}" for name, section in sections.items()]
+    return [
+        *data, f"init_from_nemo_model={tmp_path}/small.nemo", f"exp_manager.exp_dir={tmp_path}/runs",
+        "trainer.accelerator=cpu", "trainer.max_epochs=2", "model.train_ds.batch_size=4",
+        "exp_manager.checkpoint_callback_params.save_top_k=-1",
+    ]  # fmt: skip
+
+
+def command(*arguments) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return done.stdout
+
+
+def weights(path) -> dict[str, np.ndarray]:
+    return {v.path: np.array(v) for v in load_model(path).weights}
+
+
+@pytest.mark.slow
+def test_from_an_archive_and_on_without_it(overrides, tmp_path):
+    printed = command(ROOT / "configs/finetune.yaml", *overrides, "model.freeze=encoder")
+    run = tmp_path / "runs" / "finetune"
+    start = weights(tmp_path / "small.nemo")
+    total = sum(v.size for v in start.values())
+    for line in (
+        "finetune.yaml, taken from the pretrained model: sample_rate, labels, preprocessor, encoder\n",
+        f"loaded: {len(start)} tensors ({total:,} values), running statistics among them; the labels are the same,",
+        "trained: 2 tensors (3,741 values)\n",
+        "3,741 trainable parameters, 12 steps of 4 utterances\n",
+        "epoch 2/2  step 12/12",
+    ):
+        assert line in printed and line in (run / "log.txt").read_text(), printed
+    end = weights(run)
+    assert end.keys() == start.keys()
+    assert {k for k in end if not np.array_equal(end[k], start[k])} == {"decoder/kernel", "decoder/bias"}
+
+    # The archive is gone, and with it nothing that the run's own configuration and checkpoints do not hold.
+    (tmp_path / "small.nemo").unlink()
+    first, last = CheckpointFolder(run / "checkpoints").paths()
+    with np.load(last / "variables.npz") as stored:
+        before = dict(stored)
+    shutil.rmtree(last)
+    again = command(run / "config.yaml")
+    assert "going on at epoch 2, step 6" in again and "trained: 2 tensors" in again
+    assert "loaded:" not in again and "taken from" not in again
+    with np.load(CheckpointFolder(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
+        assert stored.files == list(before)
+        for key in stored.files:
+            np.testing.assert_array_equal(stored[key], before[key], err_msg=key)
+
+
+@pytest.mark.slow
+def test_other_labels_and_batch_norms_as_they_are(overrides, tmp_path, capsys):
+    """The file's own `freeze`; a run that stopped before its first checkpoint loads the archive again."""
+    cfg = load_config(ROOT / "configs/finetune.yaml", [*overrides, "model.labels=[' ', e, t, a, o, '#']",
+        "model.train_ds.unknown_characters=remove_character", "model.validation_ds.unknown_characters=remove_character",
+        "trainer.max_epochs=1"])  # fmt: skip
+    for expected in ("new head: 2 tensors (903 values)", "no checkpoint to go on from; beginning at step 0"):
+        run = train(cfg)
+        printed = capsys.readouterr().out
+        assert expected in printed and "labels differ (+ '#', - 'b' 'c' 'd'" in printed, printed
+        start, end = weights(tmp_path / "small.nemo"), weights(run)
+        assert load_model(run).labels == [" ", "e", "t", "a", "o", "#"]
+        kept = {k for k in start if k in end and np.array_equal(start[k], end[k])}
+        assert kept == {k for k in start if "norm_" in k}
+        shutil.rmtree(run / "checkpoints")
+
+
+def test_what_does_not_fit_leaves_no_run(overrides, tmp_path):
+    for wrong, words in [
+        ("model.encoder.jasper.2.filters=96", "model.encoder.jasper.2.filters: 96, but .*small.nemo has 80"),
+        ("model.freeze=['*norms*']", r"model.freeze: '\*norms\*' matches no trainable variable"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            train(load_config(ROOT / "configs/finetune.yaml", [*overrides, wrong]))
+    assert not (tmp_path / "runs").exists()
