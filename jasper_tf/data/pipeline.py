@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.audio import ChannelSelector, is_graph_decodable, load_audio_in_graph
+from jasper_tf.data.audio import ChannelSelector, is_graph_decodable, load_audio_in_graph, user_error_in
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.batch_plan import Batch, Buckets, plan_epoch
 from jasper_tf.data.manifest import Utterance
@@ -108,9 +108,17 @@ class SpeechBatches:
         padded = sum(batch.samples * len(batch.index) for batch in self.plan(epoch))
         return 1 - float(lengths.sum()) / padded
 
-    def batch_utterances(self, epoch: int, step: int) -> list[Utterance]:
-        """The utterances of one step."""
-        return [self.utterances[i] for i in self.plan(epoch)[step].index]
+    def read(self, index: int) -> np.ndarray:
+        """audio [S] float32 of one utterance as batches hold it, but not augmented.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        try:
+            audio = self._load(index).numpy()
+        except tf.errors.OpError as error:
+            raise user_error_in(error) or error from None
+        return trimmed(audio) if self.trim_silence else audio
 
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""

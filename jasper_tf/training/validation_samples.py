@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.audio import load_audio
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.decoding.alignment import greedy_letters
 from jasper_tf.decoding.greedy import greedy_decode
@@ -39,7 +38,7 @@ class ValidationSamples(keras.callbacks.Callback):
         by_length = np.argsort(batches.audio_len, kind="stable")
         chosen = by_length[np.linspace(0, len(by_length) - 1, min(samples, len(by_length))).astype(int)]
         self.utterances = [batches.utterances[i] for i in chosen]
-        self.audio: list[np.ndarray] = []
+        self.audio = [batches.read(i) for i in chosen]
         self._not_before = 0.0
 
     def on_epoch_end(self, epoch, logs=None):
@@ -50,8 +49,6 @@ class ValidationSamples(keras.callbacks.Callback):
 
     def _write(self) -> None:
         model = self.model
-        if not self.audio:
-            self.audio = [load_audio(u.path, model.sample_rate, u.offset_s, u.duration_s) for u in self.utterances]
         audio, audio_len = pad_audio(self.audio)
         texts, logits, logit_len = (t.numpy() for t in model.recognise(audio, audio_len))
         lines = ["| reference | hypothesis |", "|---|---|"]
