@@ -44,6 +44,19 @@ def spoken_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def untrained_model():
+    """`untrained_model(labels)`: a JasperCTC of one block with random weights, always the same."""
+    import dataclasses
+
+    from jasper_tf.config import PreprocessorConfig
+    from jasper_tf.jasper_ctc import JasperCTC
+
+    block = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.2}
+    encoder = {"feat_in": 64, "jasper": [{**block, "residual": False}]}
+    return lambda labels: JasperCTC(labels, dataclasses.asdict(PreprocessorConfig()), encoder, seed=3)
+
+
+@pytest.fixture(scope="session")
 def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
     """`tiny_config("trainer.max_epochs=2", ...)`: a Config of 3 blocks, 22 training and 5 validation utterances."""
     import yaml

@@ -1,6 +1,5 @@
 """The verbs evaluate and transcribe, as a user calls them."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,9 +11,7 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import main
-from jasper_tf.config.model_schema import PreprocessorConfig
 from jasper_tf.data.audio import load_audio
-from jasper_tf.jasper_ctc import JasperCTC
 from jasper_tf.serving.saved_model import export
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +19,8 @@ LABELS = list(" abcdefghijklmnopqrstuvwxyz'")
 
 
 @pytest.fixture(scope="module")
-def model():
-    block = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.2}
-    encoder = {"feat_in": 64, "jasper": [{**block, "residual": False}]}
-    return JasperCTC(LABELS, dataclasses.asdict(PreprocessorConfig()), encoder, seed=3)
+def model(untrained_model):
+    return untrained_model(LABELS)
 
 
 @pytest.fixture(scope="module")

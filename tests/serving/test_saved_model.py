@@ -1,6 +1,5 @@
 """The exported SavedModel gives what the model gives, in a process that knows only TensorFlow."""
 
-import dataclasses
 import json
 import runpy
 import subprocess
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.config.model_schema import PreprocessorConfig
 from jasper_tf.errors import UserError
-from jasper_tf.jasper_ctc import JasperCTC
 from jasper_tf.serving.saved_model import SavedModelTranscriber, export, find_saved_model
 
 ROOT = Path(__file__).parents[2]
@@ -21,10 +18,8 @@ LABELS = list(" abcdefghijklmnopqrstuvwxyé'")
 
 
 @pytest.fixture(scope="module")
-def model():
-    block = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.2}
-    encoder = {"feat_in": 64, "jasper": [{**block, "residual": False}]}
-    return JasperCTC(LABELS, dataclasses.asdict(PreprocessorConfig()), encoder, seed=3)
+def model(untrained_model):
+    return untrained_model(LABELS)
 
 
 @pytest.fixture(scope="module")
