@@ -18,16 +18,27 @@ def main() -> int:
         from jasper_tf.config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
+        from jasper_tf.training.interruption import TrainingInterruptedError
         from jasper_tf.training.trainer import train
+        from jasper_tf.training.workers import WorkerLostError
 
-        run = train(cfg)
+        try:
+            run = train(cfg)
+        except TrainingInterruptedError as stop:
+            return stop.status
+        except WorkerLostError as lost:
+            if not cfg.exp_manager.resume_if_exists:
+                raise UserError(f"{lost}; exp_manager.resume_if_exists=true would go on by itself") from lost
+            print(f"{lost}; starting anew from the last checkpoint when it is back", flush=True)
+            os.execv(sys.executable, sys.orig_argv)  # TensorFlow joins a cluster once in a process
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where exp_manager.resume_if_exists is true", file=sys.stderr)
         return 130
-    print(f"next: python -m jasper_tf evaluate --model {run} --manifest MANIFEST")
+    if not cfg.trainer.fast_dev_run:
+        print(f"next: python -m jasper_tf evaluate --model {run} --manifest MANIFEST")
     return 0
 
 

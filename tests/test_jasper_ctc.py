@@ -147,16 +147,16 @@ def test_fit_with_stock_callbacks(tiny_config, tmp_path):
     assert list((tmp_path / "tb").rglob("events*"))
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulated_steps_are_the_large_batchs(tiny_config, batch, parts):
+def test_accumulated_steps_are_the_large_batchs(tiny_config, batch):
+    """20 steps of 4 utterances, in parts of 1, 1 and 2."""
     x, y = batch
     # Unequal weights: the mean over the utterances, not the mean of the micro-batches' means.
     weight = tf.constant([1.0, 0.5, 0.0, 2.0])
     whole, split = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
-    for model, k in ((whole, 1), (split, parts)):
+    for model, k in ((whole, 1), (split, 3)):
         freeze_batch_norm(model)
-        trainer(model, accumulate_grad_batches=k)
-    for _ in range(4):
+        trainer(model, accumulate_grad_batches=k, run_eagerly=False)
+    for _ in range(20):
         a = whole.train_on_batch(x, y, weight, return_dict=True)
         b = split.train_on_batch(x, y, weight, return_dict=True)
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
@@ -164,10 +164,56 @@ def test_accumulated_steps_are_the_large_batchs(tiny_config, batch, parts):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
 
 
-def test_too_small_a_batch_for_the_parts_is_refused(tiny_config, batch):
-    model = trainer(build_model(tiny_config(*CERTAIN)), accumulate_grad_batches=5)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="fewer utterances than accumulate_grad_batches"):
+def test_fewer_utterances_than_parts(tiny_config, batch):
+    """The last batch of an epoch: some micro-batches are empty, and leave no trace in the running statistics."""
+    x, y = ({k: v[:3] for k, v in part.items()} for part in batch)
+    whole, split = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
+    for model, k in ((whole, 1), (split, 8)):
+        freeze_batch_norm(model)
+        trainer(model, accumulate_grad_batches=k)
+        for _ in range(2):
+            model.train_on_batch(x, y)
+    for one, other in zip(whole.weights, split.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
+    model = trainer(with_statistics(build_model(tiny_config(*CERTAIN))), accumulate_grad_batches=8)
+    model.train_on_batch(x, y)
+    statistics = {v.path: np.array(v) for v in model.non_trainable_weights if "moving" in v.path}
+    alone = trainer(with_statistics(build_model(tiny_config(*CERTAIN))), accumulate_grad_batches=3)
+    alone.train_on_batch(x, y)
+    for v in alone.non_trainable_weights:
+        if "moving" in v.path:
+            np.testing.assert_allclose(statistics[v.path], v, rtol=1e-6, err_msg=v.path)
+
+
+@pytest.mark.slow
+def test_compiled_by_xla_the_step_is_the_same(tiny_config, batch):
+    plain, compiled = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
+    figures = []
+    for model, jit in ((plain, False), (compiled, True)):
+        trainer(model, run_eagerly=False, jit_compile=jit, accumulate_grad_batches=2, gradient_clip_val=1.0)
+        figures.append(model.fit(tf.data.Dataset.from_tensors(batch).repeat(4), verbose=0).history)
+    for key, values in figures[0].items():
+        np.testing.assert_allclose(figures[1][key], values, rtol=1e-4, err_msg=key)
+    for one, other in zip(plain.weights, compiled.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, err_msg=one.path)
+
+
+def test_an_overflow_in_half_precision_leaves_the_step_out(tiny_config, batch):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = trainer(with_statistics(build_model(tiny_config(*CERTAIN))))
+        before = [np.array(w) for w in model.trainable_weights]
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.dynamic_scale.assign(2.0**40)
         model.train_on_batch(*batch)
+        for a, b in zip(before, model.trainable_weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert float(model.optimizer.dynamic_scale) == 2.0**39
+        model.optimizer.dynamic_scale.assign(2.0**10)
+        model.train_on_batch(*batch)
+        assert any((a != np.array(b)).any() for a, b in zip(before, model.trainable_weights, strict=True))
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("reduction", ["mean_batch", "mean_volume", "sum"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jasper_tf.config.duration import seconds
 from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.schema import Config
@@ -38,6 +39,7 @@ def complete(config: Config, source: ConfigSource) -> None:
         if sched and getattr(sched, f"{kind}_steps") is not None and getattr(sched, f"{kind}_ratio") is not None:
             at = ("model", "optim", "sched", f"{kind}_ratio")
             raise source.error(at, f"{kind}_steps is given too; give one of the two")
+    _check_durations(config, source)
     if isinstance(trainer.devices, list) and len(set(trainer.devices)) != max(1, len(trainer.devices)):
         raise source.error(("trainer", "devices"), "expected different devices, at least one")
 
@@ -57,6 +59,20 @@ def complete(config: Config, source: ConfigSource) -> None:
         trainer.gradient_clip_val = None
     # One spelling for each precision; a dict's values are no Literal to mypy.
     trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]
+
+
+def _check_durations(config: Config, source: ConfigSource) -> None:
+    checkpoints = config.exp_manager.checkpoint_callback_params
+    for keys, value in (
+        (("trainer", "max_time"), config.trainer.max_time),
+        (("exp_manager", "max_time_per_run"), config.exp_manager.max_time_per_run),
+        (("exp_manager", "checkpoint_callback_params", "train_time_interval"), checkpoints.train_time_interval),
+    ):
+        if value not in (None, MISSING):
+            try:
+                seconds(value)
+            except ValueError as error:
+                raise source.error(keys, f"{value!r}: {error}") from None
 
 
 def _datasets(model: ModelConfig) -> list[tuple[str, DatasetConfig]]:

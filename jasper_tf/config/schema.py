@@ -7,22 +7,41 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jasper_tf.config.model_schema import ModelConfig
-from jasper_tf.config.section import MISSING, OFF, Count, CountOrNone, Natural, NonNegative, Range, Section
+from jasper_tf.config.section import (
+    MISSING,
+    OFF,
+    BelowOne,
+    Count,
+    CountOrNone,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    Section,
+)
 from jasper_tf.errors import UserError
 
 
 @dataclass(kw_only=True)
 class TrainerConfig(Section):
-    """The keys of PyTorch Lightning's Trainer that mean something here."""
+    """The keys of PyTorch Lightning's Trainer that mean something here.
+
+    `max_time` counts from each start (NeMo: `StatelessTimer`). `jit_compile` is this project's: XLA compiles the step.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: CountOrNone | list[Natural] | Literal["auto"] = 1
     num_nodes: Count = 1
+    sync_batchnorm: bool = True
     max_epochs: CountOrNone | None = None
     max_steps: CountOrNone = -1
+    max_time: str | dict[str, Any] | Positive | None = None
     accumulate_grad_batches: Count = 1
     precision: Literal[32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed"] = 32
+    jit_compile: bool = False
     gradient_clip_val: NonNegative | None = None
+    fast_dev_run: bool = False
+    overfit_batches: Natural | BelowOne = 0
     enable_checkpointing: bool = True
     log_every_n_steps: Count = 50
     check_val_every_n_epoch: Count = 1
@@ -33,14 +52,14 @@ class TrainerConfig(Section):
         " weights_summary benchmark deterministic inference_mode use_distributed_sampler replace_sampler_ddp".split()
     )
     ONLY = {
-        "num_nodes": (1,), "val_check_interval": (None, 1.0),
+        "val_check_interval": (None, 1.0),
         "gradient_clip_algorithm": (None, "norm"), "limit_train_batches": (None, 1.0),
-        "limit_val_batches": (None, 1.0), "limit_test_batches": (None, 1.0), "fast_dev_run": OFF,
-        "overfit_batches": (None, 0, 0.0), "sync_batchnorm": OFF, "detect_anomaly": OFF, "profiler": OFF,
-        "max_time": (None,), "min_epochs": (None,), "min_steps": (None,), "callbacks": (None,), "plugins": (None,),
-        "resume_from_checkpoint": (None,), "reload_dataloaders_every_n_epochs": (None, 0), "barebones": OFF,
+        "limit_val_batches": (None, 1.0), "limit_test_batches": (None, 1.0),
+        "detect_anomaly": OFF, "profiler": OFF, "min_epochs": (None,), "min_steps": (None,), "callbacks": (None,),
+        "plugins": (None,), "resume_from_checkpoint": (None,), "reload_dataloaders_every_n_epochs": (None, 0),
+        "barebones": OFF,
     }  # fmt: skip
-    NULL_MEANS = {"max_steps": -1, "devices": "auto"}
+    NULL_MEANS = {"max_steps": -1, "devices": "auto", "fast_dev_run": False, "overfit_batches": 0}
 
 
 @dataclass(kw_only=True)
@@ -48,10 +67,11 @@ class CheckpointCallbackParams(Section):
     """Which checkpoints stay; `save_top_k` -1 keeps all."""
 
     monitor: Literal["val_wer", "val_cer", "val_loss"] = "val_wer"
-    mode: Literal["min"] = "min"
+    mode: Literal["min", "max"] = "min"
     save_top_k: Annotated[int, Range(-1)] = 3
     save_last: bool = True
     every_n_train_steps: Count | None = None
+    train_time_interval: str | dict[str, Any] | Positive | None = None
 
     IGNORED = frozenset(
         "verbose always_save_nemo save_best_model save_nemo_on_train_end prefix postfix model_parallel_size"
@@ -59,34 +79,58 @@ class CheckpointCallbackParams(Section):
     )
     ONLY = {
         "every_n_epochs": (None, 1), "filename": (None,), "dirpath": (None,), "filepath": (None,),
-        "save_weights_only": OFF, "train_time_interval": (None,), "save_on_train_epoch_end": OFF,
+        "save_weights_only": OFF, "save_on_train_epoch_end": OFF,
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class EarlyStoppingParams(Section):
+    """When a run ends early: `patience` validations without an improvement of more than `min_delta`."""
+
+    monitor: Literal["val_wer", "val_cer", "val_loss"] = "val_loss"
+    mode: Literal["min", "max"] = "min"
+    patience: Count = 10
+    min_delta: NonNegative = 0.001
+
+    IGNORED = frozenset({"verbose", "strict"})
+    ONLY = {
+        "check_finite": (None, True), "stopping_threshold": (None,), "divergence_threshold": (None,),
+        "check_on_train_epoch_end": OFF, "log_rank_zero_only": OFF,
     }  # fmt: skip
 
 
 @dataclass(kw_only=True)
 class ExpManagerConfig(Section):
-    """Where a run lives and what it writes. `name` null means the configuration's name."""
+    """Where a run lives and what it writes. `name` null means the configuration's name.
+
+    `allow_config_change`, this project's, lets a run go on with another configuration than it began with.
+    """
 
     exp_dir: str = "runs"
     name: str | None = None
     version: str | int | None = None
     resume_if_exists: bool = False
     resume_ignore_no_checkpoint: bool = False
+    allow_config_change: bool = False
+    use_datetime_version: bool = True
+    max_time_per_run: str | dict[str, Any] | Positive | None = None
     create_tensorboard_logger: bool = True
     create_checkpoint_callback: bool | None = None  # as trainer.enable_checkpointing says
     checkpoint_callback_params: CheckpointCallbackParams = field(default_factory=CheckpointCallbackParams)
+    create_early_stopping_callback: bool = False
+    early_stopping_callback_params: EarlyStoppingParams = field(default_factory=EarlyStoppingParams)
 
     IGNORED = frozenset(
         "wandb_logger_kwargs mlflow_logger_kwargs dllogger_logger_kwargs clearml_logger_kwargs neptune_logger_kwargs"
-        " summary_writer_kwargs early_stopping_callback_params step_timing_kwargs log_step_timing use_datetime_version"
+        " summary_writer_kwargs step_timing_kwargs log_step_timing"
         " log_local_rank_0_only log_global_rank_0_only model_parallel_size seconds_to_sleep resume_past_end"
         " create_preemption_callback log_delta_step_timing log_tflops_per_sec_per_gpu".split()
     )
     ONLY = {
         "create_wandb_logger": OFF, "create_mlflow_logger": OFF, "create_dllogger_logger": OFF,
-        "create_clearml_logger": OFF, "create_neptune_logger": OFF, "create_early_stopping_callback": OFF,
+        "create_clearml_logger": OFF, "create_neptune_logger": OFF,
         "explicit_log_dir": (None,), "resume_from_checkpoint": (None,), "files_to_copy": (None,),
-        "max_time_per_run": (None,), "disable_validation_on_resume": OFF, "resume_past_end": OFF,
+        "disable_validation_on_resume": OFF, "resume_past_end": OFF,
         "ema": lambda ema: not ema or (isinstance(ema, dict) and not ema.get("enable")),
     }  # fmt: skip
     NULL_MEANS = {"exp_dir": "runs"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from jasper_tf.text.vocabulary import Vocabulary
 
 
 class SpeechBatches:
-    """Utterances as batches `({"audio", "audio_len"}, {"labels", "label_len"}[, sample_weight])`.
+    """Utterances as batches `({"audio", "audio_len"}, {"labels", "label_len"})`.
 
     audio [B,S] float32, audio_len [B] int32, labels [B,U] int32 (0 behind the end), label_len [B] int32. Every epoch
     holds every utterance once. The order and every augmentation are pure functions of (seed, epoch, utterance): what a
@@ -36,8 +37,6 @@ class SpeechBatches:
         augmentor: perturbations of the sound, or None.
         channel_selector: "average", or the channel to read.
         trim_silence: whether silence at both ends is cut off, before everything else: see `trim_silence.py`.
-        divisor: the last, smaller batch is filled up to a multiple of this with repeated utterances of weight 0, and
-            `sample_weight` [B] float32 is delivered: for gradient accumulation and several devices.
         seed: of order and augmentation.
 
     `epoch` is the epoch that the next iterator of `dataset()` reads, `first_step` where in it to begin; starting an
@@ -59,7 +58,6 @@ class SpeechBatches:
         augmentor: AudioAugmentor | None = None,
         channel_selector: ChannelSelector = "average",
         trim_silence: bool = False,
-        divisor: int = 1,
         seed: int = 0,
     ):
         self.utterances = list(utterances)
@@ -67,7 +65,6 @@ class SpeechBatches:
         self.shuffle = shuffle
         self.augmentor = augmentor
         self.trim_silence = trim_silence
-        self.divisor = divisor
         self.seed = seed
         self.epoch = 0
         self.first_step = 0
@@ -122,13 +119,56 @@ class SpeechBatches:
 
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
-        rows = tf.data.Dataset.from_generator(
-            self._rows,
+
+        def rows() -> Iterator[tuple]:
+            epoch, first_step = self.epoch, self.first_step
+            self.epoch, self.first_step = epoch + 1, 0
+            return self._rows(epoch, first_step, range(1), 1)
+
+        cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - self.first_step)
+        return self._batches(rows).apply(cardinality).prefetch(4)
+
+    def distributed(
+        self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False
+    ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """The batches for the devices of `strategy`, on this machine and others.
+
+        Of the B rows of a batch replica r of R takes those from B r // R to B (r + 1) // R: every utterance once, none
+        twice, and a replica may get none of a small batch. Each process reads what its own replicas take.
+
+        Args:
+            strategy: any that keeps its replicas in step; with one replica the rows are those of `dataset()`.
+            epoch, first_step: where to begin.
+            endless: go on with the next epoch behind the last step, for ever.
+        """
+
+        def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            replicas = context.num_replicas_in_sync
+            share = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * share
+
+            def rows() -> Iterator[tuple]:
+                epochs = itertools.count(epoch) if endless else [epoch]
+                for e in epochs:
+                    yield from self._rows(e, first_step if e == epoch else 0, range(first, first + share), replicas)
+
+            batches = self._batches(rows)
+            if endless:  # so that nobody asks every process at every step whether it has more
+                batches = batches.apply(
+                    tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
+                )
+            return batches.prefetch(4 * share)
+
+        return strategy.distribute_datasets_from_function(of_process)
+
+    def _batches(self, rows) -> tf.data.Dataset:
+        """Rows of the plan as batches, in their order."""
+        dataset = tf.data.Dataset.from_generator(
+            rows,
             output_signature=(
                 tf.TensorSpec([None], tf.int64),  # utterances
                 tf.TensorSpec([None], tf.float64),  # their speed rates
                 tf.TensorSpec([None], tf.int64),  # samples at most
-                tf.TensorSpec([None], tf.float32),  # their weights
                 tf.TensorSpec([2], tf.int64),  # S, U
                 tf.TensorSpec([], tf.int64),  # epoch
             ),
@@ -136,46 +176,47 @@ class SpeechBatches:
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        batches = rows.interleave(self._batch, cycle_length=4, block_length=1, num_parallel_calls=4, deterministic=True)
-        return (
-            batches.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch - self.first_step))
-            .with_options(options)
-            .prefetch(4)
+        batches = dataset.interleave(
+            self._batch, cycle_length=4, block_length=1, num_parallel_calls=4, deterministic=True
         )
+        return batches.with_options(options)
 
-    def _rows(self) -> Iterator[tuple]:
-        epoch, first_step = self.epoch, self.first_step
-        self.epoch, self.first_step = epoch + 1, 0
+    def _rows(self, epoch: int, first_step: int, mine: range, replicas: int) -> Iterator[tuple]:
+        """From `first_step` on, for each batch of `epoch`, a row for each of the replicas `mine`."""
         lengths, rates = self.lengths(epoch)
         # Their own buckets, not the batch's: what is cut must not depend on the neighbours.
         limits = self.buckets.samples[self.buckets.of(lengths)]
         for batch in self.plan(epoch)[first_step:]:
-            fill = -len(batch.index) % self.divisor
-            index = np.concatenate([batch.index, np.resize(batch.index, fill)])
-            weight = np.repeat([1.0, 0.0], [len(batch.index), fill]).astype(np.float32)
-            yield index, rates[index], limits[index], weight, (batch.samples, batch.labels), epoch
+            for replica in mine:
+                size = len(batch.index)
+                index = batch.index[size * replica // replicas : size * (replica + 1) // replicas]
+                yield index, rates[index], limits[index], (batch.samples, batch.labels), epoch
 
-    def _batch(self, index, rates, limits, weights, shape, epoch) -> tf.data.Dataset:
+    def _batch(self, index, rates, limits, shape, epoch) -> tf.data.Dataset:
         """One row of the plan as a dataset of one batch."""
 
-        def read(i, rate, limit, weight):
+        def read(i, rate, limit):
             audio = self._load(i)
             if self.trim_silence or self.augmentor is not None:
                 audio = tf.numpy_function(self._change_sound, [audio, rate, epoch, i], tf.float32)
             audio = audio[:limit]
             audio.set_shape([None])
             labels = self._labels[i]
-            return audio, tf.size(audio), labels, tf.size(labels), weight
+            return audio, tf.size(audio), labels, tf.size(labels)
 
-        def named(audio, audio_len, labels, label_len, weight):
-            x = {"audio": audio, "audio_len": audio_len}
-            y = {"labels": labels, "label_len": label_len}
-            return (x, y, weight) if self.divisor > 1 else (x, y)
+        def named(audio, audio_len, labels, label_len):
+            return {"audio": audio, "audio_len": audio_len}, {"labels": labels, "label_len": label_len}
 
-        examples = tf.data.Dataset.from_tensor_slices((index, rates, limits, weights))
         size = tf.size(index, tf.int64)
-        padded = examples.map(read).padded_batch(size, padded_shapes=(shape[:1], [], shape[1:], [], []))
-        return padded.map(named)
+        examples = tf.data.Dataset.from_tensor_slices((index, rates, limits)).map(read)
+        padded = examples.padded_batch(tf.maximum(size, 1), padded_shapes=(shape[:1], [], shape[1:], []))
+        # Of no examples tf.data makes no batch, but the replica waits for one.
+        empty = (
+            tf.zeros((0, shape[0]), tf.float32), tf.zeros((0,), tf.int32),
+            tf.zeros((0, shape[1]), tf.int32), tf.zeros((0,), tf.int32),
+        )  # fmt: skip
+        nothing = tf.data.Dataset.from_tensors(empty).take(tf.cast(size == 0, tf.int64))
+        return padded.concatenate(nothing).map(named)
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""

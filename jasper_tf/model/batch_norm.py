@@ -50,13 +50,16 @@ class BatchNorm(keras.layers.Layer):
         if not (training and self.trainable):
             return self._scale(x, self.moving_mean.value, self.moving_variance.value)
         if self._fusable():
-            y, mean, unbiased = self._fused(x)
+            (y, mean, unbiased), count = self._fused(x), None
         else:
             mean, variance, count = self._moments(x)
             y = self._scale(x, mean, variance)
             unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
+        # A micro-batch may be empty: the last batch of an epoch can have fewer utterances than there are parts.
+        empty = ops.equal(ops.shape(x)[0] if count is None else count, 0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            running.assign(self.momentum * running.value + (1.0 - self.momentum) * ops.stop_gradient(batch))
+            moved = self.momentum * running.value + (1.0 - self.momentum) * ops.stop_gradient(batch)
+            running.assign(ops.where(empty, running.value, moved))
         return y
 
     def _fusable(self) -> bool:
@@ -99,8 +102,9 @@ class BatchNorm(keras.layers.Layer):
         count, first, second = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, [count, ops.sum(x, axis=[0, 1]), ops.sum(ops.square(x), axis=[0, 1])]
         )
-        mean = first / count
-        return origin + mean, ops.maximum(second / count - ops.square(mean), 0.0), count
+        # At least 1: where no replica has a row, 0 / 0 would leave NaN.
+        mean, square = (total / ops.maximum(count, 1.0) for total in (first, second))
+        return origin + mean, ops.maximum(square - ops.square(mean), 0.0), count
 
     def compute_output_shape(self, x_shape):
         return x_shape

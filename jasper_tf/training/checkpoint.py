@@ -29,6 +29,7 @@ class Position:
         step: optimizer steps done in all.
         metrics: the newest validation results.
         best: the best value so far of the metric that `model.keras` is chosen by.
+        waited: validations since early stopping saw its metric improve, and its best value.
     """
 
     epoch: int = 0
@@ -36,6 +37,7 @@ class Position:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
+    waited: list[float] | None = None
 
 
 class CheckpointFolder:
@@ -46,7 +48,8 @@ class CheckpointFolder:
 
     Args:
         folder: where they lie; made when the first is written.
-        monitor: the metric that `save_top_k` ranks by, the lower the better.
+        monitor: the metric that `save_top_k` ranks by.
+        mode: "min" for a metric that is better when lower, "max" for the others.
         save_top_k: how many of the best stay; -1 for all. The newest stays in any case when `save_last` is set.
     """
 
@@ -56,14 +59,34 @@ class CheckpointFolder:
         monitor: str = "val_wer",
         save_top_k: int = 3,
         save_last: bool = True,
+        mode: str = "min",
     ):
         self.folder = Path(folder)
         self.monitor = monitor
         self.save_top_k = save_top_k
         self.save_last = save_last
+        self.mode = mode
 
-    def save(self, model: keras.Model, position: Position) -> Path:
-        """Writes a checkpoint, then removes those that are neither among the best nor the newest."""
+    def save(self, model: keras.Model, position: Position, keep: bool = False) -> Path:
+        """Writes a checkpoint, then removes those that are neither among the best nor the newest.
+
+        Args:
+            model: built, with its optimizer.
+            position: where the run stands.
+            keep: leave this one whatever its rank, until the next is written.
+
+        Raises:
+            UserError: it cannot be written, for want of space for instance; those before are untouched.
+        """
+        try:
+            return self._save(model, position, keep)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {position.step} cannot be written ({error.strerror or error}); "
+                "make room, then the same command goes on from the one before"
+            ) from error
+
+    def _save(self, model: keras.Model, position: Position, keep: bool) -> Path:
         for left_over in self.folder.glob(".*.partial"):
             shutil.rmtree(left_over)
         name = f"step={position.step:08d}"
@@ -83,7 +106,7 @@ class CheckpointFolder:
         if target.exists():
             shutil.rmtree(target)
         beside.rename(target)
-        self._prune()
+        self._prune(target if keep else None)
         return target
 
     def restore(self, model: keras.Model, warn: Callable[[str], None] = print) -> Position | None:
@@ -131,13 +154,16 @@ class CheckpointFolder:
         return record if isinstance(record, dict) else None
 
     def _value(self, path: Path) -> float | None:
+        """What the checkpoint is ranked by, the lower the better."""
         record = self._record(path)
         if record is None or record.get("step_in_epoch") != 0:
             return None
         value = record["metrics"].get(self.monitor)
-        return math.inf if value is not None and math.isnan(value) else value
+        if value is None:
+            return None
+        return math.inf if math.isnan(value) else value if self.mode == "min" else -value
 
-    def _prune(self) -> None:
+    def _prune(self, spared: Path | None) -> None:
         if self.save_top_k < 0:
             return
         paths = self.paths()
@@ -146,7 +172,7 @@ class CheckpointFolder:
         if self.save_last or not keep:
             keep.add(paths[-1])
         for path in paths:
-            if path not in keep:
+            if path not in keep and path != spared:
                 shutil.rmtree(path)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,13 +12,18 @@ from jasper_tf.training.ctc import CTCLoss, ctc_feasible
 
 
 class CTCTraining(keras.Model):
-    """A model with `{"logits", "logit_len"}` as output that learns by CTC; under any tf.distribute strategy.
+    """A model with `{"logits", "logit_len"}` as output that learns by CTC, under any strategy of replicas in step.
+
+    Keras's own `fit` fails under MultiWorkerMirroredStrategy, which cannot average figures of replicas on other
+    machines; here every replica computes the figures of all.
 
     `compile` takes `loss=CTCLoss(...)`, `metrics=[ErrorRate(...)]`, `accumulate_grad_batches` and `gradient_clip_val`
     (global norm, of the summed gradient of all replicas and micro-batches; None for no clipping).
     """
 
     _validating = False
+    train_function: Any
+    test_function: Any
 
     def compile(
         self,
@@ -26,14 +32,15 @@ class CTCTraining(keras.Model):
         metrics: Sequence[keras.Metric] = (),
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
-        **kwargs,
+        jit_compile: bool = False,
+        run_eagerly: bool = False,
     ) -> None:
         """Sets optimiser, loss (default: `CTCLoss()`) and validation metrics; see the class for the other two.
 
-        Neither step is compiled by XLA: the error rates are counted on the host. `run_eagerly` and
-        `steps_per_execution` pass through to Keras.
+        `jit_compile` has XLA compile the training step, once for each shape of a batch; on one device only. The
+        validation step is never compiled by XLA: the error rates are counted on the host.
         """
-        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, run_eagerly=run_eagerly)
         self.ctc = CTCLoss() if loss is None else loss
         self.error_rates = list(metrics)
         self.accumulate_grad_batches = accumulate_grad_batches
@@ -42,6 +49,12 @@ class CTCTraining(keras.Model):
         self.infeasible = keras.metrics.Sum(name="infeasible")
         with keras.name_scope("loss"):
             self.loss_mean = keras.metrics.Mean(name="loss")
+        self.leaving = None
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # A process that is told to stop says so here; all see it with the same step, and stop together.
+            on_read, total = tf.VariableSynchronization.ON_READ, tf.VariableAggregation.SUM
+            with self.distribute_strategy.scope():
+                self.leaving = tf.Variable(0.0, trainable=False, synchronization=on_read, aggregation=total)
 
     def get_compile_config(self) -> dict | None:
         if not self.compiled:
@@ -71,17 +84,13 @@ class CTCTraining(keras.Model):
 
         `data` is `(x, y)` or `(x, y, sample_weight [B])`; a row of weight 0 leaves loss and gradient. The sum of the
         utterances' losses and the sum of their weights are reduced apart, over micro-batches and replicas, so the step
-        is the large batch's step however it is split.
+        is the large batch's step however it is split; a replica or a micro-batch may be empty.
         """
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         denominator = self._denominator(y, weight)
         batch_size = tf.shape(x["audio"])[0]
         parts = self.accumulate_grad_batches
-        if parts > 1:
-            tf.debugging.assert_greater_equal(
-                batch_size, parts, "a batch has fewer utterances than accumulate_grad_batches"
-            )
         gradients: list = []
         loss = tf.zeros(())
         for k in range(parts):
@@ -99,7 +108,8 @@ class CTCTraining(keras.Model):
             gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if k else part_gradients
             loss += part
             self._count_infeasible(y_k, prediction, weight_k)
-        gradients, loss = _sum_over_replicas((gradients, loss))
+        leaving = tf.zeros(()) if self.leaving is None else self.leaving.read_value()
+        gradients, loss, leaving = _sum_over_replicas((gradients, loss, leaving))
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.ones(()))
         if self.gradient_clip_val:
             factor = tf.minimum(1.0, self.gradient_clip_val / tf.maximum(norm, 1e-12))
@@ -110,7 +120,7 @@ class CTCTraining(keras.Model):
         # Half precision overflows now and then; the loss scale then falls and the step is left out.
         finite = tf.math.is_finite(norm)
         self.gradient_norm.update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, "float32"))
-        return self._results(validation=False)
+        return self._results(validation=False) | ({} if self.leaving is None else {"leaving": leaving})
 
     def test_step(self, data) -> dict:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -132,8 +142,49 @@ class CTCTraining(keras.Model):
         finally:
             self._validating = False
 
+    def leave(self, weight: float) -> None:
+        """Tells the other machines that this one wants to stop: the next steps' `leaving` has `weight` added on all."""
+        # Each local part for itself: to assign the whole would wait for the other machines.
+        for part in self.distribute_strategy.experimental_local_results(self.leaving):
+            part.assign(weight)
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is None or force:
+            self.train_function = self._function(self.train_step, jit_compile=bool(self.jit_compile))
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            self.test_function = self._function(self.test_step)
+
+    def _function(self, step: Callable, jit_compile: bool = False) -> Callable[[Iterator], dict]:
+        """`iterator -> figures` of a step on all replicas."""
+        strategy = self.distribute_strategy
+        if jit_compile:
+            step = tf.function(step, jit_compile=True, autograph=False)
+
+        def on_batch(data) -> dict:
+            figures = strategy.run(step, args=(data,))
+            return keras.tree.map_structure(lambda v: strategy.experimental_local_results(v)[0], figures)
+
+        def on_iterator(iterator) -> dict:
+            return on_batch(next(iterator))
+
+        if self.run_eagerly:
+            return on_iterator
+        on_batch = tf.function(on_batch, reduce_retracing=True, autograph=False)
+        # With the batch drawn inside, TensorFlow knows that shapes change and traces once.
+        drawing = tf.function(on_iterator, autograph=False)
+        datasets = (tf.data.Iterator, tf.distribute.DistributedIterator)
+        return lambda iterator: (drawing if isinstance(iterator, datasets) else on_iterator)(iterator)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        # Keras would draw a batch to build a model that is functional, and built already.
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
     def get_metrics_result(self) -> dict:
-        """The figures of the phase that ends, over all replicas; what a step returns is of its own replica."""
+        """The figures of the phase that ends, over all replicas; error rates within a step are of the first replica."""
         return self._results(self._validating)
 
     def _results(self, validation: bool) -> dict:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config import Config
 from jasper_tf.data.augment import AudioAugmentor
-from jasper_tf.data.manifest import read_manifest
+from jasper_tf.data.manifest import Utterance, read_manifest
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.data.selection import Selection, select
 from jasper_tf.errors import UserError
@@ -16,7 +18,9 @@ from jasper_tf.model.encoder import build_blocks, output_length
 from jasper_tf.text.vocabulary import Vocabulary
 
 
-def build_batches(cfg: Config, section: str, *, divisor: int = 1) -> tuple[SpeechBatches, Selection]:
+def build_batches(
+    cfg: Config, section: str, *, parts: int = 1, only: Sequence[Utterance] | None = None
+) -> tuple[SpeechBatches, Selection]:
     """The batches of `model.<section>`, and what was kept and left out.
 
     Training sections use every setting; what CTC cannot align is left out, judged by the declared duration at the
@@ -26,7 +30,8 @@ def build_batches(cfg: Config, section: str, *, divisor: int = 1) -> tuple[Speec
     Args:
         cfg: the configuration.
         section: "train_ds", "validation_ds" or "test_ds".
-        divisor: see `SpeechBatches`; batches grow by this factor (micro-batches times devices).
+        parts: devices times micro-batches that share a step; the batches are `batch_size` times as large.
+        only: these utterances in place of the manifest's, unshuffled.
 
     Raises:
         UserError: the section is missing, or its manifest is wrong.
@@ -49,7 +54,7 @@ def build_batches(cfg: Config, section: str, *, divisor: int = 1) -> tuple[Speec
         return int(output_length(blocks, max(0, frames)))
 
     selection = select(
-        read_manifest(dataset.manifest_filepath),
+        read_manifest(dataset.manifest_filepath) if only is None else only,
         vocabulary,
         min_duration_s=dataset.min_duration,
         max_duration_s=dataset.max_duration,
@@ -60,18 +65,30 @@ def build_batches(cfg: Config, section: str, *, divisor: int = 1) -> tuple[Speec
         selection.utterances,
         vocabulary,
         sample_rate=model.sample_rate,
-        batch_size=dataset.batch_size * divisor,
-        shuffle=training and dataset.shuffle,
+        batch_size=dataset.batch_size * parts,
+        shuffle=training and dataset.shuffle and only is None,
         buckets=dataset.buckets,
         hop=hop,
         pad_to=model.preprocessor.pad_to,
         augmentor=augmentor,
         channel_selector=dataset.channel_selector,
         trim_silence=dataset.trim_silence,
-        divisor=divisor,
         seed=cfg.seed,
     )
     return batches, selection
+
+
+def longest_batch(batches: SpeechBatches) -> list[Utterance]:
+    """As many of the longest utterances as a batch holds: what takes the most memory (`trainer.fast_dev_run`)."""
+    order = np.argsort(-batches.audio_len, kind="stable")[: batches.batch_size]
+    return [batches.utterances[i] for i in order]
+
+
+def first_batches(batches: SpeechBatches, count: int | float) -> list[Utterance]:
+    """The utterances of the first batches of epoch 0; a `count` below 1 is a share (`trainer.overfit_batches`)."""
+    plan = batches.plan(0)
+    steps = max(1, round(count * len(plan))) if count < 1 else int(count)
+    return [batches.utterances[i] for batch in plan[:steps] for i in batch.index]
 
 
 def build_dataset(cfg: Config, section: str = "train_ds") -> tf.data.Dataset:

@@ -8,12 +8,14 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import IO
 
 import yaml
 
-from jasper_tf.config import Config
+from jasper_tf.config import Config, config_from_dict
 from jasper_tf.errors import UserError
 from jasper_tf.whole_file import write_whole
 
@@ -24,21 +26,28 @@ class RunFolder:
     """`exp_dir/name`, or `exp_dir/name/version` (NeMo's layout).
 
     With `resume_if_exists` and no `version`, the run lies in `exp_dir/name` itself and a second start goes on there.
-    Without, each start makes a new folder named after the time.
+    Without, each start makes a new folder, named after the time, or `version_0`, `version_1`, ... where
+    `use_datetime_version` is false.
 
         config.yaml        the resolved configuration
-        environment.json   command, packages, machine, git revision, for each start
+        environment.json   command, packages, machine, devices, seed, git revision, for each start
         log.txt            what was printed
         metrics.csv        one row every `log_every_n_steps` and after each validation
         tensorboard/       the same as curves, with pictures and sample transcripts
         checkpoints/       what a resumed run starts from
         model.keras        the best weights so far: what evaluate, transcribe and export read
 
+    Args:
+        cfg: of the run.
+        devices: names of what it trains on.
+        writes: False for a process that leaves all writing to another machine's.
+
     Raises:
-        UserError: the folder holds another run and resuming was not asked for, or its configuration differs.
+        UserError: the folder holds another run and resuming was not asked for, or its configuration differs and
+            `allow_config_change` is false.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True):
         e = cfg.exp_manager
         self.path = run_path(cfg)
         self.config_file = self.path / "config.yaml"
@@ -49,44 +58,63 @@ class RunFolder:
         self.resumed = self.config_file.exists()
         if self.resumed and not e.resume_if_exists:
             raise UserError(f"{self.path}: holds a run; give another exp_manager.version, or resume_if_exists=true")
-        if self.resumed:
-            self._refuse_other_config(cfg)
-        else:
+        changes = self._changes(cfg) if self.resumed else []
+        if changes and not e.allow_config_change:
+            raise UserError(
+                f"{self.config_file}: this run began with another configuration: {'; '.join(changes)}; start a new run "
+                "with exp_manager.name=..., go on with the old values, or exp_manager.allow_config_change=true"
+            )
+        self.writes = writes
+        self._log: IO[str] | None = None
+        if not writes:
+            return
+        if not self.resumed or changes:
             self.path.mkdir(parents=True, exist_ok=True)
+            if changes:  # what the steps so far were made with
+                self.config_file.replace(self.path / time.strftime("config.until-%Y-%m-%d_%H-%M-%S.yaml"))
             with write_whole(self.config_file) as file:
                 yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
-        self._record_environment()
+        self._record_environment(cfg, devices)
         self._log = open(self.path / "log.txt", "a", encoding="utf-8", buffering=1)
+        for change in changes:
+            self.say(f"configuration changed: {change}")
 
     def say(self, text: str) -> None:
         """Prints a line and keeps it in log.txt."""
         print(text, flush=True)
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        if self._log:
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def _refuse_other_config(self, cfg: Config) -> None:
-        before = _flat(yaml.safe_load(self.config_file.read_text(encoding="utf-8")))
+    def close(self) -> None:
+        """Closes log.txt."""
+        if self._log:
+            self._log.close()
+            self._log = None
+
+    def _changes(self, cfg: Config) -> list[str]:
+        """What differs from the configuration that the run began with, a line for each key."""
+        # As a configuration, not as text: a key that came with a newer version then has its default.
+        text = self.config_file.read_text(encoding="utf-8")
+        before = _flat(config_from_dict(yaml.safe_load(text), str(self.config_file)).to_dict())
         now = _flat(cfg.to_dict())
-        differing = sorted(
-            key
-            for key in before.keys() | now.keys()
-            if before.get(key) != now.get(key) and not key.startswith("exp_manager.")
-        )
-        if differing:
-            key = differing[0]
-            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-            raise UserError(
-                f"{self.config_file}: this run began with {key}={before.get(key)}, now it is {now.get(key)}{more}; "
-                "start a new run with exp_manager.name=..., or go on with the old values"
-            )
+        free = ("exp_manager.", "trainer.max_time")  # where to write and for how long changes no weight
+        return [
+            f"{key}: {before.get(key, '(absent)')} -> {now.get(key, '(absent)')}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(free)
+        ]
 
-    def _record_environment(self) -> None:
+    def _record_environment(self, cfg: Config, devices: Sequence[str]) -> None:
         file = self.path / "environment.json"
         starts = json.loads(file.read_text()) if file.exists() else []
         starts.append(
             {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "command": [sys.executable, *sys.argv],
-                "git_revision": _git_revision(),
+                "git_revision": _git("rev-parse", "HEAD"),
+                "git_dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),
+                "seed": cfg.seed,
+                "devices": list(devices),
                 "python": platform.python_version(),
                 "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
                 "packages": {name: _version(name) for name in _PACKAGES},
@@ -100,9 +128,16 @@ def run_path(cfg: Config) -> Path:
     """Where the run of `cfg` lies, or would lie if it began now."""
     e = cfg.exp_manager
     path = Path(e.exp_dir or "runs") / (e.name or cfg.name)
-    if e.version or not e.resume_if_exists:
-        path /= str(e.version or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    if e.version is not None or not e.resume_if_exists:
+        path /= str(_new_version(path, e.use_datetime_version) if e.version is None else e.version)
     return path
+
+
+def _new_version(path: Path, datetime_version: bool) -> str:
+    if datetime_version:
+        return time.strftime("%Y-%m-%d_%H-%M-%S")
+    taken = [int(p.name[8:]) for p in path.glob("version_*") if p.name[8:].isdigit()]
+    return f"version_{max(taken, default=-1) + 1}"
 
 
 def _flat(tree, prefix: str = "") -> dict[str, object]:
@@ -120,12 +155,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_revision() -> str | None:
+def _git(*arguments: str) -> str | None:
+    """What git says of this package's checkout; None where it is none."""
+    here = Path(__file__).parent
     try:
-        here = Path(__file__).parent
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True
-        )
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
     except OSError:
         return None
-    return described.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -27,7 +27,7 @@ class RunLog(keras.callbacks.Callback):
     CTC could not align. Rows beyond the step that a resumed run starts from are dropped: they will be written again.
 
     Args:
-        csv_file: metrics.csv.
+        csv_file: metrics.csv; None for a process that does not write.
         batches: the training batches, for sizes and padding.
         position: where the run stands; kept current by the training loop.
         every_n_steps: `trainer.log_every_n_steps`.
@@ -36,7 +36,7 @@ class RunLog(keras.callbacks.Callback):
 
     def __init__(
         self,
-        csv_file: Path,
+        csv_file: Path | None,
         batches: SpeechBatches,
         position: Position,
         every_n_steps: int = 50,
@@ -48,7 +48,8 @@ class RunLog(keras.callbacks.Callback):
         self.position = position
         self.every_n_steps = every_n_steps
         self.writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
-        _drop_rows_after(csv_file, position.step)
+        if csv_file:
+            _drop_rows_after(csv_file, position.step)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
@@ -119,6 +120,8 @@ class RunLog(keras.callbacks.Callback):
         self._begin_window()
 
     def _write(self, epoch: int, row: dict[str, float]) -> None:
+        if self.csv_file is None:
+            return
         new = not self.csv_file.exists()
         with open(self.csv_file, "a", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS)

@@ -1,58 +1,29 @@
-"""Keeps a run's position, and saves it."""
+"""When a run is saved, and which weights become its model."""
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 
-from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
 
 
-class TrackPosition(keras.callbacks.Callback):
-    """Counts optimizer steps in `position`, and stops the training at `max_steps`. Must be the first callback.
-
-    Args:
-        position: where the run stands; kept current.
-        batches: the training batches; set to begin each epoch where `position` stands.
-        max_steps: optimizer steps of the whole run.
-    """
-
-    def __init__(self, position: Position, batches: SpeechBatches, max_steps: int):
-        super().__init__()
-        self.position = position
-        self.batches = batches
-        self.max_steps = max_steps
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch != self.position.epoch:
-            self.position.epoch, self.position.step_in_epoch = epoch, 0
-        # Here, not before fit: under a distribution strategy Keras starts an iterator to build the model.
-        self.batches.epoch, self.batches.first_step = epoch, self.position.step_in_epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.position.step += 1
-        self.position.step_in_epoch += 1
-        if self.position.step >= self.max_steps:
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.position.metrics = {k: float(v) for k, v in logs.items() if k.startswith("val_")}
-
-
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch and every `every_n_train_steps`, and the best weights as a model.
+    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`; the best as a model.
 
     Args:
         checkpoints: where they go, and which stay; None writes the model only.
         model_file: `model.keras` of the run; replaced whenever `monitor` is at its best (at each epoch's end when there
             is no validation).
         position: where the run stands.
-        monitor: the validation metric, the lower the better.
+        monitor: the validation metric.
+        mode: "min" for a metric that is better when lower, "max" for the others.
         every_n_train_steps: also in the middle of an epoch; None for epochs only.
+        interval_s: seconds from one checkpoint to the next inside an epoch; None for no such checkpoints.
     """
 
     def __init__(
@@ -62,33 +33,47 @@ class SaveCheckpoints(keras.callbacks.Callback):
         position: Position,
         monitor: str = "val_wer",
         every_n_train_steps: int | None = None,
+        interval_s: float | None = None,
+        mode: str = "min",
     ):
         super().__init__()
         self.checkpoints = checkpoints
         self.model_file = model_file
         self.position = position
         self.monitor = monitor
+        self.mode = mode
         self.every_n_train_steps = every_n_train_steps
+        self.interval_s = interval_s
+        self._saved_at = time.monotonic()
         self._plain: keras.Model | None = None
 
+    def save_now(self) -> Path:
+        """A checkpoint of the step just done, which stays until the next one whatever its rank."""
+        assert self.checkpoints is not None
+        return self.checkpoints.save(self.model, self.position, keep=True)
+
     def on_train_batch_end(self, batch, logs=None):
-        every = self.every_n_train_steps
         # After the last step of an epoch comes its validation, then the checkpoint with the results.
-        last = batch + 1 == self.params["steps"] or self.model.stop_training
-        if self.checkpoints and every and self.position.step % every == 0 and not last:
+        if self.checkpoints is None or batch + 1 == self.params["steps"] or not _finite(logs):
+            return
+        due = self.every_n_train_steps and self.position.step % self.every_n_train_steps == 0
+        if due or (self.interval_s and time.monotonic() - self._saved_at >= self.interval_s):
             self.checkpoints.save(self.model, self.position)
+            self._saved_at = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         value, best = logs.get(self.monitor), self.position.best
         if value is None:  # an epoch without validation
             better = best is None
         else:
-            better = best is None or math.isnan(best) or value <= best
+            sign = 1 if self.mode == "min" else -1
+            better = best is None or math.isnan(best) or sign * value <= sign * best
         if better:
             self.position.best = None if value is None else float(value)
             self._write_model()
         if self.checkpoints:
             self.checkpoints.save(self.model, replace(self.position, epoch=epoch + 1, step_in_epoch=0))
+            self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:
         # A copy without optimizer: half the size, and what serving reads must not depend on how it was trained.
@@ -99,3 +84,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         beside = self.model_file.with_name(".partial.keras")
         self._plain.save(beside)
         beside.replace(self.model_file)
+
+
+def _finite(logs: dict | None) -> bool:
+    return math.isfinite(float((logs or {}).get("loss", 0.0)))

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from jasper_tf.config import Config
+from jasper_tf.config.duration import seconds
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.section import MISSING
 from jasper_tf.data.audio import user_error_in
 from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.cosine_annealing import CosineAnnealing
 from jasper_tf.training.ctc import CTCLoss
-from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.devices import build_strategy, choose_devices, set_precision
+from jasper_tf.training.datasets import build_batches, first_batches, longest_batch
+from jasper_tf.training.devices import set_precision, strategy_of
+from jasper_tf.training.early_stopping import EarlyStopping
 from jasper_tf.training.error_rate_metric import ErrorRate
+from jasper_tf.training.fast_dev_run import fast_dev_run
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
+from jasper_tf.training.finite_loss import StopOnNonFiniteLoss
+from jasper_tf.training.interruption import Interruption, StopWhenAsked, TrainingInterruptedError
+from jasper_tf.training.loop import run_epochs
 from jasper_tf.training.novograd import NovoGrad
 from jasper_tf.training.progress import Progress
 from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
-from jasper_tf.training.save_checkpoints import SaveCheckpoints, TrackPosition
+from jasper_tf.training.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.validation_samples import ValidationSamples
+from jasper_tf.training.workers import is_chief, lost_worker
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def build_optimizer(cfg: Config, total_steps: int) -> keras.optimizers.Optimizer:
@@ -61,6 +72,7 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int) -> None:
         metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
+        jit_compile=cfg.trainer.jit_compile,
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -70,55 +82,48 @@ def train(cfg: Config) -> Path:
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
+        TrainingInterruptedError: a signal or `max_time` stopped it; it can go on.
+        WorkerLostError: another machine of the job is gone; a new process can go on.
     """
-    sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
-    needed = [f"model.{section}.manifest_filepath" for section in sections]
-    needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
-    if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
-        needed.append("trainer.max_epochs")
-    needed += [key for key in INIT_KEYS if getattr(cfg, key) == MISSING]
-    cfg.require(*needed, "trainer", "exp_manager")
+    return fast_dev_run(cfg, _train) if cfg.trainer.fast_dev_run else _train(cfg)
+
+
+def _train(cfg: Config) -> Path:
+    _require(cfg)
+    strategy, devices = strategy_of(cfg.trainer)
     keras.utils.set_random_seed(cfg.seed)
-    devices = choose_devices(cfg.trainer.accelerator, cfg.trainer.devices)
-    strategy = build_strategy(devices)
     set_precision(cfg.trainer.precision)
     # The data before the model: what is wrong with a manifest shows at once, however large the model.
-    divisor = cfg.trainer.accumulate_grad_batches * len(devices)
-    training, selection = build_batches(cfg, "train_ds", divisor=divisor)
-    validation = None
-    if cfg.model.validation_ds is not None:
-        validation, validation_selection = build_batches(cfg, "validation_ds", divisor=len(devices))
+    training, validation, total_steps, report = _read_data(cfg, strategy.num_replicas_in_sync)
     # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
     begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
     pretrained = None if begun else read_pretrained(cfg)
+    replicas = strategy.num_replicas_in_sync
     with strategy.scope():
-        model = build_model(cfg, synchronized=len(devices) > 1)
+        model = build_model(cfg, synchronized=replicas > 1 and cfg.trainer.sync_batchnorm)
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
-    run = RunFolder(cfg)
-    run.say(f"run {run.path}, {len(devices)} x {devices[0].rsplit(':', 2)[-2]}, precision {cfg.trainer.precision}")
+    run = RunFolder(cfg, devices, writes=is_chief(strategy))
+    of_all = f" of {replicas} on {cfg.trainer.num_nodes} machines" if cfg.trainer.num_nodes > 1 else ""
+    kind = devices[0].rsplit(":", 2)[-2]
+    run.say(f"run {run.path}, {len(devices)} x {kind}{of_all}, precision {cfg.trainer.precision}")
     if cfg.ignored:
         run.say(f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}")
     if cfg.taken_over:
         run.say(f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}")
-    run.say(f"train_ds: {selection.summary()}; {training.padding_share():.1%} of the batches is padding")
-    if validation:
-        run.say(f"validation_ds: {validation_selection.summary()}")
-    steps_per_epoch = training.steps_per_epoch
-    total_steps = (cfg.trainer.max_epochs or 0) * steps_per_epoch
-    if cfg.trainer.max_steps != -1:
-        total_steps = min(total_steps or cfg.trainer.max_steps, cfg.trainer.max_steps)
+    for line in report:
+        run.say(line)
     parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
     run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
     with strategy.scope():
         compile_model(model, cfg, total_steps)
 
-    e = cfg.exp_manager
-    params = e.checkpoint_callback_params
-    wanted = e.create_checkpoint_callback
+    e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
+    wanted = cfg.trainer.enable_checkpointing if e.create_checkpoint_callback is None else e.create_checkpoint_callback
     checkpoints = None
-    if cfg.trainer.enable_checkpointing if wanted is None else wanted:
-        checkpoints = CheckpointFolder(run.checkpoints, params.monitor, params.save_top_k, params.save_last)
+    if wanted:
+        keep = params.monitor, params.save_top_k, params.save_last, params.mode
+        checkpoints = CheckpointFolder(run.checkpoints, *keep)
     position, restored = Position(), None
     if run.resumed:
         restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
@@ -131,58 +136,118 @@ def train(cfg: Config) -> Path:
     del pretrained  # as large as the model
     if frozen:
         run.say(frozen)
-    if position.step >= total_steps:
+    if cfg.trainer.fast_dev_run:
+        total_steps = 1
+    patience = e.early_stopping_callback_params.patience
+    if e.create_early_stopping_callback and position.waited and position.waited[0] >= patience:
+        total_steps = position.step  # it stopped there
+    if position.step >= total_steps and position.step_in_epoch == 0:
         run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
         return run.path
-    callbacks: list[keras.callbacks.Callback] = [
-        TrackPosition(position, training, total_steps),
-        RunLog(
-            run.metrics_file,
-            training,
-            position,
-            cfg.trainer.log_every_n_steps,
-            run.tensorboard if e.create_tensorboard_logger else None,
-        ),
-        Progress(run.say, position, total_steps, steps_per_epoch, training.batch_size),
-    ]
-    if validation and e.create_tensorboard_logger:
-        callbacks.append(ValidationSamples(validation, run.tensorboard, position))
-    callbacks.append(SaveCheckpoints(checkpoints, run.model_file, position, params.monitor, params.every_n_train_steps))
+
+    limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
+    interruption = Interruption(min(limits, default=None))
+    callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
     try:
-        _fit(model, training, validation, position, total_steps, cfg.trainer.check_val_every_n_epoch, callbacks)
+        with interruption:
+            every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
+            run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
     except tf.errors.OpError as error:
-        wrong = user_error_in(error)
+        wrong = user_error_in(error) or lost_worker(strategy, error)
         if wrong is None:
             raise
         raise wrong from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UserError(f"{run.path}: {error.strerror}; make room, then the same command goes on") from error
+    except TrainingInterruptedError as stop:
+        run.say(str(stop))
+        if stop.status:
+            raise
+    finally:
+        run.close()
     return run.path
 
 
-def _fit(
-    model: JasperCTC,
+def _require(cfg: Config) -> None:
+    """Raises a UserError that names every key without a value."""
+    sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
+    needed = [f"model.{section}.manifest_filepath" for section in sections]
+    needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
+    if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
+        needed.append("trainer.max_epochs")
+    needed += [key for key in INIT_KEYS if getattr(cfg, key) == MISSING]
+    cfg.require(*needed, "trainer", "exp_manager")
+
+
+def _read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
+    """Training and validation batches, the optimizer steps of the whole run, and lines for a person."""
+    parts = cfg.trainer.accumulate_grad_batches * replicas
+    training, selection = build_batches(cfg, "train_ds", parts=parts)
+    report = [f"train_ds: {selection.summary()}; {training.padding_share():.1%} of the batches is padding"]
+    validation = None
+    if cfg.model.validation_ds is not None:
+        validation, selection = build_batches(cfg, "validation_ds", parts=replicas)
+        report.append(f"validation_ds: {selection.summary()}")
+    few = cfg.trainer.overfit_batches
+    if few:
+        utterances = first_batches(training, few)
+        training, _ = build_batches(cfg, "train_ds", parts=parts, only=utterances)
+        report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation")
+        if validation:
+            validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=utterances)
+    total_steps = (cfg.trainer.max_epochs or 0) * training.steps_per_epoch
+    if cfg.trainer.max_steps != -1:
+        total_steps = min(total_steps or cfg.trainer.max_steps, cfg.trainer.max_steps)
+    if cfg.trainer.fast_dev_run:
+        training, _ = build_batches(cfg, "train_ds", parts=parts, only=longest_batch(training))
+        longest_s = training.audio_len.max() / cfg.model.sample_rate
+        report.append(f"fast_dev_run: one batch of {len(training.utterances)}, the longest {longest_s:.1f} s")
+        if validation:
+            validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=longest_batch(validation))
+    return training, validation, total_steps, report
+
+
+def _callbacks(
+    cfg: Config,
+    run: RunFolder,
+    checkpoints: CheckpointFolder | None,
+    position: Position,
     training: SpeechBatches,
     validation: SpeechBatches | None,
-    position: Position,
     total_steps: int,
-    validation_freq: int,
-    callbacks: list[keras.callbacks.Callback],
-) -> None:
-    """`model.fit` from `position` on; twice when that lies inside an epoch, whose remaining steps are fewer."""
-    epochs = -(-total_steps // training.steps_per_epoch)
-    begin = position.epoch
-    for end in (begin + 1, epochs) if position.step_in_epoch else (epochs,):
-        if begin == end:
-            break
-        training.epoch, training.first_step = begin, position.step_in_epoch
-        model.fit(
-            training.dataset(),
-            initial_epoch=begin,
-            epochs=end,
-            validation_data=validation.dataset() if validation else None,
-            validation_freq=validation_freq,
-            callbacks=callbacks,
-            shuffle=False,  # the dataset does
-            verbose=0,
+    interruption: Interruption,
+) -> list[keras.callbacks.Callback]:
+    """In the order in which they must see a step: what may stop the run, what tells of it, what saves it."""
+    e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
+    tensorboard = run.tensorboard if e.create_tensorboard_logger and run.writes else None
+    callbacks: list[keras.callbacks.Callback] = [
+        StopOnNonFiniteLoss(training, position, run.path / "non_finite_batch.jsonl" if run.writes else None)
+    ]
+    callbacks += [
+        RunLog(
+            run.metrics_file if run.writes else None, training, position, cfg.trainer.log_every_n_steps, tensorboard
+        ),
+        Progress(run.say, position, total_steps, training.steps_per_epoch, training.batch_size),
+    ]
+    if validation and tensorboard:
+        callbacks.append(ValidationSamples(validation, tensorboard, position))
+    if e.create_early_stopping_callback:
+        early = e.early_stopping_callback_params
+        callbacks.append(EarlyStopping(position, early.monitor, early.mode, early.patience, early.min_delta))
+    saver = None
+    if run.writes:
+        interval = params.train_time_interval
+        saver = SaveCheckpoints(
+            checkpoints,
+            run.model_file,
+            position,
+            params.monitor,
+            params.every_n_train_steps,
+            None if interval is None else seconds(interval),
+            params.mode,
         )
-        begin = end
-        position.step_in_epoch = 0
+        callbacks.append(saver)
+    callbacks.append(StopWhenAsked(interruption, saver))
+    return callbacks

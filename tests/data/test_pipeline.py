@@ -176,18 +176,45 @@ def test_first_step_goes_on_where_an_epoch_stopped(utterances, first_step):
     assert run(first_step) == run(0)[first_step:]
 
 
-def test_divisor_fills_the_last_batch_with_rows_of_no_weight(utterances):
-    batches = batches_of(utterances[:10], batch_size=8, divisor=8, shuffle=False)
-    seen = []
-    for (x, y, weight), batch in zip(batches.dataset(), batches.plan(0), strict=True):
-        assert x["audio"].shape[0] == y["labels"].shape[0] == weight.shape[0] == 8
-        real = len(batch.index)
-        assert weight.numpy().tolist() == [1.0] * real + [0.0] * (8 - real)
-        # Repeated utterances, not empty ones: nothing downstream sees a length of 0.
-        assert (x["audio_len"].numpy() > 0).all()
-        seen += batch.index.tolist()
-    assert sorted(seen) == list(range(10))
-    assert len(next(iter(batches_of(utterances).dataset()))) == 2
+class Replicas(tf.distribute.InputContext):
+    """What a strategy tells each process, without a strategy."""
+
+    def distribute_datasets_from_function(self, dataset_fn):
+        return dataset_fn(self)
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 2), (2, 6), (3, 3)])
+def test_replicas_share_every_batch(utterances, workers, replicas):
+    """25 utterances by 8: the last batch has 1, and some replicas none of it."""
+    batches = batches_of(utterances, batch_size=8, buckets=1)
+    assert len(utterances) == 25
+    per_process = [list(batches.distributed(Replicas(workers, worker, replicas), epoch=1)) for worker in range(workers)]
+    share = replicas // workers
+    plan = batches.plan(1)
+    assert [len(parts) for parts in per_process] == [share * len(plan)] * workers
+    for step, batch in enumerate(plan):
+        parts = [p for parts in per_process for p in parts[step * share : (step + 1) * share]]
+        assert {p[0]["audio"].shape[1] for p in parts} == {batch.samples}
+        assert {p[1]["labels"].shape[1] for p in parts} == {batch.labels}
+        sizes = [len(p[0]["audio_len"]) for p in parts]
+        assert sum(sizes) == len(batch.index) and max(sizes) - min(sizes) <= 1
+        texts = [
+            VOCABULARY.decode(labels[:n])
+            for _, y in parts
+            for labels, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)
+        ]
+        assert texts == [utterances[i].text for i in batch.index]
+
+
+def test_endless_begins_anywhere_and_goes_on_with_the_next_epoch(utterances):
+    batches = batches_of(utterances)
+    steps = batches.steps_per_epoch
+    stream = iter(batches.distributed(tf.distribute.get_strategy(), 3, steps - 1, endless=True))
+    expected = [batches.plan(3)[-1], *batches.plan(4), batches.plan(5)[0]]
+    for batch in expected:
+        _, y = next(stream)
+        texts = [VOCABULARY.decode(row[:n]) for row, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)]
+        assert texts == [utterances[i].text for i in batch.index]
 
 
 def test_what_decodes_longer_than_declared_is_cut_at_its_own_bucket(tmp_path):

@@ -85,6 +85,22 @@ def test_the_best_and_the_newest_stay(model, tmp_path, top_k, last, kept):
     assert "-val_wer=0.3000" in "".join(p.name for p in folder.paths()) or top_k == 0
 
 
+def test_the_best_may_be_the_highest(model, tmp_path):
+    folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False, mode="max")
+    for step, value in enumerate([0.2, 0.9, math.nan, 0.4], start=1):
+        folder.save(model, at(step, value))
+    assert [int(p.name[5:13]) for p in folder.paths()] == [2]
+
+
+def test_one_to_keep_stays_until_the_next(model, tmp_path):
+    folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False)
+    folder.save(model, at(1, 0.5))
+    folder.save(model, Position(step=2, step_in_epoch=1), keep=True)
+    assert [int(p.name[5:13]) for p in folder.paths()] == [1, 2]
+    folder.save(model, at(3, 0.4))
+    assert [int(p.name[5:13]) for p in folder.paths()] == [3]
+
+
 def test_a_result_that_is_no_number_ranks_last(model, tmp_path):
     folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False)
     for step, wer in enumerate([math.nan, 0.5, 0.4], start=1):
@@ -168,7 +184,7 @@ def test_a_crash_while_writing_leaves_the_one_before(model, folder, monkeypatch,
 
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", crash) if crash_at == "variables" else broken.setattr("pathlib.Path.rename", crash)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(UserError, match="step 2 cannot be written .no space left on device.; make room"):
             folder.save(model, at(2, 0.4))
     assert [p.name for p in folder.paths()] == ["step=00000001-val_wer=0.5000"]
     assert folder.restore(model, warn=pytest.fail) == at(1, 0.5)

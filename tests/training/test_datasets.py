@@ -67,9 +67,9 @@ def test_training_uses_every_setting(manifests):
         manifest_filepath=manifests["first"], shuffle=True, buckets=2, max_duration=1.25, trim_silence=True,
         augmentor={"speed": {"prob": 1.0}},
     )  # fmt: skip
-    batches, selection = build_batches(cfg, "train_ds", divisor=2)
+    batches, selection = build_batches(cfg, "train_ds", parts=2)
     assert len(selection.utterances) == len(batches.utterances) == 8 and len(selection.dropped) == 2
-    assert (batches.batch_size, batches.divisor, batches.steps_per_epoch, batches.seed) == (8, 2, 1, 11)
+    assert (batches.batch_size, batches.steps_per_epoch, batches.seed) == (8, 1, 11)
     assert batches.shuffle and batches.trim_silence and len(batches.buckets.samples) <= 2
     assert batches.augmentor.speeds == (0.9, 1.1)
     np.testing.assert_array_equal(

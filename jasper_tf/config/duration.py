@@ -1,0 +1,31 @@
+"""Lengths of time in a configuration, as PyTorch Lightning writes them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+_CLOCK = re.compile(r"(\d+):(\d\d?):(\d\d?):(\d\d?)")
+
+
+def seconds(value: str | dict[str, Any] | float) -> float:
+    """Seconds of a duration: "DD:HH:MM:SS", a mapping such as `{hours: 1, minutes: 30}`, or a number of seconds.
+
+    Raises:
+        ValueError: it is none of these, or not above 0; the message says what is expected.
+    """
+    found: float | None = None
+    if isinstance(value, dict):
+        try:
+            found = datetime.timedelta(**value).total_seconds()
+        except TypeError:
+            pass
+    elif isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
+        days, hours, minutes, rest = map(int, clock.groups())
+        found = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    elif type(value) in (int, float):
+        found = float(value)  # type: ignore[arg-type]
+    if found is None or found <= 0:
+        raise ValueError("expected a duration above 0: DD:HH:MM:SS, seconds, or {hours: 1, minutes: 30}")
+    return found

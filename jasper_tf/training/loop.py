@@ -1,0 +1,70 @@
+"""The epochs of a run, from wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.jasper_ctc import JasperCTC
+from jasper_tf.training.checkpoint import Position
+
+
+def run_epochs(
+    model: JasperCTC,
+    training: SpeechBatches,
+    validation: SpeechBatches | None,
+    position: Position,
+    total_steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    validate_every: int = 1,
+) -> None:
+    """`model.fit` that can begin anywhere: inside an epoch, or between its last step and its validation.
+
+    Keras's own loop begins at epochs only, and numbers the steps of a shorter epoch anew. The callbacks see what they
+    would see in `fit`; `position` is kept current here, before they are called.
+
+    Args:
+        model: compiled, under the strategy it was built in.
+        training, validation: what to train on, what to score; None for no validation.
+        position: where to begin.
+        total_steps: optimizer steps of the whole run.
+        callbacks: may stop the run by `model.stop_training`.
+        validate_every: epochs from one validation to the next.
+    """
+    steps = training.steps_per_epoch
+    epochs = -(-total_steps // steps)
+    strategy = model.distribute_strategy
+    watching = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=steps)
+    data = iter(training.distributed(strategy, position.epoch, position.step_in_epoch, endless=True))
+    model.make_train_function()
+    model.stop_training = False
+    watching.on_train_begin()
+    for epoch in range(position.epoch, epochs):
+        model.reset_metrics()
+        watching.on_epoch_begin(epoch)
+        for step in range(position.step_in_epoch, min(steps, total_steps - epoch * steps)):
+            if model.stop_training:
+                break
+            watching.on_train_batch_begin(step)
+            logs = model.train_function(data)
+            position.step, position.step_in_epoch = position.step + 1, step + 1
+            watching.on_train_batch_end(step, logs)
+        figures = {key: float(value) for key, value in model.get_metrics_result().items()}
+        if validation is not None and (epoch + 1) % validate_every == 0:
+            results = model.evaluate(
+                validation.distributed(strategy),
+                steps=validation.steps_per_epoch,
+                callbacks=watching,
+                return_dict=True,
+                verbose=0,
+            )
+            figures |= {f"val_{key}": float(value) for key, value in results.items()}
+        position.metrics = {key: value for key, value in figures.items() if key.startswith("val_")}
+        watching.on_epoch_end(epoch, figures)
+        position.epoch, position.step_in_epoch = epoch + 1, 0
+        if model.stop_training:
+            break
+    watching.on_train_end()

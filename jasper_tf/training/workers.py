@@ -1,0 +1,101 @@
+"""Several machines that train one model: who they are, and the strategy that joins them."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from jasper_tf.errors import UserError
+
+# What TensorFlow says of a collective operation whose other end is gone.
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+_WAYS = "set TF_CONFIG, or start the command through srun, or as an indexed Kubernetes job"
+
+
+def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The workers of this job and which of them this process is, as TensorFlow's own resolvers read it.
+
+    In this order: TF_CONFIG (Kubeflow's training operator sets it); Slurm's variables, for a step started by srun;
+    Kubernetes, for the pods of an indexed job (needs the package `kubernetes` and a kubeconfig).
+
+    Raises:
+        UserError: none of them is there, or TF_CONFIG is wrong, or the job has another number of workers than
+            `num_nodes`.
+    """
+    resolvers = tf.distribute.cluster_resolver
+    try:
+        if "TF_CONFIG" in os.environ:
+            _check_tf_config(os.environ["TF_CONFIG"])
+            resolver = resolvers.TFConfigClusterResolver()
+        elif "SLURM_PROCID" in os.environ:
+            # It deals GPUs out to the tasks and leaves out those that get none; what a task sees is Slurm's affair.
+            tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+            resolver = resolvers.SlurmClusterResolver(gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
+        elif "JOB_COMPLETION_INDEX" in os.environ:
+            resolver = _kubernetes(num_nodes)
+        else:
+            raise UserError(f"trainer.num_nodes: no word of the other machines in the environment; {_WAYS}")
+        # Asked for the workers first: Slurm's resolver knows its own task only then.
+        workers = resolver.cluster_spec()
+    except (RuntimeError, ImportError, KeyError) as error:
+        raise UserError(f"trainer.num_nodes: the cluster cannot be read: {' '.join(str(error).split())}") from None
+    count = sum(workers.num_tasks(kind) for kind in workers.jobs if kind in ("chief", "worker"))
+    if count != num_nodes:
+        raise UserError(f"trainer.num_nodes: {num_nodes}, but the cluster has {count}: {workers.as_dict()}")
+    # Their own counts of GPUs are guesses, and decide on what the strategy trains.
+    gpus = {"GPU": len(tf.config.get_visible_devices("GPU"))}
+    return resolvers.SimpleClusterResolver(
+        workers, task_type=resolver.task_type, task_id=resolver.task_id, num_accelerators=gpus, rpc_layer="grpc"
+    )
+
+
+def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
+    """MultiWorkerMirroredStrategy over the workers of the job; before anything else touches TensorFlow's devices.
+
+    Raises:
+        UserError: see `resolve_cluster`.
+    """
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolve_cluster(num_nodes))
+
+
+class WorkerLostError(Exception):
+    """A machine of the job is gone, and with it the step; only a new process can join the others again."""
+
+
+def lost_worker(strategy: tf.distribute.Strategy, error: tf.errors.OpError) -> WorkerLostError | None:
+    """The loss of another machine behind an error of the training; None if it is something else."""
+    if strategy.cluster_resolver is None or not isinstance(error, _LOST):
+        return None
+    return WorkerLostError(f"another machine of this job is gone ({type(error).__name__})")
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the chief, or worker 0 where there is none."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec():
+        return True
+    kind, number = resolver.task_type, resolver.task_id
+    return kind == "chief" or (number == 0 and "chief" not in resolver.cluster_spec().jobs)
+
+
+def _check_tf_config(text: str) -> None:
+    form = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        cluster[task["type"]][int(task["index"])]
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise UserError(f"TF_CONFIG: {text[:200]!r} does not name this process in its cluster; write {form}") from None
+
+
+def _kubernetes(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    index = int(os.environ["JOB_COMPLETION_INDEX"])
+    job = os.environ["HOSTNAME"].removesuffix(f"-{index}")
+    # A selector for each pod: by name alone, pod 10 would come before pod 2.
+    label = "batch.kubernetes.io/job-completion-index"
+    selectors = [f"batch.kubernetes.io/job-name={job},{label}={i}" for i in range(num_nodes)]
+    resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver({"worker": selectors})
+    resolver.task_type, resolver.task_id = "worker", index
+    return resolver
