@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,6 +30,7 @@ class Position:
         step: optimizer steps done in all.
         metrics: the newest validation results.
         best: the best value so far of the metric that `model.keras` is chosen by.
+        plateau: what `ReduceOnPlateau` has seen, and the scale of the learning rate.
     """
 
     epoch: int = 0
@@ -36,6 +38,7 @@ class Position:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
+    plateau: dict[str, Any] = field(default_factory=dict)
 
 
 class CheckpointFolder:
@@ -150,12 +153,19 @@ class CheckpointFolder:
                 shutil.rmtree(path)
 
 
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable that a step reads, by a name that is the same in each run."""
+def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a model, by the names that they have in each of its checkpoints."""
     metric_variables = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metric_variables]
     # Without paths, which the optimizer's names hold too: they may count the models that the process built before.
-    named = {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
+    return {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable that a step reads, by a name that is the same in each run."""
+    named = model_variables(model)
+    if average := getattr(model, "weight_average", None):
+        named |= {f"average/{i}/{v.name}": v for i, v in enumerate(average.variables)}
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
 
 

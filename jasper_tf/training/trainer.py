@@ -8,55 +8,32 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.config import Config
+from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.section import MISSING
 from jasper_tf.data.audio import user_error_in
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
-from jasper_tf.training.cosine_annealing import CosineAnnealing
 from jasper_tf.training.ctc import CTCLoss
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.devices import build_strategy, choose_devices, set_precision
 from jasper_tf.training.error_rate_metric import ErrorRate
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
-from jasper_tf.training.novograd import NovoGrad
+from jasper_tf.training.optimizer import build_optimizer
 from jasper_tf.training.progress import Progress
+from jasper_tf.training.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
 from jasper_tf.training.save_checkpoints import SaveCheckpoints, TrackPosition
 from jasper_tf.training.validation_samples import ValidationSamples
+from jasper_tf.training.weight_average import AverageWeights, WeightAverage
 
 
-def build_optimizer(cfg: Config, total_steps: int) -> keras.optimizers.Optimizer:
-    """`model.optim` with its schedule, which ends at `sched.max_steps`, or at `total_steps` when that is not given."""
-    o = cfg.model.optim
-    rate: float | CosineAnnealing = o.lr
-    if o.sched is not None:
-        s = o.sched
-        rate = CosineAnnealing(
-            o.lr,
-            max_steps=s.max_steps or total_steps,
-            warmup_steps=s.warmup_steps,
-            warmup_ratio=s.warmup_ratio,
-            constant_steps=s.constant_steps,
-            constant_ratio=s.constant_ratio,
-            min_lr=s.min_lr,
-        )
-    return NovoGrad(
-        rate,
-        betas=o.betas,
-        epsilon=o.eps,
-        weight_decay=o.weight_decay,
-        grad_averaging=o.grad_averaging,
-        amsgrad=o.amsgrad,
-    )
-
-
-def compile_model(model: JasperCTC, cfg: Config, total_steps: int) -> None:
+def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epoch: int = 1) -> None:
     """Compiles `model` with the configuration's optimiser, loss, error rates, accumulation and clipping."""
     model.compile(
-        optimizer=build_optimizer(cfg, total_steps),
+        optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
         loss=CTCLoss(cfg.model.ctc_reduction),
         metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
@@ -111,7 +88,10 @@ def train(cfg: Config) -> Path:
     parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
     run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
     with strategy.scope():
-        compile_model(model, cfg, total_steps)
+        compile_model(model, cfg, total_steps, steps_per_epoch)
+    ema = cfg.trainer.ema
+    # Before the checkpoint is read: it holds the average.
+    average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
     e = cfg.exp_manager
     params = e.checkpoint_callback_params
@@ -145,6 +125,13 @@ def train(cfg: Config) -> Path:
         ),
         Progress(run.say, position, total_steps, steps_per_epoch, training.batch_size),
     ]
+    if average:  # first behind the position: before all that reads results, or saves
+        score = (lambda: model.evaluate(validation.dataset(), return_dict=True, verbose=0)) if validation else None
+        callbacks.insert(1, AverageWeights(average, position, score))
+    sched = cfg.model.optim.sched
+    if sched and sched.reduce_on_plateau:
+        plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}
+        callbacks.append(ReduceOnPlateau(position, **plateau, say=run.say))
     if validation and e.create_tensorboard_logger:
         callbacks.append(ValidationSamples(validation, run.tensorboard, position))
     callbacks.append(SaveCheckpoints(checkpoints, run.model_file, position, params.monitor, params.every_n_train_steps))
