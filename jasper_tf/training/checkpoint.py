@@ -122,6 +122,23 @@ class CheckpointFolder:
             return Position(**record)
         return None
 
+    def read(self, path: Path) -> tuple[Position, dict[str, np.ndarray]]:
+        """The position and every value of one checkpoint.
+
+        Raises:
+            UserError: it is torn or altered.
+        """
+        record = self._record(path)
+        if record is None or record.pop("sha256", None) != _sha256(path / _VARIABLES, record):
+            raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
+        with np.load(path / _VARIABLES) as stored:
+            return Position(**record), dict(stored)
+
+    def ranked(self) -> list[Path]:
+        """The checkpoints that a validation with `monitor` belongs to, the best first."""
+        values = {path: value for path in self.paths() if (value := self._value(path)) is not None}
+        return sorted(values, key=values.__getitem__)
+
     def paths(self) -> list[Path]:
         """All checkpoints, the oldest first."""
         return sorted(p for p in self.folder.glob("step=*") if p.is_dir())
