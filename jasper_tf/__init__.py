@@ -15,7 +15,7 @@ _WHERE = {
     "load_model": "jasper_tf.jasper_ctc",
     "JasperCTC": "jasper_tf.jasper_ctc",
     "build_dataset": "jasper_tf.training.datasets",
-    "build_optimizer": "jasper_tf.training.trainer",
+    "build_optimizer": "jasper_tf.training.optimizer",
     "train": "jasper_tf.training.trainer",
     "CTCLoss": "jasper_tf.training.ctc",
     "NovoGrad": "jasper_tf.training.novograd",

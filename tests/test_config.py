@@ -180,9 +180,15 @@ def test_override_mistakes(small_file, override, expected):
         ("model.optim.lr", "fast", "model.optim.lr: expected a number, got the text 'fast'"),
         ("model.optim.lr", 0, "model.optim.lr: 0.0 is out of range; use a number, more than 0"),
         ("model.optim.lr", float("nan"), "model.optim.lr: expected a number, got nan"),
-        ("model.optim.betas", [0.9], "model.optim.betas: expected a list of 2 numbers, got a list of 1"),
+        ("model.optim.betas", [0.9], "model.optim.betas: expected a list of 2 numbers or null, got a list of 1"),
         ("model.optim.betas", [0.9, 1.0], "model.optim.betas.1: 1.0 is out of range"),
-        ("model.optim.name", "adamw", "model.optim.name: expected novograd, got the text 'adamw'"),
+        ("model.optim.name", "adan", "model.optim.name: expected one of novograd, adamw, adam, sgd, adafactor, lion"),
+        ("model.optim.momentum", 0.9, "novograd does not know this key; it knows betas, eps, weight_decay, grad_aver"),
+        ("model.optim", {"lr": 1, "name": "sgd", "betas": [0, 0]}, "betas: sgd does not know this key; it knows mom"),
+        ("model.optim", {"lr": 1, "name": "lion", "eps": 1e-8}, "model.optim.eps: lion does not know this key"),
+        ("model.optim.eps", [1e-30, 1e-3], "model.optim.eps: novograd takes one number"),
+        ("model.optim", {"lr": 1, "name": "adafactor", "eps": 1e-3}, "model.optim.eps: adafactor takes two numbers"),
+        ("model.optim.exclude_from_weight_decay", "*/bias", "expected a list (of a text)"),
         ("model.encoder.conv_mask", 1, "model.encoder.conv_mask: expected true or false, got 1"),
         ("model.encoder.feat_in", True, "model.encoder.feat_in: expected a whole number, got true"),
         ("model.encoder.residual_mode", "sub", "model.encoder.residual_mode: expected one of add, "),
@@ -212,7 +218,19 @@ def test_override_mistakes(small_file, override, expected):
         ("model.labels", ["a", "b", "a"], "model.labels.2: the label 'a' is already entry 0"),
         ("model.labels", ["a", "bc"], "model.labels.1: 'bc' is not a single character"),
         ("model.labels", ["a", 1], "model.labels.1: expected a text, got 1"),
-        ("model.optim.sched", {"reduce_on_plateau": True}, "reduce_on_plateau: true is not supported"),
+        ("model.optim.sched", {"name": "Cosine"}, "model.optim.sched.name: expected one of CosineAnnealing, WarmupPol"),
+        ("model.optim.sched", {"power": 2}, "sched.power: CosineAnnealing does not know this key; it knows warmup"),
+        ("model.optim.sched", {"name": "ExponentialLR", "max_steps": 9}, "max_steps: ExponentialLR does not know this"),
+        ("model.optim.sched", {"name": "NoamAnnealing"}, "sched.d_model: this key is missing; NoamAnnealing needs it"),
+        ("model.optim.sched", {"patience": 2}, "sched.patience: means something only with reduce_on_plateau: true"),
+        ("model.optim.sched", {"reduce_on_plateau": True, "monitor": "loss"}, "expected one of val_wer, val_cer"),
+        ("model.optim.sched", {"reduce_on_plateau": True, "monitor": "val_wer_ema"}, "switch them on with trainer.ema"),
+        ("model.optim.sched", {"reduce_on_plateau": True, "factor": 0}, "sched.factor: 0.0 would end the learning"),
+        ("model.optim.sched", {"reduce_on_plateau": True, "factor": 1}, "sched.factor: 1.0 is out of range"),
+        ("model.optim.sched", {"name": "WarmupHoldPolicy", "hold_steps": 1, "hold_ratio": 0.1}, "hold_steps is given"),
+        ("trainer.ema", {"decay": 1.5}, "trainer.ema.decay: 1.5 is out of range"),
+        ("trainer.ema", 0.999, "trainer.ema: expected a mapping or null, got 0.999"),
+        ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_ema"}, "switch them on with trainer.ema"),
         ("model.optim.sched", {"warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps is given too"),
         ("model.decoding", {"strategy": "beam"}, "model.decoding: "),
         ("trainer.num_nodes", 2, "trainer.num_nodes: 2 is not supported; leave the key out or use 1"),
@@ -249,6 +267,29 @@ def test_mistakes_name_the_line(small_file):
     small_file.write_text("\n".join(lines).replace("max_epochs", "max_epoch"))
     text = message(load_config, small_file)
     assert text == f"{small_file}:{line}: trainer.max_epoch: unknown key; nearest known key: trainer.max_epochs"
+
+
+def test_plateau_needs_validations():
+    values = with_value("model.optim.sched", {"reduce_on_plateau": True})
+    assert config_from_dict(values).model.optim.sched.monitor == "val_loss"
+    values["model"]["validation_ds"] = None
+    assert "reduce_on_plateau: needs validations; give model.validation_ds" in message(config_from_dict, values)
+
+
+def test_what_null_stands_for_is_the_optimizers():
+    config = config_from_dict(with_value("model.optim", {"lr": 1, "name": "adamw", "sched": {"name": "ExponentialLR"}}))
+    optim = config.model.optim
+    assert (optim.betas, optim.eps, optim.weight_decay, optim.momentum) == ((0.9, 0.999), 1e-8, 0.01, None)
+    assert (optim.sched.gamma, optim.sched.min_lr, optim.sched.patience) == (0.9, None, None)
+    assert config_from_dict(config.to_dict()) == config
+    # NeMo's files name a monitor whether it means something or not.
+    assert config_from_dict(with_value("model.optim.sched.monitor", "loss")).model.optim.sched.name == "CosineAnnealing"
+
+
+@pytest.mark.parametrize(("given", "decay"), [(None, None), ({"enable": False, "decay": 0.9}, None), ({}, 0.999)])
+def test_ema(given, decay):
+    ema = config_from_dict(with_value("trainer.ema", given)).trainer.ema
+    assert (ema and ema.decay) == decay
 
 
 def test_every_value_may_be_left_open():

@@ -7,11 +7,10 @@ from jasper_tf.config.model_schema import (
     EncoderConfig,
     JasperBlockConfig,
     ModelConfig,
-    OptimConfig,
     PreprocessorConfig,
-    SchedConfig,
     SpecAugmentConfig,
 )
+from jasper_tf.config.optim_schema import EMAConfig, OptimConfig, SchedConfig
 from jasper_tf.config.schema import CheckpointCallbackParams, Config, ExpManagerConfig, TrainerConfig
 
 __all__ = [
@@ -19,6 +18,7 @@ __all__ = [
     "Config",
     "DatasetConfig",
     "DecoderConfig",
+    "EMAConfig",
     "EncoderConfig",
     "ExpManagerConfig",
     "JasperBlockConfig",

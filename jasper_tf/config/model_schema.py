@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.optim_schema import OptimConfig
 from jasper_tf.config.section import (
     OFF,
     BelowOne,
@@ -18,7 +19,6 @@ from jasper_tf.config.section import (
     Range,
     ResidualMode,
     Section,
-    Share,
 )
 
 
@@ -169,42 +169,6 @@ class DecoderConfig(Section):
     TARGETS = ("ConvASRDecoder",)
     ONLY = {"add_blank": (True,)}
     NULL_MEANS = {"feat_in": -1}
-
-
-@dataclass(kw_only=True)
-class SchedConfig(Section):
-    """The learning rate's course; `max_steps` null means the training's length."""
-
-    name: Literal["CosineAnnealing"] = "CosineAnnealing"
-    warmup_steps: Natural | None = None
-    warmup_ratio: Share | None = None
-    constant_steps: Natural | None = None
-    constant_ratio: Share | None = None
-    min_lr: NonNegative = 0.0
-    max_steps: Count | None = None
-
-    TARGETS = ("CosineAnnealing",)
-    IGNORED = frozenset({"monitor"})
-    ONLY = {"reduce_on_plateau": OFF, "last_epoch": (None, -1)}
-    NULL_MEANS = {"max_steps": None}
-
-
-@dataclass(kw_only=True)
-class OptimConfig(Section):
-    """NovoGrad."""
-
-    name: Literal["novograd"] = "novograd"
-    lr: Positive
-    betas: tuple[BelowOne, BelowOne] = (0.8, 0.5)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-    grad_averaging: bool = False
-    amsgrad: bool = False
-    sched: SchedConfig | None = None
-
-    TARGETS = ("Novograd",)
-    IGNORED = frozenset({"luc_trust", "luc_eps"})
-    ONLY = {"luc": OFF}
 
 
 @dataclass(kw_only=True)

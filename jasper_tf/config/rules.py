@@ -6,12 +6,14 @@ from typing import Any
 
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
+from jasper_tf.config.optim_schema import METRICS, OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
+_MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")
 _PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
@@ -34,11 +36,7 @@ def complete(config: Config, source: ConfigSource) -> None:
     if model.freeze and not any(getattr(config, key) for key in INIT_KEYS):
         keys = " or ".join(INIT_KEYS)
         raise source.error(("model", "freeze"), f"would keep new, random weights; name what to start from with {keys}")
-    sched = model.optim.sched
-    for kind in ("warmup", "constant"):
-        if sched and getattr(sched, f"{kind}_steps") is not None and getattr(sched, f"{kind}_ratio") is not None:
-            at = ("model", "optim", "sched", f"{kind}_ratio")
-            raise source.error(at, f"{kind}_steps is given too; give one of the two")
+    _complete_optim(config, source)
     _check_durations(config, source)
     if isinstance(trainer.devices, list) and len(set(trainer.devices)) != max(1, len(trainer.devices)):
         raise source.error(("trainer", "devices"), "expected different devices, at least one")
@@ -51,6 +49,9 @@ def complete(config: Config, source: ConfigSource) -> None:
         model.decoder.feat_in = model.encoder.jasper[-1].filters
     if model.decoder.num_classes == -1:
         model.decoder.num_classes = len(model.labels)
+    if trainer.ema is not None and not trainer.ema.enable:
+        trainer.ema = None
+    _check_monitor(config, config.exp_manager.checkpoint_callback_params.monitor, _MONITOR, source)
     if config.exp_manager.name is None:
         config.exp_manager.name = config.name
     if trainer.max_epochs == -1:
@@ -156,3 +157,57 @@ def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
     if MISSING not in (last, decoder.feat_in) and decoder.feat_in not in (-1, last):
         message = f"{decoder.feat_in}, but the last block has {last} filters"
         raise source.error(("model", "decoder", "feat_in"), message)
+
+
+def _complete_optim(config: Config, source: ConfigSource) -> None:
+    """Refuses the keys that the chosen optimizer and schedule do not know, and sets what null stands for."""
+    optim = config.model.optim
+    at: Keys = ("model", "optim")
+    _complete_keys(optim, OPTIMIZERS, at, source)
+    if optim.eps not in (None, MISSING) and isinstance(optim.eps, tuple) != (optim.name == "adafactor"):
+        numbers = "two numbers: for squared gradients, for weights" if optim.name == "adafactor" else "one number"
+        raise source.error((*at, "eps"), f"{optim.name} takes {numbers}")
+    sched = optim.sched
+    if sched is None:
+        return
+    at += ("sched",)
+    _complete_keys(sched, SCHEDULES, at, source)
+    for kind in ("warmup", "constant", "hold"):
+        if getattr(sched, f"{kind}_steps") is not None and getattr(sched, f"{kind}_ratio") is not None:
+            raise source.error((*at, f"{kind}_ratio"), f"{kind}_steps is given too; give one of the two")
+    if not sched.reduce_on_plateau:
+        given = next((key for key in PLATEAU if getattr(sched, key) is not None), None)
+        if given:
+            raise source.error((*at, given), "means something only with reduce_on_plateau: true")
+        return
+    if config.model.validation_ds is None:
+        raise source.error((*at, "reduce_on_plateau"), "needs validations; give model.validation_ds")
+    for key, default in PLATEAU.items():
+        if getattr(sched, key) is None:
+            setattr(sched, key, default)
+    if sched.factor == 0:
+        raise source.error((*at, "factor"), "0.0 would end the learning; use a number, more than 0 and less than 1")
+    sched.monitor = sched.monitor or "val_loss"
+    _check_monitor(config, sched.monitor, (*at, "monitor"), source)
+
+
+def _complete_keys(
+    section: OptimConfig | SchedConfig, tables: dict[str, dict[str, Any]], at: Keys, source: ConfigSource
+) -> None:
+    if section.name == MISSING:
+        return
+    known = tables[section.name]
+    for key in dict.fromkeys(key for table in tables.values() for key in table):
+        if key not in known and getattr(section, key) is not None:
+            raise source.error((*at, key), f"{section.name} does not know this key; it knows {', '.join(known)}")
+        if key in known and getattr(section, key) is None:
+            if known[key] is REQUIRED:
+                raise source.error((*at, key), f"this key is missing; {section.name} needs it")
+            setattr(section, key, known[key])
+
+
+def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource) -> None:
+    if monitor not in (*METRICS, MISSING):
+        raise source.error(at, f"expected one of {', '.join(METRICS)}, got the text '{monitor}'")
+    if monitor.endswith("_ema") and (config.trainer.ema is None or not config.trainer.ema.enable):
+        raise source.error(at, f"{monitor} is of averaged weights; switch them on with trainer.ema={{decay: 0.999}}")

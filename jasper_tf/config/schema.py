@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jasper_tf.config.model_schema import ModelConfig
+from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.section import (
     MISSING,
     OFF,
@@ -26,7 +27,8 @@ from jasper_tf.errors import UserError
 class TrainerConfig(Section):
     """The keys of PyTorch Lightning's Trainer that mean something here.
 
-    `max_time` counts from each start (NeMo: `StatelessTimer`). `jit_compile` is this project's: XLA compiles the step.
+    `max_time` counts from each start (NeMo: `StatelessTimer`). `jit_compile` (XLA compiles the step) and `ema` are this
+    project's.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -45,6 +47,7 @@ class TrainerConfig(Section):
     enable_checkpointing: bool = True
     log_every_n_steps: Count = 50
     check_val_every_n_epoch: Count = 1
+    ema: EMAConfig | None = None
 
     TARGETS = ("Trainer",)
     IGNORED = frozenset(
@@ -66,7 +69,7 @@ class TrainerConfig(Section):
 class CheckpointCallbackParams(Section):
     """Which checkpoints stay; `save_top_k` -1 keeps all."""
 
-    monitor: Literal["val_wer", "val_cer", "val_loss"] = "val_wer"
+    monitor: Literal["val_wer", "val_cer", "val_loss", "val_wer_ema", "val_cer_ema", "val_loss_ema"] = "val_wer"
     mode: Literal["min", "max"] = "min"
     save_top_k: Annotated[int, Range(-1)] = 3
     save_last: bool = True
@@ -163,7 +166,8 @@ class Config(Section):
         """Plain mapping of every value (YAML-able); `config_from_dict` makes an equal Config of it."""
         plain = dataclasses.asdict(self)
         del plain["ignored"], plain["taken_over"], plain["source"]
-        plain["model"]["optim"]["betas"] = list(plain["model"]["optim"]["betas"])
+        optim = plain["model"]["optim"]
+        optim.update({key: list(value) for key, value in optim.items() if isinstance(value, tuple)})
         return plain
 
     def require(self, *keys: str) -> None:

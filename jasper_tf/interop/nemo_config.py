@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from jasper_tf.config import Config, config_from_dict
+from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.errors import UserError
 
 # Sections that the finished model does not need: where one is not supported, it is left out and named.
@@ -23,7 +24,10 @@ _TARGETS = {
     "encoder": f"{_MODULES}.ConvASREncoder",
     "decoder": f"{_MODULES}.ConvASRDecoder",
 }
-_OURS = {"generation", "buckets", "unknown_characters", "synchronized"}
+_OURS = {
+    "generation", "buckets", "unknown_characters", "synchronized", "exclude_from_weight_decay",
+    *PLATEAU, "monitor", "reduce_on_plateau",
+}  # fmt: skip
 
 
 def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:

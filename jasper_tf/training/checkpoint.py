@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +31,7 @@ class Position:
         metrics: the newest validation results.
         best: the best value so far of the metric that `model.keras` is chosen by.
         waited: validations since early stopping saw its metric improve, and its best value.
+        plateau: what `ReduceOnPlateau` has seen, and the scale of the learning rate.
     """
 
     epoch: int = 0
@@ -38,6 +40,7 @@ class Position:
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     waited: list[float] | None = None
+    plateau: dict[str, Any] = field(default_factory=dict)
 
 
 class CheckpointFolder:
@@ -142,6 +145,23 @@ class CheckpointFolder:
             return Position(**record)
         return None
 
+    def read(self, path: Path) -> tuple[Position, dict[str, np.ndarray]]:
+        """The position and every value of one checkpoint.
+
+        Raises:
+            UserError: it is torn or altered.
+        """
+        record = self._record(path)
+        if record is None or record.pop("sha256", None) != _sha256(path / _VARIABLES, record):
+            raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
+        with np.load(path / _VARIABLES) as stored:
+            return Position(**record), dict(stored)
+
+    def ranked(self) -> list[Path]:
+        """The checkpoints that a validation with `monitor` belongs to, the best first."""
+        values = {path: value for path in self.paths() if (value := self._value(path)) is not None}
+        return sorted(values, key=values.__getitem__)
+
     def paths(self) -> list[Path]:
         """All checkpoints, the oldest first."""
         return sorted(p for p in self.folder.glob("step=*") if p.is_dir())
@@ -176,12 +196,19 @@ class CheckpointFolder:
                 shutil.rmtree(path)
 
 
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable that a step reads, by a name that is the same in each run."""
+def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a model, by the names that they have in each of its checkpoints."""
     metric_variables = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metric_variables]
     # Without paths, which the optimizer's names hold too: they may count the models that the process built before.
-    named = {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
+    return {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable that a step reads, by a name that is the same in each run."""
+    named = model_variables(model)
+    if average := getattr(model, "weight_average", None):
+        named |= {f"average/{i}/{v.name}": v for i, v in enumerate(average.variables)}
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
 
 

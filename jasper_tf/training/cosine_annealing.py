@@ -6,16 +6,7 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-
-
-def _steps(steps: int | None, ratio: float | None, max_steps: int, what: str) -> int:
-    if steps is not None and ratio is not None:
-        raise UserError(f"CosineAnnealing: {what}_steps and {what}_ratio are both set; keep one of them")
-    # int() truncates, as NeMo does: 0.05 of 37 steps is 1 step.
-    count = int(ratio * max_steps) if ratio is not None else int(steps or 0)
-    if count < 0:
-        raise UserError(f"CosineAnnealing: {what}_steps is {count}; it must not be negative")
-    return count
+from jasper_tf.training.warmup_policy import count_steps
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -68,8 +59,10 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
             "constant_steps": constant_steps,
             "constant_ratio": constant_ratio,
         }
-        self.warmup_steps = _steps(warmup_steps, warmup_ratio, self.max_steps, "warmup")
-        self.constant_steps = _steps(constant_steps, constant_ratio, self.max_steps, "constant")
+        self.warmup_steps = count_steps(warmup_steps, warmup_ratio, self.max_steps, "warmup", "CosineAnnealing") or 0
+        self.constant_steps = (
+            count_steps(constant_steps, constant_ratio, self.max_steps, "constant", "CosineAnnealing") or 0
+        )
         self.decay_steps = self.max_steps - self.warmup_steps - self.constant_steps
         if self.decay_steps < 1:
             raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from jasper_tf.config.pretrained import INIT_KEYS, read_sections
 from jasper_tf.errors import UserError
 from jasper_tf.interop.nemo_model import import_nemo
 from jasper_tf.jasper_ctc import JasperCTC, load_model
+from jasper_tf.training.variable_patterns import match_variables
 
 # They shape training only, or nothing at all: fine-tuning may set them anew.
 _FREE = {"dither", "pad_to", "dropout", "init_mode", "se_interpolation_mode"}
@@ -102,15 +102,7 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
     if what == "encoder":
         frozen = list(model.encoder.trainable_variables)
     else:
-        matches = {pattern: [v for v in variables if fnmatchcase(v.path, pattern)] for pattern in what}
-        for pattern, found in matches.items():
-            if not found:
-                raise UserError(
-                    f"model.freeze: '{pattern}' matches no trainable variable; "
-                    f"their paths are like {variables[0].path} and {variables[-1].path}"
-                )
-        chosen = {id(v) for found in matches.values() for v in found}
-        frozen = [v for v in variables if id(v) in chosen]
+        frozen = match_variables(variables, what, "model.freeze")
     ids = {id(v) for v in frozen}
     if len(frozen) == len(variables):
         raise UserError("model.freeze: matches every trainable variable; nothing is left to train")

@@ -36,9 +36,8 @@ def run_epochs(
     """
     steps = training.steps_per_epoch
     epochs = -(-total_steps // steps)
-    strategy = model.distribute_strategy
     watching = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=steps)
-    data = iter(training.distributed(strategy, position.epoch, position.step_in_epoch, endless=True))
+    data = iter(training.distributed(model.distribute_strategy, position.epoch, position.step_in_epoch, endless=True))
     model.make_train_function()
     model.stop_training = False
     watching.on_train_begin()
@@ -54,17 +53,19 @@ def run_epochs(
             watching.on_train_batch_end(step, logs)
         figures = {key: float(value) for key, value in model.get_metrics_result().items()}
         if validation is not None and (epoch + 1) % validate_every == 0:
-            results = model.evaluate(
-                validation.distributed(strategy),
-                steps=validation.steps_per_epoch,
-                callbacks=watching,
-                return_dict=True,
-                verbose=0,
-            )
-            figures |= {f"val_{key}": float(value) for key, value in results.items()}
+            figures |= {f"val_{key}": value for key, value in evaluate(model, validation, watching).items()}
         position.metrics = {key: value for key, value in figures.items() if key.startswith("val_")}
         watching.on_epoch_end(epoch, figures)
         position.epoch, position.step_in_epoch = epoch + 1, 0
         if model.stop_training:
             break
     watching.on_train_end()
+
+
+def evaluate(
+    model: JasperCTC, batches: SpeechBatches, callbacks: keras.callbacks.CallbackList | None = None
+) -> dict[str, float]:
+    """`model.evaluate` on `batches`, on all devices of the model's strategy: `{"loss": ..., "wer": ..., ...}`."""
+    data = batches.distributed(model.distribute_strategy)
+    results = model.evaluate(data, steps=batches.steps_per_epoch, callbacks=callbacks, return_dict=True, verbose=0)
+    return {key: float(value) for key, value in results.items()}

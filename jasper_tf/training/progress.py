@@ -57,7 +57,7 @@ class Progress(keras.callbacks.Callback):
         if "val_loss" in logs:
             figures += f"  val_loss {logs['val_loss']:.3f}"
         figures += "".join(
-            f"  val_{unit} {logs[f'val_{unit}']:.2%}" for unit in ("wer", "cer") if f"val_{unit}" in logs
+            f"  val_{unit} {logs[f'val_{unit}']:.2%}" for unit in ("wer", "cer", "wer_ema") if f"val_{unit}" in logs
         )
         if logs.get("infeasible"):
             figures += f"  {int(logs['infeasible'])} infeasible"

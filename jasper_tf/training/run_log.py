@@ -17,6 +17,7 @@ from jasper_tf.whole_file import write_whole
 _COLUMNS = (
     "step", "epoch", "loss", "learning_rate", "grad_norm", "utterances_per_s", "padding_share", "infeasible",
     "val_loss", "val_wer", "val_cer", "val_insertions", "val_deletions", "val_substitutions",
+    "val_loss_ema", "val_wer_ema", "val_cer_ema", "learning_rate_scale",
 )  # fmt: skip
 
 
@@ -106,9 +107,11 @@ class RunLog(keras.callbacks.Callback):
         gained = {key: now[key] - before[key] for key in now}
         padded = sum(batch.samples * len(batch.index) for batch in steps)
         spoken = sum(int(self._audio_len[batch.index].sum()) for batch in steps)
+        scale = {"learning_rate_scale": self.position.plateau["scale"]} if self.position.plateau else {}
         self._write(
             self.position.epoch,
             {
+                **scale,
                 "loss": gained["loss"] / max(gained["loss_count"], 1e-9),
                 "learning_rate": float(self.model.optimizer.learning_rate),
                 "grad_norm": gained["grad_norm"] / max(gained["grad_norm_count"], 1e-9),

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.weight_average import weights_for
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -79,7 +80,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         # A copy without optimizer: half the size, and what serving reads must not depend on how it was trained.
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
-        for copy, variable in zip(self._plain.weights, self.model.weights, strict=True):
+        for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
             copy.assign(variable)
         beside = self.model_file.with_name(".partial.keras")
         self._plain.save(beside)

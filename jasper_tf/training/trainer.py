@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
+from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.section import MISSING
 from jasper_tf.data.audio import user_error_in
@@ -17,7 +19,6 @@ from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
-from jasper_tf.training.cosine_annealing import CosineAnnealing
 from jasper_tf.training.ctc import CTCLoss
 from jasper_tf.training.datasets import build_batches, first_batches, longest_batch
 from jasper_tf.training.devices import set_precision, strategy_of
@@ -27,47 +28,24 @@ from jasper_tf.training.fast_dev_run import fast_dev_run
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.interruption import Interruption, StopWhenAsked, TrainingInterruptedError
-from jasper_tf.training.loop import run_epochs
-from jasper_tf.training.novograd import NovoGrad
+from jasper_tf.training.loop import evaluate, run_epochs
+from jasper_tf.training.optimizer import build_optimizer
 from jasper_tf.training.progress import Progress
+from jasper_tf.training.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
 from jasper_tf.training.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.validation_samples import ValidationSamples
+from jasper_tf.training.weight_average import AverageWeights, WeightAverage
 from jasper_tf.training.workers import is_chief, lost_worker
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def build_optimizer(cfg: Config, total_steps: int) -> keras.optimizers.Optimizer:
-    """`model.optim` with its schedule, which ends at `sched.max_steps`, or at `total_steps` when that is not given."""
-    o = cfg.model.optim
-    rate: float | CosineAnnealing = o.lr
-    if o.sched is not None:
-        s = o.sched
-        rate = CosineAnnealing(
-            o.lr,
-            max_steps=s.max_steps or total_steps,
-            warmup_steps=s.warmup_steps,
-            warmup_ratio=s.warmup_ratio,
-            constant_steps=s.constant_steps,
-            constant_ratio=s.constant_ratio,
-            min_lr=s.min_lr,
-        )
-    return NovoGrad(
-        rate,
-        betas=o.betas,
-        epsilon=o.eps,
-        weight_decay=o.weight_decay,
-        grad_averaging=o.grad_averaging,
-        amsgrad=o.amsgrad,
-    )
-
-
-def compile_model(model: JasperCTC, cfg: Config, total_steps: int) -> None:
+def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epoch: int = 1) -> None:
     """Compiles `model` with the configuration's optimiser, loss, error rates, accumulation and clipping."""
     model.compile(
-        optimizer=build_optimizer(cfg, total_steps),
+        optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
         loss=CTCLoss(cfg.model.ctc_reduction),
         metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
@@ -116,7 +94,10 @@ def _train(cfg: Config) -> Path:
     parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
     run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
     with strategy.scope():
-        compile_model(model, cfg, total_steps)
+        compile_model(model, cfg, total_steps, training.steps_per_epoch)
+    ema = cfg.trainer.ema
+    # Before the checkpoint is read: it holds the average.
+    average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
     e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
     wanted = cfg.trainer.enable_checkpointing if e.create_checkpoint_callback is None else e.create_checkpoint_callback
@@ -148,6 +129,9 @@ def _train(cfg: Config) -> Path:
     limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
     interruption = Interruption(min(limits, default=None))
     callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
+    if average:  # before all that reads results, or saves
+        score = functools.partial(evaluate, model, validation) if validation else None
+        callbacks.insert(0, AverageWeights(average, position, score))
     try:
         with interruption:
             every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
@@ -231,6 +215,10 @@ def _callbacks(
         ),
         Progress(run.say, position, total_steps, training.steps_per_epoch, training.batch_size),
     ]
+    sched = cfg.model.optim.sched
+    if sched and sched.reduce_on_plateau:
+        plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}
+        callbacks.append(ReduceOnPlateau(position, **plateau, say=run.say))
     if validation and tensorboard:
         callbacks.append(ValidationSamples(validation, tensorboard, position))
     if e.create_early_stopping_callback:

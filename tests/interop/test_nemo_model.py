@@ -158,7 +158,7 @@ def test_the_generation_of_the_features_can_be_chosen(archive):
 def test_what_only_training_needs_may_be_unsupported(archive):
     rewrite(
         archive,
-        optim={"name": "adamw", "lr": 0.1},
+        optim={"name": "adan", "lr": 0.1},
         train_ds={"manifest_filepath": "a.json", "is_tarred": True},
         validation_ds=None,
     )

@@ -1,0 +1,94 @@
+"""python -m jasper_tf average-checkpoints: the mean of a run's checkpoints as a model.keras."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jasper_tf.training.checkpoint import CheckpointFolder
+
+HELP = "average the weights of a run's checkpoints, as a model that evaluate, transcribe and export read"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's folder, with config.yaml and checkpoints/")
+    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names of them; without: all of the run")
+    parser.add_argument("--output", required=True, metavar="FILE.keras", help="the model; must not exist")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--last", type=int, metavar="N", help="the newest N instead of all")
+    which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
+    # So that the names may come behind the options: plain parse_args would take RUN for all there is.
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints a line per checkpoint, and the model's path; writes nothing unless all could be read."""
+    from jasper_tf.config import load_config
+    from jasper_tf.errors import UserError
+
+    folder, output = Path(arguments.run), Path(arguments.output)
+    if output.suffix != ".keras":
+        raise UserError(f"--output {output}: a model's name ends in .keras")
+    if output.exists() and not arguments.overwrite:
+        raise UserError(f"--output {output}: exists already; give another name, or --overwrite")
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output}: no folder {output.parent}; make it first")
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: not a run's folder, it has no config.yaml")
+    if arguments.checkpoints and (arguments.last is not None or arguments.best is not None):
+        raise UserError("--last and --best choose among all checkpoints; leave them out, or the names")
+    cfg = load_config(folder / "config.yaml")
+
+    from jasper_tf.jasper_ctc import build_model
+    from jasper_tf.training.checkpoint import CheckpointFolder
+    from jasper_tf.training.checkpoint_average import average_checkpoints
+
+    params = cfg.exp_manager.checkpoint_callback_params
+    checkpoints = CheckpointFolder(folder / "checkpoints", monitor=params.monitor, mode=params.mode)
+    paths = choose(checkpoints, arguments.checkpoints, arguments.last, arguments.best)
+    model = build_model(cfg)
+    average_checkpoints(model, checkpoints, paths)
+    beside = output.with_name(f".{output.stem}.partial.keras")
+    try:
+        model.save(beside)
+        beside.replace(output)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot write ({error.strerror or error})") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    print(f"mean of {len(paths)} checkpoints: {output}")
+    print(f"next: python -m jasper_tf evaluate --model {output} --manifest MANIFEST")
+    return 0
+
+
+def choose(checkpoints: CheckpointFolder, names: list[str], last: int | None, best: int | None) -> list[Path]:
+    """The checkpoints that are meant, the oldest first; UserError where they are not there."""
+    from jasper_tf.errors import UserError
+
+    there = checkpoints.paths()
+    if not there:
+        raise UserError(f"{checkpoints.folder}: no checkpoints")
+    if names:
+        known = {path.name: path for path in there}
+        chosen = []
+        for name in names:
+            path = known.get(Path(name).name)
+            if path is None:
+                raise UserError(f"{name}: no checkpoint of this run; it has {', '.join(known)}")
+            if path in chosen:
+                raise UserError(f"{name}: named twice")
+            chosen.append(path)
+        return sorted(chosen)
+    number, among, option = last, there[::-1], "--last"
+    if best is not None:
+        number, among, option = best, checkpoints.ranked(), "--best"
+        if not among:
+            raise UserError(f"--best {best}: no checkpoint has a {checkpoints.monitor}; use --last")
+    if number is None:
+        return there
+    if not 1 <= number <= len(among):
+        raise UserError(f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}")
+    return sorted(among[:number])

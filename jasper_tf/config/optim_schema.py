@@ -1,0 +1,136 @@
+"""How the weights move, as sections of a configuration file: `model.optim`, its `sched`, and `trainer.ema`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jasper_tf.config.section import (
+    OFF,
+    BelowOne,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+)
+
+METRICS = tuple(f"val_{name}{kind}" for kind in ("", "_ema") for name in ("wer", "cer", "loss"))
+
+_LENGTH: dict[str, Any] = {"warmup_steps": None, "warmup_ratio": None, "max_steps": None}
+_HOLD: dict[str, Any] = {"hold_steps": None, "hold_ratio": None}
+_POLY: dict[str, Any] = {"power": 1.0, "cycle": False}
+_CONSTANT: dict[str, Any] = {"constant_steps": None, "constant_ratio": None}
+REQUIRED = object()
+
+# The keys that each schedule knows, with the values that null stands for.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "CosineAnnealing": {**_LENGTH, **_CONSTANT, "min_lr": 0.0},
+    "WarmupPolicy": {**_LENGTH, "min_lr": 0.0},
+    "WarmupHoldPolicy": {**_LENGTH, **_HOLD, "min_lr": 0.0},
+    "WarmupAnnealing": {**_LENGTH, "min_lr": 0.0},
+    "SquareAnnealing": {**_LENGTH, "min_lr": 1e-5},
+    "SquareRootAnnealing": {**_LENGTH, "min_lr": 0.0},
+    "InverseSquareRootAnnealing": {**_LENGTH, "min_lr": 0.0},
+    "PolynomialDecayAnnealing": {**_LENGTH, **_POLY, "min_lr": 0.0},
+    "PolynomialHoldDecayAnnealing": {**_LENGTH, **_HOLD, **_POLY, "min_lr": 0.0},
+    "NoamAnnealing": {**_LENGTH, "d_model": REQUIRED, "min_lr": 0.0},
+    "NoamHoldAnnealing": {**_LENGTH, **_HOLD, "decay_rate": 0.5, "min_lr": 0.0},
+    "ExponentialLR": {"gamma": 0.9},
+}
+# With `reduce_on_plateau: true`, for every schedule.
+PLATEAU: dict[str, Any] = {
+    "factor": 0.1, "patience": 10, "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0
+}  # fmt: skip
+
+# The same for the optimizers. Defaults are those of torch, which NeMo's files count on, but for NovoGrad's betas.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "novograd": {
+        "betas": (0.8, 0.5), "eps": 1e-8, "weight_decay": 0.0, "grad_averaging": False, "amsgrad": False
+    },
+    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False},
+    "adam": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False},
+    "sgd": {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "adafactor": {"eps": (1e-30, 1e-3), "decay_rate": -0.8, "clip_threshold": 1.0, "weight_decay": 0.0},
+    "lion": {"betas": (0.9, 0.99), "weight_decay": 0.0},
+}  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class SchedConfig(Section):
+    """The learning rate's course; `max_steps` null means the training's length.
+
+    Which keys a schedule knows says `SCHEDULES`. `reduce_on_plateau` scales it by `factor` each time that `monitor`
+    has not improved for `patience` validations; without it `monitor` means nothing, as in NeMo.
+    """
+
+    name: Literal[
+        "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "WarmupAnnealing", "SquareAnnealing",
+        "SquareRootAnnealing", "InverseSquareRootAnnealing", "PolynomialDecayAnnealing",
+        "PolynomialHoldDecayAnnealing", "NoamAnnealing", "NoamHoldAnnealing", "ExponentialLR",
+    ] = "CosineAnnealing"  # fmt: skip
+    warmup_steps: Natural | None = None
+    warmup_ratio: Share | None = None
+    constant_steps: Natural | None = None
+    constant_ratio: Share | None = None
+    min_lr: NonNegative | None = None
+    max_steps: Count | None = None
+    hold_steps: Natural | None = None
+    hold_ratio: Share | None = None
+    power: Positive | None = None
+    cycle: bool | None = None
+    d_model: Count | None = None
+    decay_rate: Positive | None = None
+    gamma: Positive | None = None
+    monitor: str | None = None
+    reduce_on_plateau: bool | None = None
+    factor: BelowOne | None = None
+    patience: Count | None = None
+    threshold: NonNegative | None = None
+    threshold_mode: Literal["rel", "abs"] | None = None
+    cooldown: Natural | None = None
+
+    TARGETS = ("CosineAnnealing",)
+    ONLY = {"last_epoch": (None, -1)}
+
+
+@dataclass(kw_only=True)
+class OptimConfig(Section):
+    """The optimizer; which keys each knows says `OPTIMIZERS`.
+
+    `exclude_from_weight_decay`, this project's, lists patterns of variable paths as `model.freeze` does.
+    """
+
+    name: Literal["novograd", "adamw", "adam", "sgd", "adafactor", "lion"] = "novograd"
+    lr: Positive
+    betas: tuple[BelowOne, BelowOne] | None = None
+    eps: Positive | tuple[Positive, Positive] | None = None
+    weight_decay: NonNegative | None = None
+    grad_averaging: bool | None = None
+    amsgrad: bool | None = None
+    momentum: BelowOne | None = None
+    nesterov: bool | None = None
+    decay_rate: float | None = None
+    clip_threshold: Positive | None = None
+    exclude_from_weight_decay: list[str] | None = None
+    sched: SchedConfig | None = None
+
+    TARGETS = ("Novograd",)
+    IGNORED = frozenset({"luc_trust", "luc_eps"})
+    ONLY = {"luc": OFF}
+
+
+@dataclass(kw_only=True)
+class EMAConfig(Section):
+    """A moving average of the weights, in optimizer steps. NeMo's `exp_manager.ema`, but every validation is of both.
+
+    `start_step`: the first steps, whose weights the average simply takes; 0 begins it at the initial weights.
+    """
+
+    enable: bool = True
+    decay: Share = 0.999
+    start_step: Natural = 0
+    every_n_steps: Count = 1
+
+    IGNORED = frozenset({"validate_original_weights", "cpu_offload"})
