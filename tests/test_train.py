@@ -78,7 +78,7 @@ def test_what_a_run_leaves(tiny_run):
 
 
 @pytest.mark.slow
-def test_killed_inside_an_epoch_it_ends_as_if_it_had_not_been(tiny_run, tiny_file, tmp_path):
+def test_killed_inside_an_epoch_it_ends_as_if_it_had_not_been(tiny_run, tiny_file, logged_figures, tmp_path):
     whole = CheckpointFolder(tiny_run[1] / "checkpoints")
     command = [str(tiny_file), f"exp_manager.exp_dir={tmp_path}"]
     process = start(*command)
@@ -105,6 +105,7 @@ def test_killed_inside_an_epoch_it_ends_as_if_it_had_not_been(tiny_run, tiny_fil
         assert (a / "position.json").read_text() == (b / "position.json").read_text()
     for a, b in zip(load_model(tiny_run[1]).weights, load_model(tmp_path / "tiny").weights, strict=True):
         np.testing.assert_array_equal(a, b)
+    assert logged_figures(tmp_path / "tiny") == logged_figures(tiny_run[1])
 
 
 def test_a_complete_run_says_so(tiny_run, tiny_file, run_here):

@@ -29,6 +29,7 @@ class Position:
         step: optimizer steps done in all.
         metrics: the newest validation results.
         best: the best value so far of the metric that `model.keras` is chosen by.
+        log: what `RunLog` needs to go on inside an epoch or a logging window; kept current by it.
     """
 
     epoch: int = 0
@@ -36,6 +37,7 @@ class Position:
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
+    log: dict[str, float] = field(default_factory=dict)
 
 
 class CheckpointFolder:

@@ -22,6 +22,7 @@ from jasper_tf.training.error_rate_metric import ErrorRate
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.novograd import NovoGrad
 from jasper_tf.training.progress import Progress
+from jasper_tf.training.run_description import RunDescription
 from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
 from jasper_tf.training.save_checkpoints import SaveCheckpoints, TrackPosition
@@ -134,19 +135,22 @@ def train(cfg: Config) -> Path:
     if position.step >= total_steps:
         run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
         return run.path
+    log = RunLog(
+        run.metrics_file,
+        training,
+        position,
+        cfg.trainer.log_every_n_steps,
+        run.tensorboard if e.create_tensorboard_logger else None,
+    )
     callbacks: list[keras.callbacks.Callback] = [
         TrackPosition(position, training, total_steps),
-        RunLog(
-            run.metrics_file,
-            training,
-            position,
-            cfg.trainer.log_every_n_steps,
-            run.tensorboard if e.create_tensorboard_logger else None,
-        ),
-        Progress(run.say, position, total_steps, steps_per_epoch, training.batch_size),
+        log,
+        Progress(run.say, position, total_steps, training),
     ]
-    if validation and e.create_tensorboard_logger:
-        callbacks.append(ValidationSamples(validation, run.tensorboard, position))
+    if log.writer:
+        callbacks.append(RunDescription(cfg, run.path.name, log.writer, position, total_steps))
+        if validation:
+            callbacks.append(ValidationSamples(validation, training, log.writer, position))
     callbacks.append(SaveCheckpoints(checkpoints, run.model_file, position, params.monitor, params.every_n_train_steps))
     try:
         _fit(model, training, validation, position, total_steps, cfg.trainer.check_val_every_n_epoch, callbacks)
