@@ -97,8 +97,8 @@ class Progress(keras.callbacks.Callback):
 
 
 def audio_speed(times_real_time: float) -> str:
-    """Seconds of audio per second, for people: hours of audio per second, or below 0.01 of these "31 x real time"."""
+    """Seconds of audio per second, for people: hours of audio per second, or below 0.001 of these "2.8 x real time"."""
     hours = times_real_time / 3600
-    if hours < 0.01:
-        return f"{times_real_time:.3g} x real time"
-    return f"{hours:.2f} h audio/s"
+    if hours < 0.001:
+        return f"{times_real_time:.2g} x real time"
+    return f"{hours:.2g} h audio/s" if hours < 10 else f"{hours:.0f} h audio/s"

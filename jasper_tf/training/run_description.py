@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 import yaml
 from tensorboard.plugins.hparams import api as hp
-from tensorboard.plugins.hparams import api_pb2, summary
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 
 from jasper_tf.config import Config
 from jasper_tf.training.checkpoint import Position
@@ -24,9 +24,10 @@ _NOT_COMPARED = (
     "trainer.accelerator", "trainer.enable_checkpointing", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch",
 )  # fmt: skip
+_SHOWN = ("optim.lr", "optim.weight_decay", "seed", "train_ds.batch_size", "trainer.max_epochs")
 _METRICS = [
-    hp.Metric(f"{group}/{name}", display_name=f"{group} {name}")
-    for group in ("best", "validation")
+    hp.Metric(f"validation/{kind}{name}", display_name=f"{kind}{name}".replace("_", " "))
+    for kind in ("best_", "")
     for name in ("wer", "cer", "loss")
 ]
 
@@ -59,10 +60,11 @@ class RunDescription(keras.callbacks.Callback):
         values = hyper_parameters(self.cfg)
         values["parameters"] = sum(math.prod(v.shape) for v in self.model.trainable_variables)
         with self.writer.as_default(step=0):
-            hp.hparams_config([hp.HParam(key) for key in values], _METRICS)
+            tf.summary.experimental.write_raw_pb(_columns(values).SerializeToString())
             hp.hparams(values, trial_id=self.name)
             if self.position.step == 0:
-                text = yaml.safe_dump(self.cfg.to_dict(), sort_keys=False, allow_unicode=True)
+                layout: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None}
+                text = yaml.safe_dump(self.cfg.to_dict(), width=110, **layout)
                 tf.summary.text("run/configuration", f"```\n{text}```")
                 tf.summary.text("run/model", model_overview(self.model))
         self.writer.flush()
@@ -83,6 +85,18 @@ def hyper_parameters(cfg: Config) -> dict[str, Any]:
             plain = value if isinstance(value, (bool, int, float, str)) else str(value)
             found[key.removeprefix("model.")] = plain
     return found
+
+
+def _columns(values: Mapping[str, Any]):
+    """The summary that tells the page its columns, the metrics among them."""
+    columns = hp.hparams_config_pb([hp.HParam(key) for key in values], _METRICS)
+    plugin = columns.value[0].metadata.plugin_data
+    data = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+    for info in data.experiment.hparam_infos:
+        # The page shows five at first: those said to differ, then by the alphabet.
+        info.differs = info.name in _SHOWN
+    plugin.content = data.SerializeToString()
+    return columns
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,6 +26,8 @@ _COLUMNS = (
     "utterances_per_s", "steps_per_s", "model_flop_per_s",
     "val_loss", "val_wer", "val_cer", "val_insertions", "val_deletions", "val_substitutions",
 )  # fmt: skip
+# Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
+_LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")
 
 
@@ -193,7 +195,7 @@ class RunLog(keras.callbacks.Callback):
         if self._ratios:
             row["update_ratio"] = float(np.median(list(self._ratios.values())))
         self._write(self.position.epoch, row)
-        self._write_scalars({f"update_ratio/{layer}": ratio for layer, ratio in self._ratios.items()})
+        self._write_scalars({f"{_LAYERS}/{layer}": ratio for layer, ratio in self._ratios.items()})
         self._begin_window()
 
     def _write_best(self, row: dict[str, float]) -> None:
@@ -202,7 +204,7 @@ class RunLog(keras.callbacks.Callback):
             value, before = row.get(key, math.nan), self.position.log.get(f"best/{key}", math.inf)
             if not math.isnan(value):
                 self.position.log[f"best/{key}"] = min(value, before)
-                self._write_scalars({f"best/{key[4:]}": min(value, before)})
+                self._write_scalars({f"validation/best_{key[4:]}": min(value, before)})
 
     def _write(self, epoch: int, row: dict[str, float]) -> None:
         self._rows += 1
@@ -252,7 +254,7 @@ def _written_before(position: Position, rows: list[dict[str, str]]) -> Callable[
         # Hyper-parameters have no step: the start that goes on writes its own.
         if position.step == 0 or tag.startswith("_hparams_/") or step > position.step:
             return False
-        kind = "training" if tag.startswith(("train/", "update_ratio/")) else "validation"
+        kind = "training" if tag.startswith(("train/", f"{_LAYERS}/")) else "validation"
         return step < position.step or kind in kinds
 
     return keep

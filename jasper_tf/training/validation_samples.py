@@ -30,8 +30,8 @@ class ValidationSamples(keras.callbacks.Callback):
         position: where the run stands.
         samples: how many transcripts.
 
-    Where validations follow each other quickly some go without: the samples take at most a twentieth of the time. Only
-    pictures, sounds and texts are written here, no figures.
+    Where validations follow each other quickly some go without, the last of a run never: the samples take at most a
+    twentieth of the time. Only pictures, sounds and texts are written here, no figures.
     """
 
     def __init__(
@@ -52,12 +52,21 @@ class ValidationSamples(keras.callbacks.Callback):
         self.audio = [batches.read(i) for i in chosen]
         self.training_index = int(np.argsort(training.audio_len, kind="stable")[len(training.audio_len) // 2])
         self._not_before = 0.0
+        self._left_out: int | None = None
 
     def on_epoch_end(self, epoch, logs=None):
+        if not any(key.startswith("val_") for key in logs):
+            return
         began = time.monotonic()
-        if any(key.startswith("val_") for key in logs) and began >= self._not_before:
+        self._left_out = self.position.step if began < self._not_before else None
+        if self._left_out is None:
             self._write(epoch)
             self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
+
+    def on_train_end(self, logs=None):
+        if self._left_out == self.position.step:
+            self._write(self.position.epoch)
+            self._left_out = None
 
     def _write(self, epoch: int) -> None:
         model = self.model

@@ -50,7 +50,7 @@ def test_line_of_an_epoch(progress, clock):
     audio_s = sum(batches.audio_len[batch.index].sum() for batch in plan) / 16000
     assert progress.said == [
         "epoch 2/3  step 12/18  loss 2.250  lr 1.50e-02  val_loss 3.000  val_wer 50.00%  val_cer 25.00%  2 infeasible"
-        f"  {utterances / 2:.1f} utt/s  {audio_s / 2:.3g} x real time  0:00:15 left"
+        f"  {utterances / 2:.1f} utt/s  {audio_s / 2 / 3600:.2g} h audio/s  0:00:15 left"
     ]
 
 
@@ -83,7 +83,8 @@ def test_moving_line(progress, clock, monkeypatch, capsys):
 
 
 def test_audio_speed():
-    assert audio_speed(360.0) == "0.10 h audio/s"
+    assert audio_speed(2.84) == "2.8 x real time"
     assert audio_speed(36.0) == "0.01 h audio/s"
-    assert audio_speed(31.4) == "31.4 x real time"
-    assert audio_speed(9000.0) == "2.50 h audio/s"
+    assert audio_speed(77.0) == "0.021 h audio/s"
+    assert audio_speed(9000.0) == "2.5 h audio/s"
+    assert audio_speed(999000.0) == "278 h audio/s"

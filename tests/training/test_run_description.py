@@ -29,8 +29,10 @@ def test_hyper_parameters_and_final_metrics(page, tiny_run):
     assert start.group_name == "tiny"
     experiment = metadata.parse_experiment_plugin_data(plugin_data(page, metadata.EXPERIMENT_TAG))
     assert {info.name for info in experiment.hparam_infos} == set(values)
+    shown = {info.name for info in experiment.hparam_infos if info.differs}
+    assert shown == {"optim.lr", "optim.weight_decay", "seed", "train_ds.batch_size", "trainer.max_epochs"}
     tags = [info.name.tag for info in experiment.metric_infos]
-    assert tags == ["best/wer", "best/cer", "best/loss", "validation/wer", "validation/cer", "validation/loss"]
+    assert tags == [f"validation/{kind}{name}" for kind in ("best_", "") for name in ("wer", "cer", "loss")]
     assert set(tags) <= set(page.PluginTagToContent("scalars"))
     end = metadata.parse_session_end_info_plugin_data(plugin_data(page, metadata.SESSION_END_INFO_TAG))
     assert end.status == 1  # success

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import io
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -77,12 +79,12 @@ def page(tiny_run) -> EventAccumulator:
 
 
 def test_curves(rows, page, tiny_run):
-    layers = {f"update_ratio/{v.path.removesuffix('/kernel')}" for v in load_model(tiny_run[1]).trainable_variables
-              if len(v.shape) > 1}  # fmt: skip
-    assert "update_ratio/block_1/conv_1" in layers and "update_ratio/decoder" in layers
+    kernels = [v.path.removesuffix("/kernel") for v in load_model(tiny_run[1]).trainable_variables if len(v.shape) > 1]
+    layers = {f"weight_update_ratio/{kernel}" for kernel in kernels}
+    assert {"weight_update_ratio/block_1/conv_1", "weight_update_ratio/decoder"} < layers
     assert set(page.PluginTagToContent("scalars")) == layers | {f"train/{key}" for key in TRAINING} | {
         f"validation/{key.removeprefix('val_')}" for key in VALIDATION
-    } | {"best/loss", "best/wer", "best/cer"}
+    } | {"validation/best_loss", "validation/best_wer", "validation/best_cer"}
     columns = {"train/loss": "loss", "validation/wer": "val_wer", "train/grad_norm": "grad_norm"}
     for tag, column in columns.items():
         points = [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in page.Tensors(tag)]
@@ -92,7 +94,7 @@ def test_curves(rows, page, tiny_run):
     ratios = [[float(tf.make_ndarray(event.tensor_proto)) for event in page.Tensors(layer)] for layer in layers]
     median = [float(row["update_ratio"]) for row in rows if row["update_ratio"]]
     np.testing.assert_allclose(np.median(ratios, axis=0), median, rtol=1e-4)
-    best = [float(tf.make_ndarray(event.tensor_proto)) for event in page.Tensors("best/loss")]
+    best = [float(tf.make_ndarray(event.tensor_proto)) for event in page.Tensors("validation/best_loss")]
     np.testing.assert_allclose(best, np.minimum.accumulate([float(r["val_loss"]) for r in rows if r["val_loss"]]), 1e-4)
 
 
@@ -118,7 +120,7 @@ def test_at_its_own_step_only_what_was_written_before_the_checkpoint_stays(tiny_
     RunLog(tmp_path / "metrics.csv", build_batches(cfg, "train_ds")[0], position, tensorboard=tmp_path / "tensorboard")
     left, curves = logged_figures(tmp_path)
     assert [(row["step"], bool(row["val_wer"])) for row in left] == [("4", False), ("6", False)]
-    assert {tag.split("/")[0] for tag in curves} == {"train", "update_ratio"}
+    assert {tag.split("/")[0] for tag in curves} == {"train", "weight_update_ratio"}
     assert all([step for step, _ in points] == [4, 6] for points in curves.values())
 
 
@@ -146,3 +148,61 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
     assert again == losses(printed)[-len(again) :] and len(again) == (2 if stopped_at == 10 else 1)
     for a, b in zip(*(CheckpointFolder(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
         assert (a / "position.json").read_text() == (b / "position.json").read_text()
+
+
+ON_TWO_DEVICES = """
+import sys
+import keras, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from jasper_tf.config import load_config
+from jasper_tf.jasper_ctc import build_model
+from jasper_tf.training.checkpoint import Position
+from jasper_tf.training.datasets import build_batches
+from jasper_tf.training.devices import build_strategy, choose_devices
+from jasper_tf.training.run_log import RunLog
+from jasper_tf.training.trainer import compile_model
+
+cfg = load_config(sys.argv[1], [])
+strategy = build_strategy(choose_devices("cpu", 2))
+with strategy.scope():
+    model = build_model(cfg)
+    compile_model(model, cfg, 12)
+batches, _ = build_batches(cfg, "train_ds")
+
+def begin(position):
+    model.reset_metrics()
+    log = RunLog(None, batches, position, every_n_steps=5)
+    log.set_model(model)
+    log.on_train_begin()
+    log.on_epoch_begin(0)
+    return log
+
+@tf.function
+def count():
+    def on_each():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        model.loss_mean.update_state(tf.cast(replica, tf.float32) + 0.3, sample_weight=3.0)
+        model.infeasible.update_state(1.0)
+    strategy.run(on_each)
+
+position = Position()
+log = begin(position)
+count()
+position.step = position.step_in_epoch = 3
+log.on_train_batch_end(2)
+again = begin(Position(step=3, step_in_epoch=3, log=dict(position.log)))
+assert again._read_sums() == log._read_sums()
+assert abs(float(model.loss_mean.result()) - 0.8) < 1e-6 and float(model.infeasible.result()) == 2
+count()
+assert again._read_sums()["loss/count"] == 12 and again._read_sums()["infeasible/total"] == 4
+print("same")
+"""
+
+
+@pytest.mark.slow
+def test_the_sums_come_back_on_two_devices(tiny_run):
+    """There each device holds a part of them."""
+    command = [sys.executable, "-c", ON_TWO_DEVICES, str(tiny_run[1] / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.endswith("same\n"), done.stdout + done.stderr[-3000:]

@@ -29,6 +29,13 @@ def test_transcripts(page, tiny_run):
         assert sum("**" in row[1] for row in rows) >= 4
 
 
+def test_the_first_and_the_last_validation_have_samples(page):
+    """Those between only where there is time."""
+    for tag in ("validation/transcripts", "validation/alignment", "train/audio_augmented"):
+        steps = [event.step for event in page.Tensors(tag)]
+        assert steps[0] == 6 and steps[-1] == 18 and len(set(steps)) == len(steps)
+
+
 def test_pictures(page):
     for name in ("spec_augment", "alignment"):
         width, height, png = values(page, f"validation/{name}")[-1]
