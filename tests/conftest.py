@@ -103,6 +103,29 @@ def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
+def logged_figures():
+    """`logged_figures(run's folder)`: rows of metrics.csv and points of every curve, those of speed left out."""
+    import csv
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    timed = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
+
+    def logged_figures(folder: Path):
+        rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
+        page = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+        curves = {
+            tag: [(event.step, make_ndarray(event.tensor_proto).item()) for event in page.Tensors(tag)]
+            for tag in page.PluginTagToContent("scalars")
+            if tag.removeprefix("train/") not in timed
+        }
+        return [{key: value for key, value in row.items() if key not in timed} for row in rows], curves
+
+    return logged_figures
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tiny_config, tmp_path_factory: pytest.TempPathFactory):
     """A finished run, not to be changed: its configuration, its folder and what it printed; 3 epochs of 6 steps."""
     from jasper_tf.training.trainer import train

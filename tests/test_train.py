@@ -101,7 +101,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run, tiny_file, tmp_path):
+def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run, tiny_file, logged_figures, tmp_path):
     command = [str(tiny_file), f"exp_manager.exp_dir={tmp_path}"]
     checkpoints = tmp_path / "tiny" / "checkpoints"
     process = start(*command)
@@ -126,9 +126,12 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     assert process.returncode == 0, output
     assert "going on at epoch 2, step 8" in output and "epoch 3/3  step 18/18" in output
     assert_same_run(tiny_run[1], tmp_path / "tiny")
+    assert logged_figures(tmp_path / "tiny") == logged_figures(tiny_run[1])
 
 
-def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(tiny_run, tiny_file, run_here, tmp_path, monkeypatch):
+def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
+    tiny_run, tiny_file, run_here, logged_figures, tmp_path, monkeypatch
+):
     command = [tiny_file, f"exp_manager.exp_dir={tmp_path}"]
     folder = tmp_path / "tiny"
     status, out, _ = run_here(*command, "exp_manager.max_time_per_run=0.001")
@@ -157,7 +160,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(tiny_run, tiny_fi
     status, out, _ = run_here(*command)
     assert status == 0 and "epoch 1/3  step 6/18" in out and "epoch 3/3  step 18/18" in out
     assert_same_run(tiny_run[1], folder)
-    assert not any("NaN" in line for line in (folder / "log.txt").read_text().splitlines())
+    assert logged_figures(folder) == logged_figures(tiny_run[1])
 
 
 def test_early_stopping(tiny_file, run_here, tmp_path):

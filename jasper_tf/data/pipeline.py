@@ -105,8 +105,8 @@ class SpeechBatches:
         padded = sum(batch.samples * len(batch.index) for batch in self.plan(epoch))
         return 1 - float(lengths.sum()) / padded
 
-    def read(self, index: int) -> np.ndarray:
-        """audio [S] float32 of one utterance as batches hold it, but not augmented.
+    def read(self, index: int, epoch: int | None = None) -> np.ndarray:
+        """audio [S] float32 of one utterance as batches hold it: not augmented, or as `epoch` augments it.
 
         Raises:
             UserError: the file cannot be read.
@@ -115,7 +115,10 @@ class SpeechBatches:
             audio = self._load(index).numpy()
         except tf.errors.OpError as error:
             raise user_error_in(error) or error from None
-        return trimmed(audio) if self.trim_silence else audio
+        if epoch is None:
+            return trimmed(audio) if self.trim_silence else audio
+        _, rates = self.lengths(epoch)
+        return self._change_sound(audio, rates[index], epoch, index)
 
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""

@@ -11,7 +11,7 @@ import jiwer
 Unit = Literal["word", "character"]
 
 # jiwer's defaults strip and squeeze spaces first; here the text counts as it is (NeMo: `split()` and `list()`).
-_SPLIT = {"word": jiwer.ReduceToListOfListOfWords(), "character": jiwer.ReduceToListOfListOfChars()}
+SPLIT = {"word": jiwer.ReduceToListOfListOfWords(), "character": jiwer.ReduceToListOfListOfChars()}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str], unit: Uni
         raise ValueError(f"{len(references)} references, but {len(hypotheses)} hypotheses")
     if not references:
         return ErrorCounts()
-    split = _SPLIT[unit]
+    split = SPLIT[unit]
     output = jiwer.process_words(list(references), list(hypotheses), split, split)
     return ErrorCounts(output.hits, output.substitutions, output.insertions, output.deletions, len(references))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jasper_tf.decoding.alignment import TimedText
 
 _DPI = 100
+_LABEL = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
 
 def spectrogram_picture(
@@ -29,14 +31,49 @@ def spectrogram_picture(
     """
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    features = np.asarray(features, dtype=np.float32)
+    _draw_spectrogram(axes, features, frame_s, _colour_limits(features))
+    axes.set(title=title, xlabel="seconds")
+    return _rgb(figure)
+
+
+def spec_augment_picture(
+    before: np.ndarray, after: np.ndarray, frame_s: float, title: str = "", size: tuple[int, int] = (1000, 560)
+) -> np.ndarray:
+    """Features above the same features under the masks of SpecAugment, in the same colours.
+
+    Args:
+        before, after: [T,F] of one utterance, cut to its length.
+        frame_s: seconds of one feature frame.
+        title: above the picture.
+        size: width and height in pixels.
+
+    Returns:
+        [height, width, 3] uint8, RGB.
+    """
+    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for axes, features in ((upper, before), (lower, after)):
+        _draw_spectrogram(axes, features, frame_s, _colour_limits(before))
+    upper.set(title=title)
+    lower.set(xlabel="seconds")
+    for axes, name in ((upper, "before SpecAugment"), (lower, "after")):
+        axes.text(0.008, 0.95, name, transform=axes.transAxes, va="top", fontsize=9, bbox=_LABEL)
+    return _rgb(figure)
+
+
+def _colour_limits(features: np.ndarray) -> tuple[float, float]:
     # A few clicks or an empty band must not flatten the colours of everything else.
     low, high = np.percentile(features, [1, 99.5]) if features.size else (0.0, 1.0)
+    return float(low), float(high)
+
+
+def _draw_spectrogram(axes: Axes, features: np.ndarray, frame_s: float, limits: tuple[float, float]) -> None:
+    features = np.asarray(features, dtype=np.float32)
     extent = (0.0, max(len(features), 1) * frame_s, 0.0, float(features.shape[1]))
     picture = features.T if len(features) else np.zeros((features.shape[1], 1), np.float32)
+    low, high = limits
     axes.imshow(picture, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=low, vmax=high)
-    axes.set(title=title, xlabel="seconds", ylabel="mel channel")
-    return _rgb(figure)
+    axes.set(ylabel="mel channel")
 
 
 def alignment_picture(
@@ -47,7 +84,9 @@ def alignment_picture(
     title: str = "",
     size: tuple[int, int] = (1000, 480),
 ) -> np.ndarray:
-    """CTC posteriors over seconds with the letters written above the frames they fill.
+    """CTC posteriors over seconds: the letters above the frames they fill, the labels as colours, the blank below.
+
+    A label has a row when it reaches a posterior of 0.1 anywhere; where few do, the highest six are shown.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
@@ -61,34 +100,37 @@ def alignment_picture(
         [height, width, 3] uint8, RGB.
     """
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
-    text_axes, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 7])
+    text_axes, axes, blank_axes = figure.subplots(3, 1, sharex=True, height_ratios=[1, 8, 2])
     posteriors = np.exp(np.asarray(log_probs, dtype=np.float32))
-    classes = posteriors.shape[1]
-    end_s = max(len(posteriors), 1) * frame_s
-    picture = posteriors.T if len(posteriors) else np.zeros((classes, 1), np.float32)
-    # The blank holds most of the frames: drawn as a line it leaves the colours to the letters.
+    if not len(posteriors):
+        posteriors = np.zeros((1, len(labels) + 1), np.float32)
+    end_s = len(posteriors) * frame_s
+    highest = posteriors[:, :-1].max(axis=0)
+    least = min(0.1, np.sort(highest)[-6:][0])
+    rows = np.flatnonzero(highest >= least)
     axes.imshow(
-        picture[:-1],
+        posteriors[:, rows].T,
         aspect="auto",
-        extent=(0.0, end_s, classes - 1.5, -0.5),
+        extent=(0.0, end_s, len(rows) - 0.5, -0.5),
         cmap="Blues",
         vmin=0.0,
         vmax=1.0,
         interpolation="nearest",
     )
-    axes.set_yticks(range(classes - 1), [{" ": "␣"}.get(label, label) for label in labels], fontsize=6)
-    axes.set(xlabel="seconds", ylabel="label", xlim=(0.0, end_s))
-    blank_axes = axes.twinx()
-    middle_s = (np.arange(len(posteriors)) + 0.5) * frame_s
-    blank_axes.plot(middle_s, posteriors[:, -1], color="tab:orange", linewidth=0.8, alpha=0.8)
-    blank_axes.set(ylim=(-0.02, 1.02), ylabel="blank")
-    blank_axes.yaxis.label.set_color("tab:orange")
+    axes.set_yticks(range(len(rows)), [{" ": "␣"}.get(labels[i], labels[i]) for i in rows])
+    axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+    axes.grid(axis="y", which="minor", color="0.9", linewidth=0.6)
+    axes.tick_params(axis="y", which="both", length=0, labelsize=9 if len(rows) < 20 else 7)
+    axes.set(ylabel="label", xlim=(0.0, end_s))
+    # The blank holds most of the frames: on its own it leaves the colours to the letters.
+    blank_axes.stairs(posteriors[:, -1], np.arange(len(posteriors) + 1) * frame_s, fill=True, color="0.7")
+    blank_axes.set(ylim=(0.0, 1.0), ylabel="blank", xlabel="seconds")
 
     for letter in letters:
         if letter.text == " ":
             continue
-        text_axes.axvspan(letter.start_s, letter.end_s, color="tab:blue", alpha=0.15 + 0.6 * letter.confidence, lw=0)
-        text_axes.text((letter.start_s + letter.end_s) / 2, 0.5, letter.text, ha="center", va="center", fontsize=9)
+        text_axes.axvspan(letter.start_s, letter.end_s, color="tab:blue", alpha=0.1 + 0.5 * letter.confidence, lw=0)
+        text_axes.text((letter.start_s + letter.end_s) / 2, 0.5, letter.text, ha="center", va="center", fontsize=11)
     text_axes.set(title=title, ylim=(0, 1))
     text_axes.set_yticks([])
     text_axes.tick_params(bottom=False, labelbottom=False)

@@ -32,6 +32,7 @@ class Position:
         best: the best value so far of the metric that `model.keras` is chosen by.
         waited: validations since early stopping saw its metric improve, and its best value.
         plateau: what `ReduceOnPlateau` has seen, and the scale of the learning rate.
+        log: what `RunLog` needs to go on inside an epoch or a logging window; kept current by it.
     """
 
     epoch: int = 0
@@ -41,6 +42,7 @@ class Position:
     best: float | None = None
     waited: list[float] | None = None
     plateau: dict[str, Any] = field(default_factory=dict)
+    log: dict[str, float] = field(default_factory=dict)
 
 
 class CheckpointFolder:

@@ -47,6 +47,7 @@ class CTCTraining(keras.Model):
         self.gradient_clip_val = gradient_clip_val
         self.gradient_norm = keras.metrics.Mean(name="grad_norm")
         self.infeasible = keras.metrics.Sum(name="infeasible")
+        self.blank_share = keras.metrics.Mean(name="blank_share")
         with keras.name_scope("loss"):
             self.loss_mean = keras.metrics.Mean(name="loss")
         self.leaving = None
@@ -77,7 +78,7 @@ class CTCTraining(keras.Model):
     def metrics(self) -> list[keras.Metric]:
         if not self.compiled:
             return []
-        return [self.loss_mean, self.gradient_norm, self.infeasible, *self.error_rates]
+        return [self.loss_mean, self.gradient_norm, self.infeasible, self.blank_share, *self.error_rates]
 
     def train_step(self, data) -> dict:
         """One optimizer step: the gradient of the whole batch, K micro-batches of activations one after the other.
@@ -108,6 +109,7 @@ class CTCTraining(keras.Model):
             gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if k else part_gradients
             loss += part
             self._count_infeasible(y_k, prediction, weight_k)
+            self._count_blanks(prediction, weight_k)
         leaving = tf.zeros(()) if self.leaving is None else self.leaving.read_value()
         gradients, loss, leaving = _sum_over_replicas((gradients, loss, leaving))
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.ones(()))
@@ -201,6 +203,15 @@ class CTCTraining(keras.Model):
         if weight is not None:
             infeasible &= tf.reshape(weight, [-1]) != 0
         self.infeasible.update_state(tf.cast(infeasible, "float32"))
+
+    def _count_blanks(self, prediction: dict, weight) -> None:
+        """Share of the valid frames [B,T'] in which the blank is the best class: the training's figure only."""
+        logits = prediction["logits"]
+        valid = tf.sequence_mask(prediction["logit_len"], tf.shape(logits)[1])
+        if weight is not None:
+            valid &= tf.reshape(weight, [-1, 1]) != 0
+        blank = tf.argmax(logits, axis=-1) == logits.shape[-1] - 1
+        self.blank_share.update_state(tf.cast(blank, "float32"), sample_weight=tf.cast(valid, "float32"))
 
 
 def _sum_over_replicas(value):

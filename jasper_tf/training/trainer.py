@@ -32,6 +32,7 @@ from jasper_tf.training.loop import evaluate, run_epochs
 from jasper_tf.training.optimizer import build_optimizer
 from jasper_tf.training.progress import Progress
 from jasper_tf.training.reduce_on_plateau import ReduceOnPlateau
+from jasper_tf.training.run_description import RunDescription
 from jasper_tf.training.run_folder import RunFolder, run_path
 from jasper_tf.training.run_log import RunLog
 from jasper_tf.training.save_checkpoints import SaveCheckpoints
@@ -209,18 +210,17 @@ def _callbacks(
     callbacks: list[keras.callbacks.Callback] = [
         StopOnNonFiniteLoss(training, position, run.path / "non_finite_batch.jsonl" if run.writes else None)
     ]
-    callbacks += [
-        RunLog(
-            run.metrics_file if run.writes else None, training, position, cfg.trainer.log_every_n_steps, tensorboard
-        ),
-        Progress(run.say, position, total_steps, training.steps_per_epoch, training.batch_size),
-    ]
+    metrics_file = run.metrics_file if run.writes else None
+    log = RunLog(metrics_file, training, position, cfg.trainer.log_every_n_steps, tensorboard)
+    callbacks += [log, Progress(run.say, position, total_steps, training)]
     sched = cfg.model.optim.sched
     if sched and sched.reduce_on_plateau:
         plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}
         callbacks.append(ReduceOnPlateau(position, **plateau, say=run.say))
-    if validation and tensorboard:
-        callbacks.append(ValidationSamples(validation, tensorboard, position))
+    if log.writer:
+        callbacks.append(RunDescription(cfg, run.path.name, log.writer, position, total_steps))
+        if validation:
+            callbacks.append(ValidationSamples(validation, training, log.writer, position))
     if e.create_early_stopping_callback:
         early = e.early_stopping_callback_params
         callbacks.append(EarlyStopping(position, early.monitor, early.mode, early.patience, early.min_delta))

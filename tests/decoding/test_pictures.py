@@ -3,7 +3,7 @@
 import numpy as np
 
 from jasper_tf.decoding.alignment import force_align
-from jasper_tf.decoding.pictures import alignment_picture, spectrogram_picture
+from jasper_tf.decoding.pictures import alignment_picture, spec_augment_picture, spectrogram_picture
 
 LABELS = list(" ab")
 
@@ -22,6 +22,21 @@ def test_low_channels_are_at_the_bottom():
     features[:, :5] = 1.0
     picture = spectrogram_picture(features, 0.01, size=(400, 300)).astype(int).sum(-1)
     assert picture[200, 200] > picture[80, 200] + 100
+
+
+def test_masks_show_below_what_they_mask():
+    """In one picture with the same colours: what is not masked looks the same above and below."""
+    features = np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32)
+    masked = features.copy()
+    masked[30:60] = 0
+    picture = spec_augment_picture(features, masked, 0.01, size=(400, 300)).astype(int)
+    assert picture.shape == (300, 400, 3)
+    same = spec_augment_picture(features, features, 0.01, size=(400, 300)).astype(int)
+    changed = np.abs(picture - same).sum(-1).astype(bool)
+    # Only the lower panel, and there a quarter of the time (the panel is not as wide as the picture).
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert rows.min() > 130
+    assert 0.2 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
 
 
 def test_alignment_shows_its_letters():
