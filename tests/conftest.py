@@ -1,9 +1,11 @@
 """Fixtures for every test: reference data, golden numbers, a small spoken corpus."""
 
 import contextlib
+import csv
 import io
 import json
 import os
+import shutil
 
 # TensorFlow reads it once, at its first import: before any test module is collected.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -105,8 +107,6 @@ def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def logged_figures():
     """`logged_figures(run's folder)`: rows of metrics.csv and points of every curve, those of speed left out."""
-    import csv
-
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
@@ -141,3 +141,51 @@ def tiny_run(tiny_config, tmp_path_factory: pytest.TempPathFactory):
     with contextlib.redirect_stdout(printed):
         folder = train(cfg)
     return cfg, folder, printed.getvalue()
+
+
+@pytest.fixture
+def tiny_file(tiny_run, tmp_path) -> Path:
+    """The finished run's configuration as a file."""
+    file = tmp_path / "tiny.yaml"
+    shutil.copy(tiny_run[1] / "config.yaml", file)
+    return file
+
+
+@pytest.fixture
+def certain(tiny_run, tmp_path) -> list[str]:
+    """Overrides for a run without chance, of 21 utterances: the last batch of 4 holds one, some device none of it."""
+    manifest = tmp_path / "21.jsonl"
+    lines = Path(tiny_run[0].model.train_ds.manifest_filepath).read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:21]))
+    overrides = [f"model.encoder.jasper.{i}.dropout=0" for i in range(3)]
+    overrides += ["model.spec_augment=null", "model.preprocessor.dither=0", "trainer.gradient_clip_val=1.0"]
+    return [*overrides, f"model.train_ds.manifest_filepath={manifest}", "model.optim.lr=0.002", "trainer.max_epochs=2"]
+
+
+@pytest.fixture(scope="session")
+def assert_close_runs():
+    """`assert_close_runs(one, other)`: losses, error rates and weights of two runs to 1e-5, and the same counts."""
+    import numpy as np
+
+    from jasper_tf.training.checkpoint import CheckpointFolder
+
+    def figures(folder: Path) -> list[dict[str, str]]:
+        with open(folder / "metrics.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def assert_close_runs(one: Path, other: Path) -> None:
+        rows = list(zip(figures(one), figures(other), strict=True))
+        assert rows
+        for a, b in rows:
+            training = {"step", "loss", "learning_rate", "grad_norm", "infeasible", "blank_share"}
+            for key in training | {key for key in a if key.startswith("val_")}:
+                assert (a[key] == "") == (b[key] == ""), key
+                if a[key]:
+                    assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-5), key
+        newest = [CheckpointFolder(folder / "checkpoints").paths()[-1] / "variables.npz" for folder in (one, other)]
+        with np.load(newest[0]) as a, np.load(newest[1]) as b:
+            assert set(a.files) == set(b.files)
+            for key in a.files:
+                np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
+
+    return assert_close_runs

@@ -50,14 +50,6 @@ def run_here(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def tiny_file(tiny_run, tmp_path) -> Path:
-    """The finished run's configuration as a file."""
-    file = tmp_path / "tiny.yaml"
-    shutil.copy(tiny_run[1] / "config.yaml", file)
-    return file
-
-
 def test_what_a_run_leaves(tiny_run):
     cfg, folder, printed = tiny_run
     names = {p.name for p in folder.iterdir()}
@@ -301,44 +293,8 @@ for name, settings in {
 """
 
 
-@pytest.fixture
-def certain(tiny_file) -> list[str]:
-    """Overrides for a run without chance, of 21 utterances: the last batch of 4 holds one, some device none of it."""
-    manifest = tiny_file.with_name("21.jsonl")
-    manifest.write_text("".join(manifest_of(tiny_file).read_text().splitlines(keepends=True)[:21]))
-    overrides = [f"model.encoder.jasper.{i}.dropout=0" for i in range(3)]
-    overrides += ["model.spec_augment=null", "model.preprocessor.dither=0", "trainer.gradient_clip_val=1.0"]
-    return [*overrides, f"model.train_ds.manifest_filepath={manifest}", "model.optim.lr=0.002", "trainer.max_epochs=2"]
-
-
-def assert_close_runs(one: Path, other: Path) -> None:
-    """Losses, error rates and weights to 1e-5, and the same counts."""
-    figures = []
-    for folder in (one, other):
-        with open(folder / "metrics.csv", newline="") as file:
-            figures.append(list(csv.DictReader(file)))
-    assert len(figures[0]) == len(figures[1]) > 0
-    for a, b in zip(*figures, strict=True):
-        for key in (
-            "step",
-            "loss",
-            "learning_rate",
-            "grad_norm",
-            "infeasible",
-            *(k for k in a if k.startswith("val_")),
-        ):
-            assert (a[key] == "") == (b[key] == ""), key
-            if a[key]:
-                assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-5), key
-    newest = [CheckpointFolder(folder / "checkpoints").paths()[-1] / "variables.npz" for folder in (one, other)]
-    with np.load(newest[0]) as a, np.load(newest[1]) as b:
-        assert set(a.files) == set(b.files)
-        for key in a.files:
-            np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
-
-
 @pytest.mark.slow
-def test_two_devices_are_one(tiny_file, certain, tmp_path):
+def test_two_devices_are_one(tiny_file, certain, assert_close_runs, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, str(tiny_file), str(tmp_path), *certain],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
