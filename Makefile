@@ -44,7 +44,7 @@ demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, t
 	$(BIN)/python -m jasper_tf transcribe --model serving/demo $(DEMO)/wav/test/00003.wav
 
 test: $(STAMP) ## run every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu and not nemo'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/test_nemo_parity.py
