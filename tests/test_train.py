@@ -155,6 +155,20 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
     assert logged_figures(folder) == logged_figures(tiny_run[1])
 
 
+def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(tiny_file, run_here, tmp_path):
+    status, out, err = run_here(
+        tiny_file, f"exp_manager.exp_dir={tmp_path}", "model.optim.lr=1e30", "model.optim.sched=null"
+    )
+    assert status == 2 and err.startswith("error: step ") and err.count("\n") == 1
+    [lines] = [path.read_text().splitlines() for path in tmp_path.rglob("non_finite_batch.jsonl")]
+    assert len(lines) == 4
+    for line in lines:
+        assert json.loads(line)["audio_filepath"] in err
+    for path in CheckpointFolder(tmp_path / "tiny" / "checkpoints").paths():
+        with np.load(path / "variables.npz") as variables:
+            assert all(np.isfinite(variables[key]).all() for key in variables.files), path
+
+
 def test_early_stopping(tiny_file, run_here, tmp_path):
     command = [
         tiny_file, f"exp_manager.exp_dir={tmp_path}", "exp_manager.create_early_stopping_callback=true",
