@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-# Around each record: its length, and a checksum of the length and one of the data.
+# Before the data of a record its length and the length's checksum, behind it one of the data.
 _FRAME_BYTES = 16
 
 
@@ -20,26 +19,23 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
     that was being written when the process died goes too.
     """
     for file in sorted(Path(folder).glob("events.out.tfevents.*")):
-        # TensorBoard reads everything with "tfevents" in its name.
-        beside = file.with_name(".rewriting")
-        read = summaries = dropped = 0
-        with tf.io.TFRecordWriter(str(beside)) as writer:
-            for record in RawEventFileLoader(str(file)).Load():
-                read += len(record) + _FRAME_BYTES
-                event = Event.FromString(record)
-                if event.HasField("summary"):
-                    kept = [value for value in event.summary.value if keep(event.step, value.tag)]
-                    dropped += len(event.summary.value) - len(kept)
-                    if not kept:
-                        continue
-                    summaries += len(kept)
-                    if len(kept) < len(event.summary.value):
-                        del event.summary.value[:]
-                        event.summary.value.extend(kept)
-                        record = event.SerializeToString()
-                writer.write(record)
-        if not summaries:
+        records = [(len(data) + _FRAME_BYTES, _kept(data, keep)) for data in RawEventFileLoader(str(file)).Load()]
+        if not any(kept for _, kept in records):
             file.unlink()
-        elif dropped or read < file.stat().st_size:
+        elif any(kept is False for _, kept in records) or sum(size for size, _ in records) < file.stat().st_size:
+            # TensorBoard reads everything with "tfevents" in its name.
+            beside = file.with_name(".rewriting")
+            with open(file, "rb") as old, open(beside, "wb") as new:
+                for size, kept in records:
+                    record = old.read(size)
+                    if kept is not False:
+                        new.write(record)
             beside.replace(file)
-        beside.unlink(missing_ok=True)
+
+
+def _kept(data: bytes, keep: Callable[[int, str], bool]) -> bool | None:
+    """Of a record; None when it is no summary, such as the version that a file begins with."""
+    event = Event.FromString(data)
+    if not event.HasField("summary"):
+        return None
+    return any(keep(event.step, value.tag) for value in event.summary.value)

@@ -94,6 +94,7 @@ class RunLog(keras.callbacks.Callback):
         self._begin_window()
         if "window/first_step" in log:
             self._first = int(log["window/first_step"])
+        self._ratios = {key.removeprefix("ratio/"): log[key] for key in log if key.startswith("ratio/")}
         self._before = self._before | {key: log[f"window/{key}"] for key in self._before if f"window/{key}" in log}
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -166,6 +167,8 @@ class RunLog(keras.callbacks.Callback):
             self.position.log["window/first_step"] = self._first
             self.position.log |= {f"window/{key}": value for key, value in self._before.items()}
             self.position.log |= {f"sum/{key}": value for key, value in self._sums.items()}
+            # Only between the last step of an epoch and its validation.
+            self.position.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
 
     # ------------------------------------------------------------------ writing
 
@@ -199,6 +202,7 @@ class RunLog(keras.callbacks.Callback):
             row["update_ratio"] = float(np.median(list(self._ratios.values())))
         self._write(self.position.epoch, row)
         self._write_scalars({f"{_LAYERS}/{layer}": ratio for layer, ratio in self._ratios.items()})
+        self._ratios = {}
         self._begin_window()
 
     def _write_best(self, row: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from jasper_tf.training.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.model_flops import training_flops
 from jasper_tf.training.run_log import RunLog
+from jasper_tf.training.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.trainer import train
 
 TRAINING = {
@@ -148,6 +149,24 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
     assert again == losses(printed)[-len(again) :] and len(again) == (2 if stopped_at == 10 else 1)
     for a, b in zip(*(CheckpointFolder(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
         assert (a / "position.json").read_text() == (b / "position.json").read_text()
+
+
+@pytest.mark.slow
+def test_stopped_between_an_epochs_last_step_and_its_validation(tiny_run, tmp_path, logged_figures, monkeypatch):
+    """The row of that step is not written yet: not every fourth, but the last before the validation."""
+    cfg = tiny_run[0]
+    cfg = dataclasses.replace(cfg, exp_manager=dataclasses.replace(cfg.exp_manager, exp_dir=str(tmp_path)))
+
+    def stop(saver, batch, logs=None):
+        if saver.position.step == 6:
+            saver.save_now()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SaveCheckpoints, "on_train_batch_end", stop)
+        train(cfg)
+    train(cfg)
+    assert logged_figures(tmp_path / "tiny") == logged_figures(tiny_run[1])
 
 
 ON_TWO_DEVICES = """
