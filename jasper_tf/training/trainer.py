@@ -129,11 +129,11 @@ def _train(cfg: Config) -> Path:
 
     limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
     interruption = Interruption(min(limits, default=None))
-    callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
-    if average:  # before all that reads results, or saves
-        score = functools.partial(evaluate, model, validation) if validation else None
-        callbacks.insert(0, AverageWeights(average, position, score))
     try:
+        callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
+        if average:  # before all that reads results, or saves
+            score = functools.partial(evaluate, model, validation) if validation else None
+            callbacks.insert(0, AverageWeights(average, position, score))
         with interruption:
             every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
             run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
