@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jasper_tf.config.pretrained import take_over
 from jasper_tf.config.rules import complete, inherit
@@ -20,15 +20,17 @@ from jasper_tf.errors import UserError
 
 # YAML 1.1 wants a dot in a float, so PyYAML reads 1e-3 as text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+S = TypeVar("S", bound=Section)
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a mapping"}
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, cross_check: bool = True) -> Config:
     """Reads a configuration file.
 
     Args:
         path: a YAML file in NeMo's layout. A value `???` is allowed here; see `Config.require`.
         overrides: `a.b.c=value`, values as in YAML, entries of lists by number: `model.encoder.jasper.0.dropout=0.1`.
+        cross_check: False looks at each value alone, not at whether they fit together, and fills in nothing.
 
     Raises:
         UserError: the file cannot be read; a key is unknown, twice or missing; a value has a wrong type or does not
@@ -41,7 +43,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     taken_over = take_over(source)
     source.override([o for o in overrides if o not in first])
     replaced = {o.lstrip("+").partition("=")[0].strip() for o in overrides}
-    return _build(source, [name for name in taken_over if f"model.{name}" not in replaced])
+    return _build(source, [name for name in taken_over if f"model.{name}" not in replaced], cross_check)
 
 
 def config_from_dict(values: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -50,13 +52,31 @@ def config_from_dict(values: Mapping[str, Any], source: str = "configuration") -
     return _build(tree, take_over(tree))
 
 
-def _build(source: ConfigSource, taken_over: list[str]) -> Config:
+def read_section(kind: type[S], source: ConfigSource, keys: Keys = ()) -> S:
+    """The values of `source` at `keys` as a section that is not part of `Config`; `${...}` stays as it is.
+
+    Raises:
+        UserError: as `load_config`; a value `???` is refused.
+    """
+    values: Any = source.tree
+    for key in keys:
+        values = values[key]
+    if not isinstance(values, dict):
+        raise source.error(keys, f"expected a mapping, got {_shown(values)}")
+    for key, value in values.items():
+        if value == MISSING:
+            raise source.error((*keys, key), "no value yet; give one")
+    return _section(kind, values, keys, source, [])
+
+
+def _build(source: ConfigSource, taken_over: list[str], cross_check: bool = True) -> Config:
     values = source.resolve(skip=Config.IGNORED)
     inherit(values)
     ignored: list[str] = []
     config = _section(Config, values, (), source, ignored)
     config.ignored, config.taken_over, config.source = ignored, taken_over, source.name
-    complete(config, source)
+    if cross_check:
+        complete(config, source)
     return config
 
 

@@ -1,0 +1,143 @@
+"""The file of a search for hyper-parameters (configs/tune.yaml), as typed dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from jasper_tf.config.loading import read_section
+from jasper_tf.config.section import Count, Natural, Positive, Range, Section
+from jasper_tf.config.source import ConfigSource
+from jasper_tf.errors import UserError
+
+PREFIX = "tune."
+Sampling = Literal["linear", "log", "reverse_log"]
+
+
+@dataclass(kw_only=True)
+class FloatRange(Section):
+    """Numbers from `min` to `max`, both included; with `step` only `min + i * step` (sampling log: `min * step**i`)."""
+
+    type: Literal["float"]
+    min: float
+    max: float
+    step: Positive | None = None
+    sampling: Sampling = "linear"
+
+
+@dataclass(kw_only=True)
+class IntRange(Section):
+    """As `FloatRange`, whole numbers."""
+
+    type: Literal["int"]
+    min: int
+    max: int
+    step: Count | None = None
+    sampling: Sampling = "linear"
+
+
+@dataclass(kw_only=True)
+class Choice(Section):
+    """One of `values`, which may be of any kind: numbers, texts, lists, null."""
+
+    type: Literal["choice"]
+    values: list[Any]
+
+
+Dimension = FloatRange | IntRange | Choice
+_KINDS: dict[str, type[FloatRange] | type[IntRange] | type[Choice]] = {
+    "float": FloatRange,
+    "int": IntRange,
+    "choice": Choice,
+}
+
+
+@dataclass(kw_only=True)
+class TuneConfig(Section):
+    """A search: which configuration, which of its keys, by which algorithm. Names are keras-tuner's.
+
+    `config` is the configuration that every trial begins with, relative to the current folder; `overrides` change it as
+    on train.py's command line. `space` maps its keys to what they may be; a `*` stands for every entry of a list
+    (`model.encoder.jasper.*.dropout`), the same value in each, and of two keys that meet the later one counts.
+    `max_epochs` is the length of a trial, for Hyperband of the longest; null leaves it to `config`. `max_trials` is for
+    random and bayesian; Hyperband's number follows from `max_epochs`, `factor` and `hyperband_iterations`.
+    `worker_timeout_s`: silence after which a worker, or the chief, counts as lost.
+    """
+
+    config: str
+    overrides: list[str] = field(default_factory=list)
+    tuner: Literal["random", "bayesian", "hyperband"]
+    max_trials: Count | None = None
+    max_epochs: Count | None = None
+    factor: Annotated[int, Range(2)] = 3
+    hyperband_iterations: Count = 1
+    objective: Literal["val_wer", "val_cer", "val_loss", "val_wer_ema", "val_cer_ema", "val_loss_ema"] = "val_wer"
+    seed: Natural = 0
+    output: str = "runs/tune"
+    worker_timeout_s: Positive = 600.0
+    space: dict[str, Any]  # of Dimension, once read
+    source: ConfigSource = field(compare=False, repr=False, default_factory=lambda: ConfigSource("search", {}))
+
+
+def load_tune_config(path: str | Path, assignments: Sequence[str] = ()) -> TuneConfig:
+    """Reads and checks the file of a search; what the keys of `space` are is checked by `tuning.search_space`.
+
+    Args:
+        path: the YAML file.
+        assignments: `key=value`. `tune.KEY=value` changes the search itself; the others are added to `overrides`.
+
+    Raises:
+        UserError: one line with file, line and key.
+    """
+    source = ConfigSource.from_file(path)
+    own = [a.removeprefix(PREFIX) for a in assignments if a.startswith(PREFIX)]
+    for assignment in own:
+        if assignment.startswith("space"):
+            raise UserError(f"command line: {PREFIX}{assignment}: the space is changed in {path}")
+    source.override(own)
+    tune = read_section(TuneConfig, source)
+    tune.source = source
+    for entry in tune.overrides:
+        if entry.startswith(PREFIX):
+            raise source.error(
+                ("overrides",), f"'{entry}': a key of the search itself; write it at the top of the file"
+            )
+    tune.overrides += [a for a in assignments if not a.startswith(PREFIX)]
+    if tune.tuner == "hyperband" and tune.max_trials is not None:
+        raise source.error(
+            ("max_trials",), "hyperband's number of trials follows from max_epochs, factor and hyperband_iterations"
+        )
+    if tune.tuner == "hyperband" and tune.max_epochs is None:
+        raise source.error(("max_epochs",), "hyperband needs the epochs of its longest trial; give a whole number")
+    if tune.tuner != "hyperband" and tune.max_trials is None:
+        raise source.error(("max_trials",), f"{tune.tuner} needs the number of trials; give a whole number")
+    if not tune.space:
+        raise source.error(("space",), "no keys to search; give at least one, as model.optim.lr: {type: float, ...}")
+    tune.space = {key: _dimension(key, source) for key in tune.space}
+    return tune
+
+
+def _dimension(key: str, source: ConfigSource) -> Dimension:
+    at = ("space", key)
+    values = source.tree["space"][key]
+    kind = _KINDS.get(str(values.get("type"))) if isinstance(values, dict) else None
+    if kind is None:
+        raise source.error(at, "expected {type: float or int, min: ..., max: ...} or {type: choice, values: [...]}")
+    dimension = read_section(kind, source, at)
+    if isinstance(dimension, Choice):
+        if len(dimension.values) < 2 or any(v in dimension.values[:i] for i, v in enumerate(dimension.values)):
+            raise source.error((*at, "values"), "expected at least two values, each once")
+        return dimension
+    low, high, step = dimension.min, dimension.max, dimension.step
+    if low >= high:
+        raise source.error((*at, "max"), f"{high} is not above min, {low}: an empty range")
+    if dimension.sampling != "linear":
+        if low <= 0:
+            raise source.error((*at, "min"), f"{low} must be above 0 with sampling {dimension.sampling}")
+        if step is not None and step <= 1:
+            raise source.error((*at, "step"), f"{step} is a factor with sampling {dimension.sampling}; use more than 1")
+    if step is not None and (low + step if dimension.sampling == "linear" else low * step) > high:
+        raise source.error((*at, "step"), f"{step} leads from min, {low}, beyond max, {high}: an empty range")
+    return dimension

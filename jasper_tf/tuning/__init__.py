@@ -1,0 +1,1 @@
+"""Search for hyper-parameters: keras-tuner chooses, `training.trainer.train` trains."""

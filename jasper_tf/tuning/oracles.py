@@ -1,0 +1,158 @@
+"""keras-tuner's oracles, which choose the trials' values, made to survive being stopped at any moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine import trial as trial_module
+
+from jasper_tf.config.tune_schema import TuneConfig
+from jasper_tf.whole_file import write_whole
+
+IDLE, RUNNING, STOPPED, COMPLETED, FAILED = (
+    getattr(trial_module.TrialStatus, name) for name in ("IDLE", "RUNNING", "STOPPED", "COMPLETED", "FAILED")
+)
+
+
+class SteadyOracle(keras_tuner.Oracle):
+    """What keras-tuner's oracles lack.
+
+    - Their files are written whole or not at all.
+    - Read back, a trial whose run never began is forgotten, so that the search goes on as if it had not been stopped;
+      one that was interrupted is given out again, one that is finished is not.
+    - Where several workers share the search, none is sent home as long as another may be lost with its trial.
+
+    Attributes:
+        after_trial: called without arguments after each trial that ends.
+    """
+
+    after_trial: Callable[[], None] = staticmethod(lambda: None)
+    trials: dict[str, Any]  # keras-tuner's
+
+    def total_trials(self) -> int:
+        """Trials of the whole search."""
+        return self.max_trials
+
+    def total_epochs(self, trial_epochs: int) -> int:
+        """Epochs of the whole search; `trial_epochs` is the length of one trial where the oracle does not say."""
+        return self.total_trials() * trial_epochs
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id):
+        trial = super().create_trial(tuner_id)
+        if trial.status == STOPPED and self.ongoing_trials:
+            trial.status = IDLE
+            self.tuner_ids.add(tuner_id)
+        return trial
+
+    def end_trial(self, trial):
+        self._end_trial(trial)
+        self.after_trial()
+
+    @keras_tuner.synchronized
+    def _end_trial(self, trial):
+        super().end_trial(trial)
+        # A worker that outlived the chief's restart may end what was meant to be given out again.
+        if trial.trial_id in self._retry_queue:
+            self._retry_queue.remove(trial.trial_id)
+        self.save()  # once more: now without the trial among the ongoing ones
+
+    @keras_tuner.synchronized
+    def requeue(self, tuner_id: str) -> str | None:
+        """Takes back what a lost worker was at, for the next one that asks; returns the trial's id."""
+        self.tuner_ids.discard(tuner_id)
+        trial = self.ongoing_trials.pop(tuner_id, None)
+        if trial is None:
+            return None
+        self._retry_queue.append(trial.trial_id)
+        self.save()
+        return trial.trial_id
+
+    def save(self):
+        _write_json(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial):
+        _write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+
+    def reload(self):
+        super().reload()
+        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
+        unfinished = (i for i, trial in self.trials.items() if trial.status not in (COMPLETED, FAILED))
+        self._retry_queue = list(unfinished)[::-1]  # it is taken from its end
+
+
+class RandomOracle(SteadyOracle, keras_tuner.oracles.RandomSearchOracle):
+    """keras-tuner's random search."""
+
+
+class BayesianOracle(SteadyOracle, keras_tuner.oracles.BayesianOptimizationOracle):
+    """keras-tuner's Bayesian optimisation, with a state that is its number of trials, and without repetitions."""
+
+    def populate_space(self, trial_id):
+        # Theirs is not saved with the search.
+        self._random_state = np.random.RandomState([self.seed, len(self.trials)])
+        chosen = super().populate_space(trial_id)
+        if chosen["values"] and self._duplicate(chosen["values"]):
+            return self._random_populate_space()
+        return chosen
+
+
+class HyperbandOracle(SteadyOracle, keras_tuner.oracles.HyperbandOracle):
+    """keras-tuner's Hyperband."""
+
+    def total_trials(self) -> int:
+        return sum(size for size, _ in self._rounds()) * self.hyperband_iterations
+
+    def total_epochs(self, trial_epochs: int) -> int:
+        """A round's trials go on where the round before ended."""
+        return sum(size * epochs for size, epochs in self._rounds()) * self.hyperband_iterations
+
+    def _rounds(self) -> list[tuple[int, int]]:
+        """(trials, epochs that each adds) of all rounds of all brackets."""
+        return [
+            (self._get_size(b, r), self._get_epochs(b, r) - (self._get_epochs(b, r - 1) if r else 0))
+            for b in range(self._get_num_brackets())
+            for r in range(self._get_num_rounds(b))
+        ]
+
+
+def build_oracle(tune: TuneConfig, space: keras_tuner.HyperParameters) -> SteadyOracle:
+    """The oracle that `tune.tuner` names.
+
+    Raises:
+        UserError: bayesian, and its packages are not installed.
+    """
+    common: dict[str, Any] = dict(
+        objective=keras_tuner.Objective(tune.objective, "min"),
+        hyperparameters=space,
+        # keras-tuner takes 0 for none, and counts up from the seed: neighbouring ones would choose the same values.
+        seed=(tune.seed * 100_003) % 2**31 + 1,
+        max_consecutive_failed_trials=None,  # the tuner decides what stops a search
+    )
+    try:
+        if tune.tuner == "hyperband":
+            oracle = HyperbandOracle(
+                max_epochs=tune.max_epochs,
+                factor=tune.factor,
+                hyperband_iterations=tune.hyperband_iterations,
+                **common,
+            )
+        else:
+            kind = RandomOracle if tune.tuner == "random" else BayesianOracle
+            oracle = kind(max_trials=tune.max_trials, **common)
+    except ImportError:
+        raise tune.source.error(
+            ("tuner",), "bayesian needs scikit-learn and scipy: pip install 'keras-tuner[bayesian]', or use random"
+        ) from None
+    oracle.verbose = 0
+    return oracle
+
+
+def _write_json(path: str | Path, state: Any) -> None:
+    with write_whole(path) as file:
+        json.dump(state, file)
