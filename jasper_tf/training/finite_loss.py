@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from jasper_tf.data.pipeline import SpeechBatches
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DivergedError
 from jasper_tf.training.checkpoint import Position
 from jasper_tf.whole_file import write_whole
 
@@ -28,7 +28,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         report: file that gets every utterance of the batch, one JSON object a line; None for none.
 
     Raises:
-        UserError: from within the training.
+        DivergedError: from within the training.
     """
 
     def __init__(self, batches: SpeechBatches, position: Position, report: Path | None = None):
@@ -64,7 +64,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         named = ", ".join(f"{u.path} ({u.source})" for u in utterances[:_NAMED])
         more = f" and {len(utterances) - _NAMED} more" if len(utterances) > _NAMED else ""
         where = f", all in {self.report}" if self.report and more else ""
-        raise UserError(
+        raise DivergedError(
             f"step {step}: the loss is {float(loss)}; its batch: {named}{more}{where}; "  # type: ignore[arg-type]
             "listen to them, or lower model.optim.lr, lengthen the warm-up, set trainer.gradient_clip_val"
         )

@@ -73,7 +73,7 @@ def _train(cfg: Config) -> Path:
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: what is wrong with a manifest shows at once, however large the model.
-    training, validation, total_steps, report = _read_data(cfg, strategy.num_replicas_in_sync)
+    training, validation, total_steps, report = read_data(cfg, strategy.num_replicas_in_sync)
     # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
     begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
     pretrained = None if begun else read_pretrained(cfg)
@@ -166,7 +166,7 @@ def _require(cfg: Config) -> None:
     cfg.require(*needed, "trainer", "exp_manager")
 
 
-def _read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
+def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
     """Training and validation batches, the optimizer steps of the whole run, and lines for a person."""
     parts = cfg.trainer.accumulate_grad_batches * replicas
     training, selection = build_batches(cfg, "train_ds", parts=parts)

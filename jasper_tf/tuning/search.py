@@ -1,0 +1,265 @@
+"""A search: trial after trial, in this process or handed out to workers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import yaml
+from keras_tuner.engine import base_tuner
+from keras_tuner.engine import trial as trial_module
+
+from jasper_tf.config import Config
+from jasper_tf.config.tune_schema import TuneConfig
+from jasper_tf.errors import UserError
+from jasper_tf.training.datasets import build_batches
+from jasper_tf.training.devices import choose_devices
+from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
+from jasper_tf.tuning.results import Outcome, Results, clock
+from jasper_tf.tuning.search_space import SearchSpace
+from jasper_tf.tuning.trial_run import TrialError, TrialRun, is_complete
+from jasper_tf.tuning.workers import ChiefConnection, chief_address, role, serve
+from jasper_tf.whole_file import write_whole
+
+# What may differ when a search goes on. The configuration counts as it is resolved, not by its name.
+_FREE = ("config", "overrides", "output", "worker_timeout_s", "max_trials", "source")
+_ALIKE_FAILURES = 3
+
+
+class Search(base_tuner.BaseTuner):
+    """keras-tuner's tuner whose trials are runs of `training.trainer.train`.
+
+    The folder `tune.output` holds a run's folder for each trial (`trial_0000`, ...), `results.csv`, `hparams/` for
+    TensorBoard, `search.yaml` with what was asked for, and keras-tuner's state in `oracle/`. A search that is started
+    again goes on: finished trials stay as they are, one that was interrupted goes on from its checkpoint.
+
+    Args:
+        tune: what to search; read by `load_tune_config`.
+
+    Attributes:
+        role: "alone"; or "chief" or "worker", as keras-tuner's environment variables say.
+
+    Raises:
+        UserError: something is wrong that would hit every trial.
+    """
+
+    def __init__(self, tune: TuneConfig):
+        self.tune = tune
+        self.space = SearchSpace(tune)
+        self.role = role()
+        if self.role == "chief":
+            tf.config.set_visible_devices([], "GPU")  # they are for the workers of this machine
+        self.output = Path(tune.output)
+        base = self.space.base
+        self._check(base)
+        self._remember(base)
+        self._results = Results(self.space, self.output, str(base.exp_manager.name))
+        self._local = build_oracle(tune, self.space.hyperparameters())
+        self._local.after_trial = self._after_trial
+        with contextlib.redirect_stdout(io.StringIO()):  # "Reloading Tuner from ..."
+            super().__init__(self._local, directory=tune.output, project_name="oracle")
+        self._began, self._epochs_before = time.monotonic(), self._epochs_done()
+
+    def search(self) -> Results:
+        """Runs trials until the oracle has no more; as a chief, hands them out; as a worker, asks the chief.
+
+        Raises:
+            UserError: a mistake that hits every trial; the disk is full; the chief or all workers are lost. What is
+                finished stays.
+            TrainingInterruptedError: a signal stopped a trial, which is saved.
+        """
+        try:
+            if self.role == "worker":
+                self._work_for_chief()
+                return self._results
+            self.save()
+            if self._local.trials:
+                self._after_trial()
+            if self.role == "chief":
+                serve(self._local, self.tune.worker_timeout_s, _say)
+            else:
+                self._run_trials()
+            self.results().write()
+        except OSError as error:
+            name = error.filename or self.output
+            raise UserError(f"{name}: {error.strerror or error}; the same command goes on from here") from error
+        return self._results
+
+    def results(self) -> Results:
+        """The trials so far; none for a worker, whose chief has them."""
+        if self.role != "worker":
+            self._results.update([self._outcome(trial) for trial in self._local.trials.values()])
+        return self._results
+
+    def save(self):
+        """Saves keras-tuner's state, whole or not at all."""
+        if self.role != "worker":
+            self._local.save()
+        with write_whole(self._get_tuner_fname()) as file:
+            json.dump(self.get_state(), file)
+
+    def run_trial(self, trial: trial_module.Trial, *fit_args: Any, **fit_kwargs: Any) -> float:
+        """Trains one trial, or goes on with it; returns its best value of the objective. Raises as `TrialRun.train`."""
+        return self._run(trial).train()
+
+    def _run_trials(self) -> None:
+        reasons: list[str] = []
+        while True:
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == STOPPED:
+                break
+            if trial.status == IDLE:
+                time.sleep(1.0)
+                continue
+            outcome = self._outcome(trial)
+            values = "  ".join(f"{key}={json.dumps(value)}" for key, value in outcome.values.items())
+            _say(f"{outcome.name}, of {self._local.total_trials()} trials: {values}")
+            began = time.monotonic()
+            folder = Path(self.get_trial_dir(trial.trial_id))
+            try:
+                outcome.value, outcome.status = self.run_trial(trial), "completed"
+                self.oracle.update_trial(trial.trial_id, {self.tune.objective: outcome.value})
+                trial.status = COMPLETED
+            except TrialError as error:
+                outcome.status, outcome.reason = "failed", str(error)
+                trial.status, trial.message = FAILED, str(error)
+                with write_whole(folder / "failure.txt") as file:
+                    file.writelines(traceback.format_exception(error.__cause__ or error))
+                _say(f"{outcome.name} failed: {error}")
+            outcome.seconds = time.monotonic() - began
+            with write_whole(folder / "outcome.json") as file:
+                json.dump(asdict(outcome), file, indent=1)
+            self.oracle.end_trial(trial)
+            reasons.append(outcome.reason)
+            if len(reasons) == _ALIKE_FAILURES and all(reasons) and len(set(reasons)) == 1:
+                raise UserError(f"the first {_ALIKE_FAILURES} trials all failed alike: {reasons[0]}")
+
+    def _work_for_chief(self) -> None:
+        import grpc
+
+        self.oracle = ChiefConnection(self._local, self.tune.worker_timeout_s)
+        try:
+            self._run_trials()
+        except grpc.RpcError as error:
+            code = error.code().name if hasattr(error, "code") else type(error).__name__
+            raise UserError(
+                f"the chief at {chief_address()} does not answer ({code}); start it and this worker again: "
+                "what is finished is kept"
+            ) from error
+        finally:
+            self.oracle.close()
+
+    def _check(self, base: Config) -> None:
+        """What would hit every trial, before anything is trained."""
+        tune, trainer = self.tune, base.trainer
+        base.require("model.train_ds.manifest_filepath", "model.validation_ds.manifest_filepath")
+        if trainer.max_epochs is None and trainer.max_steps == -1 and not tune.max_epochs:
+            raise tune.source.error(("config",), f"{tune.config} sets no trainer.max_epochs; give max_epochs here")
+        epochs, every = tune.max_epochs or trainer.max_epochs, trainer.check_val_every_n_epoch
+        if tune.tuner != "hyperband" and epochs is not None and epochs < every:
+            raise UserError(
+                f"{base.source}: trainer.check_val_every_n_epoch: {every}, but a trial has {epochs} epoch(s) and would"
+                " never be scored; add the override trainer.check_val_every_n_epoch=1"
+            )
+        if trainer.num_nodes > 1:
+            raise UserError(
+                f"{base.source}: trainer.num_nodes: a trial has one machine; workers share a search among several"
+            )
+        if trainer.fast_dev_run:
+            raise UserError(
+                f"{base.source}: trainer.fast_dev_run: not in a search; try the configuration with train.py"
+            )
+        wanted = base.exp_manager.create_checkpoint_callback
+        if not (trainer.enable_checkpointing if wanted is None else wanted):
+            raise UserError(f"{base.source}: a search needs checkpoints; set trainer.enable_checkpointing=true")
+        if self.role != "chief":  # which trains nothing, and need not have the data
+            choose_devices(trainer.accelerator, trainer.devices)
+            for section in ("train_ds", "validation_ds") if is_complete(base) else ():
+                build_batches(base, section)
+
+    def _remember(self, base: Config) -> None:
+        """Writes search.yaml, or compares with what is there."""
+        file = self.output / "search.yaml"
+        now = json.loads(json.dumps({"search": _asked(self.tune), "configuration": base.to_dict()}))
+        if file.exists():
+            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+            for difference in _differences(before, now):
+                raise UserError(f"{file}: this search began with {difference}; give another output, or the old value")
+            return
+        if self.output.exists() and any(not p.name.startswith(".") for p in self.output.iterdir()):
+            raise UserError(f"{self.output}: holds something else than a search; give another output")
+        self.output.mkdir(parents=True, exist_ok=True)
+        with write_whole(file) as stream:
+            yaml.safe_dump(now, stream, sort_keys=False, allow_unicode=True)
+
+    def _get_tuner_fname(self):
+        # Alone or as a chief, it is the same search.
+        return str(Path(self.project_dir) / f"{self.tuner_id if self.role == 'worker' else 'tuner'}.json")
+
+    def _after_trial(self) -> None:
+        self.results().write()
+        self._say_progress()
+
+    def _say_progress(self) -> None:
+        ended = [t for t in self._local.trials.values() if t.status in (COMPLETED, FAILED)]
+        failed = sum(t.status == FAILED for t in ended)
+        text = f"search: {len(ended)} of {self._local.total_trials()} trials done"
+        if failed:
+            text += f", {failed} failed"
+        if best := self._results.best:
+            text += f"; best {self.tune.objective} {best.value:.4f} ({best.name})"
+        done = self._epochs_done()
+        if worked := done - self._epochs_before:
+            length = self.tune.max_epochs or self.space.base.trainer.max_epochs or 1
+            left = self._local.total_epochs(length) - done
+            text += f"; {clock((time.monotonic() - self._began) / worked * left)} left"
+        _say(text)
+
+    def _epochs_done(self) -> int:
+        ended = (t for t in self._local.trials.values() if t.status in (COMPLETED, FAILED))
+        return sum(self._run(t).new_epochs for t in ended)
+
+    def _run(self, trial: trial_module.Trial) -> TrialRun:
+        return TrialRun(self.space, trial.trial_id, trial.hyperparameters.values)
+
+    def _outcome(self, trial: trial_module.Trial) -> Outcome:
+        """What the oracle knows of a trial, and what its worker left of it where the folder is shared."""
+        run = self._run(trial)
+        status = {COMPLETED: "completed", FAILED: "failed"}.get(trial.status, "running")
+        outcome = Outcome(name=run.name, status=status, values=run.values, epochs=run.epochs, continues=run.continues)
+        if status == "running":
+            return outcome
+        outcome.reason = trial.message or ""
+        outcome.value = trial.score if status == "completed" else None
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            file = Path(self.get_trial_dir(trial.trial_id)) / "outcome.json"
+            left = json.loads(file.read_text(encoding="utf-8"))
+            outcome.seconds, outcome.reason = left["seconds"], left["reason"]
+            if status == "completed":
+                outcome.value = left["value"]  # on the way between machines it lost digits
+        return outcome
+
+
+def _asked(tune: TuneConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(tune).items() if key not in _FREE}
+
+
+def _differences(before: Any, now: Any, key: str = "") -> list[str]:
+    """'KEY=old, now it is new' for each value that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = dict.fromkeys([*before, *now])
+        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{key}.{n}".lstrip("."))]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{key}.{i}")]
+    return [] if before == now else [f"{key}={before}, now it is {now}"]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,200 @@
+"""One trial of a search as an ordinary run: its configuration, its folder, its training, its value."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+import yaml
+
+from jasper_tf.config import Config, load_config
+from jasper_tf.config.optim_schema import SCHEDULES
+from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.errors import DivergedError, UserError
+from jasper_tf.jasper_ctc import build_model
+from jasper_tf.training.devices import choose_devices
+from jasper_tf.training.interruption import TrainingInterruptedError
+from jasper_tf.training.run_folder import run_path
+from jasper_tf.training.trainer import compile_model, read_data, train
+from jasper_tf.tuning.search_space import SearchSpace
+from jasper_tf.whole_file import write_whole
+
+
+class TrialError(Exception):
+    """A trial cannot be trained, for a reason of its own; the message is the reason."""
+
+
+class TrialRun:
+    """A trial's run in the folder of its search.
+
+    With Hyperband the schedule of the learning rate always ends where the longest trial does, whatever this trial's own
+    length: a trial that continues another takes its run over, and ends as if it had been trained in one go.
+
+    Args:
+        space: what the search varies.
+        trial_id: keras-tuner's.
+        chosen: keras-tuner's values of the trial.
+
+    Attributes:
+        name: of the run, `trial_0000`.
+        values: by key of the space.
+        epochs: after which it ends.
+        new_epochs: of these, those that no other trial has trained.
+        continues: the name of the trial that it goes on with, or None.
+    """
+
+    def __init__(self, space: SearchSpace, trial_id: str, chosen: Mapping[str, Any]):
+        self.space = space
+        self.name = _name(trial_id)
+        self.values = space.values(chosen)
+        # Where only trainer.max_steps limits a trial, all are equally long and count as one epoch.
+        length = space.tune.max_epochs or space.base.trainer.max_epochs or 1
+        self.epochs = int(chosen.get("tuner/epochs", length))
+        self.new_epochs = self.epochs - int(chosen.get("tuner/initial_epoch", 0))
+        earlier = chosen.get("tuner/trial_id")
+        self.continues = None if earlier is None else _name(earlier)
+
+    def config(self) -> Config:
+        """The trial's configuration, resolved.
+
+        Raises:
+            UserError: its values do not fit together.
+        """
+        return self._config(self.values)
+
+    def _config(self, values: Mapping[str, Any]) -> Config:
+        tune = self.space.tune
+        own = [
+            f"exp_manager.exp_dir={json.dumps(tune.output)}",
+            f"exp_manager.name={self.name}",
+            "exp_manager.version=null",
+            "exp_manager.resume_if_exists=true",
+            *self.space.monitor(),
+        ]
+        if tune.max_epochs:
+            own += [f"trainer.max_epochs={self.epochs}", "trainer.max_steps=-1"]
+        if tune.tuner == "hyperband":
+            own += ["trainer.check_val_every_n_epoch=1"]  # its first rounds are short
+        cfg = load_config(tune.config, [*self.space.overrides(values), *own])
+        sched = cfg.model.optim.sched
+        if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
+            sched.max_steps = sched.max_steps or _data(cfg)[0].steps_per_epoch * (tune.max_epochs or 0)
+        return cfg
+
+    def train(self) -> float:
+        """Trains, or goes on where the run stopped; returns the best value of the objective.
+
+        Raises:
+            TrialError: it failed for a reason of its own.
+            UserError: the reason is not the trial's, and would hit every other.
+            OSError: likewise; the disk is full.
+            TrainingInterruptedError: a signal stopped it; it can go on.
+        """
+        try:
+            cfg = self.config()
+        except UserError as error:
+            raise TrialError(f"does not fit together: {error}") from error
+        _forget()
+        try:
+            self._take_over(cfg)
+            run = train(cfg)
+        except DivergedError as error:
+            raise TrialError(str(error)) from error
+        except UserError as error:
+            if self._is_refused(self.values) and not self._is_refused({}):
+                raise TrialError(str(error)) from error
+            raise
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise TrialError(f"out of memory: {_first_line(error)}") from error
+        except (OSError, TrainingInterruptedError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+            if self._is_refused({}):
+                raise UserError(f"{self.space.base.source}: cannot be trained: {reason}") from error
+            raise TrialError(reason) from error
+        _forget()
+        return best_value(run, self.space.tune.objective)
+
+    def _take_over(self, cfg: Config) -> None:
+        """Copies the run of the trial that this one continues, if it has not begun itself."""
+        run = run_path(cfg)
+        if self.continues is None or run.exists():
+            return
+        source = run.with_name(self.continues)
+        if not (source / "checkpoints").is_dir():
+            print(f"{source} is not on this machine: {run.name} begins at its first epoch, and ends the same")
+            return
+        beside = run.with_name(f".{run.name}.partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(source, beside)
+        with write_whole(beside / "config.yaml") as file:
+            yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
+        beside.rename(run)
+
+    def _is_refused(self, values: Mapping[str, Any]) -> bool:
+        """Whether data, model or schedule refuse these values of the space; {} for the configuration's own."""
+        _forget()
+        try:
+            cfg = self._config(values)
+            if not is_complete(cfg):
+                return False  # it needs a trial's values
+            training, _, total_steps, _ = _data(cfg)
+            compile_model(build_model(cfg), cfg, total_steps, training.steps_per_epoch)
+        except Exception:
+            return True
+        return False
+
+
+def is_complete(cfg: Config) -> bool:
+    """Whether a configuration says all about its model without a trial's values."""
+    try:
+        cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
+    except UserError:
+        return False
+    return True
+
+
+def _forget() -> None:
+    """Frees what a training leaves in the process: names, policy, seeds, and models and files only held in circles."""
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _data(cfg: Config) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
+    return read_data(cfg, len(choose_devices(cfg.trainer.accelerator, cfg.trainer.devices)))
+
+
+def best_value(run: Path, objective: str) -> float:
+    """The lowest value of `objective` (such as val_wer) in a run's metrics.csv.
+
+    Raises:
+        TrialError: there is none, or the training diverged.
+    """
+    with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["loss"] and not math.isfinite(float(row["loss"])):
+            raise TrialError(f"diverged: the loss is {row['loss']} at step {row['step']}")
+    values = [float(row[objective]) for row in rows if row[objective]]
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        raise TrialError(f"no {objective} in {run / 'metrics.csv'}")
+    return min(values)
+
+
+def _name(trial_id: str) -> str:
+    # keras-tuner's ids have as many digits as max_trials, which may be raised.
+    return f"trial_{int(trial_id):04d}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:300]

@@ -1,0 +1,182 @@
+"""A search over several processes or machines: keras-tuner's chief and workers, with signs of life.
+
+The protocol (gRPC) and the environment variables are keras-tuner's: KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT and
+KERASTUNER_TUNER_ID, which contains "chief" in the process that hands out the trials. Added here: every call carries the
+worker's name, workers call at short intervals, and who is silent for too long counts as lost.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+
+import grpc
+from keras_tuner.src import protos  # not public, and there is no other way to its messages
+from keras_tuner.src.distribute.oracle_chief import OracleServicer
+from keras_tuner.src.distribute.oracle_client import OracleClient
+
+from jasper_tf.errors import UserError
+from jasper_tf.tuning.oracles import SteadyOracle
+
+_NAME = "tuner-id"
+
+
+class ChiefConnection(OracleClient):
+    """A worker's way to the oracle: keras-tuner's, with a limit to waiting and a thread that says "here" meanwhile.
+
+    Args:
+        oracle: the worker's own, for what both know (the objective).
+        timeout_s: an unanswered call raises grpc.RpcError after this.
+    """
+
+    def __init__(self, oracle: SteadyOracle, timeout_s: float):
+        super().__init__(oracle)
+        channel = grpc.insecure_channel(chief_address())
+        self.stub = protos.get_service_grpc().OracleStub(
+            grpc.intercept_channel(channel, _SignedCalls(self.tuner_id, timeout_s))
+        )
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._say_here, args=(_interval_s(timeout_s),), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the signs of life."""
+        self._closed.set()
+        self._thread.join()
+
+    def _say_here(self, every_s: float) -> None:
+        while not self._closed.wait(every_s):
+            try:
+                self.stub.GetSpace(protos.get_service().GetSpaceRequest())
+            except grpc.RpcError:
+                pass  # the worker's next question to the chief waits, and says so
+
+
+class _SignedCalls(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, name: str, timeout_s: float):
+        self.name = name
+        self.timeout_s = timeout_s
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):
+        signed = [*(client_call_details.metadata or ()), (_NAME, self.name)]
+        return continuation(client_call_details._replace(metadata=signed, timeout=self.timeout_s), request)
+
+
+class _Chief(OracleServicer):
+    """keras-tuner's, with an eye on who is still there. One thread answers all calls."""
+
+    def __init__(self, oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]):
+        super().__init__(oracle)
+        self.timeout_s = timeout_s
+        self.say = say
+        self.heard: dict[str, float] = {}
+        self.failure: Exception | None = None
+
+    def hear(self, name: str) -> None:
+        if name not in self.heard:
+            self.say(f"worker {name} is here")
+        self.heard[name] = time.monotonic()
+
+    def silent_s(self, began: float) -> float:
+        return time.monotonic() - max([began, *self.heard.values()])
+
+    def CreateTrial(self, request, context):  # noqa: N802, gRPC's name
+        for name, when in list(self.heard.items()):
+            if time.monotonic() - when > self.timeout_s:
+                del self.heard[name]
+                lost = self.oracle.requeue(name)
+                self.say(f"worker {name} is lost" + (f"; its trial {lost} is given to another" if lost else ""))
+        return self._kept(super().CreateTrial, request, context)
+
+    def UpdateTrial(self, request, context):  # noqa: N802
+        return self._kept(super().UpdateTrial, request, context)
+
+    def EndTrial(self, request, context):  # noqa: N802
+        return self._kept(super().EndTrial, request, context)
+
+    def _kept(self, call, request, context):
+        if self.failure:  # keras-tuner's lock stays shut after an error: another call would wait for ever
+            context.abort(grpc.StatusCode.ABORTED, "the chief has failed")
+        try:
+            return call(request, context)
+        except Exception as error:  # gRPC would only tell the worker
+            self.failure = error
+            raise
+
+
+class _Ears(grpc.ServerInterceptor):
+    def __init__(self, chief: _Chief):
+        self.chief = chief
+
+    def intercept_service(self, continuation, handler_call_details):
+        name = dict(handler_call_details.invocation_metadata).get(_NAME)
+        if name:
+            self.chief.hear(name)
+        return continuation(handler_call_details)
+
+
+def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) -> None:
+    """Hands out trials until all have ended and every worker knows it.
+
+    A worker that is silent for `timeout_s` is given up; its trial goes to the next one that asks.
+
+    Raises:
+        UserError: the address cannot be listened at; no worker at all was heard for `timeout_s`.
+    """
+    address = chief_address()
+    chief = _Chief(oracle, timeout_s, say)
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=1),
+        interceptors=[_Ears(chief)],
+        options=[("grpc.so_reuseport", 0)],  # a second chief at this address is a mistake
+    )
+    protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise UserError(f"KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT: cannot listen at {address}; is a chief there?")
+    server.start()
+    say(f"chief at {address}: waiting for workers")
+    began = time.monotonic()
+    try:
+        while not (chief.stop_triggered and not oracle.ongoing_trials and not oracle.tuner_ids):
+            time.sleep(0.2)
+            if chief.failure:
+                raise chief.failure
+            if chief.silent_s(began) > timeout_s:
+                if chief.stop_triggered and not oracle.ongoing_trials:
+                    break  # all is done, and the last worker did not wait to hear it
+                raise UserError(
+                    f"no worker was heard for {timeout_s:g} s; what is finished is kept, start the search again"
+                )
+    finally:
+        server.stop(grace=2).wait()
+
+
+def role() -> str:
+    """ "chief", "worker", or "alone" without keras-tuner's environment variables.
+
+    Raises:
+        UserError: only some of them are set.
+    """
+    names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+    missing = [name for name in names if not os.environ.get(name)]
+    if len(missing) == len(names):
+        return "alone"
+    if missing:
+        raise UserError(f"environment: {', '.join(missing)} not set; keras-tuner's three variables belong together")
+    return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
+
+
+def chief_address() -> str:
+    """HOST:PORT of the chief, as keras-tuner's environment variables say."""
+    return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+
+
+def _interval_s(timeout_s: float) -> float:
+    return min(10.0, timeout_s / 6)
