@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from jasper_tf.config import config_from_dict, load_config
+from jasper_tf.config.duration import seconds
 from jasper_tf.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -233,7 +234,12 @@ def test_override_mistakes(small_file, override, expected):
         ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_ema"}, "switch them on with trainer.ema"),
         ("model.optim.sched", {"warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps is given too"),
         ("model.decoding", {"strategy": "beam"}, "model.decoding: "),
-        ("trainer.num_nodes", 2, "trainer.num_nodes: 2 is not supported; leave the key out or use 1"),
+        ("trainer.num_nodes", 0, "trainer.num_nodes: 0 is out of range"),
+        ("trainer.max_time", "soon", "trainer.max_time: 'soon': expected a duration above 0: DD:HH:MM:SS, seconds, or"),
+        ("trainer.max_time", {"hour": 1}, "trainer.max_time: {'hour': 1}: expected a duration above 0"),
+        ("exp_manager.max_time_per_run", "00:00:00:00", "exp_manager.max_time_per_run: '00:00:00:00': expected"),
+        ("exp_manager.checkpoint_callback_params", {"train_time_interval": {"minutes": 0}}, "train_time_interval: "),
+        ("exp_manager.early_stopping_callback_params", {"patience": 0}, "patience: 0 is out of range"),
         ("trainer.limit_val_batches", 1, "trainer.limit_val_batches: 1 is not supported"),
         ("trainer.precision", 64, "trainer.precision: expected one of 32, "),
         ("trainer.accelerator", "tpu", "trainer.accelerator: expected one of auto, cpu, gpu"),
@@ -373,3 +379,11 @@ def test_saved_nemo_model_section_loads(shared):
         model = yaml.safe_load(archive.extractfile("./model_config.yaml"))
     config = config_from_dict({"name": "small", "model": model})
     assert "model.decoding" in config.ignored and config.model.encoder.jasper[0].se
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("01:02:03:04", 93784.0), ({"hours": 1, "minutes": 30}, 5400.0), (0.5, 0.5), (90, 90.0), ("00:00:00:01", 1.0)],
+)
+def test_durations(value, expected):
+    assert seconds(value) == expected
