@@ -1,5 +1,7 @@
 """When a run is saved, and which weights become its model."""
 
+import time
+
 import keras
 import pytest
 
@@ -68,3 +70,30 @@ def test_inside_an_epoch(saver):
         saver.position.step = saver.position.step_in_epoch = batch + 1
         saver.on_train_batch_end(batch)
     assert [p.name for p in saver.checkpoints.paths()] == ["step=00000002"]
+
+
+def test_by_the_clock(saver, monkeypatch):
+    """Every 10 s: 4 s a step make it each third, counted from the checkpoint before."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    timed = SaveCheckpoints(saver.checkpoints, saver.model_file, saver.position, interval_s=10)
+    timed.set_model(saver.model)
+    timed.set_params({"steps": 100})
+    for batch in range(8):
+        clock[0] += 4
+        timed.position.step = timed.position.step_in_epoch = batch + 1
+        timed.on_train_batch_end(batch, {"loss": 1.0})
+    assert [p.name for p in timed.checkpoints.paths()] == ["step=00000003", "step=00000006"]
+
+
+def test_a_step_whose_loss_is_no_number_is_not_saved(saver):
+    saver.position.step = saver.position.step_in_epoch = 2
+    saver.on_train_batch_end(1, {"loss": float("nan")})
+    assert saver.checkpoints.paths() == []
+
+
+def test_the_highest_may_be_the_best(saver):
+    saver.mode = "max"
+    for number, rate in enumerate([0.4, 0.9, 0.5]):
+        epoch(saver, number, rate)
+    assert weight_of_model(saver) == 1
