@@ -1,5 +1,8 @@
 """References beside hypotheses with marked edits."""
 
+import html
+import re
+
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from jasper_tf.decoding.edit_table import edit_table
@@ -29,10 +32,10 @@ def test_nothing_said_and_nothing_heard():
 def test_tensorboard_shows_every_character():
     """Through TensorBoard's own Markdown: one row of three cells, the text as it is."""
     texts = ["a|b `c` *d* _e_ __f__ [g](h) <b>i</b> &amp; \\j !k ~~l~~", "#1 + 2. - it's | || |"]
-    html = markdown_to_safe_html(edit_table(texts, texts))
-    for text in texts:
-        shown = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        assert html.count(f"<td>{shown}</td>") == 2, html
-    assert html.count("<td") == 6 and html.count("<strong>") == 3  # those of the legend
-    wrong = markdown_to_safe_html(edit_table(["*x* |"], ["|y_z_"]))
+    page = markdown_to_safe_html(edit_table(texts, texts))
+    # Whether a character stands there or its entity is TensorBoard's affair, and changes with its version.
+    cells = [html.unescape(cell) for cell in re.findall("<td>(.*?)</td>", page)]
+    assert len(cells) == 6 and all(cells.count(text) == 2 for text in texts), page
+    assert page.count("<strong>") == 3 and "<b>" not in page  # those of the legend
+    wrong = html.unescape(markdown_to_safe_html(edit_table(["*x* |"], ["|y_z_"])))
     assert "<strong>*x*</strong> <strong>" in wrong and "<strong>|y_z_</strong>" in wrong
