@@ -18,7 +18,8 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
     """The workers of this job and which of them this process is, as TensorFlow's own resolvers read it.
 
     In this order: TF_CONFIG (Kubeflow's training operator sets it); Slurm's variables, for a step started by srun;
-    Kubernetes, for the pods of an indexed job (needs the package `kubernetes` and a kubeconfig).
+    Kubernetes, for the pods of an indexed job (needs the package `kubernetes`; TensorFlow 2.17 a kubeconfig too, later
+    ones the pod's service account).
 
     Raises:
         UserError: none of them is there, or TF_CONFIG is wrong, or the job has another number of workers than
@@ -96,6 +97,11 @@ def _kubernetes(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolve
     # A selector for each pod: by name alone, pod 10 would come before pod 2.
     label = "batch.kubernetes.io/job-completion-index"
     selectors = [f"batch.kubernetes.io/job-name={job},{label}={i}" for i in range(num_nodes)]
-    resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver({"worker": selectors})
+    try:
+        resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver({"worker": selectors})
+    except ImportError:
+        raise
+    except Exception as error:  # the client's own, of a package that may not be there
+        raise RuntimeError(str(error)) from error
     resolver.task_type, resolver.task_id = "worker", index
     return resolver

@@ -81,7 +81,8 @@ def test_kubernetes(environment, monkeypatch):
         return types.SimpleNamespace(items=[pod])
 
     package = types.ModuleType("kubernetes")
-    package.config = types.SimpleNamespace(load_kube_config=lambda: None)
+    # The former is TensorFlow 2.17's, the latter 2.21's.
+    package.config = types.SimpleNamespace(load_kube_config=lambda: None, load_incluster_config=lambda: None)
     package.client = types.SimpleNamespace(
         CoreV1Api=lambda: types.SimpleNamespace(list_pod_for_all_namespaces=list_pods)
     )
@@ -90,6 +91,18 @@ def test_kubernetes(environment, monkeypatch):
     resolver = resolve_cluster(11)
     assert resolver.cluster_spec().as_dict()["worker"] == [f"10.0.0.{i}:8470" for i in range(11)]
     assert (resolver.task_type, resolver.task_id) == ("worker", 10)
+
+
+def test_kubernetes_that_does_not_answer(environment, monkeypatch):
+    def refuse():
+        raise Exception("Invalid kube-config file. No configuration found.")
+
+    package = types.ModuleType("kubernetes")
+    package.config = types.SimpleNamespace(load_kube_config=refuse, load_incluster_config=refuse)
+    monkeypatch.setitem(sys.modules, "kubernetes", package)
+    environment(JOB_COMPLETION_INDEX="0", HOSTNAME="asr-0")
+    with pytest.raises(UserError, match="the cluster cannot be read: Invalid kube-config file"):
+        resolve_cluster(2)
 
 
 @pytest.mark.parametrize(
