@@ -324,8 +324,10 @@ def test_wrong_use_is_one_line(write_tune, tmp_path):
     file = write_tune(tmp_path, space={"model.optim.lrr": {"type": "float", "min": 0, "max": 1}})
     process = start_tune(file)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2 and output.count("\n") == 1, output
-    assert output.startswith(f"error: {file}:") and "nearest known key: model.optim.lr" in output
+    # TensorFlow 2.21 has lines of its own about absent GPUs.
+    [line] = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert process.returncode == 2 and "Traceback" not in output, output
+    assert line.startswith(f"error: {file}:") and "nearest known key: model.optim.lr" in line
     assert not (tmp_path / "search").exists()
 
 
