@@ -164,6 +164,26 @@ def test_accumulated_steps_are_the_large_batchs(tiny_config, batch):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
 
 
+def test_a_part_begins_when_the_gradients_of_the_one_before_are_there(tiny_config, batch):
+    """Else TensorFlow may run the parts side by side, and hold the activations of all."""
+    model = trainer(build_model(tiny_config(*CERTAIN)), accumulate_grad_batches=3)
+    model.optimizer.build(model.trainable_variables)
+    graph = tf.function(model.train_step, autograph=False).get_concrete_function(batch).graph
+    # One operation may compute several gradients, so they are fewer than the variables. What waits for them is not the
+    # slice of the batch itself but its bounds.
+    many = len(model.trainable_variables) // 3
+    waiting = {op.name for op in graph.get_operations() if op.type != "NoOp" and len(op.control_inputs) >= many}
+    placeholders = {op.name for op in graph.get_operations() if op.type == "Placeholder"}
+    slices = [
+        op
+        for op in graph.get_operations()
+        if op.type == "StridedSlice" and op.inputs[0].op.name in placeholders and op.inputs[0].shape[0] == 4
+    ]
+    late = [op for op in slices if waiting & {n.op.name for i in op.inputs for n in (i, *i.op.inputs)}]
+    # Audio, its length, labels and their length, of each part: those of the second and the third wait.
+    assert len(slices) == 3 * 4 and len(late) == 2 * 4
+
+
 def test_fewer_utterances_than_parts(tiny_config, batch):
     """The last batch of an epoch: some micro-batches are empty, and leave no trace in the running statistics."""
     x, y = ({k: v[:3] for k, v in part.items()} for part in batch)
