@@ -24,8 +24,8 @@ def seconds(value: str | dict[str, Any] | float) -> float:
     elif isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
         days, hours, minutes, rest = map(int, clock.groups())
         found = ((days * 24 + hours) * 60 + minutes) * 60 + rest
-    elif type(value) in (int, float):
-        found = float(value)  # type: ignore[arg-type]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        found = float(value)
     if found is None or found <= 0:
         raise ValueError("expected a duration above 0: DD:HH:MM:SS, seconds, or {hours: 1, minutes: 30}")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -36,7 +37,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self.batches = batches
         self.position = position
         self.report = report
-        self._last: tuple[int, int, object] | None = None
+        self._last: tuple[int, int, Any] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         self._check()
@@ -51,7 +52,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def _check(self) -> None:
         # The figure is a mean over the epoch: it is finite until the first step that is not.
-        if self._last is None or math.isfinite(float(self._last[2])):  # type: ignore[arg-type]  # a tensor
+        if self._last is None or math.isfinite(float(self._last[2])):
             return
         step_in_epoch, step, loss = self._last
         index = self.batches.plan(self.position.epoch)[step_in_epoch].index
@@ -65,6 +66,6 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         more = f" and {len(utterances) - _NAMED} more" if len(utterances) > _NAMED else ""
         where = f", all in {self.report}" if self.report and more else ""
         raise DivergedError(
-            f"step {step}: the loss is {float(loss)}; its batch: {named}{more}{where}; "  # type: ignore[arg-type]
+            f"step {step}: the loss is {float(loss)}; its batch: {named}{more}{where}; "
             "listen to them, or lower model.optim.lr, lengthen the warm-up, set trainer.gradient_clip_val"
         )

@@ -91,10 +91,10 @@ class _Chief(OracleServicer):
                 self.say(f"worker {name} is lost" + (f"; its trial {lost} is given to another" if lost else ""))
         return self._kept(super().CreateTrial, request, context)
 
-    def UpdateTrial(self, request, context):  # noqa: N802
+    def UpdateTrial(self, request, context):  # noqa: N802, gRPC's name
         return self._kept(super().UpdateTrial, request, context)
 
-    def EndTrial(self, request, context):  # noqa: N802
+    def EndTrial(self, request, context):  # noqa: N802, gRPC's name
         return self._kept(super().EndTrial, request, context)
 
     def _kept(self, call, request, context):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import operator
 import os
 import shutil
 import signal
@@ -362,7 +363,7 @@ def test_a_chief_and_two_workers_of_which_one_dies(finished, tmp_path):
                 process.kill()
     assert chief.returncode == 0 and "worker worker0 is lost; its trial 0 is given to another" in output, output
     assert "search: 3 of 3 trials done, 1 failed" in output and "the best configuration in full" in output
-    key = lambda row: row["trial"]  # noqa: E731
+    key = operator.itemgetter("trial")
     rows, expected = (sorted(without_times(read_results(f)), key=key) for f in (again, folder))
     for row, wanted in zip(rows, expected, strict=True):
         assert {**row, "reason": ""} == {**wanted, "reason": ""}
