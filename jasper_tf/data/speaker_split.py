@@ -32,7 +32,9 @@ def parse_shares(text: str) -> dict[str, float]:
     return shares
 
 
-def split_by_group(groups: Sequence[Hashable], weights: Sequence[float], shares: dict[str, float], seed: int) -> list[str]:
+def split_by_group(
+    groups: Sequence[Hashable], weights: Sequence[float], shares: dict[str, float], seed: int
+) -> list[str]:
     """Which set each item goes to: items of a group (a speaker) stay together. The same arguments, the same sets.
 
     Groups are taken in an order drawn from `seed`; a set takes each that brings its weight nearer to its share, and at

@@ -93,6 +93,9 @@ def _untar(archive: Path, folder: Path) -> None:
                 p.advance(file.tell() - p.done)
             if not members:
                 raise UserError(f"{archive}: holds no file")
+            # The checksum of compressed data comes behind the archive's end, where tarfile never reads.
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                pass
 
 
 def _unzip(archive: Path, folder: Path) -> None:

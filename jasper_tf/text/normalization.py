@@ -81,7 +81,7 @@ class TextNormalizer:
         labels: Iterable[str] = (),
     ):
         self.labels = frozenset(labels)
-        self._family = language.split("_")[0]
+        self._family = language.replace("-", "_").split("_")[0]
         self._keep_numbers = keep_numbers
         steps: list[tuple[str, Callable[[str], str]]] = [
             ("unicode form", _unicode_form),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -42,18 +43,20 @@ class SpokenNumbers:
     ordinals. A text may mean something else by the same digits: whoever uses this shows what was changed.
 
     Args:
-        language: a code of num2words: "en", "de", "fr", "pt_BR", ...
+        language: a code of num2words: "en", "de", "fr", "pt_BR", ...; a region that it does not know is left away.
 
     Raises:
         UserError: num2words does not know the language.
     """
 
     def __init__(self, language: str = "en"):
-        if language not in CONVERTER_CLASSES:
+        self._family = language.replace("-", "_").split("_")[0]
+        codes = (language.replace("-", "_"), self._family)
+        found = next((code for code in codes if code in CONVERTER_CLASSES), None)
+        if found is None:
             known = ", ".join(sorted(CONVERTER_CLASSES))
-            raise UserError(f"language {language!r}: numbers can be spelled out in {known}; or keep them as digits")
-        self.language = language
-        self._family = language.split("_")[0]
+            raise UserError(f"--language {language}: numbers can be spelled out in {known}; or --keep-numbers")
+        self.language = found
         comma = self._family in _DECIMAL_COMMA
         self._thousands, self._point = (".", ",") if comma else (",", ".")
         number = rf"\d{{1,3}}(?:{re.escape(self._thousands)}\d{{3}})+(?!\d)(?:{re.escape(self._point)}\d+)?"
@@ -77,12 +80,12 @@ class SpokenNumbers:
 
     def __call__(self, text: str) -> str:
         for pattern, spell in self._rules:
-            text = pattern.sub(lambda match, spell=spell: self._spaced(match, spell(match)), text)
+            text = pattern.sub(functools.partial(self._spaced, spell), text)
         return text
 
-    def _spaced(self, match: re.Match, words: str) -> str:
+    def _spaced(self, spell: Callable[[re.Match], str], match: re.Match) -> str:
         """Words apart from what the digits touched: "mp3" becomes "mp three"."""
-        words = words.replace(",", "")
+        words = spell(match).replace(",", "")
         if words == match.group() or self._family in _UNSPACED:
             return words
         before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]

@@ -49,6 +49,17 @@ def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str
     return splits
 
 
+def common_voice_language(folder: Path) -> str:
+    """The code in the column `locale` of the first TSV that has one; else the name of the language's folder."""
+    root = _find_root(folder)
+    for split in SPLITS:
+        if (root / f"{split}.tsv").is_file():
+            for _, row, _ in Table(root / f"{split}.tsv", delimiter="\t", quoted=False).rows():
+                if row and row.get("locale"):
+                    return row["locale"]
+    return root.resolve().name
+
+
 def _find_root(folder: Path) -> Path:
     for depth in ("clips", "*/clips", "*/*/clips", "*/*/*/clips"):
         roots = [clips.parent for clips in sorted(folder.glob(depth)) if clips.is_dir()]

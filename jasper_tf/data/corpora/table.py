@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jasper_tf.errors import UserError
 
-AUDIO_COLUMNS = ("audio_filepath", "audio", "path", "file", "filename", "file_name", "wav", "wav_filename", "audio_path")
+AUDIO_COLUMNS = (
+    "audio_filepath",
+    "audio",
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "wav",
+    "wav_filename",
+    "audio_path",
+)
 TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription", "transcripts", "normalized_text")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id", "spk", "reader")
 
 _DELIMITERS = (",", "\t", ";", "|")
 _LONGEST_FIELD = 1 << 20
+
+
+class _Unquoted(csv.excel):
+    quoting = csv.QUOTE_NONE
 
 
 class Table:
@@ -38,7 +52,7 @@ class Table:
             raise UserError(f"{path}: is empty; its first line must name the columns")
         self._delimiter = delimiter or max(_DELIMITERS, key=first.count)
         self._quoted = quoted
-        self._lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
+        self._text = text
         self.columns = [name.strip() for name in next(self._fields())[1]]
 
     def column(self, option: str, chosen: str | None, usual: Sequence[str], needed: bool = True) -> str | None:
@@ -71,8 +85,8 @@ class Table:
 
     def _fields(self) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(_LONGEST_FIELD)
-        quoting = csv.QUOTE_MINIMAL if self._quoted else csv.QUOTE_NONE
-        reader = csv.reader(self._lines, delimiter=self._delimiter, quoting=quoting, strict=True)
+        dialect = csv.excel if self._quoted else _Unquoted
+        reader = csv.reader(io.StringIO(self._text, newline=""), dialect, delimiter=self._delimiter, strict=True)
         try:
             for row in reader:
                 if any(field.strip() for field in row):
