@@ -94,6 +94,31 @@ def test_a_folder_with_a_table(suffix, delimiter, encoding, tmp_path, capsys, ma
     assert "fields, the header has 3" in table(out / "train_left_out.tsv")[0]["reason"]
 
 
+def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, table):
+    make_sound(tmp_path / "in/clips/0.wav")
+    make_sound(tmp_path / "in/~odd.wav")
+    names = ["clips\\0.wav", "~odd.wav", "x" * 300 + ".wav", "nul\0.wav", "clips"]
+    (tmp_path / "in/t.csv").write_text("path|text\n" + "".join(f"{name}|hello\n" for name in names))
+    prepare("folder", "--source", tmp_path / "in/t.csv", "--output", tmp_path / "out")
+    made = [line["audio_filepath"] for line in lines_of(tmp_path / "out/train_manifest.json")]
+    assert made == ["../in/clips/0.wav", "../in/~odd.wav"]
+    assert [row["reason"] for row in table(tmp_path / "out/train_left_out.tsv")] == ["no such sound file"] * 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_while_the_manifests_are_written(tmp_path, make_sound, prepare, refused, monkeypatch):
+    make_sound(tmp_path / "in/0.wav").with_suffix(".txt").write_text("hello")
+    prepare("folder", "--source", tmp_path / "in", "--output", tmp_path / "out")
+    before = (tmp_path / "out/train_manifest.json").read_text()
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    (tmp_path / "out/.train_manifest.json.1.writing").symlink_to("/dev/full")
+    line = refused(
+        "folder", "--source", tmp_path / "in", "--output", tmp_path / "out", "--overwrite", "--case", "upper"
+    )
+    assert "cannot be written (No space left on device); no manifest was changed" in line
+    assert (tmp_path / "out/train_manifest.json").read_text() == before
+
+
 def test_wrong_use_is_one_line(tmp_path, make_sound, refused):
     out = tmp_path / "out"
     make_sound(tmp_path / "in/0.wav")
