@@ -78,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     _text_rules(arguments)  # a mistake in them is told before anything is fetched
     archives = _archives(arguments)
     expected = arguments.part or {"folder": ["train"], "an4": ["train", "test"]}.get(name) or archives
+    nothing_left = sum(shares.values()) > 1 - 1e-9
     if not arguments.overwrite:
-        manifests.refuse_to_overwrite(output, [*expected, *shares])
+        kept = [split for split in expected if not (nothing_left and split == "train")]
+        manifests.refuse_to_overwrite(output, [*kept, *shares])
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -179,7 +179,8 @@ def describe(splits: Mapping[str, PreparedSplit], labels: frozenset[str]) -> str
         hours = sum(utterance.duration_s for utterance in split.utterances) / 3600
         speakers = {utterance.speaker for utterance in split.utterances} - {None}
         spoken = f", {len(speakers)} speaker{'s' * (len(speakers) > 1)}" if speakers else ""
-        lines.append(f"{name}: {len(split.utterances)} utterances, {hours:.2f} h{spoken}")
+        count = len(split.utterances)
+        lines.append(f"{name}: {count} utterance{'s' * (count != 1)}, {hours:.2f} h{spoken}")
         lines += [f"  {reason}" for reason in split.reasons()]
         if split.left_out:
             lines.append(f"  each in {name}_{LEFT_OUT}")

@@ -103,6 +103,11 @@ def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, 
     made = [line["audio_filepath"] for line in lines_of(tmp_path / "out/train_manifest.json")]
     assert made == ["../in/clips/0.wav", "../in/~odd.wav"]
     assert [row["reason"] for row in table(tmp_path / "out/train_left_out.tsv")] == ["no such sound file"] * 3
+    # All of it to one set of another name, beside what is there.
+    source = ["--source", tmp_path / "in/t.csv", "--split", "test=1", "--split-by", "utterance"]
+    prepare("folder", *source, "--output", tmp_path / "out")
+    assert len(lines_of(tmp_path / "out/test_manifest.json")) == 2
+    assert len(table(tmp_path / "out/test_left_out.tsv")) == 3
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
