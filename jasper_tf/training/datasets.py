@@ -49,9 +49,9 @@ def build_batches(
     # NeMo: legacy features count one frame more, exact_pad leaves one out.
     extra_frames = (model.preprocessor.generation == "legacy") - model.preprocessor.exact_pad
 
-    def output_frames(duration_s: float) -> int:
-        frames = int(duration_s / fastest * model.sample_rate) // hop + extra_frames
-        return int(output_length(blocks, max(0, frames)))
+    def output_frames(duration_s: np.ndarray) -> np.ndarray:
+        frames = (duration_s / fastest * model.sample_rate).astype(np.int64) // hop + extra_frames
+        return output_length(blocks, np.maximum(frames, 0))
 
     selection = select(
         read_manifest(dataset.manifest_filepath) if only is None else only,

@@ -31,7 +31,7 @@ def test_every_key_of_a_line(folder):
     expected = Utterance(
         str(folder / "wavs" / "a.wav"), 0.5, 0.25, "yes", f"{path}:1", {"speaker": "fash", "tags": [1, None]}
     )
-    assert read_manifest(path) == [expected]
+    assert list(read_manifest(path)) == [expected]
 
 
 def test_absolute_paths_and_other_working_folder(folder, monkeypatch):
