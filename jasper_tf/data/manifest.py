@@ -83,12 +83,12 @@ class _File:
         self.path = path
         if is_remote(path):
             self.folder = path.rpartition("/")[0]
-            self._file = tempfile.NamedTemporaryFile()  # noqa: SIM115: lives as long as this object
+            self._file = tempfile.NamedTemporaryFile()
             _download(path, self._file)
             self.local = self._file.name
         else:
             self.folder = os.path.dirname(os.path.abspath(path))
-            self._file = open(path, "rb")  # noqa: SIM115: lives as long as this object
+            self._file = open(path, "rb")
             self.local = path
         stat = os.fstat(self._file.fileno())
         self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
