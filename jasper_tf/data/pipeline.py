@@ -16,6 +16,7 @@ from jasper_tf.data.bad_audio import BadAudio
 from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
 from jasper_tf.data.manifest import Utterance, columns
 from jasper_tf.data.mixture import Mixture
+from jasper_tf.data.selection import Selected
 from jasper_tf.data.trim_silence import trim_silence as trimmed
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
@@ -51,7 +52,7 @@ class SpeechBatches:
 
     `epoch` is the epoch that the next iterator of `dataset()` reads, `first_step` where in it to begin; starting an
     iterator moves on to the next epoch. A dataset made with a `first_step` above 0 is for that one epoch: tf.data knows
-    one number of steps for each dataset.
+    one number of steps for each dataset. `sets` are the parts that are scored apart, under their names.
     """
 
     def __init__(
@@ -83,7 +84,11 @@ class SpeechBatches:
         self.first_step = 0
         self.mixture = mixture
         self.bad_audio = bad_audio
-        duration_s, label_len = columns(utterances)[:2]
+        self.sets: dict[str, SpeechBatches] = {}
+        if isinstance(utterances, Selected):
+            duration_s, label_len = utterances.duration_s, utterances.characters
+        else:
+            duration_s, label_len, _ = columns(utterances)
         self.audio_len = np.maximum(1, np.rint(duration_s * sample_rate)).astype(np.int64)
         speeds = augmentor.speeds if augmentor else (1.0, 1.0)
         self.buckets = Buckets.fit(self.audio_len, label_len, buckets, hop=hop, pad_to=pad_to, speeds=speeds)
@@ -140,8 +145,8 @@ class SpeechBatches:
         """The batches of `epoch`, without reading audio."""
         if epoch not in self._plans:
             lengths, members = self.lengths(epoch)[0], self._members(epoch)
-            arguments = {"shuffle": self.shuffle, "seed": self.seed, "epoch": epoch}
-            plan = plan_epoch(lengths[members], self.buckets, self.sizes, **arguments)
+            chosen, seed = lengths[members], self.seed
+            plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
             if not isinstance(members, slice):
                 plan = [replace(batch, index=members[batch.index]) for batch in plan]
             # Several callbacks ask for the same one, the reader for the next.

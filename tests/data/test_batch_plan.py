@@ -109,5 +109,5 @@ def test_shuffling_mixes_batches_and_their_members():
 
 @pytest.mark.parametrize("batch_size", [1, 50, 51])
 def test_extreme_batch_sizes(batch_size):
-    batches = indices(batch_size=batch_size)
+    batches = indices(sizes=batch_size)
     assert [len(b) for b in batches] == ([1] * 50 if batch_size == 1 else [50])
