@@ -91,8 +91,7 @@ def decode_record(data: bytes | memoryview, sample_rate: int) -> np.ndarray:
         raise UserError(f"has the unknown codec {codec[:20]!r}; this version reads {' and '.join(CODECS)}")
     if pcm.ndim != 1 or len(pcm) != samples or not samples or (codec == b"pcm" and len(audio) != 2 * samples):
         raise UserError(f"holds {len(pcm)} samples of the {samples} that it states; make the shard anew")
-    sound = pcm.astype(np.float32)
-    sound /= 32768
+    sound = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
     if rate != sample_rate:
         sound = np.ascontiguousarray(soxr.resample(sound, rate, sample_rate, quality="HQ"), np.float32)
     return sound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -80,10 +81,6 @@ class TarIndex:
     def __init__(self, paths: Sequence[str]):
         self.paths = list(paths)
         self._members = [_members(path) for path in self.paths]
-        self._tars_of: dict[str, list[int]] = {}
-        for tar, members in enumerate(self._members):
-            for name in members:
-                self._tars_of.setdefault(name, []).append(tar)
         numbers = [re.findall(r"\d+", os.path.basename(path)) for path in self.paths]
         self._tar_of_shard = {int(found[-1]): tar for tar, found in enumerate(numbers) if found}
         # Names that do not number them: shard_id counts the files as they are given.
@@ -92,6 +89,15 @@ class TarIndex:
 
     def __len__(self) -> int:
         return sum(map(len, self._members))
+
+    @functools.cached_property
+    def _tars_of(self) -> dict[str, list[int]]:
+        """The tar files that hold each name: only lines without a shard_id need it."""
+        tars: dict[str, list[int]] = {}
+        for tar, members in enumerate(self._members):
+            for name in members:
+                tars.setdefault(name, []).append(tar)
+        return tars
 
     def find(self, name: str, shard_id: int | None = None) -> tuple[str, int, int]:
         """The tar file that holds `name`, first byte and size there.
@@ -105,9 +111,11 @@ class TarIndex:
             UserError: it is nowhere, or in several files.
         """
         for candidate in (name, _SUB.sub("", name)):
-            tars = self._tars_of.get(candidate, [])
-            if shard_id is not None:
-                tars = [tar for tar in tars if tar == self._tar_of_shard.get(shard_id)]
+            if shard_id is None:
+                tars = self._tars_of.get(candidate, [])
+            else:
+                tar = self._tar_of_shard.get(shard_id)
+                tars = [tar] if tar is not None and candidate in self._members[tar] else []
             if len(tars) > 1:
                 raise UserError(f"{name}: is in {len(tars)} tar files; its line needs a shard_id")
             if tars:
