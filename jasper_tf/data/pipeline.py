@@ -17,6 +17,7 @@ from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches
 from jasper_tf.data.manifest import Utterance, columns
 from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.selection import Selected
+from jasper_tf.data.tarred import load_part
 from jasper_tf.data.trim_silence import trim_silence as trimmed
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
@@ -337,7 +338,9 @@ class SpeechBatches:
         return tf.numpy_function(read, [index, path, offset_s, duration_s, record], tf.float32)
 
     def _read_record(self, path: bytes, offset_s: float, duration_s: float, record: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        start, size = map(int, record)
+        rate, channel = self._sample_rate, self._channel_selector
+        return load_part(os.fsdecode(path), start, size, rate, float(offset_s), float(duration_s), channel)
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""
