@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from typing import overload
+from typing import IO, overload
 
 import numpy as np
 
@@ -27,11 +27,12 @@ class Manifest(Sequence[Utterance]):
         duration_s: [N] float64 seconds.
         characters: [N] int32 length of the text.
         alphabet: every character of the texts.
+        first: [files + 1] the number of the first utterance of each file, and N.
     """
 
     def __init__(self, files: Sequence[_File], scans: Sequence[ManifestScan]):
         self._files = list(files)
-        self._first = np.cumsum([0] + [len(scan.start) for scan in scans])
+        self.first = np.cumsum([0] + [len(scan.start) for scan in scans])
         self._start = np.concatenate([scan.start for scan in scans])
         self._line = np.concatenate([scan.line for scan in scans])
         self.duration_s = np.concatenate([scan.duration_s for scan in scans])
@@ -53,9 +54,9 @@ class Manifest(Sequence[Utterance]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[operator.index(i)]
-        number = int(np.searchsorted(self._first, i, "right")) - 1
+        number = int(np.searchsorted(self.first, i, "right")) - 1
         file = self._files[number]
-        same_file = i + 1 < self._first[number + 1]
+        same_file = i + 1 < self.first[number + 1]
         end = int(self._start[i + 1]) if same_file else file.size
         line = file.read(int(self._start[i]), end)
         source = f"{file.path}:{self._line[i]}"
@@ -81,14 +82,15 @@ class _File:
 
     def __init__(self, path: str):
         self.path = path
+        self._file: IO[bytes]
         if is_remote(path):
             self.folder = path.rpartition("/")[0]
-            self._file = tempfile.NamedTemporaryFile()  # noqa: SIM115: lives as long as this object
+            self._file = tempfile.NamedTemporaryFile()
             _download(path, self._file)
             self.local = self._file.name
         else:
             self.folder = os.path.dirname(os.path.abspath(path))
-            self._file = open(path, "rb")  # noqa: SIM115: lives as long as this object
+            self._file = open(path, "rb")
             self.local = path
         stat = os.fstat(self._file.fileno())
         self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns

@@ -40,6 +40,7 @@ class Selected(Sequence[Utterance]):
     """Some utterances of a list or manifest, in their order, their texts without the characters `removed`.
 
     Attributes:
+        positions: [N] their places there.
         duration_s: [N] float64 seconds.
         characters: [N] int32 length of the text.
     """
@@ -53,13 +54,18 @@ class Selected(Sequence[Utterance]):
         removed: frozenset[str] = frozenset(),
     ):
         self._utterances = utterances
-        self._index = index
+        self.positions = index
         self._removed = removed
         self.duration_s = duration_s
         self.characters = characters
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.positions)
+
+    def part(self, chosen: np.ndarray) -> Selected:
+        """Those at the positions `chosen`."""
+        positions, duration_s, characters = self.positions[chosen], self.duration_s[chosen], self.characters[chosen]
+        return Selected(self._utterances, positions, duration_s, characters, self._removed)
 
     @overload
     def __getitem__(self, i: int) -> Utterance: ...
@@ -68,7 +74,7 @@ class Selected(Sequence[Utterance]):
     def __getitem__(self, i):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        utterance = self._utterances[int(self._index[i])]
+        utterance = self._utterances[int(self.positions[i])]
         if self._removed and not self._removed.isdisjoint(utterance.text):
             return replace(utterance, text=_without(utterance.text, self._removed))
         return utterance

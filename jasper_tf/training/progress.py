@@ -33,8 +33,7 @@ class Progress(keras.callbacks.Callback):
         self.position = position
         self.total_steps = total_steps
         self.batches = batches
-        self.steps_per_epoch = batches.steps_per_epoch
-        self.epochs = -(-total_steps // self.steps_per_epoch)
+        self.epochs = batches.epochs(total_steps)
         self.moves = sys.stdout.isatty()
         self._began: float | None = None
 
@@ -58,7 +57,7 @@ class Progress(keras.callbacks.Callback):
         self._seconds = now - self._since
         if self.moves and now - self._drawn > 0.2:
             self._drawn = now
-            done = self.position.step_in_epoch / self.steps_per_epoch
+            done = self.position.step_in_epoch / len(self._plan)
             bar = ("#" * round(16 * done)).ljust(16, ".")
             line = f"[{bar}] {self._where(self.position.epoch)}  {self._figures(logs)}  {self._pace()}"
             # A line that wraps would not be overwritten by the next.
@@ -73,7 +72,10 @@ class Progress(keras.callbacks.Callback):
         if "val_loss" in logs:
             figures += f"  val_loss {logs['val_loss']:.3f}"
         figures += "".join(
-            f"  val_{unit} {logs[f'val_{unit}']:.2%}" for unit in ("wer", "cer", "wer_ema") if f"val_{unit}" in logs
+            f"  {key} {value:.2%}"
+            for unit in ("val_wer", "val_cer")
+            for key, value in sorted(logs.items())
+            if key.startswith(unit) and key != "val_cer_ema"
         )
         if logs.get("infeasible"):
             figures += f"  {int(logs['infeasible'])} infeasible"

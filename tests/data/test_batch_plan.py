@@ -82,7 +82,7 @@ def test_lengths_without_repeats_stay_in_memory():
 
 
 def indices(**changes):
-    arguments = {"batch_size": 4, "shuffle": True, "seed": 3, "epoch": 5} | changes
+    arguments = {"sizes": 4, "shuffle": True, "seed": 3, "epoch": 5} | changes
     audio_len = np.random.default_rng(0).integers(1000, 250_000, 50)
     fitted = Buckets.fit(audio_len, np.ones_like(audio_len), 3, hop=HOP, pad_to=16)
     return [b.index.tolist() for b in plan_epoch(audio_len, fitted, **arguments)]
@@ -109,5 +109,5 @@ def test_shuffling_mixes_batches_and_their_members():
 
 @pytest.mark.parametrize("batch_size", [1, 50, 51])
 def test_extreme_batch_sizes(batch_size):
-    batches = indices(batch_size=batch_size)
+    batches = indices(sizes=batch_size)
     assert [len(b) for b in batches] == ([1] * 50 if batch_size == 1 else [50])
