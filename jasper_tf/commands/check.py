@@ -1,4 +1,54 @@
-"""python -m jasper_tf check: what is wrong in a corpus, before a training stumbles over it."""
+"""python -m jasper_tf check: what is wrong in a corpus, before a training stumbles over it.
+
+The kinds of faults, with a line as --list and the table show it (FOLDER/train.json is checked beside FOLDER/dev.json):
+
+  broken line                byte 66 is not UTF-8; save the manifest as UTF-8
+  broken line                the key 'text' is there twice; keep one
+  broken line                duration is '1.0'; it must be a number of seconds, 0 or more
+  broken line                duration is -1.0; it must be a number of seconds, 0 or more
+  broken line                duration is 0; give the length in seconds or leave the key out
+  broken line                a JSON list, not an object; write {...} on every line
+  broken line                neither text nor text_filepath is there; give what is said
+  broken line                not JSON (Unterminated string starting at: line 1 column 54 (char 53)); the line is cut
+                             off; write one JSON object per line
+  missing                    audio_filepath: no such file FOLDER/wav/gone.wav
+  missing                    audio_filepath: no such file FOLDER/wav\\good0.wav; Windows separators: write wav/good0.wav
+  unreadable                 audio_filepath: FOLDER/wav is a directory; name a file
+  empty text                 text is '  '; write what is said, or remove the line
+  characters outside labels  'ï' U+00EF, '3' U+0033 in 'naïve 3 letters'; see unknown_characters
+  infeasible for CTC         1.5 s give 75 frames, its text needs 79
+  speaking rate              2 characters in 9.5 s: 0.211 a second, fewer than 1.91
+  speaking rate              72 characters in 1.5 s: 48 a second, more than 32.3
+  duplicate                  the same part of the same file as FOLDER/train.json:2
+  leak                       the same part of the same file as FOLDER/dev.json:1, which is not to be trained on
+
+with --audio also
+
+  unreadable                 FOLDER/wav/text.wav: cannot be decoded (Format not recognised); convert it to WAV or FLAC,
+                             or remove its line
+  truncated                  FOLDER/wav/truncated.wav: the file is cut off: sound up to 1.00 s, but its header promises
+                             2.00 s; copy it again or remove its line
+  not finite                 FOLDER/wav/nan.wav: holds samples that are not finite numbers (NaN or infinity); repair or
+                             remove it
+  silent                     FOLDER/wav/zeros.wav: holds nothing but zeros
+  silent                     FOLDER/wav/faint.wav: its loudest 20 ms reach -78 dB
+  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples lie at full scale
+  wrong duration             FOLDER/wav/longer.wav: lasts 3.00 s, but its line declares 1 s
+  wrong duration             FOLDER/wav/shorter.wav: ends at 1.00 s, but 0 s + 2 s are asked for; correct offset and
+                             duration
+  wrong duration             FOLDER/wav/good3.wav: offset 7 s lies behind its end at 1.15 s
+  duplicate                  the same samples as FOLDER/train.json:1
+  leak                       the same samples as FOLDER/dev.json:2, which is not to be trained on
+  no such channel            FOLDER/wav/good3.wav: has 1 channel, no channel 3
+
+and without being faults
+
+  wrong rate                 FOLDER/wav/telephone.wav: 8000 Hz is resampled to 16000 Hz
+  not read                   gs://bucket/a.wav: only sound files on this machine are read
+
+"too long" is a part that is longer than is read in one piece. A byte order mark, CRLF and blank lines are no faults.
+The first of equal lines is never a duplicate; a leak stands at the training line.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +64,11 @@ if TYPE_CHECKING:
     from jasper_tf.data.checks.faults import FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, TextRules
 
-FAULT_TABLE = ""
-
 HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
+
+
+FAULT_TABLE = (__doc__ or "").partition("\n\n")[2]
+"""A line of each kind, as it is printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +124,9 @@ def run(arguments: argparse.Namespace) -> int:
     cfg, sets = _sets(arguments)
     manifests = {name: [CheckedManifest(path) for path in paths] for name, paths in sets.items()}
     every = [manifest for group in manifests.values() for manifest in group]
-    first, *rest = manifests
+    first = next(iter(manifests))
+    training = manifests.get("train_ds", [])
+    held_out = [manifest for name, group in manifests.items() if name != "train_ds" for manifest in group]
     with ExitStack() as outputs:
         listed = outputs.enter_context(write_whole(arguments.list)) if arguments.list else None
         log = FaultLog(listed, NOTES | set(arguments.ignore))
@@ -87,11 +141,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.write_clean:
             refuse_clean_manifest(arguments.write_clean, manifests[first])
         rates = _check_rates(arguments, every, log)
-        held_out = [manifest for name in rest for manifest in manifests[name]]
-        _check_repeats(manifests[first], held_out, log)
+        _check_repeats(training, held_out, log)
         if arguments.audio:
             content = _check_sounds(arguments, cfg, manifests, log)
-            _check_repeats(manifests[first], held_out, log, content)
+            _check_repeats(training, held_out, log, content)
     for line in [*summary(every, log), rates, *_not_checked(arguments, cfg)]:
         print(line)
     if log.tallies:
@@ -127,11 +180,11 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 
 
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
-    """The configuration, and the manifests by section; the first section is what a model is trained on."""
+    """The configuration, and the manifests by section, train_ds first; `--manifest` stands for it."""
     from jasper_tf.data.manifest import manifest_paths
     from jasper_tf.errors import UserError
 
-    cfg = None
+    cfg: Config | None = None
     if arguments.config:
         from jasper_tf.config import load_config
 
@@ -142,10 +195,16 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
     sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
     if not sections:
         raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
-    cfg.require(*(f"model.{name}.manifest_filepath" for name in sections))
-    sets, held_out = {}, set()
+    from jasper_tf.training.datasets import data_key, data_sets
+
+    cfg.require(*(data_key(cfg, name) for name in sections))
+    sets: dict[str, list[str]] = {}
+    held_out: set[str] = set()
     for name in sections:
-        paths = manifest_paths(getattr(cfg.model, name).manifest_filepath)
+        dataset = getattr(cfg.model, name)
+        if dataset.is_tarred:
+            raise UserError(f"{cfg.source}: model.{name}.is_tarred: tar archives are not checked; give --manifest")
+        paths = [path for group in data_sets(dataset).values() for path in group]
         # One manifest may serve validation and test.
         sets[name] = paths if name == "train_ds" else [path for path in paths if path not in held_out]
         held_out |= set(paths) if name != "train_ds" else set()
@@ -154,11 +213,12 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
 
 def _text_rules(cfg: Config, section: str) -> TextRules:
     from jasper_tf.data.checks.lines import TextRules
+    from jasper_tf.data.selection import UnknownCharacters
     from jasper_tf.text.vocabulary import Vocabulary
     from jasper_tf.training.encoder_frames import encoder_frames
 
     dataset = getattr(cfg.model, section)
-    unknown = dataset.unknown_characters if dataset else "error"
+    unknown: UnknownCharacters = dataset.unknown_characters if dataset else "error"
     return TextRules(Vocabulary(cfg.model.labels), encoder_frames(cfg, section), unknown)
 
 
@@ -220,11 +280,9 @@ def _check_sounds(
 def _not_checked(arguments: argparse.Namespace, cfg: Config | None) -> list[str]:
     lines = []
     if not cfg:
-        lines.append(
-            "not checked, for want of --config: characters outside labels, infeasible for CTC, wrong rate, leak"
-        )
+        lines.append("not checked: characters outside labels, infeasible for CTC, wrong rate, leak; give --config")
     elif arguments.manifest:
-        lines.append("not checked, for --manifest is one set: leak")
+        lines.append("not checked: leak; without --manifest the sets of --config are compared")
     if not arguments.audio:
         lines.append("not read: the sound files; --audio reads them")
     return lines

@@ -121,11 +121,15 @@ def _read_carefully(line: bytes) -> dict[str, Any]:
         raise UserError(f"byte {error.start + 1} is not UTF-8; save the manifest as UTF-8") from None
     try:
         entry = json.loads(content, object_pairs_hook=without_repeats)
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         cut = "" if content.endswith("\n") or content.rstrip().endswith("}") else "; the line is cut off"
         raise UserError(f"not JSON ({error}){cut}; write one JSON object per line") from None
     try:
         json.dumps(entry, ensure_ascii=False).encode()
+    except RecursionError:
+        raise UserError("nested too deeply; write plain keys and values") from None
     except UnicodeEncodeError:
         raise UserError(
             "holds half of a character (\\ud800 to \\udfff without its other half); write it anew"

@@ -104,7 +104,7 @@ def test_a_key_that_is_there_twice_is_never_taken(key, space, other_space, escap
     once = ", ".join(f'"{name}"{space}:{value}' for name, value in values.items())
     name = f"\\u{ord(key[0]):04x}{key[1:]}" if escape else key
     assert check(f"{{{once}}}".encode(), folder)
-    with pytest.raises(UserError, match=f"the key '{key}' is there twice; keep one"):
+    with pytest.raises(UserError, match=f"^the key '{key}' is there twice; keep one$"):
         parse_line(f'{{"{name}"{other_space}:{values[key]}, {once}}}'.encode(), str(folder), "m.json:1")
 
 

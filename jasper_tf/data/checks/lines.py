@@ -60,7 +60,7 @@ class CheckedManifest:
         start: [N] first byte of each line.
         line: [N] its number, from 1.
         duration_s: [N] declared, or the header's.
-        characters: [N] length of the text.
+        characters: [N] length of the text, 0 when it holds nothing but spaces.
         part: [N] uint64, equal for the same stretch of the same file.
         relative: whether a line names a file relative to the manifest's folder.
         lines: how many lines are not blank.
@@ -163,7 +163,7 @@ def _take(
     manifest.start.append(position)
     manifest.line.append(number)
     manifest.duration_s.append(duration_s)
-    manifest.characters.append(len(text))
+    manifest.characters.append(len(text) if text.strip() else 0)
     part = f"{os.path.normpath(path)}\0{offset_s}\0{duration_s}\0{entry.get('record')}"
     digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     manifest.part.append(int.from_bytes(digest, "little"))
