@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ import orjson
 from jasper_tf.errors import UserError
 
 _OWN_KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a message of one line must not hold."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def _read_object(line: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return _read_carefully(line)
     # As many keys as colons behind quotes: none is there twice.
-    if not isinstance(entry, dict) or line.count(b'":') != len(entry) or b'" ' in line:
+    spaced = b'" ' in line or b'"\t' in line or b'"\r' in line
+    if not isinstance(entry, dict) or line.count(b'":') != len(entry) or spaced:
         return _read_carefully(line)
     return entry
 
@@ -117,9 +121,19 @@ def _read_carefully(line: bytes) -> dict[str, Any]:
         raise UserError(f"byte {error.start + 1} is not UTF-8; save the manifest as UTF-8") from None
     try:
         entry = json.loads(content, object_pairs_hook=without_repeats)
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         cut = "" if content.endswith("\n") or content.rstrip().endswith("}") else "; the line is cut off"
         raise UserError(f"not JSON ({error}){cut}; write one JSON object per line") from None
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except RecursionError:
+        raise UserError("nested too deeply; write plain keys and values") from None
+    except UnicodeEncodeError:
+        raise UserError(
+            "holds half of a character (\\ud800 to \\udfff without its other half); write it anew"
+        ) from None
     if not isinstance(entry, dict):
         raise UserError(f"a JSON {type(entry).__name__}, not an object; write {{...}} on every line")
     return entry
@@ -130,8 +144,9 @@ def _existing_file(entry: dict, key: str, folder: str, exists: bool) -> str | No
     value = entry.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise UserError(f"{key} is {value!r}; it must be a path")
+    # The path stands in messages of one line.
+    if not isinstance(value, str) or not value or _CONTROL.search(value):
+        raise UserError(f"{key} is {_short(value)}; it must be a path")
     if value[0] == "~":
         value = os.path.expanduser(value)
     path = value if value[0] == "/" or is_remote(value) else f"{folder}/{value}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +16,8 @@ from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.data.selection import Selected, Selection, select
 from jasper_tf.errors import UserError
-from jasper_tf.model.encoder import build_blocks, output_length
 from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.training.encoder_frames import encoder_frames
 
 
 def build_batches(
@@ -50,16 +49,7 @@ def build_batches(
     vocabulary = Vocabulary(model.labels)
     hop = round(model.preprocessor.window_stride * model.sample_rate)
     augmentor = AudioAugmentor(dataset.augmentor, cfg.seed) if training and dataset.augmentor else None
-    fastest = augmentor.speeds[1] if augmentor else 1.0
-    blocks = build_blocks([dataclasses.asdict(b) for b in model.encoder.jasper], conv_mask=model.encoder.conv_mask)
-    # NeMo: legacy features count one frame more, exact_pad leaves one out.
-    extra_frames = (model.preprocessor.generation == "legacy") - model.preprocessor.exact_pad
-
-    def output_frames(duration_s: np.ndarray) -> np.ndarray:
-        frames = (duration_s / fastest * model.sample_rate).astype(np.int64) // hop + extra_frames
-        return output_length(blocks, np.maximum(frames, 0))
-
-    sets = _sets(dataset)
+    sets = data_sets(dataset)
     manifest = read_manifest([path for paths in sets.values() for path in paths]) if only is None else only
     selection = select(
         manifest,
@@ -67,7 +57,7 @@ def build_batches(
         min_duration_s=dataset.min_duration,
         max_duration_s=dataset.max_duration,
         unknown_characters=dataset.unknown_characters,
-        output_frames=output_frames if training else None,
+        output_frames=encoder_frames(cfg, section) if training else None,
     )
     settings = {
         "sample_rate": model.sample_rate,
@@ -106,7 +96,7 @@ def build_batches(
     return batches, selection
 
 
-def _sets(dataset: DatasetConfig) -> dict[str, list[str]]:
+def data_sets(dataset: DatasetConfig) -> dict[str, list[str]]:
     """The manifests of each set, under its name."""
     if dataset.input_cfg is not None:
         return {str(k): manifest_paths(entry.manifest_filepath) for k, entry in enumerate(dataset.input_cfg)}
