@@ -16,7 +16,7 @@ import soundfile
 import soxr
 import tensorflow as tf
 
-from jasper_tf.data.sound_container import missing_wav_frames, mp3_samples, ogg_lacks_its_end, plain_wav_header
+from jasper_tf.data.sound_container import missing_wav_frames, plain_wav_header, preroll_frames, refuse_wrong_length
 from jasper_tf.errors import UserError
 
 ChannelSelector = Literal["average"] | int
@@ -34,8 +34,6 @@ _MAX_FRAMES = 1 << 40
 _BLOCK_FRAMES = 1 << 20
 _HEADER_BYTES = 44
 _GRAPH_SECONDS = 60
-_MP3_PREROLL_FRAMES = 16 * 1152
-"""An MP3 frame may use bits of several frames before it (ISO 11172-3, main_data_begin: 511 bytes)."""
 
 
 def load_audio(
@@ -68,7 +66,7 @@ def load_audio(
         start = round(offset_s * rate)
         end = promised if duration_s is None else start + round(duration_s * rate)
         if end >= promised:
-            _refuse_wrong_length(path, file)
+            refuse_wrong_length(path, file)
         if start and start >= promised:
             raise UserError(f"{path}: offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
         if end > promised + DURATION_SLACK_S * rate:
@@ -109,7 +107,7 @@ def audio_duration_s(path: str | os.PathLike) -> float:
     """
     path = os.fspath(path)
     with _opened(path) as file:
-        _refuse_wrong_length(path, file)
+        refuse_wrong_length(path, file)
         return (file.frames + missing_wav_frames(path)) / file.samplerate
 
 
@@ -283,30 +281,15 @@ def _opened(path: str) -> soundfile.SoundFile:
     return file
 
 
-def _refuse_wrong_length(path: str, file: soundfile.SoundFile) -> None:
-    """Raises UserError where libsndfile would leave out sound behind a wrong end without a word."""
-    if file.format == "OGG" and ogg_lacks_its_end(path):
-        raise UserError(
-            f"{path}: the file is cut off: sound up to {file.frames / file.samplerate:.2f} s, "
-            "but the Ogg stream goes on; copy it again or remove its line"
-        )
-    counted = mp3_samples(path) if file.format == "MP3" else None
-    # Encoder delay and padding are four frames at most.
-    if counted and counted[0] > file.frames + 4 * counted[1]:
-        raise UserError(
-            f"{path}: its header promises {file.frames / file.samplerate:.2f} s, but there are "
-            f"{counted[0] / file.samplerate:.2f} s of sound; write it anew (ffmpeg -i OLD NEW)"
-        )
-
-
 def _read_mono(
     path: str, file: soundfile.SoundFile, start: int, end: int, channel_selector: ChannelSelector
 ) -> np.ndarray:
     """Frames `start` to `end` of `file`, or as many as there are -> [S] float32 at the file's rate."""
     begin = min(start, file.frames)
-    # soundfile seeks after every read, and where an MP3 is entered its first frames come out wrong: one read, from
-    # before the part on. Other files go by blocks, so that many channels take the memory of one.
-    preroll, block = (min(begin, _MP3_PREROLL_FRAMES), _MAX_FRAMES) if file.format == "MP3" else (0, _BLOCK_FRAMES)
+    preroll = preroll_frames(path, file, begin)
+    # soundfile seeks after every read, which some files do not bear; others go by blocks, so that many channels take
+    # the memory of one.
+    block = _MAX_FRAMES if file.format in ("MP3", "OGG") else _BLOCK_FRAMES
     if begin:
         file.seek(begin - preroll)
     parts = []

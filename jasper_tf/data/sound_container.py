@@ -6,6 +6,10 @@ import mmap
 import os
 import struct
 
+import soundfile
+
+from jasper_tf.errors import UserError
+
 _PCM = 1
 _HEADER_BYTES = 44
 _FRAME_PER_BLOCK = (_PCM, 3, 6, 7, 0xFFFE)
@@ -14,12 +18,45 @@ _FRAME_PER_BLOCK = (_PCM, 3, 6, 7, 0xFFFE)
 _LARGEST_OGG_PAGE = 65307
 _END_OF_STREAM = 4
 
+_VORBIS_BLOCK = 8192
+_MP3_PREROLL_FRAMES = 16 * 1152
+"""An MP3 frame may use bits of several frames before it: main_data_begin reaches back 511 bytes."""
+
 _MP3_RATES = (44100, 48000, 32000)
 _MP3_KBPS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """Of layer III, by whether it is MPEG 1 (else 2 or 2.5), from index 1 on: ISO 11172-3, 2.4.2.3 and ISO 13818-3."""
+
+
+def refuse_wrong_length(path: str, file: soundfile.SoundFile) -> None:
+    """Raises UserError where libsndfile would leave out sound behind a wrong end without a word."""
+    if file.format == "OGG" and ogg_lacks_its_end(path):
+        raise UserError(
+            f"{path}: the file is cut off: sound up to {file.frames / file.samplerate:.2f} s, "
+            "but the Ogg stream goes on; copy it again or remove its line"
+        )
+    counted = mp3_samples(path) if file.format == "MP3" else None
+    # Encoder delay and padding are four frames at most.
+    if counted and counted[0] > file.frames + 4 * counted[1]:
+        raise UserError(
+            f"{path}: its header promises {file.frames / file.samplerate:.2f} s, but there are "
+            f"{counted[0] / file.samplerate:.2f} s of sound; write it anew (ffmpeg -i OLD NEW)"
+        )
+
+
+def preroll_frames(path: str, file: soundfile.SoundFile, start: int) -> int:
+    """How many frames before frame `start` a read must begin, and throw away, to be exact from there on.
+
+    Where an MP3 is entered its first frames come out wrong; in the last page of Ogg Vorbis libvorbis goes to a wrong
+    sample, for it counts back from the page's end, where the stream may end in the middle of a packet.
+    """
+    if file.format == "MP3":
+        return min(start, _MP3_PREROLL_FRAMES)
+    if file.subtype == "VORBIS" and start:
+        return max(0, start - max(0, last_ogg_page(path) - _VORBIS_BLOCK))
+    return 0
 
 
 def plain_wav_header(file_bytes: int, sample_rate: int) -> bytes:
@@ -60,12 +97,8 @@ def ogg_lacks_its_end(path: str) -> bool:
 
     Source: RFC 3533, section 6: header_type_flag 0x04, "last page of a logical bitstream".
     """
-    try:
-        with open(path, "rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            file.seek(max(0, file_bytes - _LARGEST_OGG_PAGE - 27))
-            tail = file.read()
-    except OSError:
+    tail = _ogg_tail(path)
+    if not tail:
         return False
     page = tail.rfind(b"OggS")
     if page < 0 or len(tail) < page + 27:
@@ -73,6 +106,27 @@ def ogg_lacks_its_end(path: str) -> bool:
     segments = tail[page + 27 : page + 27 + tail[page + 26]]
     whole = len(segments) == tail[page + 26] and len(tail) >= page + 27 + len(segments) + sum(segments)
     return not whole or not tail[page + 5] & _END_OF_STREAM
+
+
+def last_ogg_page(path: str) -> int:
+    """The sample at which an Ogg file's last page begins; 0 if that is the only one with sound."""
+    tail = _ogg_tail(path)
+    page = tail.rfind(b"OggS")
+    while page > 0 and (page := tail.rfind(b"OggS", 0, page)) >= 0:
+        (position,) = struct.unpack_from("<q", tail, page + 6)
+        if position >= 0:  # -1: no packet ends there
+            return position
+    return 0
+
+
+def _ogg_tail(path: str) -> bytes:
+    """Enough of the end of a file for two pages."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * (_LARGEST_OGG_PAGE + 27)))
+            return file.read()
+    except OSError:
+        return b""
 
 
 def mp3_samples(path: str) -> tuple[int, int] | None:
