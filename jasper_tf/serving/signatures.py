@@ -39,31 +39,25 @@ def signatures(model: JasperCTC) -> dict[str, tuple[Callable[..., Outputs], list
         tf.errors.InvalidArgumentError: which row of the batch is wrong, and why.
     """
 
-    # Traced once and called by all: the file holds the network once, not once for each signature.
+    # Traced once and called by several signatures: the file holds the network and the decoding once, not six times.
     @tf.function(input_signature=_AUDIO, autograph=False)
     def acoustic(audio, audio_len):
+        audio, audio_len = _checked(audio, audio_len)
         out = model({"audio": audio, "audio_len": audio_len}, training=False)
         return out["logits"], out["logit_len"]
 
-    features_of = keras.Model(model.input, model.get_layer("normalization").output)
-
-    def decoded(audio, audio_len):
-        logits, logit_len = acoustic(*_checked(audio, audio_len))
-        greedy = greedy_decode(logits, logit_len)
-        return greedy, {"text": model.text_decoder.texts(greedy), "confidence": utterance_confidence(greedy)}
-
-    def text(audio, audio_len):
-        return decoded(audio, audio_len)[1]
-
-    def everything(audio, audio_len):
-        greedy, found = decoded(audio, audio_len)
+    @tf.function(input_signature=_AUDIO, autograph=False)
+    def recognise(audio, audio_len):
+        greedy = greedy_decode(*acoustic(audio, audio_len))
         words = greedy_words(greedy, model.labels)
         is_word = tf.sequence_mask(words.words_len, tf.shape(greedy.ids)[1])
 
         def flat(values):
             return tf.cast(tf.boolean_mask(values, is_word), tf.float32)
 
-        return found | {
+        return {
+            "text": model.text_decoder.texts(greedy),
+            "confidence": utterance_confidence(greedy),
             "words": word_strings(greedy, words, model.labels),
             "words_start_s": flat(words.start_frame) * model.frame_s,
             "words_end_s": flat(words.end_frame) * model.frame_s,
@@ -71,18 +65,28 @@ def signatures(model: JasperCTC) -> dict[str, tuple[Callable[..., Outputs], list
             "words_row_lengths": tf.cast(words.words_len, tf.int64),
         }
 
+    @tf.function(input_signature=_FILES, autograph=False)
+    def decode(audio):
+        return decode_wav_files(audio, model.sample_rate)
+
+    def everything(audio, audio_len):
+        return recognise(audio, audio_len)
+
+    def text(audio, audio_len):
+        # What the words need beside is pruned from this signature's graph.
+        found = recognise(audio, audio_len)
+        return {key: found[key] for key in ("text", "confidence")}
+
+    features_of = keras.Model(model.input, model.get_layer("normalization").output)
+
     def features(audio, audio_len):
         audio, audio_len = _checked(audio, audio_len)
         values, feature_len = features_of({"audio": audio, "audio_len": audio_len}, training=False)
         return {"features": values, "feature_len": feature_len}
 
     def log_probs(audio, audio_len):
-        logits, logit_len = acoustic(*_checked(audio, audio_len))
+        logits, logit_len = acoustic(audio, audio_len)
         return {"log_probs": tf.nn.log_softmax(logits), "log_probs_len": logit_len}
-
-    @tf.function(input_signature=_FILES, autograph=False)
-    def decode(files):
-        return decode_wav_files(files, model.sample_rate)
 
     def from_files(function):
         return lambda audio: function(*decode(audio))
