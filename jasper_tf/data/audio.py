@@ -16,6 +16,8 @@ import soundfile
 import soxr
 import tensorflow as tf
 
+from jasper_tf.data.manifest_line import is_remote
+from jasper_tf.data.memory_file import in_memory
 from jasper_tf.data.sound_container import missing_wav_frames, plain_wav_header, preroll_frames, refuse_wrong_length
 from jasper_tf.errors import UserError
 
@@ -48,7 +50,7 @@ def load_audio(
     Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
 
     Args:
-        path: the file.
+        path: the file; one with a scheme (gs://, s3://) is read whole by `tf.io.gfile`.
         sample_rate: wanted rate in Hz.
         offset_s: where to begin, seconds.
         duration_s: how much to read, seconds; a file that ends up to `DURATION_SLACK_S` earlier gives what it has.
@@ -60,6 +62,8 @@ def load_audio(
             for parts), lacks the channel, or holds samples that are not numbers. One line that begins with the path.
     """
     path = os.fspath(path)
+    if is_remote(path):
+        return _load_remote(path, sample_rate, offset_s, duration_s, channel_selector)
     with _opened(path) as file:
         rate = file.samplerate
         promised = file.frames + missing_wav_frames(path)
@@ -96,6 +100,19 @@ def load_audio(
     if not len(mono):
         raise UserError(f"{path}: holds no samples in the part that is asked for; remove its line")
     return np.ascontiguousarray(mono, np.float32)
+
+
+def _load_remote(path: str, *arguments) -> np.ndarray:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({error.message}); check the path") from None
+    with in_memory(content) as name:
+        try:
+            return load_audio(name, *arguments)
+        except UserError as error:
+            raise UserError(str(error).replace(name, path)) from None
 
 
 def audio_duration_s(path: str | os.PathLike) -> float:

@@ -8,15 +8,14 @@ import json
 import os
 import re
 import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from jasper_tf.data.audio import ChannelSelector, load_audio
 from jasper_tf.data.manifest_line import Utterance, is_remote
+from jasper_tf.data.memory_file import in_memory
 from jasper_tf.data.shard_reader import SHARD_SUFFIX, load_record, read_part
 from jasper_tf.errors import UserError
 
@@ -130,7 +129,7 @@ def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[st
     `read_manifest` reads the result, and `load_utterance` its sound. Lines that are broken stay as they are.
 
     Returns:
-        A line for each utterance whose recording is in no tar file; `output` lacks these.
+        A line for each utterance whose recording is in no tar file; `output` has a blank line for it.
 
     Raises:
         UserError: a file cannot be read or written, or none of the recordings is there.
@@ -147,6 +146,7 @@ def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[st
                     path, start, size = tars.find(name, shard_id)
                 except UserError as error:
                     absent.append(f"{manifest}:{number}: {error}")
+                    target.write(b"\n")  # the lines behind keep their numbers
                     continue
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     target.write(line)
@@ -177,7 +177,7 @@ def load_member(
     Raises:
         UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
     """
-    with _in_memory(read_part(path, start, size)) as name:
+    with in_memory(read_part(path, start, size)) as name:
         try:
             return load_audio(name, sample_rate, offset_s, duration_s, channel_selector)
         except UserError as error:
@@ -244,19 +244,3 @@ def _members(path: str) -> dict[str, tuple[int, int]]:
         ) from None
     except (tf.errors.OpError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'message', error)})") from None
-
-
-@contextmanager
-def _in_memory(content: bytes) -> Iterator[str]:
-    """A path under which a sound file's bytes can be opened, so that the checks of files hold for them as well."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("recording")
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            yield f"/proc/self/fd/{descriptor}"
-    else:  # macOS has neither
-        with tempfile.NamedTemporaryFile() as temporary:
-            temporary.write(content)
-            temporary.flush()
-            yield temporary.name

@@ -4,7 +4,7 @@
     python tests/benchmarks/data.py --lines 10000000    # opens and begins a manifest of that many lines
 
 The candidates take turns, so that a busy machine slows all of them; printed are the medians, in seconds of audio per
-second, and the ratios to soundfile. Noise of speech-like level and 12 s is encoded as FLAC: harder to decode than speech.
+second, and the ratios to soundfile. The corpus is coloured noise, harder for FLAC than speech.
 """
 
 import argparse

@@ -285,3 +285,15 @@ def test_live_decoders_name_every_format():
     decoders = live_decoders()
     assert {"WAV, other", "FLAC", "OGG", "MP3", "resampling"} < set(decoders)
     assert ("in the graph" in decoders["WAV, 16 bit mono at the model's rate"]) == TFIO_WORKS
+
+
+def test_a_recording_behind_gfile(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 2))
+    soundfile.write(tmp_path / "a.flac", samples, 8000)
+    tf.io.gfile.copy(str(tmp_path / "a.flac"), "ram://a.flac", overwrite=True)
+    expected = load_audio(tmp_path / "a.flac", 16000, 0.25, 0.5, 1)
+    np.testing.assert_array_equal(load_audio("ram://a.flac", 16000, 0.25, 0.5, 1), expected)
+    with pytest.raises(UserError, match=r"ram://a\.flac: offset 2 s lies behind its end"):
+        load_audio("ram://a.flac", offset_s=2.0)
+    with pytest.raises(UserError, match=r"ram://gone\.flac: cannot be read .*; check the path"):
+        load_audio("ram://gone.flac")
