@@ -66,7 +66,7 @@ def test_stock_nemo_jasper_loads_unchanged():
     assert config.model.optim.betas == (0.8, 0.5)
     assert config.trainer.max_steps == -1 and config.exp_manager.exp_dir == "runs"
     assert set(config.ignored) == {
-        "model.train_ds.num_workers", "model.train_ds.pin_memory", "model.train_ds.tarred_audio_filepaths",
+        "model.train_ds.num_workers", "model.train_ds.pin_memory",
         "model.train_ds.tarred_shard_strategy", "model.train_ds.shuffle_n", "model.train_ds.bucketing_strategy",
         "model.validation_ds.num_workers", "model.validation_ds.pin_memory", "trainer.strategy", "trainer.logger",
         "exp_manager.wandb_logger_kwargs", "hydra",
@@ -209,8 +209,8 @@ def test_override_mistakes(small_file, override, expected):
         ("model.preprocessor.frame_splicing", 3, "model.encoder.feat_in: 64, but the preprocessor makes 192"),
         ("model.train_ds.sample_rate", 8000, "model.train_ds.sample_rate: 8000 Hz, but"),
         ("model.train_ds.labels", ["b", "a", " "], "model.train_ds.labels: differs from model.labels"),
-        ("model.train_ds.is_tarred", True, "model.train_ds.is_tarred: true is not supported; leave the key out"),
-        ("model.train_ds.manifest_filepath", 3, "expected a text or a list (of a text) or null, got 3"),
+        ("model.train_ds.is_tarred", True, "tarred_audio_filepaths: this key is missing; is_tarred: true needs it"),
+        ("model.train_ds.manifest_filepath", 3, "expected a text or a list (of a text) or a mapping or null, got 3"),
         ("model.train_ds.manifest_filepath", [], "an empty list"),
         ("model.train_ds", {"min_duration": 2, "max_duration": 1}, "max_duration: 1.0 s is not above min_duration"),
         ("model.decoder.vocabulary", ["a"], "model.decoder.vocabulary: differs"),

@@ -19,17 +19,37 @@ from jasper_tf.config.section import (
     Range,
     ResidualMode,
     Section,
+    Share,
 )
+
+
+@dataclass(kw_only=True)
+class TrainingSetConfig(Section):
+    """One entry of `train_ds.input_cfg`. `weight` null in all of them means their sizes."""
+
+    manifest_filepath: str | list[str]
+    weight: NonNegative | None = None
+
+    IGNORED = frozenset({"type", "tags"})
 
 
 @dataclass(kw_only=True)
 class DatasetConfig(Section):
     """One of `train_ds`, `validation_ds`, `test_ds`. Durations in seconds.
 
-    `buckets` (number of padded lengths) and `unknown_characters` are this project's; the rest is NeMo's.
+    `manifest_filepath` as a mapping gives several validation sets their names. `buckets` (number of padded lengths),
+    `unknown_characters`, `on_bad_audio` and `max_bad_audio` (share of the utterances) are this project's; the rest is
+    NeMo's.
     """
 
-    manifest_filepath: str | list[str] | None = None
+    manifest_filepath: str | list[str] | dict[str, Any] | None = None
+    input_cfg: list[TrainingSetConfig] | None = None
+    reweight_temperature: NonNegative | None = None
+    is_tarred: bool = False
+    tarred_audio_filepaths: str | list[str] | None = None
+    batch_duration: Positive | None = None
+    on_bad_audio: Literal["error", "skip"] = "error"
+    max_bad_audio: Share = 0.01
     sample_rate: Count = 16000
     labels: list[str] | None = None
     batch_size: Count = 16
@@ -42,12 +62,13 @@ class DatasetConfig(Section):
     channel_selector: Literal["average"] | Natural = "average"
     augmentor: dict[str, Any] | None = None
 
+    NULL_MEANS = {"is_tarred": False, "on_bad_audio": "error"}
     IGNORED = frozenset(
-        "num_workers pin_memory prefetch_factor persistent_workers defer_setup load_audio pad_id tarred_audio_filepaths"
+        "num_workers pin_memory prefetch_factor persistent_workers defer_setup load_audio pad_id"
         " tarred_shard_strategy shard_manifests shuffle_n bucketing_strategy".split()
     )
     ONLY = {
-        "is_tarred": OFF, "bucketing_batch_size": (None,), "bucketing_weights": (None,), "use_start_end_token": OFF,
+        "bucketing_batch_size": (None,), "bucketing_weights": (None,), "use_start_end_token": OFF,
         "use_lhotse": OFF, "use_dali": OFF, "is_concat": OFF, "drop_last": OFF, "int_values": OFF, "cache_audio": OFF,
         "return_sample_id": OFF, "normalize_transcripts": OFF, "normalize": OFF, "parser": (None,),
         "max_utts": (None, 0), "bos_id": (None,), "eos_id": (None,), "blank_index": (None, -1),

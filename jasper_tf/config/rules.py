@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jasper_tf.config.duration import seconds
@@ -14,6 +15,8 @@ from jasper_tf.config.source import ConfigSource, Keys
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
 _MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")
+_EARLY = ("exp_manager", "early_stopping_callback_params", "monitor")
+_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
@@ -52,6 +55,8 @@ def complete(config: Config, source: ConfigSource) -> None:
     if trainer.ema is not None and not trainer.ema.enable:
         trainer.ema = None
     _check_monitor(config, config.exp_manager.checkpoint_callback_params.monitor, _MONITOR, source)
+    if config.exp_manager.create_early_stopping_callback:
+        _check_monitor(config, config.exp_manager.early_stopping_callback_params.monitor, _EARLY, source)
     if config.exp_manager.name is None:
         config.exp_manager.name = config.name
     if trainer.max_epochs == -1:
@@ -114,6 +119,33 @@ def _check_data(model: ModelConfig, source: ConfigSource) -> None:
             raise source.error((*at, "max_duration"), f"{longest} s is not above min_duration, {shortest} s")
         if dataset.manifest_filepath == []:
             raise source.error((*at, "manifest_filepath"), "an empty list; name at least one manifest, or null")
+        _check_sets(dataset, at, source)
+
+
+def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
+    """Named validation sets, weighted training sets, tarred ones."""
+    manifests, training = dataset.manifest_filepath, at[-1] == "train_ds"
+    if isinstance(manifests, dict):
+        here = (*at, "manifest_filepath")
+        if training:
+            raise source.error(here, "a mapping names validation sets; several training sets stand in input_cfg")
+        if not manifests:
+            raise source.error(here, "an empty mapping; name at least one set, or null")
+        for name, paths in manifests.items():
+            if not isinstance(name, str) or not _SET_NAME.fullmatch(name) or name == "ema":
+                raise source.error(here, f"{name!r} cannot name a set; use letters, digits, '-' and '.'")
+            if not isinstance(paths, str) and not (isinstance(paths, list) and all(isinstance(p, str) for p in paths)):
+                raise source.error((*here, name), "expected a path or a list of paths")
+    if dataset.input_cfg is None:
+        if dataset.reweight_temperature is not None:
+            raise source.error((*at, "reweight_temperature"), "weighs the sets of input_cfg, which is missing")
+    elif not training or manifests is not None or not dataset.input_cfg:
+        reason = "an empty list" if training and manifests is None else "stands in train_ds, without manifest_filepath"
+        raise source.error((*at, "input_cfg"), f"{reason}; name the sets there, or leave it out")
+    elif len({entry.weight is None for entry in dataset.input_cfg}) > 1:
+        raise source.error((*at, "input_cfg"), "some sets have a weight and some have none; give it to all or to none")
+    if dataset.is_tarred and not dataset.tarred_audio_filepaths:
+        raise source.error((*at, "tarred_audio_filepaths"), "this key is missing; is_tarred: true needs it")
 
 
 def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
@@ -207,7 +239,12 @@ def _complete_keys(
 
 
 def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource) -> None:
-    if monitor not in (*METRICS, MISSING):
-        raise source.error(at, f"expected one of {', '.join(METRICS)}, got the text '{monitor}'")
+    validation = config.model.validation_ds
+    sets = validation.manifest_filepath if validation else None
+    names = sets if isinstance(sets, dict) else ()
+    of_sets = [f"val_{kind}_{name}{ema}" for name in names for ema in ("", "_ema") for kind in ("wer", "cer", "loss")]
+    known = (*METRICS, *of_sets)
+    if monitor not in (*known, MISSING):
+        raise source.error(at, f"expected one of {', '.join(known)}, got the text '{monitor}'")
     if monitor.endswith("_ema") and (config.trainer.ema is None or not config.trainer.ema.enable):
         raise source.error(at, f"{monitor} is of averaged weights; switch them on with trainer.ema={{decay: 0.999}}")

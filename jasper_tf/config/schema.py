@@ -69,7 +69,7 @@ class TrainerConfig(Section):
 class CheckpointCallbackParams(Section):
     """Which checkpoints stay; `save_top_k` -1 keeps all."""
 
-    monitor: Literal["val_wer", "val_cer", "val_loss", "val_wer_ema", "val_cer_ema", "val_loss_ema"] = "val_wer"
+    monitor: str = "val_wer"
     mode: Literal["min", "max"] = "min"
     save_top_k: Annotated[int, Range(-1)] = 3
     save_last: bool = True
@@ -90,7 +90,7 @@ class CheckpointCallbackParams(Section):
 class EarlyStoppingParams(Section):
     """When a run ends early: `patience` validations without an improvement of more than `min_delta`."""
 
-    monitor: Literal["val_wer", "val_cer", "val_loss"] = "val_loss"
+    monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
     patience: Count = 10
     min_delta: NonNegative = 0.001

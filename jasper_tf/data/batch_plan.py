@@ -38,6 +38,7 @@ class Buckets:
         hop: int,
         pad_to: int,
         speeds: tuple[float, float] = (1.0, 1.0),
+        max_samples: int | None = None,
     ) -> Buckets:
         """The bucket lengths that waste the least padding on these recordings.
 
@@ -48,9 +49,12 @@ class Buckets:
             hop: samples from one feature frame to the next.
             pad_to: the multiple that the features' frames are padded to; lengths fill it.
             speeds: lowest and highest rate of speed perturbation; an utterance may become `1 / lowest` as long.
+            max_samples: none becomes longer than this.
         """
         slowest, fastest = speeds
         longest = np.ceil(audio_len / slowest)
+        if max_samples is not None:
+            longest = np.minimum(longest, np.maximum(audio_len, max_samples))
         block = hop * max(pad_to, 1)
         # 1 + S // hop frames leave the features: one hop less than a whole block fills the block.
         filled = np.ceil((longest + hop) / block).astype(np.int64) * block - hop
@@ -87,28 +91,50 @@ def _least_padding(lengths: np.ndarray, counts: np.ndarray, buckets: int) -> np.
     return np.array(chosen[::-1])
 
 
+def batch_sizes(buckets: Buckets, seconds: float, sample_rate: int) -> np.ndarray:
+    """[n] how many utterances of each bucket make a batch of at most `seconds`, padding counted; one at least."""
+    return np.maximum(1, (seconds * sample_rate / buckets.samples).astype(np.int64))
+
+
+def count_batches(audio_len: np.ndarray, buckets: Buckets, sizes: int | np.ndarray) -> int:
+    """The number of batches that `plan_epoch` makes, without making them."""
+    counts = np.bincount(buckets.of(audio_len), minlength=len(buckets.samples))
+    batches = left = 0
+    for count, size in zip(counts, np.broadcast_to(sizes, counts.shape), strict=True):
+        whole, left = divmod(left + int(count), int(size))
+        batches += whole
+    return batches + (left > 0)
+
+
 def plan_epoch(
-    audio_len: np.ndarray, buckets: Buckets, batch_size: int, *, shuffle: bool, seed: int = 0, epoch: int = 0
+    audio_len: np.ndarray,
+    buckets: Buckets,
+    sizes: int | np.ndarray,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    epoch: int = 0,
 ) -> list[Batch]:
     """The batches of one epoch: every utterance exactly once, a pure function of the arguments.
 
-    All batches but one hold `batch_size` utterances: what is left over in a bucket moves up to the next longer one, so
-    an epoch has `ceil(N / batch_size)` steps as it has without buckets.
+    All batches but one are full: what is left over in a bucket moves up to the next longer one. With one size for all
+    an epoch has `ceil(N / size)` steps as it has without buckets.
 
     Args:
         audio_len: [N] samples of each utterance in this epoch (after speed perturbation); none above the last bucket.
+        sizes: utterances in a batch, or [n] in a batch of each bucket.
         shuffle: order within buckets and order of batches drawn from (seed, epoch); otherwise both rise with length.
     """
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(audio_len)) if shuffle else np.argsort(audio_len, kind="stable")
     bucket = buckets.of(audio_len)[order]
+    sizes = np.broadcast_to(sizes, buckets.samples.shape)
     batches: list[Batch] = []
     left = order[:0]
-    for k, (samples, labels) in enumerate(zip(buckets.samples, buckets.labels, strict=True)):
+    for k, (samples, labels, size) in enumerate(zip(buckets.samples, buckets.labels, sizes, strict=True)):
         members = np.concatenate([left, order[bucket == k]])
-        whole = len(members) - len(members) % batch_size
-        cuts = members[:whole].reshape(-1, batch_size)
-        batches += [Batch(row, int(samples), int(labels)) for row in cuts]
+        whole = len(members) - len(members) % size
+        batches += [Batch(row, int(samples), int(labels)) for row in members[:whole].reshape(-1, size)]
         left = members[whole:]
     if len(left):
         batches.append(Batch(left, int(buckets.samples[-1]), int(buckets.labels[-1])))

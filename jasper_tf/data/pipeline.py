@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.audio import ChannelSelector, is_graph_decodable, load_audio_in_graph, user_error_in
+from jasper_tf.data.audio import ChannelSelector, user_error_in
 from jasper_tf.data.augment import AudioAugmentor, sped_length
-from jasper_tf.data.batch_plan import Batch, Buckets, plan_epoch
-from jasper_tf.data.manifest import Utterance
+from jasper_tf.data.bad_audio import BadAudio
+from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
+from jasper_tf.data.manifest import Utterance, columns
+from jasper_tf.data.mixture import Mixture
+from jasper_tf.data.selection import Selected
+from jasper_tf.data.sound_reader import SoundReader
 from jasper_tf.data.trim_silence import trim_silence as trimmed
+from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
 
 
@@ -27,10 +33,14 @@ class SpeechBatches:
     declared duration is cut (rounding: a sample or two); what is trimmed off becomes padding.
 
     Args:
-        utterances: what to read; already selected, at least one.
+        utterances: what to read; already selected, at least one. Text and path of a line are read when its turn comes.
         vocabulary: encodes the transcripts.
         sample_rate: of the batches, in Hz; files at other rates are resampled.
         batch_size: utterances in a batch (all micro-batches and devices together).
+        batch_duration_s: seconds in a batch, padding counted, for each of the `parts` that share a step; each bucket
+            then has a batch size of its own, and the number of steps may change with the epoch's speeds. Default:
+            `batch_size` counts.
+        max_duration_s: no utterance is slowed down beyond it; see `lengths`. Default: no bound.
         shuffle: whether the order changes from epoch to epoch; without it, utterances come by length.
         buckets: number of padded lengths.
         hop, pad_to: samples per feature frame, and the multiple that the features pad frames to.
@@ -38,10 +48,12 @@ class SpeechBatches:
         channel_selector: "average", or the channel to read.
         trim_silence: whether silence at both ends is cut off, before everything else: see `trim_silence.py`.
         seed: of order and augmentation.
+        mixture: how often each of several sets is drawn. Default: every utterance once in every epoch.
+        bad_audio: leaves out recordings that cannot be read. Default: they are an error.
 
     `epoch` is the epoch that the next iterator of `dataset()` reads, `first_step` where in it to begin; starting an
     iterator moves on to the next epoch. A dataset made with a `first_step` above 0 is for that one epoch: tf.data knows
-    one number of steps for each dataset.
+    one number of steps for each dataset. `sets` are the parts that are scored apart, under their names.
     """
 
     def __init__(
@@ -51,6 +63,9 @@ class SpeechBatches:
         *,
         sample_rate: int = 16000,
         batch_size: int,
+        batch_duration_s: float | None = None,
+        parts: int = 1,
+        max_duration_s: float | None = None,
         shuffle: bool,
         buckets: int = 4,
         hop: int = 160,
@@ -59,51 +74,102 @@ class SpeechBatches:
         channel_selector: ChannelSelector = "average",
         trim_silence: bool = False,
         seed: int = 0,
+        mixture: Mixture | None = None,
+        bad_audio: BadAudio | None = None,
     ):
-        self.utterances = list(utterances)
-        self.batch_size = batch_size
+        self.utterances = utterances
         self.shuffle = shuffle
         self.augmentor = augmentor
         self.trim_silence = trim_silence
         self.seed = seed
         self.epoch = 0
         self.first_step = 0
-        self.audio_len = np.array([max(1, round(u.duration_s * sample_rate)) for u in self.utterances], np.int64)
-        labels = [vocabulary.encode(u.text) for u in self.utterances]
-        label_len = np.array([len(ids) for ids in labels], np.int64)
+        self.mixture = mixture
+        self.bad_audio = bad_audio
+        self.sets: dict[str, SpeechBatches] = {}
+        if isinstance(utterances, Selected):
+            duration_s, label_len = utterances.duration_s, utterances.characters
+        else:
+            duration_s, label_len, _ = columns(utterances)
+        self.audio_len = np.maximum(1, np.rint(duration_s * sample_rate)).astype(np.int64)
         speeds = augmentor.speeds if augmentor else (1.0, 1.0)
-        self.buckets = Buckets.fit(self.audio_len, label_len, buckets, hop=hop, pad_to=pad_to, speeds=speeds)
-        self._paths = tf.constant([u.path for u in self.utterances])
-        self._offsets = tf.constant([u.offset_s for u in self.utterances], tf.float64)
-        self._durations = tf.constant([u.duration_s for u in self.utterances], tf.float64)
-        decodable = {path: is_graph_decodable(path, sample_rate) for path in {u.path for u in self.utterances}}
-        self._in_graph = tf.constant([decodable[u.path] for u in self.utterances])
-        self._labels = tf.RaggedTensor.from_row_lengths(np.concatenate(labels).astype(np.int32), label_len)
-        self._load = lambda i: load_audio_in_graph(
-            self._paths[i], self._offsets[i], self._durations[i], self._in_graph[i], sample_rate, channel_selector
+        self._max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate)
+        self.buckets = Buckets.fit(
+            self.audio_len, label_len, buckets, hop=hop, pad_to=pad_to, speeds=speeds, max_samples=self._max_samples
         )
+        self.sizes = np.full(len(self.buckets.samples), batch_size)
+        if batch_duration_s is not None:
+            self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
+        self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
+        self._vocabulary = vocabulary
+        self._reader = SoundReader(sample_rate, channel_selector, bad_audio)
+        self._plans: dict[int, list[Batch]] = {}
+
+    @property
+    def batch_size(self) -> int:
+        """Utterances in a batch, at most."""
+        return int(self.sizes.max())
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.utterances) // self.batch_size)
+        """Of the first epoch; see `steps`."""
+        return self.steps(0)
+
+    def steps(self, epoch: int) -> int:
+        """Batches of `epoch`. Only with `batch_duration_s`, beside speed perturbation or a mixture, do they vary."""
+        if not self._steps_vary and len(set(self.sizes)) == 1:
+            return -(-len(self.utterances) // int(self.sizes[0]))
+        return count_batches(self.lengths(epoch)[0][self._members(epoch)], self.buckets, self.sizes)
+
+    def total_steps(self, epochs: int) -> int:
+        """Batches of the first `epochs` epochs."""
+        return sum(self.steps(e) for e in range(epochs)) if self._steps_vary else epochs * self.steps_per_epoch
+
+    def epochs(self, total_steps: int) -> int:
+        """In which so many steps lie, the last one perhaps in part."""
+        if not self._steps_vary:
+            return -(-total_steps // self.steps_per_epoch)
+        epochs = 0
+        while total_steps > 0:
+            total_steps -= self.steps(epochs)
+            epochs += 1
+        return epochs
+
+    def _members(self, epoch: int) -> np.ndarray | slice:
+        return slice(None) if self.mixture is None else self.mixture.members(epoch)
 
     def lengths(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N]."""
+        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N].
+
+        A rate that would make an utterance longer than `max_duration_s` is raised to the one that just does not.
+        """
         if self.augmentor is None:
             return self.audio_len, np.ones(len(self.audio_len))
         rates = self.augmentor.speed_rates(epoch, len(self.audio_len))
-        return sped_length(self.audio_len, rates), rates
+        if self._max_samples is None:
+            return sped_length(self.audio_len, rates), rates
+        longest = np.maximum(self.audio_len, self._max_samples)
+        rates = np.maximum(rates, self.audio_len / longest)
+        return np.minimum(sped_length(self.audio_len, rates), longest), rates
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
-        lengths, _ = self.lengths(epoch)
-        return plan_epoch(lengths, self.buckets, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=epoch)
+        if epoch not in self._plans:
+            lengths, members = self.lengths(epoch)[0], self._members(epoch)
+            chosen, seed = lengths[members], self.seed
+            plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
+            if not isinstance(members, slice):
+                plan = [replace(batch, index=members[batch.index]) for batch in plan]
+            # Several callbacks ask for the same one, the reader for the next.
+            self._plans = {e: self._plans[e] for e in list(self._plans)[-1:]} | {epoch: plan}
+        return self._plans[epoch]
 
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
         lengths, _ = self.lengths(epoch)
-        padded = sum(batch.samples * len(batch.index) for batch in self.plan(epoch))
-        return 1 - float(lengths.sum()) / padded
+        plan = self.plan(epoch)
+        padded = sum(batch.samples * len(batch.index) for batch in plan)
+        return 1 - sum(float(lengths[batch.index].sum()) for batch in plan) / padded
 
     def read(self, index: int, epoch: int | None = None) -> np.ndarray:
         """audio [S] float32 of one utterance as batches hold it: not augmented, or as `epoch` augments it.
@@ -111,9 +177,11 @@ class SpeechBatches:
         Raises:
             UserError: the file cannot be read.
         """
+        utterance = self.utterances[index]
         try:
-            audio = self._load(index).numpy()
-        except tf.errors.OpError as error:
+            place = [tf.constant(column[0]) for column in self._reader.places([utterance])]
+            audio = self._reader.load(*place).numpy()
+        except (tf.errors.OpError, UserError) as error:
             raise user_error_in(error) or error from None
         if epoch is None:
             return trimmed(audio) if self.trim_silence else audio
@@ -128,8 +196,10 @@ class SpeechBatches:
             self.epoch, self.first_step = epoch + 1, 0
             return self._rows(epoch, first_step, range(1), 1)
 
-        cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - self.first_step)
-        return self._batches(rows).apply(cardinality).prefetch(4)
+        steps = self.steps(self.epoch) - self.first_step
+        if self._steps_vary:
+            steps = tf.data.experimental.UNKNOWN_CARDINALITY
+        return self._batches(rows).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
 
     def distributed(
         self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False
@@ -172,7 +242,10 @@ class SpeechBatches:
                 tf.TensorSpec([None], tf.int64),  # utterances
                 tf.TensorSpec([None], tf.float64),  # their speed rates
                 tf.TensorSpec([None], tf.int64),  # samples at most
-                tf.TensorSpec([2], tf.int64),  # S, U
+                SoundReader.PLACES,
+                tf.TensorSpec([None, None], tf.int32),  # labels [B,U]
+                tf.TensorSpec([None], tf.int32),  # label_len
+                tf.TensorSpec([], tf.int64),  # S
                 tf.TensorSpec([], tf.int64),  # epoch
             ),
         )
@@ -193,36 +266,46 @@ class SpeechBatches:
             for replica in mine:
                 size = len(batch.index)
                 index = batch.index[size * replica // replicas : size * (replica + 1) // replicas]
-                yield index, rates[index], limits[index], (batch.samples, batch.labels), epoch
+                utterances = [self.utterances[int(i)] for i in index]
+                labels = np.zeros((len(index), batch.labels), np.int32)
+                label_len = np.zeros(len(index), np.int32)
+                for row, utterance in enumerate(utterances):
+                    ids = self._vocabulary.encode(utterance.text)
+                    labels[row, : len(ids)], label_len[row] = ids, len(ids)
+                places = self._reader.places(utterances)
+                yield index, rates[index], limits[index], places, labels, label_len, batch.samples, epoch
 
-    def _batch(self, index, rates, limits, shape, epoch) -> tf.data.Dataset:
+    def _batch(self, index, rates, limits, places, labels, label_len, samples, epoch) -> tf.data.Dataset:
         """One row of the plan as a dataset of one batch."""
 
-        def read(i, rate, limit):
-            audio = self._load(i)
+        def read(i, rate, limit, place, labels, label_len):
+            audio = self._reader.load(*place) if self.bad_audio is None else self._reader.load_or_note(i, *place)
             if self.trim_silence or self.augmentor is not None:
                 audio = tf.numpy_function(self._change_sound, [audio, rate, epoch, i], tf.float32)
             audio = audio[:limit]
             audio.set_shape([None])
-            labels = self._labels[i]
-            return audio, tf.size(audio), labels, tf.size(labels)
+            return audio, tf.size(audio), labels, label_len
 
         def named(audio, audio_len, labels, label_len):
             return {"audio": audio, "audio_len": audio_len}, {"labels": labels, "label_len": label_len}
 
-        size = tf.size(index, tf.int64)
-        examples = tf.data.Dataset.from_tensor_slices((index, rates, limits)).map(read)
-        padded = examples.padded_batch(tf.maximum(size, 1), padded_shapes=(shape[:1], [], shape[1:], []))
+        examples = tf.data.Dataset.from_tensor_slices((index, rates, limits, places, labels, label_len)).map(read)
+        if self.bad_audio is not None:
+            examples = examples.filter(lambda audio, *_: tf.size(audio) > 0)
+        size = tf.maximum(tf.size(index, tf.int64), 1)
+        width = tf.shape(labels, tf.int64)[1]
+        padded = examples.padded_batch(size, padded_shapes=((samples,), (), (width,), ()))
         # Of no examples tf.data makes no batch, but the replica waits for one.
         empty = (
-            tf.zeros((0, shape[0]), tf.float32), tf.zeros((0,), tf.int32),
-            tf.zeros((0, shape[1]), tf.int32), tf.zeros((0,), tf.int32),
+            tf.zeros((0, samples), tf.float32), tf.zeros((0,), tf.int32),
+            tf.zeros((0, width), tf.int32), tf.zeros((0,), tf.int32),
         )  # fmt: skip
-        nothing = tf.data.Dataset.from_tensors(empty).take(tf.cast(size == 0, tf.int64))
-        return padded.concatenate(nothing).map(named)
+        return padded.concatenate(tf.data.Dataset.from_tensors(empty)).take(1).map(named)
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""
+        if not len(audio):
+            return audio
         if self.trim_silence:
             audio = trimmed(audio)
         return audio if self.augmentor is None else self.augmentor(audio, rate, epoch, index)

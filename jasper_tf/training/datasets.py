@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config import Config
+from jasper_tf.config.model_schema import DatasetConfig
 from jasper_tf.data.augment import AudioAugmentor
-from jasper_tf.data.manifest import Utterance, read_manifest
+from jasper_tf.data.bad_audio import BadAudio
+from jasper_tf.data.manifest import Manifest, Utterance, manifest_paths, read_manifest
+from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.pipeline import SpeechBatches
-from jasper_tf.data.selection import Selection, select
+from jasper_tf.data.selection import Selected, Selection, select
+from jasper_tf.data.tarred import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
-from jasper_tf.model.encoder import build_blocks, output_length
 from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.training.encoder_frames import encoder_frames
 
 
 def build_batches(
@@ -26,6 +29,11 @@ def build_batches(
     Training sections use every setting; what CTC cannot align is left out, judged by the declared duration at the
     highest speed, before silence is trimmed. Validation and test sections neither shuffle nor augment, and keep such
     utterances: they count in the error rate.
+
+    `max_duration` holds after speed perturbation, too: it does not slow an utterance beyond it.
+
+    Several training sets (`input_cfg`) are drawn by their weights; several validation sets (a mapping) are the `sets`
+    of the batches that hold them all.
 
     Args:
         cfg: the configuration.
@@ -39,48 +47,89 @@ def build_batches(
     dataset, model = getattr(cfg.model, section), cfg.model
     if dataset is None:
         raise UserError(f"{cfg.source}: model.{section} is missing; give it a manifest_filepath")
-    cfg.require(f"model.{section}.manifest_filepath")
+    cfg.require(data_key(cfg, section))
     training = section == "train_ds"
     vocabulary = Vocabulary(model.labels)
     hop = round(model.preprocessor.window_stride * model.sample_rate)
-    augmentor = AudioAugmentor(dataset.augmentor, cfg.seed) if training and dataset.augmentor else None
-    fastest = augmentor.speeds[1] if augmentor else 1.0
-    blocks = build_blocks([dataclasses.asdict(b) for b in model.encoder.jasper], conv_mask=model.encoder.conv_mask)
-    # NeMo: legacy features count one frame more, exact_pad leaves one out.
-    extra_frames = (model.preprocessor.generation == "legacy") - model.preprocessor.exact_pad
-
-    def output_frames(duration_s: float) -> int:
-        frames = int(duration_s / fastest * model.sample_rate) // hop + extra_frames
-        return int(output_length(blocks, max(0, frames)))
-
+    augmentor = (
+        AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
+    )
+    sets = data_sets(dataset)
+    tars = TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or [])) if dataset.is_tarred else None
+    manifest = read_manifest([path for paths in sets.values() for path in paths], tars) if only is None else only
     selection = select(
-        read_manifest(dataset.manifest_filepath) if only is None else only,
+        manifest,
         vocabulary,
         min_duration_s=dataset.min_duration,
         max_duration_s=dataset.max_duration,
         unknown_characters=dataset.unknown_characters,
-        output_frames=output_frames if training else None,
+        output_frames=encoder_frames(cfg, section) if training else None,
     )
-    batches = SpeechBatches(
-        selection.utterances,
-        vocabulary,
-        sample_rate=model.sample_rate,
-        batch_size=dataset.batch_size * parts,
-        shuffle=training and dataset.shuffle and only is None,
-        buckets=dataset.buckets,
-        hop=hop,
-        pad_to=model.preprocessor.pad_to,
-        augmentor=augmentor,
-        channel_selector=dataset.channel_selector,
-        trim_silence=dataset.trim_silence,
-        seed=cfg.seed,
-    )
+    settings = {
+        "sample_rate": model.sample_rate,
+        "batch_size": dataset.batch_size * parts,
+        "batch_duration_s": dataset.batch_duration,
+        "parts": parts,
+        "max_duration_s": dataset.max_duration,
+        "shuffle": training and dataset.shuffle and only is None,
+        "buckets": dataset.buckets,
+        "hop": hop,
+        "pad_to": model.preprocessor.pad_to,
+        "augmentor": augmentor,
+        "channel_selector": dataset.channel_selector,
+        "trim_silence": dataset.trim_silence,
+        "seed": cfg.seed,
+    }
+
+    def batches_of(utterances: Selected, mixture: Mixture | None = None) -> SpeechBatches:
+        skips = dataset.on_bad_audio == "skip"
+        bad_audio = BadAudio(utterances, dataset.max_bad_audio, f"model.{section}") if skips else None
+        return SpeechBatches(utterances, vocabulary, mixture=mixture, bad_audio=bad_audio, **settings)
+
+    if not isinstance(manifest, Manifest) or len(sets) == 1:
+        return batches_of(selection.utterances), selection
+    members = _members(manifest, sets, selection.utterances)
+    if training:
+        assert dataset.input_cfg is not None
+        sizes = [len(index) for index in members.values()]
+        weights = [size if c.weight is None else c.weight for c, size in zip(dataset.input_cfg, sizes, strict=True)]
+        temperature = 1.0 if dataset.reweight_temperature is None else dataset.reweight_temperature
+        return batches_of(selection.utterances, Mixture(sizes, weights, temperature, cfg.seed)), selection
+    batches = batches_of(selection.utterances)
+    for name, index in members.items():
+        if not len(index):
+            raise UserError(f"{cfg.source}: model.{section}.manifest_filepath.{name}: no utterance of it is left")
+        batches.sets[name] = batches_of(selection.utterances.part(index))
     return batches, selection
+
+
+def data_sets(dataset: DatasetConfig) -> dict[str, list[str]]:
+    """The manifests of each set, under its name."""
+    if dataset.input_cfg is not None:
+        return {str(k): manifest_paths(entry.manifest_filepath) for k, entry in enumerate(dataset.input_cfg)}
+    manifests = dataset.manifest_filepath
+    if isinstance(manifests, dict):
+        return {name: manifest_paths(paths) for name, paths in manifests.items()}
+    assert manifests is not None
+    return {"": manifest_paths(manifests)}
+
+
+def _members(manifest: Manifest, sets: dict[str, list[str]], chosen: Selected) -> dict[str, np.ndarray]:
+    """For each set the positions in `chosen` that come from it."""
+    ends = manifest.first[np.cumsum([len(paths) for paths in sets.values()])]
+    of_set = np.searchsorted(ends, chosen.positions, "right")
+    return {name: np.flatnonzero(of_set == k) for k, name in enumerate(sets)}
+
+
+def data_key(cfg: Config, section: str) -> str:
+    """The key that names the manifests of `model.<section>`."""
+    dataset = getattr(cfg.model, section)
+    return f"model.{section}.{'input_cfg' if dataset and dataset.input_cfg is not None else 'manifest_filepath'}"
 
 
 def longest_batch(batches: SpeechBatches) -> list[Utterance]:
     """As many of the longest utterances as a batch holds: what takes the most memory (`trainer.fast_dev_run`)."""
-    order = np.argsort(-batches.audio_len, kind="stable")[: batches.batch_size]
+    order = np.argsort(-batches.audio_len, kind="stable")[: int(batches.sizes[-1])]
     return [batches.utterances[i] for i in order]
 
 

@@ -34,17 +34,19 @@ def run_epochs(
         callbacks: may stop the run by `model.stop_training`.
         validate_every: epochs from one validation to the next.
     """
-    steps = training.steps_per_epoch
-    epochs = -(-total_steps // steps)
-    watching = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=steps)
+    epochs = training.epochs(total_steps)
+    watching = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
     data = iter(training.distributed(model.distribute_strategy, position.epoch, position.step_in_epoch, endless=True))
     model.make_train_function()
     model.stop_training = False
     watching.on_train_begin()
     for epoch in range(position.epoch, epochs):
         model.reset_metrics()
+        begun = position.step - position.step_in_epoch
+        steps = min(training.steps(epoch), total_steps - begun)
+        watching.set_params(watching.params | {"steps": steps})
         watching.on_epoch_begin(epoch)
-        for step in range(position.step_in_epoch, min(steps, total_steps - epoch * steps)):
+        for step in range(position.step_in_epoch, steps):
             if model.stop_training:
                 break
             watching.on_train_batch_begin(step)
@@ -65,7 +67,31 @@ def run_epochs(
 def evaluate(
     model: JasperCTC, batches: SpeechBatches, callbacks: keras.callbacks.CallbackList | None = None
 ) -> dict[str, float]:
-    """`model.evaluate` on `batches`, on all devices of the model's strategy: `{"loss": ..., "wer": ..., ...}`."""
-    data = batches.distributed(model.distribute_strategy)
-    results = model.evaluate(data, steps=batches.steps_per_epoch, callbacks=callbacks, return_dict=True, verbose=0)
-    return {key: float(value) for key, value in results.items()}
+    """`model.evaluate` on `batches`, on all devices of the model's strategy: `{"loss": ..., "wer": ..., ...}`.
+
+    With the counts of words inserted, deleted and substituted. Of `batches.sets` each is scored for itself
+    (`wer_NAME`, ...), and `wer` is that of all words together.
+    """
+    figures: dict[str, float] = {}
+    state = None
+    for name, part in batches.sets.items() or [("", batches)]:
+        data = part.distributed(model.distribute_strategy)
+        results = model.evaluate(data, steps=part.steps_per_epoch, callbacks=callbacks, return_dict=True, verbose=0)
+        if name:
+            figures |= {f"{key}_{name}": float(results[key]) for key in ("loss", "wer", "cer")}
+        counted = [
+            keras.ops.convert_to_numpy(v)
+            for metric in (model.loss_mean, model.infeasible, *model.error_rates)
+            for v in metric.variables
+        ]
+        state = counted if state is None else [a + b for a, b in zip(state, counted, strict=True)]
+    assert state is not None
+    loss, weight, infeasible, *counts = state
+    figures |= {"loss": float(loss / weight), "infeasible": float(infeasible)}
+    for metric, (hits, *wrong) in zip(model.error_rates, counts, strict=True):
+        substitutions, insertions, deletions = (int(n) for n in wrong)
+        reference = hits + substitutions + deletions
+        figures[metric.name] = (substitutions + insertions + deletions) / max(1, int(reference))
+        if metric.unit == "word":
+            figures |= {"insertions": insertions, "deletions": deletions, "substitutions": substitutions}
+    return figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 
@@ -25,16 +25,24 @@ class Progress(keras.callbacks.Callback):
         position: where the run stands.
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
+        validation_sets: names of the sets that are scored apart.
     """
 
-    def __init__(self, say: Callable[[str], None], position: Position, total_steps: int, batches: SpeechBatches):
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        position: Position,
+        total_steps: int,
+        batches: SpeechBatches,
+        validation_sets: Iterable[str] = (),
+    ):
         super().__init__()
+        self.validation_sets = list(validation_sets)
         self.say = say
         self.position = position
         self.total_steps = total_steps
         self.batches = batches
-        self.steps_per_epoch = batches.steps_per_epoch
-        self.epochs = -(-total_steps // self.steps_per_epoch)
+        self.epochs = batches.epochs(total_steps)
         self.moves = sys.stdout.isatty()
         self._began: float | None = None
 
@@ -58,7 +66,7 @@ class Progress(keras.callbacks.Callback):
         self._seconds = now - self._since
         if self.moves and now - self._drawn > 0.2:
             self._drawn = now
-            done = self.position.step_in_epoch / self.steps_per_epoch
+            done = self.position.step_in_epoch / len(self._plan)
             bar = ("#" * round(16 * done)).ljust(16, ".")
             line = f"[{bar}] {self._where(self.position.epoch)}  {self._figures(logs)}  {self._pace()}"
             # A line that wraps would not be overwritten by the next.
@@ -72,9 +80,10 @@ class Progress(keras.callbacks.Callback):
         figures = self._figures(logs)
         if "val_loss" in logs:
             figures += f"  val_loss {logs['val_loss']:.3f}"
-        figures += "".join(
-            f"  val_{unit} {logs[f'val_{unit}']:.2%}" for unit in ("wer", "cer", "wer_ema") if f"val_{unit}" in logs
-        )
+        sets = [f"val_wer_{name}" for name in self.validation_sets]
+        for key in ("val_wer", *sets, "val_cer", "val_wer_ema"):
+            if key in logs:
+                figures += f"  {key} {logs[key]:.2%}"
         if logs.get("infeasible"):
             figures += f"  {int(logs['infeasible'])} infeasible"
         print("\r\x1b[K" if self.moves else "", end="")

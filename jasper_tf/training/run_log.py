@@ -7,7 +7,7 @@ import functools
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -62,13 +62,20 @@ class RunLog(keras.callbacks.Callback):
         position: Position,
         every_n_steps: int = 50,
         tensorboard: Path | None = None,
+        validation_sets: Iterable[str] = (),
     ):
         super().__init__()
+        self._columns = _COLUMNS + tuple(
+            f"val_{kind}_{name}{ema}"
+            for name in validation_sets
+            for ema in ("", "_ema")
+            for kind in ("loss", "wer", "cer")
+        )
         self.csv_file = csv_file
         self.batches = batches
         self.position = position
         self.every_n_steps = every_n_steps
-        rows = _drop_rows_after(csv_file, position) if csv_file else []
+        rows = _drop_rows_after(csv_file, position, self._columns) if csv_file else []
         self._rows = len(rows)
         self.writer = None
         if tensorboard:
@@ -115,16 +122,8 @@ class RunLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._write_window()
-        row = {key: float(value) for key, value in logs.items() if key.startswith("val_") and key in _COLUMNS}
+        row = {key: value for key, value in logs.items() if key in self._columns and key.startswith("val_")}
         if row:
-            for metric in self.model.error_rates:
-                if metric.name == "wer":
-                    _, substitutions, insertions, deletions = (int(n) for n in metric.counts.numpy())
-                    row |= {
-                        "val_insertions": insertions,
-                        "val_deletions": deletions,
-                        "val_substitutions": substitutions,
-                    }
             self._write(epoch, row)
             self._write_best(row)
         self._keep_position(inside_epoch=False)
@@ -218,7 +217,7 @@ class RunLog(keras.callbacks.Callback):
         if self.csv_file:
             new = not self.csv_file.exists()
             with open(self.csv_file, "a", newline="") as file:
-                writer = csv.DictWriter(file, _COLUMNS)
+                writer = csv.DictWriter(file, self._columns)
                 if new:
                     writer.writeheader()
                 shown = {key: f"{value:.6g}" for key, value in row.items()}
@@ -236,7 +235,7 @@ class RunLog(keras.callbacks.Callback):
             self.writer.flush()
 
 
-def _drop_rows_after(csv_file: Path, position: Position) -> list[dict[str, str]]:
+def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str]) -> list[dict[str, str]]:
     """Leaves the rows that were there when the run stood at `position`, and returns them."""
     if not csv_file.exists():
         return []
@@ -246,7 +245,7 @@ def _drop_rows_after(csv_file: Path, position: Position) -> list[dict[str, str]]
     # At the position's own step there may be rows from after the checkpoint, such as a validation's.
     rows = rows[: int(position.log.get("rows", len(rows)))]
     with write_whole(csv_file) as file:
-        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     return rows

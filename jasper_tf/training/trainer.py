@@ -18,9 +18,10 @@ from jasper_tf.data.audio import user_error_in
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import JasperCTC, build_model
+from jasper_tf.training.bad_audio_report import BadAudioReport
 from jasper_tf.training.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.ctc import CTCLoss
-from jasper_tf.training.datasets import build_batches, first_batches, longest_batch
+from jasper_tf.training.datasets import build_batches, data_key, first_batches, longest_batch
 from jasper_tf.training.devices import set_precision, strategy_of
 from jasper_tf.training.early_stopping import EarlyStopping
 from jasper_tf.training.error_rate_metric import ErrorRate
@@ -158,7 +159,7 @@ def _train(cfg: Config) -> Path:
 def _require(cfg: Config) -> None:
     """Raises a UserError that names every key without a value."""
     sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
-    needed = [f"model.{section}.manifest_filepath" for section in sections]
+    needed = [data_key(cfg, section) for section in sections]
     needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
     if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
         needed.append("trainer.max_epochs")
@@ -182,7 +183,7 @@ def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches 
         report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation")
         if validation:
             validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=utterances)
-    total_steps = (cfg.trainer.max_epochs or 0) * training.steps_per_epoch
+    total_steps = training.total_steps(cfg.trainer.max_epochs or 0)
     if cfg.trainer.max_steps != -1:
         total_steps = min(total_steps or cfg.trainer.max_steps, cfg.trainer.max_steps)
     if cfg.trainer.fast_dev_run:
@@ -192,6 +193,11 @@ def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches 
         if validation:
             validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=longest_batch(validation))
     return training, validation, total_steps, report
+
+
+def _parts(training: SpeechBatches, validation: SpeechBatches | None) -> list[SpeechBatches]:
+    """The batches that are read: the sets in place of those that hold them all."""
+    return [training, *(list(validation.sets.values()) or [validation] if validation else [])]
 
 
 def _callbacks(
@@ -211,8 +217,12 @@ def _callbacks(
         StopOnNonFiniteLoss(training, position, run.path / "non_finite_batch.jsonl" if run.writes else None)
     ]
     metrics_file = run.metrics_file if run.writes else None
-    log = RunLog(metrics_file, training, position, cfg.trainer.log_every_n_steps, tensorboard)
-    callbacks += [log, Progress(run.say, position, total_steps, training)]
+    every, sets = cfg.trainer.log_every_n_steps, validation.sets if validation else ()
+    log = RunLog(metrics_file, training, position, every, tensorboard, sets)
+    callbacks += [log, Progress(run.say, position, total_steps, training, sets)]
+    skipping = [part.bad_audio for part in _parts(training, validation) if part.bad_audio]
+    if skipping:
+        callbacks.append(BadAudioReport(skipping, run.say))
     sched = cfg.model.optim.sched
     if sched and sched.reduce_on_plateau:
         plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}

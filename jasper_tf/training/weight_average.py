@@ -116,8 +116,11 @@ class AverageWeights(keras.callbacks.Callback):
         # The callbacks behind this one read what the training and the raw validation counted.
         for variable, value in zip(counts, before, strict=True):
             variable.assign(value)
-        # What is infeasible is so by its length, for any weights.
-        averaged = {f"val_{name}{SUFFIX}": float(value) for name, value in results.items() if name != "infeasible"}
+        averaged = {
+            f"val_{name}{SUFFIX}": value
+            for name, value in results.items()
+            if name.split("_")[0] in ("loss", "wer", "cer")
+        }
         logs.update(averaged)
         self.position.metrics.update(averaged)
 

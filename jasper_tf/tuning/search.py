@@ -19,7 +19,7 @@ from keras_tuner.engine import trial as trial_module
 from jasper_tf.config import Config
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
-from jasper_tf.training.datasets import build_batches
+from jasper_tf.training.datasets import build_batches, data_key
 from jasper_tf.training.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
 from jasper_tf.tuning.results import Outcome, Results, clock
@@ -159,7 +159,7 @@ class Search(base_tuner.BaseTuner):
     def _check(self, base: Config) -> None:
         """What would hit every trial, before anything is trained."""
         tune, trainer = self.tune, base.trainer
-        base.require("model.train_ds.manifest_filepath", "model.validation_ds.manifest_filepath")
+        base.require(*(data_key(base, section) for section in ("train_ds", "validation_ds")))
         if trainer.max_epochs is None and trainer.max_steps == -1 and not tune.max_epochs:
             raise tune.source.error(("config",), f"{tune.config} sets no trainer.max_epochs; give max_epochs here")
         epochs, every = tune.max_epochs or trainer.max_epochs, trainer.check_val_every_n_epoch

@@ -86,7 +86,7 @@ class TrialRun:
         cfg = load_config(tune.config, [*self.space.overrides(values), *own])
         sched = cfg.model.optim.sched
         if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
-            sched.max_steps = sched.max_steps or _data(cfg)[0].steps_per_epoch * (tune.max_epochs or 0)
+            sched.max_steps = sched.max_steps or _data(cfg)[0].total_steps(tune.max_epochs or 0)
         return cfg
 
     def train(self) -> float:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jasper_tf.data.batch_plan import Buckets, plan_epoch
+from jasper_tf.data.batch_plan import Buckets, batch_sizes, count_batches, plan_epoch
 
 HOP = 160
 
@@ -82,7 +82,7 @@ def test_lengths_without_repeats_stay_in_memory():
 
 
 def indices(**changes):
-    arguments = {"batch_size": 4, "shuffle": True, "seed": 3, "epoch": 5} | changes
+    arguments = {"sizes": 4, "shuffle": True, "seed": 3, "epoch": 5} | changes
     audio_len = np.random.default_rng(0).integers(1000, 250_000, 50)
     fitted = Buckets.fit(audio_len, np.ones_like(audio_len), 3, hop=HOP, pad_to=16)
     return [b.index.tolist() for b in plan_epoch(audio_len, fitted, **arguments)]
@@ -109,5 +109,44 @@ def test_shuffling_mixes_batches_and_their_members():
 
 @pytest.mark.parametrize("batch_size", [1, 50, 51])
 def test_extreme_batch_sizes(batch_size):
-    batches = indices(batch_size=batch_size)
+    batches = indices(sizes=batch_size)
     assert [len(b) for b in batches] == ([1] * 50 if batch_size == 1 else [50])
+
+
+def librispeech_lengths():
+    """[N] samples with the quantiles of 213 utterances of LibriSpeech (train-clean-5)."""
+    quantiles = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1]
+    seconds = [1.96, 3.34, 4.48, 7.89, 11.12, 12.56, 13.74, 14.86, 15.80, 16.85]
+    drawn = np.random.default_rng(0).random(20_000)
+    return (np.interp(drawn, quantiles, seconds) * 16000).astype(np.int64)
+
+
+@pytest.mark.parametrize("seconds", [None, 120.0])
+@pytest.mark.parametrize(("buckets", "share"), [(8, 0.065), (11, 0.05)])
+def test_padding_of_librispeech(seconds, buckets, share):
+    audio_len = librispeech_lengths()
+    fitted = Buckets.fit(audio_len, np.full_like(audio_len, 100), buckets, hop=HOP, pad_to=16)
+    sizes = batch_sizes(fitted, seconds, 16000) if seconds else 32
+    batches = plan_epoch(audio_len, fitted, sizes, shuffle=True)
+    padded = sum(batch.samples * len(batch.index) for batch in batches)
+    # What no set of so many lengths can avoid, and hardly more for what moves up.
+    least = fitted.samples[fitted.of(audio_len)].sum()
+    assert audio_len.sum() / padded > 1 - share and padded < 1.003 * least
+    assert len({(len(batch.index), batch.samples) for batch in batches}) <= buckets + 1
+
+
+@pytest.mark.parametrize("seconds", [3.0, 31.0, 400.0])
+def test_batches_by_seconds_are_full_and_never_longer(seconds):
+    audio_len = np.random.default_rng(0).integers(1000, 250_000, 500)
+    fitted = Buckets.fit(audio_len, np.ones_like(audio_len), 5, hop=HOP, pad_to=16)
+    sizes = batch_sizes(fitted, seconds, 16000)
+    batches = plan_epoch(audio_len, fitted, sizes, shuffle=True, epoch=3)
+    assert sorted(i for batch in batches for i in batch.index) == list(range(500))
+    assert len(batches) == count_batches(audio_len, fitted, sizes)
+    of_length = dict(zip(fitted.samples.tolist(), sizes.tolist(), strict=True))
+    assert sum(len(batch.index) != of_length[batch.samples] for batch in batches) <= 1
+    for batch in batches:
+        assert audio_len[batch.index].max() <= batch.samples
+        assert len(batch.index) == 1 or len(batch.index) * batch.samples <= seconds * 16000
+        # One more of that length would not fit.
+        assert (of_length[batch.samples] + 1) * batch.samples > seconds * 16000

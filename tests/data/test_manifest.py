@@ -1,9 +1,12 @@
 import json
+import os
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
+from jasper_tf.data import manifest_scan
 from jasper_tf.data.manifest import Utterance, manifest_paths, read_manifest
 from jasper_tf.errors import UserError
 
@@ -31,7 +34,7 @@ def test_every_key_of_a_line(folder):
     expected = Utterance(
         str(folder / "wavs" / "a.wav"), 0.5, 0.25, "yes", f"{path}:1", {"speaker": "fash", "tags": [1, None]}
     )
-    assert read_manifest(path) == [expected]
+    assert list(read_manifest(path)) == [expected]
 
 
 def test_absolute_paths_and_other_working_folder(folder, monkeypatch):
@@ -124,3 +127,64 @@ def test_missing_and_empty_manifests(folder):
     for nothing in ("", " , ", []):
         with pytest.raises(UserError, match="no manifest is given"):
             manifest_paths(nothing)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (b'{"audio_filepath": "wavs/a.wav", "text": "a", "text": "b"}', "the key 'text' is there twice; keep one"),
+        (b'{"audio_filepath": "wavs/a.wav", "text" :"a", "text":"b"}', "the key 'text' is there twice; keep one"),
+        (line(audio_filepath="wavs\\a.wav"), r"no such file .*wavs\\a.wav; Windows separators: write wavs/a.wav"),
+        (line(audio_filepath="wavs"), "audio_filepath: .*/wavs is a directory; name a file"),
+        (line()[:40], "not JSON .*; the line is cut off; write one JSON object per line"),
+        (line(record=[1]), r"record is \[1\]; it must be \[first byte, bytes\]"),
+        (line(duration=10**400), "duration is 1000"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_more_broken_lines(folder, broken, reason):
+    with pytest.raises(UserError, match=reason) as raised:
+        read_manifest(written(folder, line(), broken))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+
+
+def test_parts_scanned_by_processes_give_what_one_scan_gives(folder, monkeypatch):
+    lines = [line(text=f"line {n}", offset=n / 1000) for n in range(200)] + [b"", b"\r"] + [line(text="caf\u00e9")]
+    path = written(folder, *lines)
+    whole = read_manifest(path)
+    monkeypatch.setattr(manifest_scan, "PART_BYTES", 7000)
+    parts = read_manifest(path)
+    assert list(parts) == list(whole) and len(parts) == 201
+    assert parts[200].source == f"{path}:203" and parts[-1].text == "caf\u00e9" and parts[3:5] == whole[3:5]
+    np.testing.assert_array_equal(parts.duration_s, whole.duration_s)
+    np.testing.assert_array_equal(parts.characters, whole.characters)
+    assert parts.alphabet == whole.alphabet and "\u00e9" in parts.alphabet
+    lines[150], lines[180] = b"{", line(text=7)
+    with pytest.raises(UserError, match=r"m\.json:151: not JSON .* \(and 1 more broken line\)"):
+        read_manifest(written(folder, *lines))
+
+
+def test_a_manifest_replaced_while_it_is_read(folder):
+    path = written(folder, line(text="old"), line(text="older"))
+    manifest = read_manifest(path)
+    written(folder, line(text="new"), name="beside.json")
+    (folder / "beside.json").rename(path)
+    assert [u.text for u in manifest] == ["old", "older"]
+
+
+def test_a_manifest_written_over_while_it_is_read(folder):
+    path = written(folder, line(text="old"), line(text="older"))
+    manifest = read_manifest(path)
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(UserError, match=r"m\.json: the manifest was changed while it was read; start again"):
+        manifest[0]
+
+
+def test_a_manifest_behind_gfile(folder):
+    absolute = str(folder / "wavs" / "a.wav")
+    with tf.io.gfile.GFile("ram://m.json", "wb") as file:
+        file.write(line(audio_filepath=absolute))
+    (utterance,) = read_manifest("ram://m.json")
+    assert utterance.path == absolute and utterance.source == "ram://m.json:1"
+    with pytest.raises(UserError, match=r"ram://gone\.json: the manifest cannot be read"):
+        read_manifest("ram://gone.json")

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import tensorflow as tf
 
 from jasper_tf.data.audio import is_graph_decodable, load_audio, load_audio_in_graph, user_error_in
 from jasper_tf.data.augment import AudioAugmentor
+from jasper_tf.data.bad_audio import BadAudio
 from jasper_tf.data.manifest import Utterance
+from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.data.trim_silence import trim_silence
 from jasper_tf.errors import UserError
@@ -272,3 +275,91 @@ def test_load_audio_in_graph_eagerly(utterances, in_graph):
         )  # fmt: skip
         np.testing.assert_array_equal(audio, load_audio(u.path, 16000, u.offset_s, u.duration_s))
     assert len(load_audio_in_graph(utterances[0].path, 0.0, 0.0, False, 16000)) == 3200
+
+
+def skipping(utterances, share, **changes):
+    bad_audio = BadAudio(utterances, share, "model.train_ds")
+    return batches_of(utterances, bad_audio=bad_audio, **changes), bad_audio
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_recordings_that_cannot_be_read_are_left_out_and_named(utterances, tmp_path, batch_size):
+    bad = tmp_path / "bad.flac"
+    bad.write_bytes(b"junk")
+    gone = dataclasses.replace(utterances[3], path=str(tmp_path / "gone.wav"))
+    broken = dataclasses.replace(utterances[8], path=str(bad))
+    changed = [gone if i == 3 else broken if i == 8 else u for i, u in enumerate(utterances)]
+    batches, bad_audio = skipping(changed, 0.1, batch_size=batch_size, augmentor=AudioAugmentor(AUGMENTATIONS))
+    whole, _, order = rows_of(batches_of(utterances, batch_size=batch_size, augmentor=AudioAugmentor(AUGMENTATIONS)))
+    rows, shapes, kept = rows_of(batches)
+    # As many steps; what is left out leaves its batch smaller, an empty one if it was alone.
+    assert len(shapes) == batches.steps_per_epoch
+    assert kept == [text for text in order if text not in (gone.text, broken.text)]
+    assert sum(audio[0] for audio, _ in shapes) == len(utterances) - 2
+    for text in kept:
+        np.testing.assert_array_equal(rows[text], whole[text])
+    assert sorted(bad_audio.reasons) == [3, 8]
+    lines = bad_audio.news()
+    assert any(line == f"model.train_ds: left out here:4: {gone.path}: no such file" for line in lines)
+    assert lines[-1] == "model.train_ds: 2 of 25 recordings left out, unreadable"
+    rows_of(batches)
+    assert bad_audio.news() == []
+
+
+def test_too_many_unreadable_recordings_stop(utterances, tmp_path):
+    changed = [
+        dataclasses.replace(u, path=str(tmp_path / "gone.wav")) if i < 3 else u for i, u in enumerate(utterances)
+    ]
+    batches, _ = skipping(changed, 0.1)
+    with pytest.raises(tf.errors.OpError) as raised:
+        rows_of(batches)
+    assert re.fullmatch(
+        r"model\.train_ds: 3 of 25 recordings cannot be read, more than max_bad_audio 0\.1 allows; the last: "
+        r"here:\d: .*gone\.wav: no such file",
+        str(user_error_in(raised.value)),
+    )
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_batches_by_seconds_follow_the_plan(utterances, mixed):
+    mixture = Mixture([15, 10], [1, 3], seed=2) if mixed else None
+    batches = batches_of(
+        utterances, batch_duration_s=3.0, mixture=mixture, augmentor=AudioAugmentor({"speed": {"prob": 1.0}})
+    )
+    total = 0
+    for epoch in range(3):
+        plan = batches.plan(epoch)
+        found = list(batches.distributed(tf.distribute.get_strategy(), epoch))
+        texts = [
+            VOCABULARY.decode(row[:n])
+            for _, y in found
+            for row, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)
+        ]
+        assert texts == [utterances[i].text for batch in plan for i in batch.index] and len(texts) == 25
+        assert len(found) == len(plan) == batches.steps(epoch)
+        assert all(len(b.index) == 1 or b.samples * len(b.index) <= 3 * 16000 for b in plan)
+        total += len(plan)
+        assert batches.total_steps(epoch + 1) == total
+        assert batches.epochs(total) == epoch + 1 and batches.epochs(total + 1) == epoch + 2
+        drawn = np.concatenate([batch.index for batch in plan])
+        assert len(set(drawn)) == 25 or mixed and (drawn >= 15).sum() == 19
+
+
+def test_speed_does_not_make_an_utterance_longer_than_max_duration(utterances):
+    def of(**changes):
+        return batches_of(
+            utterances, augmentor=AudioAugmentor({"speed": {"prob": 1.0, "min_speed_rate": 0.5}}), **changes
+        )
+
+    free, bound = of(), of(max_duration_s=1.4)
+    lengths, rates = bound.lengths(0)
+    free_lengths, free_rates = free.lengths(0)
+    limit = round(1.4 * 16000)
+    assert free_lengths.max() > 1.5 * limit and lengths.max() <= max(limit, bound.audio_len.max())
+    short = free_lengths <= limit
+    assert 0 < short.sum() < len(short)
+    np.testing.assert_array_equal(rates[short], free_rates[short])
+    np.testing.assert_array_equal(lengths, np.minimum(free_lengths, np.maximum(limit, bound.audio_len)))
+    rows, _, _ = rows_of(bound)
+    for i, u in enumerate(utterances):
+        assert abs(len(rows[u.text]) - lengths[i]) <= 2

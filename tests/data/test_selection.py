@@ -94,7 +94,7 @@ def test_ctc_needs_a_frame_per_label_and_per_repeat():
 
 def test_utterances_that_ctc_cannot_align_are_named():
     given = utterances((0.08, "abcd"), (0.08, "aabc"), (0.06, "abcd"), (0.02, ""))
-    selection = select(given, VOCABULARY, output_frames=lambda duration_s: round(duration_s / 0.02))
+    selection = select(given, VOCABULARY, output_frames=lambda duration_s: np.rint(duration_s / 0.02).astype(int))
     assert [u.text for u in selection.utterances] == ["abcd", ""]
     assert [u.source for u, _ in selection.dropped] == ["m.json:2", "m.json:3"]
     summary = selection.summary()
@@ -105,13 +105,18 @@ def test_utterances_that_ctc_cannot_align_are_named():
 
 def test_feasibility_looks_at_the_text_after_removal():
     given = utterances((0.08, "ab--cd"))
-    selection = select(given, VOCABULARY, unknown_characters="remove_character", output_frames=lambda _: 4)
+    selection = select(
+        given,
+        VOCABULARY,
+        unknown_characters="remove_character",
+        output_frames=lambda duration_s: np.full(len(duration_s), 4),
+    )
     assert [u.text for u in selection.utterances] == ["abcd"]
 
 
 def test_summary_names_twenty_and_counts_the_rest():
     given = utterances((1, "a"), *[(0.02, "too long")] * 25)
-    summary = select(given, VOCABULARY, output_frames=lambda duration_s: int(duration_s * 50)).summary()
+    summary = select(given, VOCABULARY, output_frames=lambda duration_s: (duration_s * 50).astype(int)).summary()
     assert "dropped 25" in summary and "m.json:21 " in summary
     assert "m.json:22 " not in summary and "and 5 more" in summary
 

@@ -1,12 +1,17 @@
 import copy
 import json
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.augment import AudioAugmentor
+from jasper_tf.data.shard_plan import ShardSettings
+from jasper_tf.data.shard_writer import write_shards
 from jasper_tf.data.trim_silence import trim_silence
 from jasper_tf.errors import UserError
 from jasper_tf.training.datasets import build_batches, build_dataset
@@ -160,3 +165,87 @@ def test_trim_silence_reaches_the_audio(manifests):
 
     np.testing.assert_array_equal(first_row(True), trim_silence(first_row(False)))
     assert len(first_row(True)) < 0.8 * len(first_row(False))
+
+
+def test_weighted_training_sets(manifests):
+    sets = [
+        {"manifest_filepath": manifests["first"], "weight": 1},
+        {"manifest_filepath": manifests["second"], "weight": 2},
+    ]
+    batches, selection = build_batches(config(input_cfg=sets, shuffle=True), "train_ds")
+    assert len(selection.utterances) == 12
+    drawn = np.concatenate([batch.index for batch in batches.plan(0)])
+    assert len(drawn) == 12 and (drawn >= 10).sum() == 8
+    texts = [u.text for u in batches.utterances[10:]]
+    assert texts == ["a", "c a"]
+    # Without weights: each utterance once.
+    plain = [{"manifest_filepath": entry["manifest_filepath"]} for entry in sets]
+    batches, _ = build_batches(config(input_cfg=plain), "train_ds")
+    assert sorted(np.concatenate([batch.index for batch in batches.plan(3)])) == list(range(12))
+
+
+def test_named_validation_sets(manifests):
+    named = {"clean": manifests["first"], "other": [manifests["second"], manifests["infeasible"]]}
+    batches, selection = build_batches(
+        config("validation_ds", manifest_filepath=named, max_duration=1.25), "validation_ds"
+    )
+    assert len(selection.utterances) == 12 and len(selection.dropped) == 2
+    assert {name: len(part.utterances) for name, part in batches.sets.items()} == {"clean": 8, "other": 4}
+    assert [u.text for u in batches.sets["other"].utterances] == ["a", "c a", "abcabcabcab", "abc"]
+    with pytest.raises(UserError, match=r"manifest_filepath\.other: no utterance of it is left"):
+        few = config("validation_ds", manifest_filepath={"clean": manifests["first"], "other": manifests["second"]})
+        few.model.validation_ds.min_duration = 0.9
+        build_batches(few, "validation_ds")
+
+
+@pytest.mark.parametrize(
+    ("section", "dataset", "message"),
+    [
+        ("train_ds", {"manifest_filepath": {"a": "a.json"}}, "a mapping names validation sets"),
+        ("validation_ds", {"manifest_filepath": {}}, "an empty mapping"),
+        ("validation_ds", {"manifest_filepath": {"a b": "a.json"}}, "'a b' cannot name a set"),
+        ("validation_ds", {"manifest_filepath": {"a": 3}}, "manifest_filepath.a: expected a path or a list of paths"),
+        ("validation_ds", {"input_cfg": [{"manifest_filepath": "a"}]}, "stands in train_ds, without"),
+        ("train_ds", {"input_cfg": []}, "an empty list"),
+        ("train_ds", {"input_cfg": [{"manifest_filepath": "a", "weight": -1}]}, "at least 0"),
+        (
+            "train_ds",
+            {"input_cfg": [{"manifest_filepath": "a", "weight": 1}, {"manifest_filepath": "b"}]},
+            "some sets have a weight and some have none",
+        ),
+        ("train_ds", {"manifest_filepath": "a", "reweight_temperature": 0.5}, "weighs the sets of input_cfg"),
+        ("train_ds", {"manifest_filepath": "a", "max_bad_audio": 2}, "max_bad_audio"),
+    ],
+)
+def test_mistakes_of_sets(section, dataset, message):
+    with pytest.raises(UserError, match=message):
+        config(section, **dataset)
+
+
+def test_shards_and_tar_files_in_place_of_files(manifests, tmp_path):
+    """The same batches, whatever holds the recordings; a line without its recording is left out and named."""
+    source = Path(manifests["first"])
+    write_shards(str(source), tmp_path / "shards", ShardSettings(), workers=1)
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"audio_{shard}.tar", "w") as tar:
+            for line in lines[shard::2]:
+                tar.add(source.parent / line["audio_filepath"], arcname=line["audio_filepath"])
+    lines = [{**line, "shard_id": n % 2} for n, line in enumerate(lines)]
+    lines.insert(3, {**lines[3], "audio_filepath": "gone.flac"})
+    tarred = tmp_path / "tarred.json"
+    tarred.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tars = {"is_tarred": True, "tarred_audio_filepaths": f"{tmp_path}/audio__OP_0..1_CL_.tar"}
+
+    found = []
+    for dataset in (
+        {"manifest_filepath": str(source)},
+        {"manifest_filepath": str(tmp_path / "shards")},
+        {"manifest_filepath": str(tarred), **tars},
+    ):
+        batches, selection = build_batches(config(**dataset, shuffle=True), "train_ds")
+        found.append(list(batches.dataset().as_numpy_iterator()))
+        tf.nest.map_structure(np.testing.assert_array_equal, found[0], found[-1])
+    assert len(found[0]) == 3
+    assert [u.source.rpartition(":")[2] for u in selection.utterances[2:4]] == ["3", "5"]
+    assert f"dropped 1: no recording in the tar files\n  {tarred}:4: gone.flac: is not in" in selection.summary()

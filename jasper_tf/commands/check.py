@@ -1,0 +1,288 @@
+"""python -m jasper_tf check: what is wrong in a corpus, before a training stumbles over it.
+
+The kinds of faults, with a line as --list and the table show it (FOLDER/train.json is checked beside FOLDER/dev.json):
+
+  broken line                byte 66 is not UTF-8; save the manifest as UTF-8
+  broken line                the key 'text' is there twice; keep one
+  broken line                duration is '1.0'; it must be a number of seconds, 0 or more
+  broken line                duration is -1.0; it must be a number of seconds, 0 or more
+  broken line                duration is 0; give the length in seconds or leave the key out
+  broken line                a JSON list, not an object; write {...} on every line
+  broken line                neither text nor text_filepath is there; give what is said
+  broken line                not JSON (Unterminated string starting at: line 1 column 54 (char 53)); the line is cut
+                             off; write one JSON object per line
+  missing                    audio_filepath: no such file FOLDER/wav/gone.wav
+  missing                    audio_filepath: no such file FOLDER/wav\\good0.wav; Windows separators: write wav/good0.wav
+  unreadable                 audio_filepath: FOLDER/wav is a directory; name a file
+  empty text                 text is '  '; write what is said, or remove the line
+  characters outside labels  'ï' U+00EF, '3' U+0033 in 'naïve 3 letters'; see unknown_characters
+  infeasible for CTC         1.5 s give 75 frames, its text needs 79
+  speaking rate              2 characters in 9.5 s: 0.211 a second, fewer than 1.91
+  speaking rate              72 characters in 1.5 s: 48 a second, more than 32.3
+  duplicate                  the same part of the same file as FOLDER/train.json:2
+  leak                       the same part of the same file as FOLDER/dev.json:1, which is not to be trained on
+
+with --audio also
+
+  unreadable                 FOLDER/wav/text.wav: cannot be decoded (Format not recognised); convert it to WAV or FLAC,
+                             or remove its line
+  truncated                  FOLDER/wav/truncated.wav: the file is cut off: sound up to 1.00 s, but its header promises
+                             2.00 s; copy it again or remove its line
+  not finite                 FOLDER/wav/nan.wav: holds samples that are not finite numbers (NaN or infinity); repair or
+                             remove it
+  silent                     FOLDER/wav/zeros.wav: holds nothing but zeros
+  silent                     FOLDER/wav/faint.wav: its loudest 20 ms reach -78 dB
+  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples lie at full scale
+  wrong duration             FOLDER/wav/longer.wav: lasts 3.00 s, but its line declares 1 s
+  wrong duration             FOLDER/wav/shorter.wav: ends at 1.00 s, but 0 s + 2 s are asked for; correct offset and
+                             duration
+  wrong duration             FOLDER/wav/good3.wav: offset 7 s lies behind its end at 1.15 s
+  duplicate                  the same samples as FOLDER/train.json:1
+  leak                       the same samples as FOLDER/dev.json:2, which is not to be trained on
+  no such channel            FOLDER/wav/good3.wav: has 1 channel, no channel 3
+
+and without being faults
+
+  wrong rate                 FOLDER/wav/telephone.wav: 8000 Hz is resampled to 16000 Hz
+  not read                   gs://bucket/a.wav: only sound files on this machine are read
+
+"too long" is a part that is longer than is read in one piece. A byte order mark, CRLF and blank lines are no faults.
+The first of equal lines is never a duplicate; a leak stands at the training line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jasper_tf.config import Config
+    from jasper_tf.data.checks.faults import FaultLog
+    from jasper_tf.data.checks.lines import CheckedManifest, TextRules
+
+HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
+
+
+FAULT_TABLE = (__doc__ or "").partition("\n\n")[2]
+"""A line of each kind, as it is printed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "Exit status: 0 nothing is wrong, 1 faults were found, 2 wrong use.\n\n" + FAULT_TABLE
+    parser.add_argument("--config", metavar="C", help="its data sections are checked, against its labels and encoder")
+    parser.add_argument("--manifest", nargs="+", metavar="F", help="these manifests are checked, in place of C's own")
+    parser.add_argument("--audio", action="store_true", help="read every sound file as well")
+    parser.add_argument("--list", metavar="FILE", help="write each fault as a JSON line: manifest, line, kind, detail")
+    parser.add_argument(
+        "--write-clean",
+        metavar="FILE",
+        help="write the lines without a fault, byte for byte; with --config alone those of train_ds",
+    )
+    parser.add_argument(
+        "--picture", metavar="FILE.png", help="draw how long utterances are and how fast they are spoken"
+    )
+    parser.add_argument("--ignore", action="append", default=[], metavar="KIND", help="report it, but as no fault")
+    parser.add_argument(
+        "--min-rate", type=float, metavar="R", help="fewest characters per second (default: from the corpus)"
+    )
+    parser.add_argument("--max-rate", type=float, metavar="R", help="most characters per second (from the corpus)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="seconds between declared and real length (%(default)s)",
+    )
+    parser.add_argument(
+        "--silence", type=float, default=-60.0, metavar="DB", help="the loudest 20 ms of a sound reach it (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-clipped", type=float, default=0.001, metavar="SHARE", help="of samples at full scale (%(default)s)"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of C, such as model.train_ds.manifest_filepath=F"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when nothing is wrong, 1 when there are faults."""
+    from jasper_tf.data.checks.clean_manifest import refuse_clean_manifest, write_clean_manifest
+    from jasper_tf.data.checks.faults import NOTES, FaultLog
+    from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
+    from jasper_tf.data.checks.progress import CheckProgress
+    from jasper_tf.data.checks.report import summary, table
+    from jasper_tf.whole_file import write_whole
+
+    _refuse_wrong_use(arguments)
+    if arguments.write_clean:
+        refuse_clean_manifest(arguments.write_clean)
+    cfg, sets = _sets(arguments)
+    manifests = {name: [CheckedManifest(path) for path in paths] for name, paths in sets.items()}
+    every = [manifest for group in manifests.values() for manifest in group]
+    first = next(iter(manifests))
+    training = manifests.get("train_ds", [])
+    held_out = [manifest for name, group in manifests.items() if name != "train_ds" for manifest in group]
+    with ExitStack() as outputs:
+        listed = outputs.enter_context(write_whole(arguments.list)) if arguments.list else None
+        log = FaultLog(listed, NOTES | set(arguments.ignore))
+        progress = CheckProgress("reading lines", sum(manifest.size for manifest in every))
+        for name, group in manifests.items():
+            rules = _text_rules(cfg, name) if cfg else None
+            for manifest in group:
+                check_lines(manifest, log, rules, progress)
+                if rules and len(manifest):
+                    check_feasible(manifest, log, rules)
+        progress.end()
+        if arguments.write_clean:
+            refuse_clean_manifest(arguments.write_clean, manifests[first])
+        rates = _check_rates(arguments, every, log)
+        _check_repeats(training, held_out, log)
+        if arguments.audio:
+            content = _check_sounds(arguments, cfg, manifests, log)
+            _check_repeats(training, held_out, log, content)
+    for line in [*summary(every, log), rates, *_not_checked(arguments, cfg)]:
+        print(line)
+    if log.tallies:
+        print(table(log))
+    if arguments.list:
+        print(f"each fault: {arguments.list}")
+    if arguments.write_clean:
+        written, left_out = write_clean_manifest(arguments.write_clean, manifests[first], log)
+        print(f"{arguments.write_clean}: {written} lines without a fault, {left_out} left out")
+    return 1 if log.found else 0
+
+
+def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
+    from jasper_tf.data.checks.faults import KINDS
+    from jasper_tf.errors import UserError
+
+    if not arguments.config and not arguments.manifest:
+        raise UserError("nothing to check: give --config C or --manifest F")
+    if arguments.overrides and not arguments.config:
+        raise UserError(f"{arguments.overrides[0]}: key=value changes a configuration; give --config as well")
+    for kind in arguments.ignore:
+        if kind not in KINDS:
+            raise UserError(f"--ignore {kind!r}: no such kind; the kinds are {', '.join(KINDS)}")
+    low, high = arguments.min_rate, arguments.max_rate
+    if low is not None and high is not None and low > high:
+        raise UserError(f"--min-rate {low:g} is above --max-rate {high:g}")
+    if arguments.tolerance < 0:
+        raise UserError(f"--tolerance {arguments.tolerance:g}: must be 0 seconds or more")
+    if not 0 <= arguments.max_clipped <= 1:
+        raise UserError(f"--max-clipped {arguments.max_clipped:g}: must be a share between 0 and 1")
+    if arguments.picture and not arguments.picture.lower().endswith(".png"):
+        raise UserError(f"--picture {arguments.picture}: is drawn as PNG; give a name that ends in .png")
+
+
+def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
+    """The configuration, and the manifests by section, train_ds first; `--manifest` stands for it."""
+    from jasper_tf.data.manifest import manifest_paths
+    from jasper_tf.errors import UserError
+
+    cfg: Config | None = None
+    if arguments.config:
+        from jasper_tf.config import load_config
+
+        cfg = load_config(arguments.config, arguments.overrides)
+    if arguments.manifest:
+        return cfg, {"train_ds": manifest_paths(arguments.manifest)}
+    assert cfg is not None
+    sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
+    if not sections:
+        raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
+    from jasper_tf.training.datasets import data_key, data_sets
+
+    cfg.require(*(data_key(cfg, name) for name in sections))
+    sets: dict[str, list[str]] = {}
+    held_out: set[str] = set()
+    for name in sections:
+        dataset = getattr(cfg.model, name)
+        if dataset.is_tarred:
+            raise UserError(f"{cfg.source}: model.{name}.is_tarred: tar archives are not checked; give --manifest")
+        paths = [path for group in data_sets(dataset).values() for path in group]
+        # One manifest may serve validation and test.
+        sets[name] = paths if name == "train_ds" else [path for path in paths if path not in held_out]
+        held_out |= set(paths) if name != "train_ds" else set()
+    return cfg, sets
+
+
+def _text_rules(cfg: Config, section: str) -> TextRules:
+    from jasper_tf.data.checks.lines import TextRules
+    from jasper_tf.data.selection import UnknownCharacters
+    from jasper_tf.text.vocabulary import Vocabulary
+    from jasper_tf.training.encoder_frames import encoder_frames
+
+    dataset = getattr(cfg.model, section)
+    unknown: UnknownCharacters = dataset.unknown_characters if dataset else "error"
+    return TextRules(Vocabulary(cfg.model.labels), encoder_frames(cfg, section), unknown)
+
+
+def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:
+    """What is said of the speaking rates; the picture is drawn here."""
+    import numpy as np
+
+    from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
+    from jasper_tf.whole_file import write_whole
+
+    rates = np.concatenate([speaking_rates(manifest) for manifest in manifests])
+    bounds = rate_bounds(rates, arguments.min_rate, arguments.max_rate)
+    check_speaking_rate(manifests, log, bounds)
+    if arguments.picture:
+        from jasper_tf.data.checks.histograms import draw_histograms
+
+        duration_s = np.concatenate([np.array(manifest.duration_s) for manifest in manifests])
+        with write_whole(arguments.picture, binary=True) as file:
+            draw_histograms(file, duration_s, rates, bounds)
+    low, high = ("any" if bound is None else f"{bound:.3g}" for bound in (bounds.low, bounds.high))
+    return f"speaking rate: median {bounds.median:.3g} characters a second, accepted {low} to {high}"
+
+
+def _check_repeats(
+    training: Sequence[CheckedManifest],
+    held_out: Sequence[CheckedManifest],
+    log: FaultLog,
+    content: Sequence[np.ndarray] | None = None,
+) -> None:
+    from jasper_tf.data.checks.duplicates import check_duplicates
+
+    what = "the same part of the same file" if content is None else "the same samples"
+    check_duplicates(training, held_out, log, content, what)
+
+
+def _check_sounds(
+    arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
+) -> list[np.ndarray]:
+    """For each manifest, [N] uint64 that are equal for equal samples."""
+    from jasper_tf.data.checks.progress import CheckProgress
+    from jasper_tf.data.checks.sounds import SoundRules, check_sounds
+
+    progress = CheckProgress("reading sound", sum(sum(m.duration_s) for group in manifests.values() for m in group))
+    content = []
+    for name, group in manifests.items():
+        dataset = getattr(cfg.model, name) if cfg else None
+        rules = SoundRules(
+            cfg.model.sample_rate if cfg else None,
+            arguments.tolerance,
+            arguments.silence,
+            arguments.max_clipped,
+            dataset.channel_selector if dataset else "average",
+        )
+        content += [check_sounds(manifest, log, rules, progress) for manifest in group]
+    progress.end()
+    return content
+
+
+def _not_checked(arguments: argparse.Namespace, cfg: Config | None) -> list[str]:
+    lines = []
+    if not cfg:
+        lines.append("not checked: characters outside labels, infeasible for CTC, wrong rate, leak; give --config")
+    elif arguments.manifest:
+        lines.append("not checked: leak; without --manifest the sets of --config are compared")
+    if not arguments.audio:
+        lines.append("not read: the sound files; --audio reads them")
+    return lines

@@ -1,0 +1,1 @@
+"""What is wrong in a corpus: its lines, its texts, its sound files."""

@@ -1,0 +1,61 @@
+"""A manifest without its faulty lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jasper_tf.data.checks.faults import FaultLog
+from jasper_tf.data.checks.lines import CheckedManifest
+from jasper_tf.errors import UserError
+from jasper_tf.whole_file import write_whole
+
+
+def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest] = ()) -> None:
+    """Raises UserError where `write_clean_manifest` could not write, before anything is read for long.
+
+    It never overwrites, and never moves a line whose relative paths would then lead elsewhere.
+    """
+    path = Path(path)
+    if path.exists() or path.is_symlink():
+        raise UserError(f"--write-clean {path}: exists already; name a new file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--write-clean {path}: no folder {path.absolute().parent}; name a folder that exists")
+    here = os.path.realpath(path.absolute().parent)
+    for manifest in manifests:
+        if manifest.relative and os.path.realpath(manifest.folder) != here:
+            raise UserError(
+                f"--write-clean {path}: {manifest.path} names files relative to its own folder; "
+                f"write it there: {os.path.join(manifest.folder, path.name)}"
+            )
+
+
+def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest], log: FaultLog) -> tuple[int, int]:
+    """Writes the lines without a fault, byte for byte, manifest after manifest -> lines written and left out.
+
+    Raises:
+        UserError: `path` exists, a manifest was changed meanwhile, or no utterance would be left.
+    """
+    refuse_clean_manifest(path, manifests)
+    written = left_out = 0
+    with write_whole(path, binary=True) as out:
+        for manifest in manifests:
+            manifest.refuse_changed()
+            ends = b"\n"
+            with open(manifest.path, "rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if log.is_faulty(manifest.path, number):
+                        left_out += 1
+                        continue
+                    if not ends.endswith(b"\n"):
+                        out.write(b"\n")
+                    out.write(line)
+                    ends = line
+                    written += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
+            if manifest is not manifests[-1] and not ends.endswith(b"\n"):
+                out.write(b"\n")
+        if not written:
+            raise UserError(f"--write-clean {path}: no line is without a fault; nothing is written")
+        refuse_clean_manifest(path)
+    return written, left_out
