@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on(source, shards, tmp_path, at):
 
     with pytest.raises(KeyboardInterrupt):
         write_shards(str(source), folder, chosen, workers=2, progress=stop)
-    with fails(f"{folder}: holds no index.json", "run the same command again"):
+    with fails(f"{folder}: holds no index.json", "run the `shard` that was interrupted again"):
         resolve_shards(str(folder))
     finished = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.tfrecord")}
     (folder / ".shard-00000.1.writing").write_bytes(b"left by a process that was killed")
@@ -209,6 +209,32 @@ def test_bad_audio(source, tmp_path):
     assert (index.skipped, index.utterances) == (1, 12) and said[-1].startswith(f"left out {line}")
     texts = [u.text for u in read_manifest(resolve_shards(str(tmp_path / "a")))]
     assert texts == [u.text for u in read_manifest(str(source))]
+
+
+def test_what_skip_left_out_is_an_error_again_without_it(source, tmp_path):
+    manifest = source.with_name("bad_first.jsonl")
+    (source.parent / "bad.wav").write_bytes(b"RIFF, but no more")
+    bad = json.dumps({"audio_filepath": "bad.wav", "duration": 1.0, "text": "x"})
+    manifest.write_text(f"{bad}\n{source.read_text()}")
+
+    def stop(done, total):
+        if done == total:
+            raise KeyboardInterrupt
+
+    skip = {"on_bad_audio": "skip", "max_bad_audio": 0.1, "say": lambda line: None}
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), progress=stop, **skip)
+    assert len(list((tmp_path / "a").glob("*.tfrecord"))) > 1
+    with fails(f"{manifest}:1: {source.parent / 'bad.wav'}"):
+        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), say=lambda line: None)
+
+
+def test_shards_of_shards(shards, tmp_path):
+    index = write_shards(str(shards), tmp_path / "again", ShardSettings(codec="flac"), say=lambda line: None)
+    assert (index.utterances, index.rounded, len(index.shards)) == (12, 0, 1)
+    for one, other in zip(read_manifest(str(shards)), read_manifest(str(tmp_path / "again")), strict=True):
+        assert (one.text, one.duration_s, one.extra) == (other.text, other.duration_s, other.extra)
+        np.testing.assert_array_equal(load_record(one.path, *one.record), load_record(other.path, *other.record))
 
 
 def test_settings_that_are_wrong():
