@@ -351,10 +351,10 @@ def test_speed_does_not_make_an_utterance_longer_than_max_duration(utterances):
             utterances, augmentor=AudioAugmentor({"speed": {"prob": 1.0, "min_speed_rate": 0.5}}), **changes
         )
 
-    free, bound = of(), of(max_duration_s=1.9)
+    free, bound = of(), of(max_duration_s=1.4)
     lengths, rates = bound.lengths(0)
     free_lengths, free_rates = free.lengths(0)
-    limit = round(1.9 * 16000)
+    limit = round(1.4 * 16000)
     assert free_lengths.max() > 1.5 * limit and lengths.max() <= max(limit, bound.audio_len.max())
     short = free_lengths <= limit
     assert 0 < short.sum() < len(short)
