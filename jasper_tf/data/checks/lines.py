@@ -118,6 +118,9 @@ def check_lines(
         log: takes the faults.
         rules: the model's. Default: only empty texts are found.
         progress: counts bytes.
+
+    Raises:
+        UserError: every line is blank.
     """
     with open(manifest.path, "rb") as file:
         position = 0
@@ -135,6 +138,8 @@ def check_lines(
             position += len(line)
             if progress:
                 progress.step(len(line))
+    if not manifest.lines:
+        raise UserError(f"{manifest.path}: the manifest holds no utterance; write one JSON object per line")
 
 
 def _line_fault(message: str) -> str:
