@@ -119,13 +119,13 @@ def _batches(
     Utterances of like length share a batch, which keeps padding small; the longest come first so that memory runs out
     at once or never.
     """
-    from jasper_tf.data.audio import load_audio
+    from jasper_tf.data.tarred import load_utterance
     from jasper_tf.errors import UserError
 
     def read(i: int) -> tuple[int, np.ndarray | None, str]:
         utterance = utterances[i]
         try:
-            return i, load_audio(utterance.path, sample_rate, utterance.offset_s, utterance.duration_s), ""
+            return i, load_utterance(utterance, sample_rate), ""
         except UserError as error:
             return i, None, f"{utterance.source}: {error}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 import struct
 import warnings
 from types import ModuleType
@@ -15,6 +16,9 @@ import soundfile
 import soxr
 import tensorflow as tf
 
+from jasper_tf.data.manifest_line import is_remote
+from jasper_tf.data.memory_file import in_memory
+from jasper_tf.data.sound_container import missing_wav_frames, plain_wav_header, preroll_frames, refuse_wrong_length
 from jasper_tf.errors import UserError
 
 ChannelSelector = Literal["average"] | int
@@ -25,11 +29,13 @@ HEADER_SLACK_S = 0.05
 DURATION_SLACK_S = 0.5
 """A file may end this much before offset + duration: manifests round to tenths or to whole seconds."""
 
+MAX_PART_S = 2 * 3600
+"""No more than this is read in one piece: 0.5 GB at 16 kHz."""
+
 _MAX_FRAMES = 1 << 40
+_BLOCK_FRAMES = 1 << 20
 _HEADER_BYTES = 44
-_PCM = 1
-_FRAME_PER_BLOCK = (_PCM, 3, 6, 7, 0xFFFE)
-"""WAV encodings with one frame in a block: PCM, float, A-law, mu-law, extensible."""
+_GRAPH_SECONDS = 60
 
 
 def load_audio(
@@ -41,10 +47,10 @@ def load_audio(
 ) -> np.ndarray:
     """Reads a sound file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
 
-    Only the asked part is read. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
+    Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
 
     Args:
-        path: the file.
+        path: the file; one with a scheme (gs://, s3://) is read whole by `tf.io.gfile`.
         sample_rate: wanted rate in Hz.
         offset_s: where to begin, seconds.
         duration_s: how much to read, seconds; a file that ends up to `DURATION_SLACK_S` earlier gives what it has.
@@ -52,35 +58,41 @@ def load_audio(
         channel_selector: "average" or the number of one channel, counted from 0.
 
     Raises:
-        UserError: the file is missing, unreadable, cut off, empty, shorter than asked, lacks the channel, or holds
-            samples that are not numbers. One line that begins with the path.
+        UserError: the file is missing, unreadable, cut off, empty, shorter than asked, longer than `MAX_PART_S` (ask
+            for parts), lacks the channel, or holds samples that are not numbers. One line that begins with the path.
     """
     path = os.fspath(path)
+    if is_remote(path):
+        return _load_remote(path, sample_rate, offset_s, duration_s, channel_selector)
     with _opened(path) as file:
         rate = file.samplerate
-        promised = file.frames + _missing_wav_frames(path)
+        promised = file.frames + missing_wav_frames(path)
         start = round(offset_s * rate)
+        end = promised if duration_s is None else start + round(duration_s * rate)
+        if end >= promised:
+            refuse_wrong_length(path, file)
         if start and start >= promised:
             raise UserError(f"{path}: offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
-        end = promised if duration_s is None else start + round(duration_s * rate)
         if end > promised + DURATION_SLACK_S * rate:
             raise UserError(
                 f"{path}: ends at {promised / rate:.2f} s, but {offset_s:g} s + {duration_s:g} s are asked for; "
                 "correct offset and duration"
             )
         end = min(end, promised)
+        if end - start > MAX_PART_S * rate:
+            raise UserError(
+                f"{path}: {(end - start) / rate / 3600:.1f} h are asked for in one piece, at most "
+                f"{MAX_PART_S // 3600} h are read; cut it with offset and duration"
+            )
         try:
-            if start:
-                file.seek(min(start, file.frames))
-            audio = file.read(end - start, dtype="float32", always_2d=True)
+            mono = _read_mono(path, file, start, end, channel_selector)
         except (soundfile.SoundFileError, OSError, MemoryError) as error:
             raise _unreadable(path, error) from None
-    if len(audio) < end - start - HEADER_SLACK_S * rate:
+    if len(mono) < end - start - HEADER_SLACK_S * rate:
         raise UserError(
-            f"{path}: the file is cut off: sound up to {(start + len(audio)) / rate:.2f} s, "
+            f"{path}: the file is cut off: sound up to {(start + len(mono)) / rate:.2f} s, "
             f"but its header promises {promised / rate:.2f} s; copy it again or remove its line"
         )
-    mono = _to_mono(path, audio, channel_selector)
     if not np.isfinite(mono).all():
         raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity); repair or remove it")
     if rate != sample_rate:
@@ -90,15 +102,30 @@ def load_audio(
     return np.ascontiguousarray(mono, np.float32)
 
 
+def _load_remote(path: str, *arguments) -> np.ndarray:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({error.message}); check the path") from None
+    with in_memory(content) as name:
+        try:
+            return load_audio(name, *arguments)
+        except UserError as error:
+            raise UserError(str(error).replace(name, path)) from None
+
+
 def audio_duration_s(path: str | os.PathLike) -> float:
     """The length in seconds that the file's header states.
 
     Raises:
-        UserError: the file is missing or unreadable.
+        UserError: the file is missing or unreadable, is an Ogg file without its end, or an MP3 that holds more than its
+            header states. A WAV, FLAC or MP3 that is cut off states what it lost; `load_audio` refuses it.
     """
     path = os.fspath(path)
     with _opened(path) as file:
-        return file.frames / file.samplerate
+        refuse_wrong_length(path, file)
+        return (file.frames + missing_wav_frames(path)) / file.samplerate
 
 
 def load_audio_in_graph(
@@ -137,9 +164,9 @@ def load_audio_in_graph(
     def by_soundfile() -> tf.Tensor:
         return tf.numpy_function(read, [path, offset_s, duration_s], tf.float32)
 
-    def by_tfio() -> tf.Tensor:
+    def decoded_part(content: tf.Tensor) -> tf.Tensor:
         assert tfio is not None
-        decoded = tfio.audio.decode_wav(tf.io.read_file(path), dtype=tf.int16)[:, 0]
+        decoded = tfio.audio.decode_wav(content, dtype=tf.int16)[:, 0]
         start = tf.cast(tf.round(offset_s * sample_rate), tf.int64)
         wanted = tf.cast(tf.round(duration_s * sample_rate), tf.int64)
         length = tf.size(decoded, out_type=tf.int64)
@@ -148,6 +175,11 @@ def load_audio_in_graph(
         # Whatever is amiss with the part that is asked for, load_audio says it.
         too_short = (start >= length) | (end <= start) | (end > length + int(DURATION_SLACK_S * sample_rate))
         return tf.cond(too_short, by_soundfile, lambda: part)
+
+    def by_tfio() -> tf.Tensor:
+        content = tf.io.read_file(path)
+        # A file may have changed since is_graph_decodable saw it; tensorflow-io decodes a shorter one without a word.
+        return tf.cond(_is_plain_wav(content, sample_rate), lambda: decoded_part(content), by_soundfile)
 
     if tfio is None or channel_selector not in ("average", 0):
         audio = by_soundfile()
@@ -160,6 +192,8 @@ def load_audio_in_graph(
 def is_graph_decodable(path: str | os.PathLike, sample_rate: int) -> bool:
     """Whether tensorflow-io may decode it in the graph: a whole, plain 16-bit PCM mono WAV at `sample_rate`.
 
+    Of at most a minute, for tensorflow-io reads whole files where libsndfile goes to the part that is asked for.
+
     Reads 44 bytes. False as well when the ops of tensorflow-io do not load, or the file cannot be read.
     """
     if _tensorflow_io()[0] is None:
@@ -168,7 +202,8 @@ def is_graph_decodable(path: str | os.PathLike, sample_rate: int) -> bool:
         with open(path, "rb") as file:
             # Beside other chunks tensorflow-io fails, or gives wrong samples after one of odd size.
             size = os.fstat(file.fileno()).st_size
-            return size > _HEADER_BYTES and file.read(_HEADER_BYTES) == _plain_wav_header(size, sample_rate)
+            longest = _HEADER_BYTES + 2 * sample_rate * _GRAPH_SECONDS
+            return _HEADER_BYTES < size <= longest and file.read(_HEADER_BYTES) == plain_wav_header(size, sample_rate)
     except OSError:
         return False
 
@@ -196,10 +231,11 @@ def user_error_in(error: BaseException) -> UserError | None:
         return error
     if found := re.search(rf"\b{UserError.__name__}: (.*)", str(error)):
         return UserError(found.group(1))
-    if isinstance(error, (tf.errors.NotFoundError, tf.errors.PermissionDeniedError)):
+    if isinstance(error, (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError)):
         # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
         if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
-            return UserError(f"{found.group(1)}: cannot be read ({found.group(2).strip().lower()})")
+            reason = _why_not_a_file(found.group(1)) or f"cannot be read ({found.group(2).strip().lower()})"
+            return UserError(f"{found.group(1)}: {reason}")
     return None
 
 
@@ -212,7 +248,7 @@ def _tensorflow_io() -> tuple[ModuleType | None, str]:
             warnings.simplefilter("ignore")
             import tensorflow_io as tfio
 
-            wav = _plain_wav_header(_HEADER_BYTES + 4, 16000) + struct.pack("<hh", 1, -1)
+            wav = plain_wav_header(_HEADER_BYTES + 4, 16000) + struct.pack("<hh", 1, -1)
             samples = tfio.audio.decode_wav(wav, dtype=tf.int16).numpy()
     except (ImportError, NotImplementedError, AttributeError, OSError, tf.errors.OpError) as error:
         return None, f"not usable ({type(error).__name__} with TensorFlow {tf.__version__})"
@@ -221,42 +257,37 @@ def _tensorflow_io() -> tuple[ModuleType | None, str]:
     return tfio, ""
 
 
-def _plain_wav_header(file_bytes: int, sample_rate: int) -> bytes:
-    """The header of a 16-bit mono WAV of that size with nothing but its fmt and data chunks."""
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, sample_rate, 2 * sample_rate, 2, 16)
-    data = struct.pack("<4sI", b"data", file_bytes - _HEADER_BYTES)
-    return struct.pack("<4sI4s", b"RIFF", file_bytes - 8, b"WAVE") + fmt + data
+def _is_plain_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
+    """tf.bool: whether the bytes `content` are what `is_graph_decodable` asks for."""
+    expected = plain_wav_header(_HEADER_BYTES, sample_rate)
+    length = tf.strings.length(content)
+
+    def has_header() -> tf.Tensor:
+        plain = tf.strings.substr(content, 8, 32) == expected[8:40]
+        (data_bytes,) = tf.unstack(tf.io.decode_raw(tf.strings.substr(content, 40, 4), tf.int32), 1)
+        return plain & (tf.strings.substr(content, 0, 4) == expected[:4]) & (data_bytes == length - _HEADER_BYTES)
+
+    return tf.cond(length > _HEADER_BYTES, has_header, lambda: tf.constant(False))
 
 
-def _missing_wav_frames(path: str) -> int:
-    """Frames that a WAV's header promises and the file lacks; libsndfile reads such a file without a word."""
+def _why_not_a_file(path: str) -> str:
+    """Why `path` cannot be opened as a file; "" if it can."""
     try:
-        with open(path, "rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            riff, _, wave = struct.unpack("<4sI4s", file.read(12))
-            if (riff, wave) != (b"RIFF", b"WAVE"):
-                return 0
-            encoding = block_bytes = 0
-            while True:
-                name, size = struct.unpack("<4sI", file.read(8))
-                if name == b"data":
-                    break
-                body = file.tell()
-                if name == b"fmt ":
-                    encoding, _, _, _, block_bytes = struct.unpack("<HHIIH", file.read(14))
-                file.seek(body + size + size % 2)
-            missing = max(0, file.tell() + size - file_bytes)
-    except (OSError, struct.error):
-        return 0
-    # Writers that stream cannot know the size and leave the largest number there.
-    if size >= 0x7FFFF000 or not block_bytes or encoding not in _FRAME_PER_BLOCK:
-        return 0
-    return missing // block_bytes
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb"):
+                return ""
+        return "is a folder, not a sound file" if os.path.isdir(path) else "is not a regular file"
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({str(getattr(error, 'strerror', error)).lower()})"
 
 
 def _opened(path: str) -> soundfile.SoundFile:
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such file")
+    if reason := _why_not_a_file(path):
+        raise UserError(f"{path}: {reason}")
+    if not os.path.getsize(path):
+        raise UserError(f"{path}: is empty (0 bytes); copy it again or remove its line")
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -267,9 +298,34 @@ def _opened(path: str) -> soundfile.SoundFile:
     return file
 
 
+def _read_mono(
+    path: str, file: soundfile.SoundFile, start: int, end: int, channel_selector: ChannelSelector
+) -> np.ndarray:
+    """Frames `start` to `end` of `file`, or as many as there are -> [S] float32 at the file's rate."""
+    begin = min(start, file.frames)
+    preroll = preroll_frames(path, file, begin)
+    # soundfile seeks after every read, which some files do not bear; others go by blocks, so that many channels take
+    # the memory of one.
+    block = _MAX_FRAMES if file.format in ("MP3", "OGG") else _BLOCK_FRAMES
+    if begin:
+        file.seek(begin - preroll)
+    parts = []
+    for at in range(start, max(end, start + 1), block):
+        wanted = min(block, end - at) + preroll
+        audio = file.read(wanted, dtype="float32", always_2d=True)
+        parts.append(_to_mono(path, audio[preroll:], channel_selector))
+        if len(audio) < wanted:
+            break
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def _unreadable(path: str, error: Exception) -> UserError:
     reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-    reason = " ".join(reason.split()).rstrip(".")
+    reason = " ".join(reason.split()).rstrip(".").removeprefix("Error : ")
+    if "lost sync" in reason:
+        return UserError(f"{path}: the file is cut off or damaged ({reason}); copy it again or remove its line")
+    if "not a regular file" in reason:
+        reason = "no sound where its header says"
     return UserError(f"{path}: cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
 
 

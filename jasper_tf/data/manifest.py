@@ -13,6 +13,8 @@ import numpy as np
 
 from jasper_tf.data.manifest_line import Utterance, is_remote, parse_line
 from jasper_tf.data.manifest_scan import ManifestScan, scan_file
+from jasper_tf.data.shard_index import resolve_shards
+from jasper_tf.data.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
 
 __all__ = ["Manifest", "Utterance", "manifest_paths", "parse_line", "read_manifest"]
@@ -28,6 +30,7 @@ class Manifest(Sequence[Utterance]):
         characters: [N] int32 length of the text.
         alphabet: every character of the texts.
         first: [files + 1] the number of the first utterance of each file, and N.
+        absent: a line for each one whose recording is in no tar file.
     """
 
     def __init__(self, files: Sequence[_File], scans: Sequence[ManifestScan]):
@@ -38,6 +41,7 @@ class Manifest(Sequence[Utterance]):
         self.duration_s = np.concatenate([scan.duration_s for scan in scans])
         self.characters = np.concatenate([scan.characters for scan in scans])
         self.alphabet = frozenset("".join(scan.alphabet for scan in scans))
+        self.absent = [line for file in files for line in file.absent]
 
     def __len__(self) -> int:
         return len(self._start)
@@ -80,10 +84,16 @@ def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, fr
 class _File:
     """One manifest, kept open: a newer one renamed into its place changes nothing for those who read this one."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, tars: TarIndex | None = None):
         self.path = path
+        self.absent: list[str] = []
         self._file: IO[bytes]
-        if is_remote(path):
+        if tars is not None:
+            self.folder = ""
+            self._file = tempfile.NamedTemporaryFile()
+            self.local = self._file.name
+            self.absent = write_tarred_manifest(path, tars, self.local)
+        elif is_remote(path):
             self.folder = path.rpartition("/")[0]
             self._file = tempfile.NamedTemporaryFile()
             _download(path, self._file)
@@ -128,7 +138,7 @@ def manifest_paths(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> li
     return found
 
 
-def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Manifest:
+def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: TarIndex | None = None) -> Manifest:
     """Opens manifests in the layout of NeMo: every line is read and checked once.
 
     Keys of a line: `audio_filepath` (absolute, or relative to the manifest), `duration` in seconds (when missing, read
@@ -138,15 +148,18 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Man
 
     Args:
         paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
+            A folder of shards, or its index.json, stands for its manifest.
+        tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
+            recording they lack.
 
     Raises:
         UserError: a manifest is missing or without a single utterance, or lines are broken: the first one's manifest,
             line and reason, and how many more there are.
     """
     files, scans, broken, broken_lines = [], [], "", 0
-    for path in manifest_paths(paths):
+    for path in map(resolve_shards, manifest_paths(paths)):
         try:
-            file = _File(path)
+            file = _File(path, tars)
             scan = scan_file(file.local, file.folder)
         except OSError as error:
             raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None

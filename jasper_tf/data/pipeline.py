@@ -17,6 +17,7 @@ from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches
 from jasper_tf.data.manifest import Utterance, columns
 from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.selection import Selected
+from jasper_tf.data.tarred import load_part
 from jasper_tf.data.trim_silence import trim_silence as trimmed
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
@@ -310,7 +311,7 @@ class SpeechBatches:
         """audio [S] tf.float32 of one utterance, by whatever reads it."""
 
         def by_record() -> tf.Tensor:
-            return tf.numpy_function(self._read_record, [path, offset_s, duration_s, record], tf.float32)
+            return tf.numpy_function(self._read, [path, offset_s, duration_s, record], tf.float32)
 
         def by_file() -> tf.Tensor:
             return load_audio_in_graph(path, offset_s, duration_s, in_graph, self._sample_rate, self._channel_selector)
@@ -322,22 +323,20 @@ class SpeechBatches:
         bad_audio = self.bad_audio
         assert bad_audio is not None
 
-        def read(index, path, offset_s, duration_s, record) -> np.ndarray:
+        def read(index, *place) -> np.ndarray:
             try:
-                if record[0] >= 0:
-                    return self._read_record(path, offset_s, duration_s, record)
-                wanted_s = float(duration_s) if duration_s > 0 else None
-                return load_audio(
-                    os.fsdecode(path), self._sample_rate, float(offset_s), wanted_s, self._channel_selector
-                )
+                return self._read(*place)
             except UserError as error:
                 bad_audio.add(int(index), str(error))
                 return np.zeros(0, np.float32)
 
         return tf.numpy_function(read, [index, path, offset_s, duration_s, record], tf.float32)
 
-    def _read_record(self, path: bytes, offset_s: float, duration_s: float, record: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    def _read(self, path: bytes, offset_s: float, duration_s: float, record: np.ndarray) -> np.ndarray:
+        part = self._sample_rate, float(offset_s), float(duration_s), self._channel_selector
+        if record[0] >= 0:
+            return load_part(os.fsdecode(path), int(record[0]), int(record[1]), *part)
+        return load_audio(os.fsdecode(path), *part)
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""

@@ -121,6 +121,11 @@ class Selection:
                 lines.append(f"  {self.source[i].source} {self.source[i].path}: {detail}")
             if len(group.details) > _NAMED:
                 lines.append(f"  and {len(group.details) - _NAMED} more")
+        if absent := getattr(self.source, "absent", []):
+            lines.append(f"dropped {len(absent)}: no recording in the tar files")
+            lines += [f"  {line}" for line in absent[:_NAMED]]
+            if len(absent) > _NAMED:
+                lines.append(f"  and {len(absent) - _NAMED} more")
         if self.unknown_characters:
             done = "their utterances dropped" if self.unknown_setting == "drop_utterance" else "removed"
             lines.append(f"characters outside labels, {done}:")

@@ -15,6 +15,7 @@ from jasper_tf.data.manifest import Manifest, Utterance, manifest_paths, read_ma
 from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.pipeline import SpeechBatches
 from jasper_tf.data.selection import Selected, Selection, select
+from jasper_tf.data.tarred import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
 from jasper_tf.training.encoder_frames import encoder_frames
@@ -48,9 +49,12 @@ def build_batches(
     training = section == "train_ds"
     vocabulary = Vocabulary(model.labels)
     hop = round(model.preprocessor.window_stride * model.sample_rate)
-    augmentor = AudioAugmentor(dataset.augmentor, cfg.seed) if training and dataset.augmentor else None
+    augmentor = (
+        AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
+    )
     sets = data_sets(dataset)
-    manifest = read_manifest([path for paths in sets.values() for path in paths]) if only is None else only
+    tars = TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or [])) if dataset.is_tarred else None
+    manifest = read_manifest([path for paths in sets.values() for path in paths], tars) if only is None else only
     selection = select(
         manifest,
         vocabulary,

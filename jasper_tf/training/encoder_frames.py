@@ -20,8 +20,8 @@ def encoder_frames(cfg: Config, section: str) -> Callable[[np.ndarray], np.ndarr
     """
     model, dataset = cfg.model, getattr(cfg.model, section)
     fastest = 1.0
-    if section == "train_ds" and dataset is not None and dataset.augmentor:
-        fastest = AudioAugmentor(dataset.augmentor, cfg.seed).speeds[1]
+    if section == "train_ds" and dataset is not None and "speed" in (dataset.augmentor or {}):
+        fastest = AudioAugmentor({"speed": dataset.augmentor["speed"]}).speeds[1]
     hop = round(model.preprocessor.window_stride * model.sample_rate)
     blocks = build_blocks([dataclasses.asdict(b) for b in model.encoder.jasper], conv_mask=model.encoder.conv_mask)
     # NeMo: legacy features count one frame more, exact_pad leaves one out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import keras
 
@@ -25,10 +25,19 @@ class Progress(keras.callbacks.Callback):
         position: where the run stands.
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
+        validation_sets: names of the sets that are scored apart.
     """
 
-    def __init__(self, say: Callable[[str], None], position: Position, total_steps: int, batches: SpeechBatches):
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        position: Position,
+        total_steps: int,
+        batches: SpeechBatches,
+        validation_sets: Iterable[str] = (),
+    ):
         super().__init__()
+        self.validation_sets = list(validation_sets)
         self.say = say
         self.position = position
         self.total_steps = total_steps
@@ -71,12 +80,10 @@ class Progress(keras.callbacks.Callback):
         figures = self._figures(logs)
         if "val_loss" in logs:
             figures += f"  val_loss {logs['val_loss']:.3f}"
-        figures += "".join(
-            f"  {key} {value:.2%}"
-            for unit in ("val_wer", "val_cer")
-            for key, value in sorted(logs.items())
-            if key.startswith(unit) and key != "val_cer_ema"
-        )
+        sets = [f"val_wer_{name}" for name in self.validation_sets]
+        for key in ("val_wer", *sets, "val_cer", "val_wer_ema"):
+            if key in logs:
+                figures += f"  {key} {logs[key]:.2%}"
         if logs.get("infeasible"):
             figures += f"  {int(logs['infeasible'])} infeasible"
         print("\r\x1b[K" if self.moves else "", end="")

@@ -219,7 +219,7 @@ def _callbacks(
     metrics_file = run.metrics_file if run.writes else None
     every, sets = cfg.trainer.log_every_n_steps, validation.sets if validation else ()
     log = RunLog(metrics_file, training, position, every, tensorboard, sets)
-    callbacks += [log, Progress(run.say, position, total_steps, training)]
+    callbacks += [log, Progress(run.say, position, total_steps, training, sets)]
     skipping = [part.bad_audio for part in _parts(training, validation) if part.bad_audio]
     if skipping:
         callbacks.append(BadAudioReport(skipping, run.say))

@@ -13,6 +13,7 @@ from jasper_tf.decoding.alignment import greedy_letters
 from jasper_tf.decoding.edit_table import edit_table, escape_markdown
 from jasper_tf.decoding.greedy import greedy_decode
 from jasper_tf.decoding.pictures import alignment_picture, spec_augment_picture
+from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import pad_audio
 from jasper_tf.training.checkpoint import Position
 
@@ -48,14 +49,15 @@ class ValidationSamples(keras.callbacks.Callback):
         self.position = position
         by_length = np.argsort(batches.audio_len, kind="stable")
         chosen = by_length[np.linspace(0, len(by_length) - 1, min(samples, len(by_length))).astype(int)]
-        self.utterances = [batches.utterances[i] for i in chosen]
-        self.audio = [batches.read(i) for i in chosen]
+        read = [(batches.utterances[int(i)], _read(batches, int(i))) for i in chosen]
+        self.utterances = [utterance for utterance, audio in read if audio is not None]
+        self.audio = [audio for _, audio in read if audio is not None]
         self.training_index = int(np.argsort(training.audio_len, kind="stable")[len(training.audio_len) // 2])
         self._not_before = 0.0
         self._left_out: int | None = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if not any(key.startswith("val_") for key in logs):
+        if not self.audio or not any(key.startswith("val_") for key in logs):
             return
         began = time.monotonic()
         self._left_out = self.position.step if began < self._not_before else None
@@ -95,11 +97,22 @@ class ValidationSamples(keras.callbacks.Callback):
             tf.summary.image("validation/spec_augment", features[None])
             tf.summary.image("validation/alignment", alignment[None])
             self._write_sound("validation/audio", self.audio[k], title)
-            heard = self.training.read(self.training_index, epoch)
-            self._write_sound("train/audio_augmented", heard, self.training.utterances[self.training_index].text)
+            heard = _read(self.training, self.training_index, epoch)
+            if heard is not None:
+                self._write_sound("train/audio_augmented", heard, self.training.utterances[self.training_index].text)
         self.writer.flush()
 
     def _write_sound(self, tag: str, audio: np.ndarray, text: str) -> None:
         # Full scale and no more: what is louder would wrap around in the WAV.
         samples = np.clip(audio, -1.0, 1.0)[None, :, None]
         tf.summary.audio(tag, samples, self.model.sample_rate, description=f"said: {escape_markdown(text)}")
+
+
+def _read(batches: SpeechBatches, index: int, epoch: int | None = None) -> np.ndarray | None:
+    """None for what the batches leave out, too, and tell of."""
+    try:
+        return batches.read(index, epoch)
+    except UserError:
+        if batches.bad_audio is None:
+            raise
+        return None

@@ -1,12 +1,17 @@
 import copy
 import json
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.augment import AudioAugmentor
+from jasper_tf.data.shard_plan import ShardSettings
+from jasper_tf.data.shard_writer import write_shards
 from jasper_tf.data.trim_silence import trim_silence
 from jasper_tf.errors import UserError
 from jasper_tf.training.datasets import build_batches, build_dataset
@@ -215,3 +220,32 @@ def test_named_validation_sets(manifests):
 def test_mistakes_of_sets(section, dataset, message):
     with pytest.raises(UserError, match=message):
         config(section, **dataset)
+
+
+def test_shards_and_tar_files_in_place_of_files(manifests, tmp_path):
+    """The same batches, whatever holds the recordings; a line without its recording is left out and named."""
+    source = Path(manifests["first"])
+    write_shards(str(source), tmp_path / "shards", ShardSettings(), workers=1)
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"audio_{shard}.tar", "w") as tar:
+            for line in lines[shard::2]:
+                tar.add(source.parent / line["audio_filepath"], arcname=line["audio_filepath"])
+    lines = [{**line, "shard_id": n % 2} for n, line in enumerate(lines)]
+    lines.insert(3, {**lines[3], "audio_filepath": "gone.flac"})
+    tarred = tmp_path / "tarred.json"
+    tarred.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tars = {"is_tarred": True, "tarred_audio_filepaths": f"{tmp_path}/audio__OP_0..1_CL_.tar"}
+
+    found = []
+    for dataset in (
+        {"manifest_filepath": str(source)},
+        {"manifest_filepath": str(tmp_path / "shards")},
+        {"manifest_filepath": str(tarred), **tars},
+    ):
+        batches, selection = build_batches(config(**dataset, shuffle=True), "train_ds")
+        found.append(list(batches.dataset().as_numpy_iterator()))
+        tf.nest.map_structure(np.testing.assert_array_equal, found[0], found[-1])
+    assert len(found[0]) == 3
+    assert [u.source.rpartition(":")[2] for u in selection.utterances[2:4]] == ["3", "5"]
+    assert f"dropped 1: no recording in the tar files\n  {tarred}:4: gone.flac: is not in" in selection.summary()

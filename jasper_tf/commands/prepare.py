@@ -1,0 +1,263 @@
+"""python -m jasper_tf prepare: a corpus or a folder of recordings to manifests."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jasper_tf.data.corpora.manifests import PreparedSplit
+    from jasper_tf.data.corpora.recording import Archive, Recording
+    from jasper_tf.text.normalization import TextNormalizer
+
+HELP = "turn a corpus (downloaded or local) or a folder of recordings into manifests"
+
+NAMES = {
+    "librispeech": "OpenSLR 12; --part names what to fetch (sizes when it is left out)",
+    "mini-librispeech": "OpenSLR 31: train-clean-5, dev-clean-2; 0.5 GB",
+    "an4": "CMU's alphanumeric database: train, test; 64 MB",
+    "common-voice": "the folder or archive of one language, with --source: it must be fetched by hand",
+    "folder": "your own recordings, with --source: a .txt beside each, or one CSV or TSV with --table",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "NAME:\n" + "\n".join(f"  {name:<17} {text}" for name, text in NAMES.items())
+    add = parser.add_argument
+    add("name", metavar="NAME", help=", ".join(NAMES))
+    add("--output", required=True, type=Path, metavar="DIR", help="gets SPLIT_manifest.json and the reports")
+    add("--source", nargs="+", type=Path, metavar="PATH", help="local archives or folders; nothing is downloaded")
+    add("--part", nargs="+", default=[], metavar="PART", help="parts of the corpus, e.g. train-clean-100 dev-clean")
+    add("--base-url", metavar="URL", help="a mirror: the folder that holds the archives")
+    add("--overwrite", action="store_true", help="replace manifests of an earlier call, once the new ones are written")
+    add("--threads", type=int, default=4, metavar="N", help="sound files opened at the same time (%(default)s)")
+    split = parser.add_argument_group("sets apart (folder, an4, or a train set without a dev set)")
+    add = split.add_argument
+    add("--split", metavar="dev=0.1,test=0.1", help="shares of the seconds of train, no speaker in two sets")
+    add("--split-by", choices=("speaker", "utterance"), default="speaker", help="what stays together (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, other speakers in each set (%(default)s)")
+    table = parser.add_argument_group("folder")
+    add = table.add_argument
+    add("--table", type=Path, metavar="FILE", help="CSV or TSV with a header; paths relative to it or to --source")
+    for column in ("audio", "text", "speaker"):
+        add(f"--{column}-column", metavar="NAME", help="column of the table (default: its usual names)")
+    add("--speaker-from-folder", action="store_true", help="the folder a sound file lies in names its speaker")
+    text = parser.add_argument_group("transcripts")
+    add = text.add_argument
+    add("--language", metavar="CODE", help="of numbers and symbols in words (en; common-voice: its own)")
+    add("--case", choices=("lower", "upper", "keep"), default="lower", help="of letters (%(default)s)")
+    add("--keep-punctuation", action="store_true", help="leave punctuation and symbols")
+    add("--keep-numbers", action="store_true", help="leave digits")
+    add("--strip-accents", action="store_true", help="é becomes e, unless the labels have it")
+    add("--no-normalization", action="store_true", help="leave the texts as they are")
+    add("--labels", metavar="CHARACTERS", help="the model's; others are listed, and punctuation among them stays")
+    add("--config", metavar="FILE", help="take the labels from this configuration")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what was found, left out and changed; nothing is written unless there is an utterance in every split."""
+    from jasper_tf.data.corpora import manifests
+    from jasper_tf.data.speaker_split import parse_shares
+    from jasper_tf.errors import UserError
+
+    name, output = arguments.name, arguments.output
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the names are {', '.join(NAMES)}"
+        raise UserError(f"unknown corpus {name!r}: {hint}")
+    if arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads}: must be 1 or more")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: is a file, give a folder")
+    _refuse_foreign_options(arguments)
+    shares = parse_shares(arguments.split) if arguments.split else {}
+    _text_rules(arguments)  # a mistake in them is told before anything is fetched
+    archives = _archives(arguments)
+    expected = arguments.part or {"folder": ["train"], "an4": ["train", "test"]}.get(name) or archives
+    if not arguments.overwrite:
+        manifests.refuse_to_overwrite(output, [*expected, *shares])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be made ({error.strerror})") from None
+
+    recordings = _read(arguments, archives)
+    normalizer, labels = _text_rules(arguments)
+    splits = {
+        split: manifests.prepare_split(split, members, normalizer, arguments.threads)
+        for split, members in recordings.items()
+    }
+    for split, prepared in splits.items():
+        if not prepared.utterances:
+            raise UserError(f"{split}: no utterance to use: " + ("; ".join(prepared.reasons()) or "it is empty"))
+    if shares:
+        splits = _apart(splits, shares, arguments)
+    if not arguments.overwrite:
+        manifests.refuse_to_overwrite(output, splits)
+    written = manifests.write_manifests(output, splits)
+    print(manifests.describe(splits, labels))
+    for manifest in written:
+        print(manifest)
+    return 0
+
+
+def _refuse_foreign_options(arguments: argparse.Namespace) -> None:
+    from jasper_tf.errors import UserError
+
+    name, sources = arguments.name, arguments.source or []
+    for option in ("table", "audio_column", "text_column", "speaker_column", "speaker_from_folder"):
+        if getattr(arguments, option) and name != "folder":
+            raise UserError(f"--{option.replace('_', '-')}: is for `prepare folder`, {name} has a layout of its own")
+    for option in ("audio_column", "text_column", "speaker_column"):
+        if getattr(arguments, option) and not (arguments.table or any(path.is_file() for path in sources)):
+            raise UserError(f"--{option.replace('_', '-')}: is a column of a table; give it with --table")
+    if arguments.speaker_column and arguments.speaker_from_folder:
+        raise UserError("--speaker-column, --speaker-from-folder: one of them")
+    if name == "common-voice" and not sources:
+        raise UserError(
+            "common-voice: is given out only to those who agree to its terms; fetch the archive of your language by "
+            "hand (https://commonvoice.mozilla.org/datasets) and give it, or its folder, with --source"
+        )
+    if name == "folder" and not sources:
+        raise UserError("folder: give the folder of recordings with --source")
+    if name == "folder" and arguments.part:
+        raise UserError("--part: a folder has no parts; --split makes sets out of it")
+    if len(sources) > 1 and not name.endswith("librispeech"):
+        raise UserError(f"--source: {len(sources)} paths; {name} takes one")
+    if sources and arguments.base_url:
+        raise UserError("--base-url: nothing is downloaded with --source; leave one of them out")
+    for path in sources:
+        if not path.exists():
+            raise UserError(f"--source {path}: no such file or folder")
+
+
+def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, frozenset[str]]:
+    from jasper_tf.errors import UserError
+
+    if arguments.labels and arguments.config:
+        raise UserError("--labels, --config: one of them")
+    labels = frozenset(arguments.labels or "")
+    if arguments.config:
+        from jasper_tf.config import load_config
+
+        labels = frozenset(load_config(arguments.config, cross_check=False).model.labels)
+    if arguments.no_normalization:
+        return None, labels
+    from jasper_tf.text.normalization import TextNormalizer
+
+    normalizer = TextNormalizer(
+        arguments.language or "en",
+        case=arguments.case,
+        keep_punctuation=arguments.keep_punctuation,
+        keep_numbers=arguments.keep_numbers,
+        strip_accents=arguments.strip_accents,
+        labels=labels,
+    )
+    return normalizer, labels
+
+
+def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
+    """Those to download, by part; none with --source."""
+    from jasper_tf.data.corpora.an4 import AN4, SPLITS
+    from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
+    from jasper_tf.data.progress_line import megabytes
+    from jasper_tf.errors import UserError
+
+    name, parts = arguments.name, arguments.part
+    known = {"librispeech": LIBRISPEECH, "mini-librispeech": MINI_LIBRISPEECH}.get(name)
+    choices = list(known) if known else list(SPLITS)
+    wrong = next((part for part in parts if part not in choices), None)
+    if name != "common-voice" and wrong and not (known and arguments.source):
+        near = difflib.get_close_matches(wrong, choices, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the parts are {', '.join(choices)}"
+        raise UserError(f"--part {wrong}: {name} has no such part; {hint}")
+    if arguments.source:
+        return {}
+    if known is None:
+        return dict(AN4)
+    if name == "librispeech" and not parts:
+        sizes = ", ".join(f"{part} ({megabytes(archive.size)})" for part, archive in LIBRISPEECH.items())
+        raise UserError(f"librispeech: --part says what to fetch: {sizes}")
+    return {part: known[part] for part in parts or known}
+
+
+def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[Recording]]:
+    from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
+    from jasper_tf.data.download import download
+    from jasper_tf.data.unpack import archive_stem, is_archive, unpack
+    from jasper_tf.errors import UserError
+
+    name, output, table = arguments.name, arguments.output, arguments.table
+    folders = []
+    for part, archive in archives.items():
+        place = output / part
+        if not place.exists():
+            base = arguments.base_url
+            url = f"{base.rstrip('/')}/{archive.name}" if base else archive.url
+            file = download(url, output / "downloads" / archive.name, archive.checksum)
+            unpack(file, place)
+        folders.append(place)
+    for path in arguments.source or []:
+        if path.is_dir():
+            folders.append(path)
+        elif is_archive(path):
+            folders.append(_inner(unpack(path, output / archive_stem(path))))
+        elif name == "folder" and table is None:
+            folders, table = [path.parent], path
+        else:
+            raise UserError(f"--source {path}: is neither a folder nor an archive (.tar.gz, .tgz, .tar, .zip, ...)")
+    try:
+        if name == "folder":
+            columns = (arguments.audio_column, arguments.text_column, arguments.speaker_column)
+            if table is not None and not table.is_file() and (folders[0] / table).is_file():
+                table = folders[0] / table
+            layout = folder.FolderLayout(table, *columns, arguments.speaker_from_folder)
+            return {"train": folder.read_folder(folders[0], layout)}
+        if name == "common-voice" and arguments.language is None:
+            arguments.language = common_voice.common_voice_language(folders[0])
+            print(f"language: {arguments.language}")
+        readers = {"an4": an4.read_an4, "common-voice": common_voice.read_common_voice}
+        return readers.get(name, librispeech.read_librispeech)(folders, arguments.part)
+    except OSError as error:
+        raise UserError(f"{error.filename or folders[0]}: cannot be read ({error.strerror})") from None
+
+
+def _inner(folder: Path) -> Path:
+    """The only folder in an unpacked one, where there is but one."""
+    inner = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder
+
+
+def _apart(
+    splits: Mapping[str, PreparedSplit], shares: dict[str, float], arguments: argparse.Namespace
+) -> dict[str, PreparedSplit]:
+    """The set train shared out; what was left out of it stays with train, or with the first set where none is left."""
+    from jasper_tf.data.corpora.manifests import PreparedSplit
+    from jasper_tf.data.speaker_split import split_by_group
+    from jasper_tf.errors import UserError
+
+    if "train" not in splits:
+        raise UserError(f"--split: shares out a set named train; {arguments.name} has {', '.join(splits)}")
+    if taken := next((name for name in shares if name in splits), None):
+        raise UserError(f"--split: {arguments.name} has a set {taken} of its own; name another")
+    train = splits["train"]
+    groups: list[str] | list[int] = list(range(len(train.utterances)))
+    if arguments.split_by == "speaker":
+        unknown = [utterance.path for utterance in train.utterances if utterance.speaker is None]
+        if unknown:
+            raise UserError(
+                f"--split: the speaker of {len(unknown)} utterances is not known ({unknown[0]}, ...); name the column "
+                "(--speaker-column) or the folder (--speaker-from-folder), or share out without (--split-by utterance)"
+            )
+        groups = [str(utterance.speaker) for utterance in train.utterances]
+    names = split_by_group(groups, [utterance.duration_s for utterance in train.utterances], shares, arguments.seed)
+    apart = {name: PreparedSplit() for name in ("train", *shares) if name in names}
+    for name, utterance in zip(names, train.utterances, strict=True):
+        apart[name].utterances.append(utterance)
+    if apart:
+        next(iter(apart.values())).left_out = train.left_out
+    return {**apart, **{name: split for name, split in splits.items() if name != "train"}}

@@ -1,0 +1,117 @@
+"""python -m jasper_tf shard: recordings to TFRecord shards, and a second look at finished ones."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+
+HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--manifest", metavar="FILE", help="what to pack; several: separated by commas")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the shards; interrupted: goes on")
+    parser.add_argument("--verify", action="store_true", help="read all of finished shards again, compare checksums")
+    parser.add_argument("--codec", default="pcm", help="pcm: fastest (default); flac: about half the size")
+    parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's rate (default 16000)")
+    parser.add_argument(
+        "--channel-selector", default="average", metavar="C", help="average (default), or a channel's number, from 0"
+    )
+    parser.add_argument("--shard-size", type=float, default=256, metavar="MB", help="about, of each (default 256)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU core)")
+    parser.add_argument(
+        "--on-bad-audio", choices=("error", "skip"), default="error", help="stop (default), or leave out and name"
+    )
+    parser.add_argument(
+        "--max-bad-audio", type=float, default=0.01, metavar="SHARE", help="that may be left out (default 0.01)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints where the shards are and what was done to the samples; status 1 when --verify finds a fault."""
+    from jasper_tf.errors import UserError
+
+    workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise UserError(f"--workers {workers}: give 1 or more")
+    if arguments.verify:
+        if arguments.manifest:
+            raise UserError("--verify looks at the shards in --output only; leave --manifest out")
+        return verify(arguments.output, workers)
+    if not arguments.manifest:
+        raise UserError("--manifest is missing: name the manifest whose recordings are packed")
+
+    from jasper_tf.data.shard_plan import ShardSettings
+    from jasper_tf.data.shard_writer import write_shards
+
+    channel = arguments.channel_selector
+    settings = ShardSettings(
+        arguments.sample_rate, int(channel) if channel.isdecimal() else channel, arguments.codec, arguments.shard_size
+    )
+    index = write_shards(
+        arguments.manifest,
+        arguments.output,
+        settings,
+        workers=workers,
+        on_bad_audio=arguments.on_bad_audio,
+        max_bad_audio=arguments.max_bad_audio,
+        progress=_progress("packed"),
+        say=_say,
+    )
+    size = sum(shard.bytes for shard in index.shards) / 1e6
+    shards = f"{len(index.shards)} shard{'s' if len(index.shards) > 1 else ''}"
+    _say(f"{index.utterances} utterances, {index.hours:.2f} h, in {shards}, {size:.1f} MB: {arguments.output}")
+    if index.skipped:
+        _say(f"{index.skipped} left out: they cannot be read")
+    _say(
+        f"{index.rounded} rounded to 16 bit (resampled, mixed, or finer before), {index.clipped_samples} samples "
+        "clipped at full scale; the others are the same bit for bit"
+    )
+    _say(f"next: model.train_ds.manifest_filepath={arguments.output}")
+    return 0
+
+
+def verify(folder: str, workers: int) -> int:
+    from jasper_tf.data.shard_index import read_index, verify_shards
+
+    faults = verify_shards(folder, workers, _progress("verified"))
+    for fault in faults:
+        _say(fault)
+    if faults:
+        _say(f"{len(faults)} faults in {folder}")
+        return 1
+    index = read_index(folder)
+    assert index is not None
+    _say(f"{folder}: {index.utterances} utterances in {len(index.shards)} shards, all as the index says")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, flush=True)
+
+
+def _progress(verb: str) -> Callable[[int, int], None]:
+    """A line that moves on a terminal, elsewhere one every half minute; the time left by what this run did."""
+    moves = sys.stdout.isatty()
+    began = told = time.monotonic()
+    first: int | None = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - told < (0.2 if moves else 30) or done == first:
+            return
+        told = now
+        left = round((now - began) / (done - first) * (total - done))
+        line = f"{verb} {done} of {total}, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        if moves:
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+        else:
+            print(line, flush=True)
+
+    return progress

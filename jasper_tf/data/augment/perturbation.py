@@ -1,0 +1,83 @@
+"""What every perturbation of the sound is: a few numbers from the configuration, and a function of audio."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from jasper_tf.errors import UserError
+
+_NO_PATHS = "is not the path of a manifest, nor a list of paths"
+
+
+@dataclass
+class Perturbation:
+    """One entry of `augmentor`; its fields are its keys.
+
+    Attributes:
+        prob: the share of the utterances that it changes.
+        STREAM: the number of its random draws: another stream, other draws.
+        RANGE: the two fields that bound what is drawn, the lower one first.
+        IGNORED: NeMo's keys that mean nothing here.
+    """
+
+    prob: float = 0.5
+
+    STREAM: ClassVar[int]
+    RANGE: ClassVar[tuple[str, str] | None] = None
+    IGNORED: ClassVar[frozenset[str]] = frozenset({"rng"})
+
+    @classmethod
+    def read(cls, name: str, values: Any, sample_rate: int) -> Self:
+        """From the values under `augmentor.<name>`.
+
+        Raises:
+            UserError: an unknown key, a value of the wrong type, a range upside down: one line that names the key.
+        """
+        known = [field.name for field in fields(cls) if field.init]
+        if not isinstance(values, Mapping | None):
+            raise UserError(f"augmentor.{name}: {values!r} is not a mapping; its keys are {', '.join(known)}")
+        chosen = {key: value for key, value in (values or {}).items() if key not in cls.IGNORED}
+        for key, value in chosen.items():
+            if key not in known:
+                raise UserError(f"augmentor.{name}.{key}: unknown key; known are {', '.join(known)}")
+            if fault := _fault(value, getattr(cls, key)):
+                raise UserError(f"augmentor.{name}.{key}: {value!r} {fault}")
+        perturbation = cls(**chosen)
+        low, high = (getattr(perturbation, key) for key in cls.RANGE or ("prob", "prob"))
+        if low > high or not 0 <= perturbation.prob <= 1 or (cls.RANGE and "speed" in cls.RANGE[0] and low <= 0):
+            raise UserError(
+                f"augmentor.{name}: needs 0 <= prob <= 1 and min <= max (speed above 0), got {perturbation}"
+            )
+        perturbation.prepare(f"augmentor.{name}", sample_rate)
+        return perturbation
+
+    def prepare(self, key: str, sample_rate: int) -> None:  # noqa: B027 - most have nothing to prepare
+        """Opens what it needs and checks it. `key`: its full name, for messages. Raises UserError."""
+
+    @abstractmethod
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
+        """audio [S] float32, full scale 1 -> [S] float32, another array. The draws do not depend on the audio."""
+
+    def drawn(self, generator: np.random.Generator) -> float:
+        """A number uniform in RANGE."""
+        assert self.RANGE is not None
+        low, high = (getattr(self, key) for key in self.RANGE)
+        return generator.uniform(low, high)
+
+
+def _fault(value: Any, default: Any) -> str:
+    """What is wrong with the type of a value whose default is `default`."""
+    if default is None:
+        entries = value if isinstance(value, list) else [value]
+        return "" if entries and all(isinstance(entry, str) for entry in entries) else _NO_PATHS
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "is neither true nor false"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "is not a number"
+    return "is not a whole number" if isinstance(default, int) and not isinstance(value, int) else ""

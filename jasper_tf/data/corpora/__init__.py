@@ -1,0 +1,1 @@
+"""The corpora that `prepare` knows: each reads its own layout into `Recording`s."""

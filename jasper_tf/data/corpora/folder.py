@@ -1,0 +1,99 @@
+"""Any folder of sound files, with a .txt of the same name beside each or with one table for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jasper_tf.data.corpora.recording import AUDIO_SUFFIXES, Recording
+from jasper_tf.data.corpora.table import AUDIO_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Table
+from jasper_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """Where a folder keeps transcripts and speakers.
+
+    Attributes:
+        table: a CSV or TSV; paths in it are relative to it, or to the folder. None: .txt files.
+        audio_column, text_column, speaker_column: the table's columns. None: found by their usual names.
+        speaker_from_folder: the folder in which a sound file lies is its speaker.
+    """
+
+    table: Path | None = None
+    audio_column: str | None = None
+    text_column: str | None = None
+    speaker_column: str | None = None
+    speaker_from_folder: bool = False
+
+
+def read_folder(folder: Path, layout: FolderLayout) -> list[Recording]:
+    """Every sound file of the folder and of those in it, or every row of the table.
+
+    Raises:
+        UserError: there is no sound file, or the table is broken.
+    """
+    if layout.table is not None:
+        return _read_table(folder, layout.table, layout)
+    recordings = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        if not path.is_file() or path.name.startswith("._"):  # macOS keeps a file's attributes in one named ._FILE
+            continue
+        text, trouble = _read_transcript(path)
+        recordings.append(Recording(path, text, _speaker(path, folder, layout), trouble))
+    if not recordings:
+        raise UserError(f"{folder}: no sound file in there ({' '.join(sorted(AUDIO_SUFFIXES))})")
+    if all(recording.text is None and not recording.trouble for recording in recordings):
+        tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+        hint = f"; it holds {', '.join(tables)}: give one with --table" if tables else "; or give a table with --table"
+        raise UserError(
+            f"{folder}: none of {len(recordings)} sound files has a transcript; "
+            f"{recordings[0].path.with_suffix('.txt').name} is expected beside {recordings[0].path.name}{hint}"
+        )
+    return recordings
+
+
+def _speaker(path: Path, folder: Path, layout: FolderLayout) -> str | None:
+    # A file of the top folder is in no speaker's folder.
+    return path.parent.name if layout.speaker_from_folder and path.parent != folder else None
+
+
+def _read_transcript(sound: Path) -> tuple[str | None, str]:
+    path = sound.with_suffix(".txt")
+    if not path.is_file():
+        path = sound.with_name(sound.name + ".txt")
+    if not path.is_file():
+        return None, ""
+    try:
+        return " ".join(path.read_text(encoding="utf-8-sig").split()), ""
+    except UnicodeDecodeError:
+        return None, f"{path.name} is not UTF-8"
+    except OSError as error:
+        return None, f"{path.name} cannot be read ({error.strerror})"
+
+
+def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[Recording]:
+    table = Table(path)
+    audio = table.column("--audio-column", layout.audio_column, AUDIO_COLUMNS)
+    text = table.column("--text-column", layout.text_column, TEXT_COLUMNS)
+    speaker = table.column("--speaker-column", layout.speaker_column, SPEAKER_COLUMNS, needed=False)
+    if layout.speaker_from_folder:
+        speaker = None
+    assert audio and text
+    recordings = []
+    for line, row, trouble in table.rows():
+        if row is None:
+            recordings.append(Recording(path, None, None, trouble))
+            continue
+        name = row[audio].strip()
+        if not name:
+            recordings.append(Recording(path, None, None, f"line {line}: no sound file is named"))
+            continue
+        sound = path.parent / Path(name).expanduser()
+        if not sound.is_file() and (folder / name).is_file():
+            sound = folder / name
+        who = (row[speaker].strip() or None) if speaker else _speaker(sound, folder, layout)
+        recordings.append(Recording(sound, row[text], who))
+    if not recordings:
+        raise UserError(f"{path}: holds no row below its header")
+    return recordings

@@ -1,0 +1,222 @@
+"""From recordings to manifests: durations, normalised texts, and a record of what is left out and what is changed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jasper_tf.data.corpora.recording import Recording
+from jasper_tf.data.progress_line import ProgressLine
+from jasper_tf.errors import UserError
+from jasper_tf.text.normalization import TextNormalizer
+from jasper_tf.whole_file import write_whole
+
+LEFT_OUT, TEXT_CHANGES = "left_out.tsv", "text_changes.tsv"
+_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class PreparedUtterance:
+    """A line of a manifest, and how its text came about: `changes` as in `Normalized`."""
+
+    path: Path
+    duration_s: float
+    text: str
+    speaker: str | None
+    original: str
+    changes: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class PreparedSplit:
+    """The utterances of a split, in the corpus's order, and (path, reason) of each that is left out.
+
+    A reason is "kind" or "kind: detail".
+    """
+
+    utterances: list[PreparedUtterance] = field(default_factory=list)
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+
+    def reasons(self) -> list[str]:
+        """A line for each kind of reason: how many, and the first."""
+        kinds: dict[str, list[tuple[Path, str]]] = {}
+        for path, reason in self.left_out:
+            kinds.setdefault(reason.partition(":")[0], []).append((path, reason))
+        return [
+            f"left out {len(members)}: {kind}; first {members[0][0]}{members[0][1].removeprefix(kind)}"
+            for kind, members in kinds.items()
+        ]
+
+
+def prepare_split(
+    name: str, recordings: Sequence[Recording], normalizer: TextNormalizer | None, threads: int
+) -> PreparedSplit:
+    """Measures every sound file by its header (frames / rate), in parallel, and normalises every transcript.
+
+    Args:
+        name: the split's, for the line of progress.
+        recordings: as a corpus gives them.
+        normalizer: of the texts; None leaves them as they are, but for white space at the ends.
+        threads: files that are opened at the same time.
+    """
+    from jasper_tf.data.audio import audio_duration_s  # TensorFlow comes with it
+
+    def measure(recording: Recording) -> tuple[float, str]:
+        if recording.trouble:
+            return 0.0, f"unreadable entry: {recording.trouble}"
+        if recording.text is None:
+            return 0.0, "no transcript"
+        if not recording.path.is_file():
+            return 0.0, "no such sound file"
+        try:
+            duration_s = audio_duration_s(recording.path)
+        except UserError as error:
+            detail = str(error).removeprefix(f"{recording.path}: ").partition(";")[0]
+            return 0.0, f"unreadable sound: {detail}"
+        return duration_s, "" if duration_s > 0 else "sound without a sample"
+
+    split = PreparedSplit()
+    with ThreadPoolExecutor(threads) as pool, ProgressLine(f"{name}: reading headers", len(recordings)) as progress:
+        for first in range(0, len(recordings), _AT_A_TIME):
+            some = recordings[first : first + _AT_A_TIME]
+            for recording, (duration_s, trouble) in zip(some, pool.map(measure, some), strict=True):
+                progress.advance()
+                original = (recording.text or "").strip()
+                normalized = normalizer(original) if normalizer and not trouble else None
+                text = normalized.text if normalized else original
+                if not trouble and not text:
+                    trouble = f"no text after normalisation: {original}" if original else "empty transcript"
+                if trouble:
+                    split.left_out.append((recording.path, trouble))
+                    continue
+                changes = normalized.changes if normalized else ()
+                split.utterances.append(
+                    PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, changes)
+                )
+    return split
+
+
+def output_paths(folder: Path, splits: Iterable[str]) -> list[Path]:
+    """Every file that `write_manifests` may write for these splits."""
+    return [folder / f"{split}_{name}" for split in splits for name in ("manifest.json", TEXT_CHANGES, LEFT_OUT)]
+
+
+def refuse_to_overwrite(folder: Path, splits: Iterable[str]) -> None:
+    """Raises UserError if one of `output_paths` is there."""
+    existing = [path for path in output_paths(folder, splits) if path.exists()]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UserError(f"{existing[0]}{more}: is there already; give another --output or --overwrite")
+
+
+def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[Path]:
+    """Writes SPLIT_manifest.json, SPLIT_text_changes.tsv and SPLIT_left_out.tsv; none appears before all are written.
+
+    A line has `audio_filepath` relative to the manifest, `duration` in seconds as exact as a float64 is, `text`, and
+    `speaker` where it is known. SPLIT_text_changes.tsv has audio_filepath, kinds, before, after of each text that was
+    changed; SPLIT_left_out.tsv has audio_filepath, reason.
+
+    Returns:
+        The manifests.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    manifests = []
+    # Resolved: a relative path through a link leads elsewhere.
+    base = folder.resolve()
+
+    def relative(path: Path) -> str:
+        return Path(os.path.relpath(path.resolve(), base)).as_posix()
+
+    with ExitStack() as files:
+
+        def table(name: str, *columns: str) -> Callable[[Sequence[str]], object]:
+            file = files.enter_context(write_whole(folder / name))
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(columns)
+            return writer.writerow
+
+        for name, split in splits.items():
+            manifests.append(folder / f"{name}_manifest.json")
+            manifest = files.enter_context(write_whole(manifests[-1]))
+            write_left_out = table(f"{name}_{LEFT_OUT}", "audio_filepath", "reason")
+            write_change = table(f"{name}_{TEXT_CHANGES}", "audio_filepath", "kinds", "before", "after")
+            for path, reason in split.left_out:
+                write_left_out((relative(path), reason))
+            for utterance in split.utterances:
+                where = relative(utterance.path)
+                line = {"audio_filepath": where, "duration": utterance.duration_s, "text": utterance.text}
+                if utterance.speaker is not None:
+                    line["speaker"] = utterance.speaker
+                manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
+                if utterance.text != utterance.original:
+                    kinds = ", ".join(dict.fromkeys(kind for kind, _, _ in utterance.changes))
+                    write_change((where, kinds, utterance.original, utterance.text))
+    return manifests
+
+
+def describe(splits: Mapping[str, PreparedSplit], labels: frozenset[str]) -> str:
+    """What a person reads at the end: splits, what was left out, text changes by kind, characters and `labels`."""
+    lines = []
+    for name, split in splits.items():
+        hours = sum(utterance.duration_s for utterance in split.utterances) / 3600
+        speakers = {utterance.speaker for utterance in split.utterances} - {None}
+        spoken = f", {len(speakers)} speaker{'s' * (len(speakers) > 1)}" if speakers else ""
+        lines.append(f"{name}: {len(split.utterances)} utterances, {hours:.2f} h{spoken}")
+        lines += [f"  {reason}" for reason in split.reasons()]
+        if split.left_out:
+            lines.append(f"  each in {name}_{LEFT_OUT}")
+    utterances = [utterance for split in splits.values() for utterance in split.utterances]
+    return "\n".join([*lines, *_describe_changes(utterances), *_describe_characters(utterances, labels)])
+
+
+def _describe_changes(utterances: Sequence[PreparedUtterance]) -> list[str]:
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for utterance in utterances:
+        counts.update({kind for kind, _, _ in utterance.changes})
+        for kind, before, after in utterance.changes:
+            examples.setdefault(kind, "{!r} -> {!r}".format(*_difference(before, after)))
+    if not counts:
+        return ["text changes: none"]
+    changed = sum(utterance.text != utterance.original for utterance in utterances)
+    lines = [f"text changes: {changed} of {len(utterances)} texts; each in SPLIT_{TEXT_CHANGES}; by kind:"]
+    return lines + [f"  {kind:<21} {count:>7}  {examples[kind]}" for kind, count in counts.most_common()]
+
+
+def _difference(before: str, after: str) -> tuple[str, str]:
+    """The words in which two texts differ first, at most 30 characters of each."""
+    a, b = before.split(), after.split()
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    same_end = 0
+    while same_end < min(len(a), len(b)) - start and a[-1 - same_end] == b[-1 - same_end]:
+        same_end += 1
+    pieces = (" ".join(words[start : len(words) - same_end]) for words in (a, b))
+    first, second = (piece if len(piece) <= 30 else piece[:29] + "…" for piece in pieces)
+    return (first, second) if first != second else (before[:30], after[:30])
+
+
+def _describe_characters(utterances: Sequence[PreparedUtterance], labels: frozenset[str]) -> list[str]:
+    counts: Counter[str] = Counter()
+    examples: dict[str, PreparedUtterance] = {}
+    for utterance in utterances:
+        counts.update(utterance.text)
+        for character in set(utterance.text):
+            examples.setdefault(character, utterance)
+    if not labels:
+        return [f"characters: {''.join(sorted(counts))!r}"]
+    outside = [(character, count) for character, count in counts.most_common() if character not in labels]
+    if not outside:
+        return ["characters outside the labels: none"]
+    return ["characters outside the labels:"] + [
+        f"  {c!r} U+{ord(c):04X} {count} times, first in {examples[c].path}: {examples[c].text[:60]!r}"
+        for c, count in outside
+    ]

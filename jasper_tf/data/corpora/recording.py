@@ -1,0 +1,48 @@
+"""What a corpus says about one of its sound files, and where its archives are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A sound file and its transcript.
+
+    Attributes:
+        path: the sound file.
+        text: what is said in it, as the corpus writes it; None when there is no transcript.
+        speaker: who speaks; None when it is not known.
+        trouble: why it cannot be used ("row 7: ..."); "" when nothing is known against it.
+    """
+
+    path: Path
+    text: str | None
+    speaker: str | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download.
+
+    Attributes:
+        url: where it is.
+        checksum: "md5:..." or "sha256:..."; None where nobody publishes one.
+        size: bytes, about.
+    """
+
+    url: str
+    checksum: str | None
+    size: int
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+AUDIO_SUFFIXES = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .sph .aiff .aif .aifc .au .snd .w64 .caf .m4a .aac .wma .amr .webm .mp4".split()
+)
+"""Names that end like this are sound files. Those that cannot be decoded are then named one by one."""
