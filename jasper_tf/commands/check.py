@@ -39,14 +39,16 @@ with --audio also
   wrong duration             FOLDER/wav/good3.wav: offset 7 s lies behind its end at 1.15 s
   duplicate                  the same samples as FOLDER/train.json:1
   leak                       the same samples as FOLDER/dev.json:2, which is not to be trained on
+  too long                   FOLDER/long.wav: 2.5 h are asked for in one piece, at most 2 h are read; cut it with offset
+                             and duration
   no such channel            FOLDER/wav/good3.wav: has 1 channel, no channel 3
 
 and without being faults
 
   wrong rate                 FOLDER/wav/telephone.wav: 8000 Hz is resampled to 16000 Hz
 
-"too long" is a part that is longer than is read in one piece. A byte order mark, CRLF and blank lines are no faults.
-The first of equal lines is never a duplicate; a leak stands at the training line.
+A byte order mark, CRLF and blank lines are no faults. The first of equal lines is never a duplicate; a leak stands at
+the training line.
 """
 
 from __future__ import annotations

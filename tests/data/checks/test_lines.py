@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from jasper_tf.data.checks.clean_manifest import refuse_clean_manifest, write_clean_manifest
 from jasper_tf.data.checks.duplicates import check_duplicates
@@ -135,3 +136,18 @@ def test_a_kind_counts_once_for_a_line():
     assert (log.tallies["silent"].count, log.tallies["silent"].duration_s) == (2, 6.0)
     assert log.tallies["silent"].example == "m.json:5: first"
     assert log.is_faulty("m.json", 100_000) and not log.is_faulty("m.json", 99_999)
+
+
+def test_a_line_without_a_duration_shows_what_is_wrong_with_its_file(checked, tmp_path):
+    read, log = checked
+    soundfile.write(tmp_path / "good.wav", np.zeros(8000), 16000)
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "empty.wav").touch()
+    rows = [{"audio_filepath": "good.wav"}, {"audio_filepath": "text.wav"}, {"audio_filepath": "good.wav", "offset": 2}]
+    rows += [{"audio_filepath": "empty.wav"}, {"audio_filepath": "good.wav", "offset": "2"}]
+    manifest = read("m.json", [json.dumps({**row, "text": "yes"}).encode() for row in rows])
+    assert list(manifest.duration_s) == [0.5]
+    kinds = ["unreadable", "wrong duration", "unreadable", "broken line"]
+    for line, kind in enumerate(kinds, start=2):
+        assert log.has(manifest.path, line, kind), (line, kind)
+    assert log.count_faulty(manifest.path) == 4
