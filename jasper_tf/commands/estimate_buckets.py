@@ -42,15 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
     duration_s, label_len = manifest.duration_s, manifest.characters
     wanted = (duration_s >= a.min_duration) & (duration_s <= (a.max_duration or np.inf))
     if not wanted.any():
-        raise UserError(f"{a.manifest[0]}: no utterance of {a.min_duration:g} to {a.max_duration:g} s")
+        raise UserError(f"{a.manifest[0]}: no utterance is within --min-duration and --max-duration")
     audio_len = np.maximum(1, np.rint(duration_s[wanted] * a.sample_rate)).astype(np.int64)
     rates = np.random.default_rng(0).uniform(slow, fast, len(audio_len))
-    sped = sped_length(audio_len, rates)
+    sped, longest = sped_length(audio_len, rates), None
+    if a.max_duration:
+        longest = round(a.max_duration * a.sample_rate)
+        sped = np.minimum(sped, np.maximum(audio_len, longest))
     print(f"{len(audio_len)} utterances, {audio_len.sum() / a.sample_rate / 3600:.2f} h")
     print("buckets  padding   steps  lengths in s (utterances in a batch)")
     hop = round(a.window_stride * a.sample_rate)
     for buckets in sorted(set(a.buckets)):
-        fitted = Buckets.fit(audio_len, label_len[wanted], buckets, hop=hop, pad_to=a.pad_to, speeds=(slow, fast))
+        fitted = Buckets.fit(
+            audio_len, label_len[wanted], buckets, hop=hop, pad_to=a.pad_to, speeds=(slow, fast), max_samples=longest
+        )
         sizes = np.full(len(fitted.samples), a.batch_size)
         if a.batch_duration:
             sizes = batch_sizes(fitted, a.batch_duration, a.sample_rate)

@@ -38,6 +38,7 @@ class Buckets:
         hop: int,
         pad_to: int,
         speeds: tuple[float, float] = (1.0, 1.0),
+        max_samples: int | None = None,
     ) -> Buckets:
         """The bucket lengths that waste the least padding on these recordings.
 
@@ -48,9 +49,12 @@ class Buckets:
             hop: samples from one feature frame to the next.
             pad_to: the multiple that the features' frames are padded to; lengths fill it.
             speeds: lowest and highest rate of speed perturbation; an utterance may become `1 / lowest` as long.
+            max_samples: none becomes longer than this.
         """
         slowest, fastest = speeds
         longest = np.ceil(audio_len / slowest)
+        if max_samples is not None:
+            longest = np.minimum(longest, np.maximum(audio_len, max_samples))
         block = hop * max(pad_to, 1)
         # 1 + S // hop frames leave the features: one hop less than a whole block fills the block.
         filled = np.ceil((longest + hop) / block).astype(np.int64) * block - hop

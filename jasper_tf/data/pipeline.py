@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.audio import ChannelSelector, is_graph_decodable, load_audio, load_audio_in_graph, user_error_in
+from jasper_tf.data.audio import ChannelSelector, user_error_in
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.bad_audio import BadAudio
 from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
 from jasper_tf.data.manifest import Utterance, columns
 from jasper_tf.data.mixture import Mixture
 from jasper_tf.data.selection import Selected
-from jasper_tf.data.tarred import load_part
+from jasper_tf.data.sound_reader import SoundReader
 from jasper_tf.data.trim_silence import trim_silence as trimmed
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
@@ -41,6 +40,7 @@ class SpeechBatches:
         batch_duration_s: seconds in a batch, padding counted, for each of the `parts` that share a step; each bucket
             then has a batch size of its own, and the number of steps may change with the epoch's speeds. Default:
             `batch_size` counts.
+        max_duration_s: no utterance is slowed down beyond it; see `lengths`. Default: no bound.
         shuffle: whether the order changes from epoch to epoch; without it, utterances come by length.
         buckets: number of padded lengths.
         hop, pad_to: samples per feature frame, and the multiple that the features pad frames to.
@@ -65,6 +65,7 @@ class SpeechBatches:
         batch_size: int,
         batch_duration_s: float | None = None,
         parts: int = 1,
+        max_duration_s: float | None = None,
         shuffle: bool,
         buckets: int = 4,
         hop: int = 160,
@@ -92,14 +93,16 @@ class SpeechBatches:
             duration_s, label_len, _ = columns(utterances)
         self.audio_len = np.maximum(1, np.rint(duration_s * sample_rate)).astype(np.int64)
         speeds = augmentor.speeds if augmentor else (1.0, 1.0)
-        self.buckets = Buckets.fit(self.audio_len, label_len, buckets, hop=hop, pad_to=pad_to, speeds=speeds)
+        self._max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate)
+        self.buckets = Buckets.fit(
+            self.audio_len, label_len, buckets, hop=hop, pad_to=pad_to, speeds=speeds, max_samples=self._max_samples
+        )
         self.sizes = np.full(len(self.buckets.samples), batch_size)
         if batch_duration_s is not None:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._vocabulary = vocabulary
-        self._sample_rate = sample_rate
-        self._channel_selector = channel_selector
+        self._reader = SoundReader(sample_rate, channel_selector, bad_audio)
         self._plans: dict[int, list[Batch]] = {}
 
     @property
@@ -136,11 +139,18 @@ class SpeechBatches:
         return slice(None) if self.mixture is None else self.mixture.members(epoch)
 
     def lengths(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N]."""
+        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N].
+
+        A rate that would make an utterance longer than `max_duration_s` is raised to the one that just does not.
+        """
         if self.augmentor is None:
             return self.audio_len, np.ones(len(self.audio_len))
         rates = self.augmentor.speed_rates(epoch, len(self.audio_len))
-        return sped_length(self.audio_len, rates), rates
+        if self._max_samples is None:
+            return sped_length(self.audio_len, rates), rates
+        longest = np.maximum(self.audio_len, self._max_samples)
+        rates = np.maximum(rates, self.audio_len / longest)
+        return np.minimum(sped_length(self.audio_len, rates), longest), rates
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
@@ -169,7 +179,8 @@ class SpeechBatches:
         """
         utterance = self.utterances[index]
         try:
-            audio = self._load(*(tf.constant(column[0]) for column in self._places([utterance]))).numpy()
+            place = [tf.constant(column[0]) for column in self._reader.places([utterance])]
+            audio = self._reader.load(*place).numpy()
         except (tf.errors.OpError, UserError) as error:
             raise user_error_in(error) or error from None
         if epoch is None:
@@ -231,13 +242,7 @@ class SpeechBatches:
                 tf.TensorSpec([None], tf.int64),  # utterances
                 tf.TensorSpec([None], tf.float64),  # their speed rates
                 tf.TensorSpec([None], tf.int64),  # samples at most
-                (
-                    tf.TensorSpec([None], tf.string),  # files
-                    tf.TensorSpec([None], tf.float64),  # offset_s, exact in long files
-                    tf.TensorSpec([None], tf.float64),  # duration_s
-                    tf.TensorSpec([None, 2], tf.int64),  # record
-                    tf.TensorSpec([None], tf.bool),  # decodable in the graph
-                ),
+                SoundReader.PLACES,
                 tf.TensorSpec([None, None], tf.int32),  # labels [B,U]
                 tf.TensorSpec([None], tf.int32),  # label_len
                 tf.TensorSpec([], tf.int64),  # S
@@ -267,24 +272,14 @@ class SpeechBatches:
                 for row, utterance in enumerate(utterances):
                     ids = self._vocabulary.encode(utterance.text)
                     labels[row, : len(ids)], label_len[row] = ids, len(ids)
-                places = self._places(utterances)
+                places = self._reader.places(utterances)
                 yield index, rates[index], limits[index], places, labels, label_len, batch.samples, epoch
-
-    def _places(self, utterances: Sequence[Utterance]) -> tuple[np.ndarray, ...]:
-        """Where their sound is: path, offset_s, duration_s, record, whether the graph may decode it, each [B]."""
-        return (
-            np.array([os.fsencode(u.path) for u in utterances], object),
-            np.array([u.offset_s for u in utterances], np.float64),
-            np.array([u.duration_s for u in utterances], np.float64),
-            np.array([u.record or (-1, -1) for u in utterances], np.int64).reshape(-1, 2),
-            np.array([u.record is None and is_graph_decodable(u.path, self._sample_rate) for u in utterances], bool),
-        )
 
     def _batch(self, index, rates, limits, places, labels, label_len, samples, epoch) -> tf.data.Dataset:
         """One row of the plan as a dataset of one batch."""
 
         def read(i, rate, limit, place, labels, label_len):
-            audio = self._load(*place) if self.bad_audio is None else self._load_or_note(i, *place)
+            audio = self._reader.load(*place) if self.bad_audio is None else self._reader.load_or_note(i, *place)
             if self.trim_silence or self.augmentor is not None:
                 audio = tf.numpy_function(self._change_sound, [audio, rate, epoch, i], tf.float32)
             audio = audio[:limit]
@@ -306,37 +301,6 @@ class SpeechBatches:
             tf.zeros((0, width), tf.int32), tf.zeros((0,), tf.int32),
         )  # fmt: skip
         return padded.concatenate(tf.data.Dataset.from_tensors(empty)).take(1).map(named)
-
-    def _load(self, path, offset_s, duration_s, record, in_graph) -> tf.Tensor:
-        """audio [S] tf.float32 of one utterance, by whatever reads it."""
-
-        def by_record() -> tf.Tensor:
-            return tf.numpy_function(self._read, [path, offset_s, duration_s, record], tf.float32)
-
-        def by_file() -> tf.Tensor:
-            return load_audio_in_graph(path, offset_s, duration_s, in_graph, self._sample_rate, self._channel_selector)
-
-        return tf.cond(record[0] >= 0, by_record, by_file)
-
-    def _load_or_note(self, index, path, offset_s, duration_s, record, in_graph) -> tf.Tensor:
-        """The same, or nothing of what cannot be read, which `bad_audio` then knows."""
-        bad_audio = self.bad_audio
-        assert bad_audio is not None
-
-        def read(index, *place) -> np.ndarray:
-            try:
-                return self._read(*place)
-            except UserError as error:
-                bad_audio.add(int(index), str(error))
-                return np.zeros(0, np.float32)
-
-        return tf.numpy_function(read, [index, path, offset_s, duration_s, record], tf.float32)
-
-    def _read(self, path: bytes, offset_s: float, duration_s: float, record: np.ndarray) -> np.ndarray:
-        part = self._sample_rate, float(offset_s), float(duration_s), self._channel_selector
-        if record[0] >= 0:
-            return load_part(os.fsdecode(path), int(record[0]), int(record[1]), *part)
-        return load_audio(os.fsdecode(path), *part)
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""

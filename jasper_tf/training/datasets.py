@@ -30,6 +30,8 @@ def build_batches(
     highest speed, before silence is trimmed. Validation and test sections neither shuffle nor augment, and keep such
     utterances: they count in the error rate.
 
+    `max_duration` holds after speed perturbation, too: it does not slow an utterance beyond it.
+
     Several training sets (`input_cfg`) are drawn by their weights; several validation sets (a mapping) are the `sets`
     of the batches that hold them all.
 
@@ -68,6 +70,7 @@ def build_batches(
         "batch_size": dataset.batch_size * parts,
         "batch_duration_s": dataset.batch_duration,
         "parts": parts,
+        "max_duration_s": dataset.max_duration,
         "shuffle": training and dataset.shuffle and only is None,
         "buckets": dataset.buckets,
         "hop": hop,

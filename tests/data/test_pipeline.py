@@ -343,3 +343,23 @@ def test_batches_by_seconds_follow_the_plan(utterances, mixed):
         assert batches.epochs(total) == epoch + 1 and batches.epochs(total + 1) == epoch + 2
         drawn = np.concatenate([batch.index for batch in plan])
         assert len(set(drawn)) == 25 or mixed and (drawn >= 15).sum() == 19
+
+
+def test_speed_does_not_make_an_utterance_longer_than_max_duration(utterances):
+    def of(**changes):
+        return batches_of(
+            utterances, augmentor=AudioAugmentor({"speed": {"prob": 1.0, "min_speed_rate": 0.5}}), **changes
+        )
+
+    free, bound = of(), of(max_duration_s=1.4)
+    lengths, rates = bound.lengths(0)
+    free_lengths, free_rates = free.lengths(0)
+    limit = round(1.4 * 16000)
+    assert free_lengths.max() > 1.5 * limit and lengths.max() <= max(limit, bound.audio_len.max())
+    short = free_lengths <= limit
+    assert 0 < short.sum() < len(short)
+    np.testing.assert_array_equal(rates[short], free_rates[short])
+    np.testing.assert_array_equal(lengths, np.minimum(free_lengths, np.maximum(limit, bound.audio_len)))
+    rows, _, _ = rows_of(bound)
+    for i, u in enumerate(utterances):
+        assert abs(len(rows[u.text]) - lengths[i]) <= 2
