@@ -39,15 +39,16 @@ with --audio also
   wrong duration             FOLDER/wav/good3.wav: offset 7 s lies behind its end at 1.15 s
   duplicate                  the same samples as FOLDER/train.json:1
   leak                       the same samples as FOLDER/dev.json:2, which is not to be trained on
+  too long                   FOLDER/long.wav: 2.5 h are asked for in one piece, at most 2 h are read; cut it with offset
+                             and duration
   no such channel            FOLDER/wav/good3.wav: has 1 channel, no channel 3
 
 and without being faults
 
   wrong rate                 FOLDER/wav/telephone.wav: 8000 Hz is resampled to 16000 Hz
-  not read                   gs://bucket/a.wav: only sound files on this machine are read
 
-"too long" is a part that is longer than is read in one piece. A byte order mark, CRLF and blank lines are no faults.
-The first of equal lines is never a duplicate; a leak stands at the training line.
+A byte order mark, CRLF and blank lines are no faults. The first of equal lines is never a duplicate; a leak stands at
+the training line.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from jasper_tf.config import Config
     from jasper_tf.data.checks.faults import FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, TextRules
+    from jasper_tf.data.tarred import TarIndex
 
 HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
 
@@ -114,15 +116,18 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.clean_manifest import refuse_clean_manifest, write_clean_manifest
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
-    from jasper_tf.data.checks.progress import CheckProgress
     from jasper_tf.data.checks.report import summary, table
+    from jasper_tf.data.progress_line import ProgressLine, megabytes
     from jasper_tf.whole_file import write_whole
 
     _refuse_wrong_use(arguments)
     if arguments.write_clean:
         refuse_clean_manifest(arguments.write_clean)
     cfg, sets = _sets(arguments)
-    manifests = {name: [CheckedManifest(path) for path in paths] for name, paths in sets.items()}
+    manifests = {}
+    for name, paths in sets.items():
+        tars = _tars(arguments, cfg, name)
+        manifests[name] = [CheckedManifest(path, tars) for path in paths]
     every = [manifest for group in manifests.values() for manifest in group]
     first = next(iter(manifests))
     training = manifests.get("train_ds", [])
@@ -130,14 +135,14 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as outputs:
         listed = outputs.enter_context(write_whole(arguments.list)) if arguments.list else None
         log = FaultLog(listed, NOTES | set(arguments.ignore))
-        progress = CheckProgress("reading lines", sum(manifest.size for manifest in every))
-        for name, group in manifests.items():
-            rules = _text_rules(cfg, name) if cfg else None
-            for manifest in group:
-                check_lines(manifest, log, rules, progress)
-                if rules and len(manifest):
-                    check_feasible(manifest, log, rules)
-        progress.end()
+        rules_of = {name: _text_rules(cfg, name) if cfg else None for name in manifests}
+        with ProgressLine("reading lines", sum(manifest.size for manifest in every), megabytes) as progress:
+            for name, group in manifests.items():
+                rules = rules_of[name]
+                for manifest in group:
+                    check_lines(manifest, log, rules, progress)
+                    if rules and len(manifest):
+                        check_feasible(manifest, log, rules)
         if arguments.write_clean:
             refuse_clean_manifest(arguments.write_clean, manifests[first])
         rates = _check_rates(arguments, every, log)
@@ -202,13 +207,20 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
     held_out: set[str] = set()
     for name in sections:
         dataset = getattr(cfg.model, name)
-        if dataset.is_tarred:
-            raise UserError(f"{cfg.source}: model.{name}.is_tarred: tar archives are not checked; give --manifest")
         paths = [path for group in data_sets(dataset).values() for path in group]
         # One manifest may serve validation and test.
         sets[name] = paths if name == "train_ds" else [path for path in paths if path not in held_out]
         held_out |= set(paths) if name != "train_ds" else set()
     return cfg, sets
+
+
+def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> TarIndex | None:
+    dataset = getattr(cfg.model, section) if cfg and not arguments.manifest else None
+    if dataset is None or not dataset.is_tarred:
+        return None
+    from jasper_tf.data.tarred import TarIndex, expand_tar_paths
+
+    return TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
 
 
 def _text_rules(cfg: Config, section: str) -> TextRules:
@@ -258,10 +270,11 @@ def _check_sounds(
     arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
 ) -> list[np.ndarray]:
     """For each manifest, [N] uint64 that are equal for equal samples."""
-    from jasper_tf.data.checks.progress import CheckProgress
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
+    from jasper_tf.data.progress_line import ProgressLine
 
-    progress = CheckProgress("reading sound", sum(sum(m.duration_s) for group in manifests.values() for m in group))
+    total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
+    progress = ProgressLine("reading sound", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h")
     content = []
     for name, group in manifests.items():
         dataset = getattr(cfg.model, name) if cfg else None
@@ -273,7 +286,7 @@ def _check_sounds(
             dataset.channel_selector if dataset else "average",
         )
         content += [check_sounds(manifest, log, rules, progress) for manifest in group]
-    progress.end()
+    progress.close()
     return content
 
 

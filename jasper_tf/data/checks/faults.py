@@ -28,11 +28,10 @@ KINDS = {
     "duplicate": "the same sound as an earlier line",
     "leak": "a training line that is in the validation or test set as well",
     "wrong rate": "not the model's sample rate: resampled on the way",
-    "not read": "in a shard or on remote storage: --audio reads local files only",
 }
 """Every kind with its meaning, in the order of the report."""
 
-NOTES = frozenset({"wrong rate", "not read"})
+NOTES = frozenset({"wrong rate"})
 """Kinds that are reported but are no faults: training works as it should."""
 
 _BIT = {kind: 1 << i for i, kind in enumerate(KINDS)}

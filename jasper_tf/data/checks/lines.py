@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.progress import CheckProgress
 from jasper_tf.data.manifest import Utterance, parse_line
-from jasper_tf.data.manifest_line import read_fields
+from jasper_tf.data.manifest_line import is_remote, read_fields
+from jasper_tf.data.progress_line import ProgressLine
 from jasper_tf.data.selection import UnknownCharacters, ctc_frames_needed
+from jasper_tf.data.shard_index import resolve_shards
+from jasper_tf.data.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
 
@@ -55,8 +59,13 @@ class TextRules:
 class CheckedManifest:
     """One manifest's utterances as columns, 32 bytes each; the lines are read again when they are asked for.
 
+    Args:
+        path: a manifest on this machine, or a folder of shards.
+        tars: the tar files that hold the recordings (NeMo's `is_tarred`).
+
     Attributes:
-        path: as it was given.
+        path: of the manifest.
+        absent: a line for each recording that is in no tar file.
         start: [N] first byte of each line.
         line: [N] its number, from 1.
         duration_s: [N] declared, or the header's.
@@ -66,9 +75,13 @@ class CheckedManifest:
         lines: how many lines are not blank.
     """
 
-    def __init__(self, path: str):
-        self.path = path
+    def __init__(self, path: str, tars: TarIndex | None = None):
+        self.path = path = resolve_shards(path)
+        if is_remote(path):
+            raise UserError(f"{path}: manifests on this machine are checked; copy it here")
         self.folder = os.path.dirname(os.path.abspath(path))
+        self.absent: list[str] = []
+        self._local = path
         self.start, self.line, self.duration_s = array("q"), array("i"), array("d")
         self.characters, self.part = array("i"), array("Q")
         self.relative, self.lines = False, 0
@@ -78,6 +91,16 @@ class CheckedManifest:
         except OSError as error:
             raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None
         self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
+        self.tarred = tars is not None
+        if tars is not None:
+            # The same lines with the place of each recording in the tar files; blank where it is in none.
+            self._placed = tempfile.NamedTemporaryFile()
+            self._local = self._placed.name
+            self.absent = write_tarred_manifest(path, tars, self._local)
+
+    def open(self) -> IO[bytes]:
+        """The lines as they are parsed: the manifest itself, but for recordings in tar files."""
+        return open(self._local, "rb")
 
     def __len__(self) -> int:
         return len(self.start)
@@ -98,7 +121,7 @@ class CheckedManifest:
     def utterances(self, index: np.ndarray | None = None) -> Iterator[tuple[Utterance, bool]]:
         """The utterances at `index` (default: all), and whether each names an offset."""
         self.refuse_changed()
-        with open(self.path, "rb") as file:
+        with self.open() as file:
             for i in range(len(self)) if index is None else index:
                 file.seek(self.start[i])
                 line = file.readline()
@@ -109,7 +132,7 @@ class CheckedManifest:
 
 
 def check_lines(
-    manifest: CheckedManifest, log: FaultLog, rules: TextRules | None = None, progress: CheckProgress | None = None
+    manifest: CheckedManifest, log: FaultLog, rules: TextRules | None = None, progress: ProgressLine | None = None
 ) -> None:
     """Reads every line: fills the columns of `manifest` and logs broken lines, missing files and unfit texts.
 
@@ -118,8 +141,15 @@ def check_lines(
         log: takes the faults.
         rules: the model's. Default: only empty texts are found.
         progress: counts bytes.
+
+    Raises:
+        UserError: every line is blank.
     """
-    with open(manifest.path, "rb") as file:
+    for absent in manifest.absent:
+        at, _, reason = absent.removeprefix(f"{manifest.path}:").partition(": ")
+        log.add(manifest.path, int(at), "missing", reason)
+    manifest.lines += len(manifest.absent)
+    with manifest.open() as file:
         position = 0
         # Bytes are split at \n only: str.splitlines would also cut at U+2028 inside a text.
         for number, line in enumerate(file, start=1):
@@ -134,7 +164,9 @@ def check_lines(
                     _take(manifest, log, rules, number, position, *fields)
             position += len(line)
             if progress:
-                progress.step(len(line))
+                progress.advance(len(line))
+    if not manifest.lines:
+        raise UserError(f"{manifest.path}: the manifest holds no utterance; write one JSON object per line")
 
 
 def _line_fault(message: str) -> str:
@@ -168,7 +200,9 @@ def _take(
     digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     manifest.part.append(int.from_bytes(digest, "little"))
     names = (entry["audio_filepath"], entry.get("text_filepath") if entry.get("text") is None else None)
-    manifest.relative |= any(name and name[0] not in "/~" and "://" not in name for name in names)
+    manifest.relative |= not manifest.tarred and any(
+        name and name[0] not in "/~" and "://" not in name for name in names
+    )
 
     def fault(kind: str, detail: str) -> None:
         log.add(manifest.path, number, kind, detail, duration_s)

@@ -1,0 +1,120 @@
+"""The verb check, as a user calls it; tests/data/checks holds a corpus with every fault."""
+
+import json
+
+import pytest
+import yaml
+
+from jasper_tf.__main__ import main
+from jasper_tf.commands.check import FAULT_TABLE
+
+
+def check(capsys, *arguments):
+    """Exit status, lines of stdout, lines of stderr."""
+    status = main(["check", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return status, captured.out.splitlines(), captured.err.splitlines()
+
+
+def test_real_recordings_are_clean(shared, capsys, tmp_path):
+    manifests = [shared / "data" / "an4" / f"{name}_manifest.json" for name in ("train", "dev", "test")]
+    status, out, err = check(capsys, "--manifest", *manifests, "--picture", tmp_path / "rates.png")
+    assert status == 0, out
+    assert [line.split(": ", 1)[1] for line in out[:3]] == [
+        "772 lines, 0.58 h: no fault",
+        "90 lines, 0.06 h: no fault",
+        "86 lines, 0.06 h: no fault",
+    ]
+    assert "not read: the sound files; --audio reads them" in out
+    assert (tmp_path / "rates.png").stat().st_size > 5000
+    status, out, err = check(capsys, "--manifest", manifests[1], "--audio")
+    assert status == 0 and not any(line.startswith("not read") for line in out)
+
+
+def test_formats_and_rates_are_no_faults(shared, capsys):
+    """Its single letters are slow beside its sentences: a finding, unless the user says otherwise."""
+    manifests = [shared / "data" / "mixed_formats" / f"{name}_manifest.json" for name in ("train", "dev", "test")]
+    status, out, _ = check(capsys, "--manifest", *manifests, "--audio")
+    assert status == 1 and [line.split("  ")[0] for line in out if "_manifest.json:" in line][3:] == ["speaking rate"]
+    status, out, _ = check(capsys, "--manifest", *manifests, "--ignore", "speaking rate")
+    assert status == 0 and any(line.startswith("speaking rate (no fault)") for line in out)
+    assert check(capsys, "--manifest", *manifests, "--min-rate", "0.4")[0] == 0
+
+
+def test_every_manifest_of_a_configuration_is_checked(tiny_config, tmp_path, capsys):
+    """Several training sets, several named validation sets; one manifest may serve validation and test."""
+    values = tiny_config().to_dict()
+    train, dev = (values["model"][name].pop("manifest_filepath") for name in ("train_ds", "validation_ds"))
+    lines = open(train, "rb").read().splitlines(keepends=True)
+    for name, part in (("one", lines[:10]), ("two", lines[10:])):
+        (tmp_path / f"{name}.json").write_bytes(b"".join(part))
+    leak = tmp_path / "leak.json"
+    leak.write_bytes(lines[12])
+    sets = [{"manifest_filepath": str(tmp_path / "one.json")}, {"manifest_filepath": [str(tmp_path / "two.json")]}]
+    values["model"]["train_ds"]["input_cfg"] = sets
+    values["model"]["validation_ds"]["manifest_filepath"] = {"clean": dev, "other": str(leak)}
+    values["model"]["test_ds"] = {"manifest_filepath": dev, "batch_size": 4}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(values))
+    status, out, _ = check(capsys, "--config", file, "--list", tmp_path / "faults.jsonl")
+    assert status == 1
+    assert [line.split(": ")[0] for line in out[:4]] == [
+        str(tmp_path / "one.json"),
+        str(tmp_path / "two.json"),
+        dev,
+        str(leak),
+    ]
+    (fault,) = map(json.loads, (tmp_path / "faults.jsonl").read_text().splitlines())
+    assert (fault["manifest"], fault["line"], fault["kind"]) == (str(tmp_path / "two.json"), 3, "leak")
+    # --manifest asks for another one, judged by the same model.
+    unknown = tmp_path / "unknown.json"
+    unknown.write_bytes(lines[0].replace(b'"text": "', b'"text": "1'))
+    status, out, _ = check(capsys, "--config", file, "--manifest", unknown)
+    assert status == 1 and any(line.startswith("characters outside labels") for line in out)
+    assert not any("one.json" in line for line in out)
+    status, out, _ = check(
+        capsys, "--config", file, "model.train_ds.unknown_characters=remove_character", "--manifest", unknown
+    )
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "nothing to check: give --config C or --manifest F"),
+        (["--manifest", "gone.json"], "gone.json: the manifest cannot be read (No such file or directory)"),
+        (["--config", "gone.yaml"], "gone.yaml"),
+        (["--manifest", "m.json", "--ignore", "slow"], "--ignore 'slow': no such kind; the kinds are broken line, "),
+        (["--manifest", "m.json", "--min-rate", "3", "--max-rate", "2"], "--min-rate 3 is above --max-rate 2"),
+        (["--manifest", "m.json", "--tolerance", "-1"], "--tolerance -1"),
+        (["--manifest", "m.json", "--max-clipped", "5"], "--max-clipped 5"),
+        (["--manifest", "m.json", "--picture", "rates.svg"], "--picture rates.svg: is drawn as PNG"),
+        (["--manifest", "m.json", "--write-clean", "m.json"], "--write-clean m.json: exists already"),
+        (["--manifest", "m.json", "--list", "gone/faults.jsonl"], "gone/faults.jsonl: cannot write"),
+        (["model.labels=[a]", "--manifest", "m.json"], "model.labels=[a]: key=value changes a configuration"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.json").write_text('{"audio_filepath": "m.json", "duration": 1, "text": "yes"}\n')
+    status, out, err = check(capsys, *arguments)
+    assert status == 2 and out == [] and len(err) == 1
+    assert err[0].startswith("error: ") and expected in err[0]
+    assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--audio"]])
+def test_nothing_but_blank_or_broken_lines(capsys, tmp_path, flags):
+    (tmp_path / "m.json").write_text("\n\n")
+    status, out, err = check(capsys, "--manifest", tmp_path / "m.json", *flags)
+    assert status == 2 and out == [] and "m.json: the manifest holds no utterance" in err[0]
+    (tmp_path / "m.json").write_text("{\n[]")
+    status, out, _ = check(capsys, "--manifest", tmp_path / "m.json", "--picture", tmp_path / "rates.png", *flags)
+    assert status == 1 and "2 lines, 0.00 h: 2 with a fault" in out[0]
+    assert (tmp_path / "rates.png").is_file()
+
+
+def test_help_shows_the_table(capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    assert FAULT_TABLE.strip() in capsys.readouterr().out
