@@ -8,14 +8,17 @@ import re
 import struct
 import warnings
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import soundfile
 import soxr
-import tensorflow as tf
 
 from jasper_tf.errors import UserError
+
+if TYPE_CHECKING:
+    # load_audio alone, as the client of a server uses it, must not wait seconds for TensorFlow.
+    import tensorflow as tf
 
 ChannelSelector = Literal["average"] | int
 
@@ -124,6 +127,8 @@ def load_audio_in_graph(
         tf.errors.OpError: where `load_audio` raises UserError; `user_error_in` gives that back. Called eagerly, the
             UserError itself, but for a missing file that is decoded in the graph.
     """
+    import tensorflow as tf
+
     offset_s = tf.cast(offset_s, tf.float64)
     duration_s = tf.cast(duration_s, tf.float64)
     tfio, _ = _tensorflow_io()
@@ -196,6 +201,8 @@ def user_error_in(error: BaseException) -> UserError | None:
         return error
     if found := re.search(rf"\b{UserError.__name__}: (.*)", str(error)):
         return UserError(found.group(1))
+    import tensorflow as tf
+
     if isinstance(error, (tf.errors.NotFoundError, tf.errors.PermissionDeniedError)):
         # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
         if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
@@ -206,6 +213,8 @@ def user_error_in(error: BaseException) -> UserError | None:
 @functools.cache
 def _tensorflow_io() -> tuple[ModuleType | None, str]:
     """The package when its compiled ops work (else None), and why not."""
+    import tensorflow as tf
+
     # It is a large import that warns where it does not fit the TensorFlow release; it fails at the first op only.
     try:
         with warnings.catch_warnings(), tf.init_scope():
