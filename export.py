@@ -1,6 +1,7 @@
-"""A trained run to a SavedModel: python export.py runs/an4 --output serving/an4"""
+"""A trained run to a SavedModel for TensorFlow Serving: python export.py runs/an4 --output serving/an4"""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="gets the next version: FOLDER/1, FOLDER/2, ..."
     )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="travels along: what evaluate --json wrote; default: report.json of the run's folder, where it has one",
+    )
     arguments = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -22,17 +28,38 @@ def main(argv: list[str] | None = None) -> int:
 
     run = Path(arguments.run)
     try:
-        model, config = load_model(run), None
+        # A wrong report should not be found out after the long work.
+        report = _json(Path(arguments.report)) if arguments.report else None
+        model, config, environment = load_model(run), None, None
         if run.suffix == ".nemo":
             config = read_archive(run).config.decode()
-        elif (file := (run if run.is_dir() else run.parent) / "config.yaml").is_file():
-            config = file.read_text(encoding="utf-8")
-        version = export(model, arguments.output, config)
+        else:
+            folder = run if run.is_dir() else run.parent
+            config, environment = _text(folder / "config.yaml"), _text(folder / "environment.json")
+            report = report or _text(folder / "report.json")
+        version = export(model, arguments.output, config, report, environment)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(version)
     return 0
+
+
+def _text(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _json(file: Path) -> str:
+    from jasper_tf.errors import UserError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        json.loads(text)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; give what evaluate --json wrote") from None
+    except ValueError:
+        raise UserError(f"{file}: is no JSON; give what evaluate --json wrote") from None
+    return text
 
 
 if __name__ == "__main__":

@@ -99,9 +99,12 @@ class GreedyTextDecoder(keras.layers.Layer):
         self.labels = list(labels)
 
     def call(self, logits, logit_len):
+        return self.texts(greedy_decode(logits, logit_len))
+
+    def texts(self, greedy: GreedyLabels):
+        """The texts [B] tf.string of what `greedy_decode` returned."""
         import tensorflow as tf
 
-        greedy = greedy_decode(logits, logit_len)
         padding = len(self.labels)
         alphabet = tf.constant([*self.labels, ""])
         return tf.strings.reduce_join(tf.gather(alphabet, tf.where(greedy.ids < 0, padding, greedy.ids)), axis=1)

@@ -12,26 +12,42 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf import __version__
 from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import JasperCTC, pad_audio
+from jasper_tf.serving.signatures import signatures
+from jasper_tf.serving.warmup import WARMUP_FILE, write_warmup_requests
+from jasper_tf.training.run_folder import git_revision
 
-# TensorFlow Serving and the loader leave this folder alone; it is the place for what a client wants to know.
-_EXTRA = "assets.extra"
+EXTRA = "assets.extra"
+"""TensorFlow's loader leaves this folder alone; it is the place for what people and clients want to know."""
 
 
-def export(model: JasperCTC, output_folder: str | Path, config_yaml: str | None = None) -> Path:
+def export(
+    model: JasperCTC,
+    output_folder: str | Path,
+    config_yaml: str | None = None,
+    report_json: str | None = None,
+    environment_json: str | None = None,
+) -> Path:
     """Writes `output_folder/<version>`, the layout TensorFlow Serving watches; versions count up from 1.
 
     A version is written beside and renamed: it is complete or not there, and never replaces an older one.
 
-    Signatures, both from audio [B,S] float32 (-1 to 1, at `model.sample_rate`) and audio_len [B] int32 (samples):
-        serving_default: text [B] string (UTF-8).
-        log_probs: log_probs [B,T',V+1] float32, log_probs_len [B] int32.
+    Its signatures are those of `signatures`. In `assets.extra`, where the loader of a SavedModel looks at nothing
+    (what lies in `assets` it feeds to the graph, and nothing in the graph reads these), it carries:
+
+        model.json      labels, sample_rate, frame_s, and which git revision and versions wrote it
+        vocabulary.txt  the labels, one a line
+        config.yaml, report.json, environment.json    what is given
+        tf_serving_warmup_requests    what TensorFlow Serving runs before it answers
 
     Args:
         model: a trained recogniser.
-        output_folder: made if it is not there.
-        config_yaml: the run's configuration, kept as `assets.extra/config.yaml`.
+        output_folder: made if it is not there; its name is the model's in the warm-up requests.
+        config_yaml: the run's configuration.
+        report_json: what `evaluate --json` found.
+        environment_json: of the run's folder: where and from which revision it was trained.
 
     Returns:
         The folder of the new version.
@@ -47,41 +63,26 @@ def export(model: JasperCTC, output_folder: str | Path, config_yaml: str | None 
     except OSError as error:
         raise UserError(f"{error.filename}: cannot write the SavedModel: {error.strerror}; name a folder") from None
     try:
-        _archive(model).write_out(str(beside), verbose=False)
-        extra = beside / _EXTRA
+        extra = beside / EXTRA
         extra.mkdir()
         about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
+        about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
         (extra / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
-        if config_yaml is not None:
-            (extra / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        (extra / "vocabulary.txt").write_text("".join(f"{label}\n" for label in model.labels), encoding="utf-8")
+        given = {"config.yaml": config_yaml, "report.json": report_json, "environment.json": environment_json}
+        for name, text in given.items():
+            if text is not None:
+                (extra / name).write_text(text, encoding="utf-8")
+        write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, model.sample_rate)
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        for name, (function, inputs) in signatures(model).items():
+            archive.add_endpoint(name, function, inputs)
+        archive.write_out(str(beside), verbose=False)
         return _publish(beside, output)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-
-
-def _archive(model: JasperCTC) -> keras.export.ExportArchive:
-    inputs = [
-        tf.TensorSpec((None, None), tf.float32, name="audio"),
-        tf.TensorSpec((None,), tf.int32, name="audio_len"),
-    ]
-
-    def recognise(audio, audio_len):
-        return model({"audio": audio, "audio_len": audio_len}, training=False)
-
-    def text(audio, audio_len):
-        out = recognise(audio, audio_len)
-        return {"text": model.text_decoder(out["logits"], out["logit_len"])}
-
-    def log_probs(audio, audio_len):
-        out = recognise(audio, audio_len)
-        return {"log_probs": tf.nn.log_softmax(out["logits"]), "log_probs_len": out["logit_len"]}
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", text, inputs)
-    archive.add_endpoint("log_probs", log_probs, inputs)
-    return archive
 
 
 def _publish(beside: Path, output: Path) -> Path:
@@ -116,15 +117,15 @@ class SavedModelTranscriber:
         if found is None:
             raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
         try:
-            about = json.loads((found / _EXTRA / "model.json").read_text(encoding="utf-8"))
+            about = json.loads((found / EXTRA / "model.json").read_text(encoding="utf-8"))
         except OSError:
-            raise UserError(f"{found}: is a SavedModel, but not one that export.py wrote (no {_EXTRA})") from None
+            raise UserError(f"{found}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
         self.labels: list[str] = about["labels"]
         self.sample_rate: int = about["sample_rate"]
         self.frame_s: float = about["frame_s"]
         # The signature does not keep the variables alive, what was loaded does.
         self._loaded = tf.saved_model.load(str(found))
-        self._recognise = self._loaded.signatures["serving_default"]
+        self._recognise = self._loaded.signatures["text"]
 
     def transcribe(self, audio: Sequence[np.ndarray], batch_size: int = 16) -> list[str]:
         """Texts of float32 arrays [S] at `sample_rate`, in the same order."""

@@ -155,6 +155,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+def git_revision() -> str | None:
+    """The commit of this package's checkout, with "-dirty" behind it where files are changed; None without git."""
+    revision = _git("rev-parse", "HEAD")
+    return f"{revision}-dirty" if revision and _git("status", "--porcelain") else revision
+
+
 def _git(*arguments: str) -> str | None:
     """What git says of this package's checkout; None where it is none."""
     here = Path(__file__).parent

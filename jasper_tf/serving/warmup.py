@@ -1,0 +1,60 @@
+"""Requests that TensorFlow Serving runs when it loads a version, so that no user waits for the first ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+WARMUP_FILE = "tf_serving_warmup_requests"
+"""The name that TensorFlow Serving looks for in `assets.extra`."""
+
+
+def write_warmup_requests(file: str | Path, model_name: str, sample_rate: int, seconds: float = 2.0) -> None:
+    """A TFRecord of PredictionLog messages, one for each signature that gives text: one row of quiet noise.
+
+    The first request of a signature pays for the optimisation of its graph and for the memory of its kernels.
+
+    Args:
+        file: to write, `assets.extra/tf_serving_warmup_requests` of a version.
+        model_name: as the server will call it; it serves the requests under any name.
+        sample_rate: of the model, Hz.
+        seconds: of audio in each request.
+    """
+    audio = np.random.default_rng(0).normal(scale=0.01, size=int(seconds * sample_rate)).astype(np.float32)
+    pcm = tf.constant(np.round(audio[:, None] * 2**15).astype(np.int16))
+    wav = tf.audio.encode_wav(tf.cast(pcm, tf.float32) / 2**15, sample_rate)
+    raw = {"audio": tf.constant(audio[None]), "audio_len": tf.constant([len(audio)], tf.int32)}
+    with tf.io.TFRecordWriter(str(file)) as records:
+        for signature in ("serving_default", "text"):
+            records.write(prediction_log(model_name, signature, raw))
+        for signature in ("audio_bytes", "audio_bytes_text"):
+            records.write(prediction_log(model_name, signature, {"audio": wav[None]}))
+
+
+def prediction_log(model_name: str, signature: str, inputs: dict[str, tf.Tensor]) -> bytes:
+    """A serialised tensorflow.serving.PredictionLog that holds one PredictRequest.
+
+    Written by hand from the message's five fields, because tensorflow-serving-api is a gRPC client's package, and an
+    export should not need it (prediction_log.proto, predict.proto, model.proto of TensorFlow Serving).
+    """
+    spec = _field(1, model_name.encode()) + _field(3, signature.encode())  # ModelSpec: name, signature_name
+    request = _field(1, spec)  # PredictRequest: model_spec, inputs
+    for name, value in inputs.items():
+        tensor = tf.make_tensor_proto(value.numpy()).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))  # an entry of a map: key, value
+    return _field(6, _field(1, request))  # PredictionLog: predict_log; PredictLog: request
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited field as Protocol Buffers encode it."""
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
