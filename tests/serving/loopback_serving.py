@@ -1,6 +1,6 @@
 """A server on 127.0.0.1 that answers as TensorFlow Serving does, for tests and benchmarks: gRPC and REST.
 
-    python tests/serving/loopback_serving.py serving/an4 [--name jasper] [--port 0] [--rest-port 0]
+    python tests/serving/loopback_serving.py serving/an4 [--name jasper] [--port 0] [--rest-port 0] [--max-message-mb 64]
 
 prints its ports as a line of JSON and serves until its standard input ends. It runs the SavedModel with TensorFlow's
 Python, takes the official messages, and names errors as `tensorflow_serving/servables/tensorflow` does. It can be
@@ -12,6 +12,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -202,10 +203,14 @@ def _plain(value: np.ndarray):
 
 
 class CuttingProxy:
-    """Passes connections on to `port`, but cuts the first `cuts` of them after `after_bytes` bytes of a request."""
+    """Passes connections on to `port`, but cuts the first `cuts` of them after `after_bytes` bytes of a request.
 
-    def __init__(self, port, cuts, after_bytes=2000):
-        self.target, self.cuts, self.after_bytes = port, cuts, after_bytes
+    share: of the connections that may be cut, how many are, by chance (seeded).
+    """
+
+    def __init__(self, port, cuts, after_bytes=2000, share=1.0):
+        self.target, self.cuts, self.after_bytes, self.share = port, cuts, after_bytes, share
+        self._random = random.Random(0)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -223,7 +228,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                cut, self.cuts = self.cuts > 0, self.cuts - 1
+                cut, self.cuts = self.cuts > 0 and self._random.random() < self.share, self.cuts - 1
                 server = socket.create_connection(("127.0.0.1", self.target))
                 threading.Thread(target=self._pass, args=(server, client, None), daemon=True).start()
                 limit = self.after_bytes if cut else None
@@ -253,8 +258,9 @@ def main():
     parser.add_argument("--name", default="jasper")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--rest-port", type=int, default=0)
-    arguments = parser.parse_args()
-    with LoopbackServing(arguments.folder, arguments.name, arguments.port, arguments.rest_port) as serving:
+    parser.add_argument("--max-message-mb", type=float, default=64)
+    a = parser.parse_args()
+    with LoopbackServing(a.folder, a.name, a.port, a.rest_port, a.max_message_mb) as serving:
         print(json.dumps({"port": serving.port, "rest_port": serving.rest_port, "pid": os.getpid()}), flush=True)
         sys.stdin.read()
 
