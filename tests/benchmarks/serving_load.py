@@ -1,8 +1,8 @@
 """Times the client against a server, or keeps a server busy with all kinds of requests and looks for what goes wrong.
 
-    python tests/benchmarks/serving_load.py --folder serving/an4 FILE...                 # latency by concurrency
-    python tests/benchmarks/serving_load.py --server HOST:8500 FILE...                   # of a server that runs already
-    python tests/benchmarks/serving_load.py --folder serving/an4 --soak-s 600 FILE...    # mixed requests for 10 minutes
+    python -m tests.benchmarks.serving_load --folder serving/an4 FILE...                 # latency by concurrency
+    python -m tests.benchmarks.serving_load --server HOST:8500 FILE...                   # of a server that runs already
+    python -m tests.benchmarks.serving_load --folder serving/an4 --soak-s 600 FILE...    # mixed requests for 10 minutes
 
 --folder starts the loopback service of the tests in a process of its own. Latency is one request's, from the samples in
 memory to the text, retries included: p50, p95 and p99 of the recordings in turn. The soak mixes valid recordings over
@@ -25,14 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
 from jasper_tf.data.audio import load_audio
 from jasper_tf.serving.grpc_client import GrpcClient
 from jasper_tf.serving.rest_client import RestClient
 from jasper_tf.serving.server_error import BackOff, ServerError
 
+ROOT = Path(__file__).parents[2]
 CONCURRENCY = (1, 2, 4, 8, 16)
 KINDS = {"grpc": 50, "rest": 25, "broken": 10, "too large": 5, "cut": 10}
 """What a soak sends, in percent; the errors that must follow are those of `Soak._send`."""

@@ -1,6 +1,6 @@
 """A server on 127.0.0.1 that answers as TensorFlow Serving does, for tests and benchmarks: gRPC and REST.
 
-    python tests/serving/loopback_serving.py serving/an4 [--name jasper] [--port 0] [--rest-port 0] [--max-message-mb 64]
+    python tests/serving/loopback_serving.py serving/an4 [--name jasper] [--port 8500] [--rest-port 8501]
 
 prints its ports as a line of JSON and serves until its standard input ends. It runs the SavedModel with TensorFlow's
 Python, takes the official messages, and names errors as `tensorflow_serving/servables/tensorflow` does. It can be

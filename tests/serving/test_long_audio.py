@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,28 +122,26 @@ def heard(model, logits, logit_len):
     return Recognition(" ".join(texts(words)), 1.0, tuple(words))
 
 
-@pytest.mark.parametrize(("chunk_s", "overlap_s"), [(10.0, 4.0), (20.0, 4.0)])
+@pytest.mark.parametrize(("chunk_s", "overlap_s"), [(5.0, 2.0), (10.0, 4.0), (30.0, 4.0)])
 def test_real_recordings_are_joined_to_the_whole(anchor, speakers, chunk_s, overlap_s):
-    """Pieces of the whole's normalised features: what is left is the context at the cuts, and the seams."""
+    """Pieces of the whole's logits, words cut apart at their ends: the seams alone, without the pieces' own context."""
     for audio, _ in speakers:
-        inputs = {"audio": audio[None], "audio_len": np.array([len(audio)], np.int32)}
-        out = anchor(inputs, training=False)
+        out = anchor({"audio": audio[None], "audio_len": np.array([len(audio)], np.int32)}, training=False)
         whole = heard(anchor, out["logits"], out["logit_len"])
-        features = anchor.spectrograms(inputs, training=False)[0]
+        step = anchor.frame_s * 16000
 
-        def recognize(index, _words, features=features):
-            piece = features[:, int(index[0]) // anchor.hop : int(index[-1] + 1) // anchor.hop]
-            encoded, encoded_len = anchor.encoder([piece, tf.constant([piece.shape[1]])], training=False)
-            return heard(anchor, anchor.decoder(encoded), encoded_len)
+        def recognize(index, _words, logits=out["logits"], step=step):
+            piece = logits[:, round(index[0] / step) : round((index[-1] + 1) / step)]
+            return heard(anchor, piece, np.array([piece.shape[1]], np.int32))
 
         found = recognize_long(recognize, np.arange(len(audio), dtype=np.float32), 16000, chunk_s, overlap_s)
-        assert found.text == whole.text
+        assert found.text == whole.text and len(found.words) > 60
         for one, other in zip(found.words, whole.words, strict=True):
-            assert abs(one.start_s - other.start_s) <= 0.1
+            assert abs(one.start_s - other.start_s) <= 2 * anchor.frame_s
 
 
 def test_real_recordings_are_heard_as_well_in_pieces(anchor, speakers):
-    """As a server hears them, each piece normalised by itself: other errors here and there, not more."""
+    """As a server hears them: normalisation and squeeze-and-excite see a piece only. Other errors, not more of them."""
 
     def recognize(audio, _words):
         out = anchor({"audio": audio[None], "audio_len": np.array([len(audio)], np.int32)}, training=False)

@@ -101,8 +101,8 @@ def test_batching_parameters():
     # Each value has its reason above it, and the benchmark that measures them is there.
     text = (CONFIGS / "batching_parameters.txt").read_text()
     assert all(re.search(rf"^# .*\n{name} ", text, re.MULTILINE) for name in names)
-    [script] = re.findall(r"python (tests/\S+\.py)", text)
-    assert (CONFIGS.parents[1] / script).is_file()
+    [script] = re.findall(r"python -m (\S+)", text.replace("python -m jasper_tf", ""))
+    assert (CONFIGS.parents[1] / (script.replace(".", "/") + ".py")).is_file()
 
 
 def test_monitoring():
