@@ -78,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     _text_rules(arguments)  # a mistake in them is told before anything is fetched
     archives = _archives(arguments)
     expected = arguments.part or {"folder": ["train"], "an4": ["train", "test"]}.get(name) or archives
+    nothing_left = sum(shares.values()) > 1 - 1e-9
     if not arguments.overwrite:
-        manifests.refuse_to_overwrite(output, [*expected, *shares])
+        kept = [split for split in expected if not (nothing_left and split == "train")]
+        manifests.refuse_to_overwrite(output, [*kept, *shares])
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,7 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
         splits = _apart(splits, shares, arguments)
     if not arguments.overwrite:
         manifests.refuse_to_overwrite(output, splits)
-    written = manifests.write_manifests(output, splits)
+    try:
+        written = manifests.write_manifests(output, splits)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror}); no manifest was changed") from None
     print(manifests.describe(splits, labels))
     for manifest in written:
         print(manifest)
@@ -259,5 +264,6 @@ def _apart(
     for name, utterance in zip(names, train.utterances, strict=True):
         apart[name].utterances.append(utterance)
     if apart:
-        next(iter(apart.values())).left_out = train.left_out
+        first = next(iter(apart.values()))
+        first.left_out, first.examples = train.left_out, train.examples
     return {**apart, **{name: split for name, split in splits.items() if name != "train"}}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
-import time
 from collections.abc import Callable
+
+from jasper_tf.data.progress_line import ProgressLine
 
 HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
 
@@ -95,23 +95,16 @@ def _say(line: str) -> None:
 
 
 def _progress(verb: str) -> Callable[[int, int], None]:
-    """A line that moves on a terminal, elsewhere one every half minute; the time left by what this run did."""
-    moves = sys.stdout.isatty()
-    began = told = time.monotonic()
-    first: int | None = None
+    """A line on stderr; the time left by what this run did, not by what it found done."""
+    line: ProgressLine | None = None
 
     def progress(done: int, total: int) -> None:
-        nonlocal told, first
-        first = done if first is None else first
-        now = time.monotonic()
-        if now - told < (0.2 if moves else 30) or done == first:
-            return
-        told = now
-        left = round((now - began) / (done - first) * (total - done))
-        line = f"{verb} {done} of {total}, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
-        if moves:
-            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+        nonlocal line
+        if line is None:
+            line = ProgressLine(verb, total, done=done)
         else:
-            print(line, flush=True)
+            line.advance(done - line.done)
+        if done == total:
+            line.close()
 
     return progress

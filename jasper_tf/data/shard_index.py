@@ -112,7 +112,7 @@ def resolve_shards(path: str) -> str:
         if name == MANIFEST_NAME and not _exists(_join(folder, UNFINISHED_NAME)):
             return path
         raise UserError(
-            f"{folder}: holds no {INDEX_NAME} of shards; when sharding was interrupted, run the same command again"
+            f"{folder}: holds no {INDEX_NAME} of shards; name a manifest, or run the `shard` that was interrupted again"
         )
     sizes = [(MANIFEST_NAME, index.manifest_bytes), *((shard.file, shard.bytes) for shard in index.shards)]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jasper_tf.data.audio import ChannelSelector
 from jasper_tf.data.manifest import Manifest, manifest_paths
-from jasper_tf.data.shard_index import file_sha256
+from jasper_tf.data.shard_index import file_sha256, resolve_shards
 from jasper_tf.data.shard_reader import SHARD_SUFFIX
 from jasper_tf.data.shard_record import CODECS, FRAME_BYTES
 from jasper_tf.errors import UserError
@@ -67,7 +67,7 @@ def plan_shards(duration_s: np.ndarray, settings: ShardSettings) -> tuple[list[s
 def describe_source(paths: str | Sequence[str], manifest: Manifest, settings: ShardSettings) -> dict[str, Any]:
     """The settings, and a checksum of the manifests and of all durations, as index.json holds them."""
     digest = hashlib.sha256()
-    for path in manifest_paths(paths):
+    for path in map(resolve_shards, manifest_paths(paths)):
         digest.update(bytes.fromhex(file_sha256(path)))
     digest.update(np.asarray(manifest.duration_s, "<f8").tobytes())
     return {**asdict(settings), "source_sha256": digest.hexdigest()}

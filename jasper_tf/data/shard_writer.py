@@ -222,9 +222,8 @@ def _finish(
 def _manifest_line(utterance: Utterance, shard: str, record: list[int]) -> bytes:
     """The line of the source with the sound's new place; where it was before goes to keys of their own, as in NeMo."""
     folder = os.path.dirname(os.path.abspath(utterance.source.rpartition(":")[0]))
-    before = {"source_audio_filepath": os.path.relpath(utterance.path, folder)}
-    if before["source_audio_filepath"].startswith(".."):
-        before["source_audio_filepath"] = utterance.path
+    inside = utterance.path.startswith(folder + "/")
+    before = {"source_audio_filepath": utterance.path[len(folder) + 1 :] if inside else utterance.path}
     entry = {
         "audio_filepath": shard,
         "record": record,

@@ -15,12 +15,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from jasper_tf.data.progress_line import ProgressLine, megabytes
 from jasper_tf.errors import UserError
 
 _RECORD = ".unpacked.json"
 """In each folder that was unpacked here: of which archive."""
+
+_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""A second guard behind the checks here; Python has it from 3.11.4 on."""
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
@@ -88,7 +92,7 @@ def _untar(archive: Path, folder: Path) -> None:
                     raise _refused(archive, member.name, f"is a link (to {member.linkname!r})")
                 if not (member.isreg() or member.isdir()):
                     raise _refused(archive, member.name, "is neither a file nor a folder")
-                tar.extract(member, folder, set_attrs=False, filter="data")
+                tar.extract(member, folder, set_attrs=False, **_FILTER)
                 members += 1
                 p.advance(file.tell() - p.done)
             if not members:

@@ -111,10 +111,10 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     with tf.control_dependencies([same]):
         is_valid = tf.sequence_mask(audio_len, shape[1])
     audio = tf.where(is_valid, audio, 0.0)
-    is_length = (audio_len >= 0) & (audio_len <= shape[1])
+    is_length = (audio_len >= 1) & (audio_len <= shape[1])
     is_finite = tf.reduce_all(tf.math.is_finite(audio), axis=1)
     checks = [
-        _each(is_length, ["audio_len[", "]: is not between 0 and ", tf.strings.as_string(shape[1])]),
+        _each(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
         _each(is_finite, ["audio[", "]: holds samples that are not finite numbers (NaN or infinity)"]),
     ]
     with tf.control_dependencies(checks):

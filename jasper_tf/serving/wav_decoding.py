@@ -118,7 +118,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     is_finite = tf.reduce_all(tf.math.is_finite(mono))
     refused = _refuse(where, [(~is_finite, ["holds samples that are not finite numbers (NaN or infinity); repair it"])])
     with tf.control_dependencies([refused]):
-        return tf.identity(mono), rate
+        return tf.identity(mono), tf.identity(rate)  # neither is used before the file is known to be right
 
 
 def _pcm24(raw: tf.Tensor) -> tf.Tensor:

@@ -33,6 +33,9 @@ _SYMBOLS = {
     "nl": {"&": "en", "+": "plus", "=": "is", "@": "at", "°": "graden"},
 }
 _TAG = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
+_NO_WORD = re.compile(r"[^\w\s]|_")
+"""Where it finds nothing there is neither punctuation nor a symbol: most texts are through at once."""
+
 _MOST_ROUNDS = 10
 
 
@@ -83,6 +86,7 @@ class TextNormalizer:
         self.labels = frozenset(labels)
         self._family = language.replace("-", "_").split("_")[0]
         self._keep_numbers = keep_numbers
+        self._typography = {code: to for code, to in _TYPOGRAPHY.items() if chr(code) not in self.labels}
         steps: list[tuple[str, Callable[[str], str]]] = [
             ("unicode form", _unicode_form),
             ("invisible characters", _without_invisible),
@@ -116,7 +120,7 @@ class TextNormalizer:
         return Normalized(text, tuple(changes))
 
     def _typewriter(self, text: str) -> str:
-        return text.translate({code: to for code, to in _TYPOGRAPHY.items() if chr(code) not in self.labels})
+        return text.translate(self._typography)
 
     def _spoken_symbols(self, text: str) -> str:
         for symbol, word in _SYMBOLS.get(self._family, {}).items():
@@ -138,6 +142,8 @@ class TextNormalizer:
         return text.upper()
 
     def _without_punctuation(self, text: str) -> str:
+        if not _NO_WORD.search(text):
+            return text
         quotes = _paired_quotes(text)
 
         def stays(i: int, c: str) -> bool:
@@ -151,10 +157,14 @@ class TextNormalizer:
         return "".join(c if unicodedata.category(c)[0] != "P" or stays(i, c) else " " for i, c in enumerate(text))
 
     def _without_symbols(self, text: str) -> str:
+        if not _NO_WORD.search(text):
+            return text
         return "".join(c if unicodedata.category(c)[0] != "S" or c in self.labels else " " for c in text)
 
 
 def _unicode_form(text: str) -> str:
+    if text.isascii():
+        return text
     # NFKC would glue: 2½ to 21/2, 10² to 102. Spaces that only group digits go.
     text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e\u00b2\u00b3\u00b9\u2070-\u2089])", " ", text)
     text = re.sub(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))", "", text)
@@ -162,6 +172,9 @@ def _unicode_form(text: str) -> str:
 
 
 def _without_invisible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+
     def visible(c: str) -> str:
         category = unicodedata.category(c)
         if category == "Cc":

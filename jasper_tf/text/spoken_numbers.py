@@ -29,6 +29,7 @@ _PERCENT = {
     "sv": "procent",
 }
 _CURRENCIES = {"$": "USD", "£": "GBP", "€": "EUR", "¥": "JPY"}
+_DIGIT = re.compile(r"\d")
 _LONGEST = 15
 """More digits than this are said one by one, like those of a telephone number."""
 
@@ -79,6 +80,8 @@ class SpokenNumbers:
         self._rules = [(re.compile(pattern, re.IGNORECASE), spell) for pattern, spell in rules]
 
     def __call__(self, text: str) -> str:
+        if not _DIGIT.search(text):
+            return text
         for pattern, spell in self._rules:
             text = pattern.sub(functools.partial(self._spaced, spell), text)
         return text

@@ -1,17 +1,18 @@
-"""The exported SavedModel gives what the model gives, in a process that knows only TensorFlow."""
+"""The exported SavedModel: its signatures, what it refuses, what travels with it. Real models: test_same_answers.py."""
 
 import json
+import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from jasper_tf.decoding.alignment import greedy_letters, join_words
+from jasper_tf.decoding.greedy import greedy_decode
 from jasper_tf.errors import UserError
-from jasper_tf.serving.saved_model import SavedModelTranscriber, export, find_saved_model
+from jasper_tf.serving.saved_model import EXTRA, SavedModelTranscriber, export, find_saved_model
 
 ROOT = Path(__file__).parents[2]
 LABELS = list(" abcdefghijklmnopqrstuvwxyé'")
@@ -25,41 +26,17 @@ def model(untrained_model):
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "new" / "model"
-    return export(model, folder, config_yaml="name: tiny\n")
+    return export(model, folder, config_yaml="name: tiny\n", report_json='{"wer": 0.5}')
+
+
+@pytest.fixture(scope="module")
+def loaded(exported):
+    return tf.saved_model.load(str(exported))
 
 
 def noise(seed, *seconds):
     rng = np.random.default_rng(seed)
     return [rng.normal(scale=0.1, size=int(16000 * s)).astype(np.float32) for s in seconds]
-
-
-ONLY_TENSORFLOW = """
-import sys
-import numpy as np, tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-found = dict(np.load(sys.argv[2]))
-inputs = {key: tf.constant(found[key]) for key in ("audio", "audio_len")}
-call = lambda name: loaded.signatures[name](**inputs)
-found["text"] = call("serving_default")["text"].numpy().astype("S")
-found.update({key: value.numpy() for key, value in call("log_probs").items()})
-assert not any(name.startswith("jasper_tf") for name in sys.modules)
-np.savez(sys.argv[3], **found)
-"""
-
-
-def test_a_process_with_only_tensorflow(model, exported, tmp_path):
-    sounds = noise(0, 1.0, 2.3, 0.4)
-    audio_len = np.array([len(s) for s in sounds], np.int32)
-    audio = np.stack([np.pad(s, (0, audio_len.max() - len(s))) for s in sounds])
-    np.savez(tmp_path / "in.npz", audio=audio, audio_len=audio_len)
-    command = [sys.executable, "-c", ONLY_TENSORFLOW, exported, tmp_path / "in.npz", tmp_path / "out.npz"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = np.load(tmp_path / "out.npz")
-    assert [text.decode() for text in found["text"]] == model.transcribe(sounds)
-    out = model({"audio": audio, "audio_len": audio_len}, training=False)
-    np.testing.assert_array_equal(found["log_probs_len"], out["logit_len"])
-    np.testing.assert_allclose(found["log_probs"], tf.nn.log_softmax(out["logits"]), atol=1e-4)
 
 
 def test_any_batch_and_length(model, exported):
@@ -73,9 +50,115 @@ def test_any_batch_and_length(model, exported):
     assert served.transcribe([]) == []
 
 
+def padded(sounds, behind=0.0):
+    audio_len = np.array([len(sound) for sound in sounds], np.int32)
+    audio = np.full((len(sounds), audio_len.max() + 1000), behind, np.float32)
+    for row, sound in zip(audio, sounds, strict=True):
+        row[: len(sound)] = sound
+    return {"audio": tf.constant(audio), "audio_len": tf.constant(audio_len)}
+
+
+def test_signatures_agree(model, exported, loaded):
+    sounds = [np.round(sound * 2**15) / 2**15 for sound in noise(3, 0.5, 1.2, 0.1, 0.9)]
+    call = {name: signature for name, signature in loaded.signatures.items()}
+    out = {name: call[name](**padded(sounds)) for name in ("serving_default", "text", "features", "log_probs")}
+    files = tf.stack([tf.audio.encode_wav(sound[:, None].astype(np.float32), 16000) for sound in sounds])
+    out |= {name: call[name](audio=files) for name in ("audio_bytes", "audio_bytes_text")}
+    assert set(out) == set(call)
+
+    found = out["serving_default"]
+    assert [text.decode() for text in found["text"].numpy()] == model.transcribe([s.astype(np.float32) for s in sounds])
+    for name, wanted in (
+        ("audio_bytes", set(found)),
+        ("text", {"text", "confidence"}),
+        ("audio_bytes_text", set(out["text"])),
+    ):
+        assert set(out[name]) == wanted
+        for key, value in out[name].items():
+            same = np.testing.assert_array_equal if value.dtype in (tf.string, tf.int64) else np.testing.assert_allclose
+            same(value.numpy(), found[key].numpy(), **({} if value.dtype in (tf.string, tf.int64) else {"atol": 1e-5}))
+
+    # Words, times and confidences are those of the letters that the log-probabilities give in Python.
+    log_probs, lengths = out["log_probs"]["log_probs"], out["log_probs"]["log_probs_len"]
+    np.testing.assert_allclose(tf.reduce_sum(tf.exp(log_probs), -1), np.ones(log_probs.shape[:2]), atol=1e-5)
+    letters = greedy_letters(greedy_decode(log_probs, lengths), LABELS, model.frame_s)
+    words = [join_words(utterance) for utterance in letters]
+    assert found["words_row_lengths"].numpy().tolist() == [len(utterance) for utterance in words]
+    flat = [word for utterance in words for word in utterance]
+    assert [word.decode() for word in found["words"].numpy()] == [word.text for word in flat]
+    for name in ("start_s", "end_s", "confidence"):
+        np.testing.assert_allclose(found[f"words_{name}"], [getattr(word, name) for word in flat], atol=1e-5)
+    assert all(0 < c <= 1 for c in found["confidence"].numpy())
+
+    features, _, feature_len = model.spectrograms(padded(sounds), training=False)
+    np.testing.assert_array_equal(out["features"]["feature_len"], feature_len)
+    np.testing.assert_allclose(out["features"]["features"], features, atol=1e-5)
+
+
+@pytest.mark.parametrize("behind", [np.nan, np.inf, 1e30, 0.3])
+def test_what_lies_behind_the_length_is_never_looked_at(loaded, behind):
+    sounds = noise(4, 0.4, 1.0)
+    quiet, loud = (loaded.signatures["log_probs"](**padded(sounds, value)) for value in (0.0, behind))
+    for row, length in enumerate(quiet["log_probs_len"]):
+        np.testing.assert_allclose(loud["log_probs"][row, :length], quiet["log_probs"][row, :length], atol=1e-5)
+
+
+def test_servers_can_batch_what_has_a_row_for_each_utterance(loaded):
+    """TensorFlow Serving's batching cuts every output into as many rows as the inputs had, and fails if it cannot."""
+    for name in ("text", "features", "log_probs"):
+        for rows in (1, 3):
+            for value in loaded.signatures[name](**padded(noise(5, *[0.3] * rows))).values():
+                assert value.shape[0] == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"audio_len": [3, 4, 5]}, r"not the same number of rows:\] \[2\] \[3\]"),
+        ({"audio_len": [10, 4000]}, r"audio_len\[1\]: is not between 1 and 2600"),
+        ({"audio_len": [1, 0]}, r"audio_len\[1\]: is not between 1 and 2600"),
+        ({"audio": np.full((2, 1600), [[0], [np.nan]])}, r"audio\[1\]: holds samples that are not finite numbers"),
+    ],
+)
+def test_impossible_input(loaded, change, why):
+    inputs = padded(noise(6, 0.1, 0.1)) | {
+        key: np.array(v, np.float32 if key == "audio" else np.int32) for key, v in change.items()
+    }
+    for name in ("serving_default", "features", "log_probs"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=why):
+            loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+
+
+def test_broken_file(loaded):
+    good = tf.audio.encode_wav(noise(7, 0.2)[0][:, None], 16000)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"audio\[1\]: is no WAV file"):
+        loaded.signatures["audio_bytes"](audio=tf.stack([good, b"fLaC"]))
+
+
 def test_what_lies_beside(exported):
-    assert (exported / "assets.extra" / "config.yaml").read_text() == "name: tiny\n"
-    assert json.loads((exported / "assets.extra" / "model.json").read_text(encoding="utf-8"))["labels"] == LABELS
+    extra = exported / EXTRA
+    assert (extra / "config.yaml").read_text() == "name: tiny\n"
+    assert json.loads((extra / "report.json").read_text()) == {"wer": 0.5}
+    assert not (extra / "environment.json").exists()
+    about = json.loads((extra / "model.json").read_text(encoding="utf-8"))
+    assert about["labels"] == (extra / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1] == LABELS
+    assert about["sample_rate"] == 16000 and about["frame_s"] == 0.02 and about["tensorflow"] == tf.__version__
+    assert about["git_revision"] is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", about["git_revision"])
+
+
+def test_warmup_requests(exported, loaded):
+    """As TensorFlow Serving reads them: its own messages, and each gives an answer."""
+    log = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api")
+    records = tf.data.TFRecordDataset(str(exported / EXTRA / "tf_serving_warmup_requests"))
+    names = []
+    for record in records.as_numpy_iterator():
+        message = log.PredictionLog.FromString(record)
+        request = message.predict_log.request
+        assert request.model_spec.name == "model"
+        inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        assert loaded.signatures[request.model_spec.signature_name](**inputs)["text"].shape == (1,)
+        names.append(request.model_spec.signature_name)
+    assert names == ["serving_default", "text", "audio_bytes", "audio_bytes_text"]
 
 
 def test_versions_count_up_and_stay(model, exported):
@@ -113,14 +196,21 @@ def test_export_py(model, tmp_path, capfd):
     run = tmp_path / "run"
     run.mkdir()
     model.save(run / "model.keras")
-    (run / "config.yaml").write_text("name: run\n")
+    for name, text in (("config.yaml", "name: run\n"), ("environment.json", "[]"), ("report.json", '{"wer": 1}')):
+        (run / name).write_text(text)
     export_main = runpy.run_path(str(ROOT / "export.py"))["main"]
     assert export_main([str(run), "--output", str(tmp_path / "out")]) == 0
     [version] = (tmp_path / "out").iterdir()
     assert capfd.readouterr().out.splitlines()[-1] == str(version)
-    assert (version / "assets.extra" / "config.yaml").read_text() == "name: run\n"
+    for name in ("config.yaml", "environment.json", "report.json"):
+        assert (version / EXTRA / name).read_text() == (run / name).read_text()
     sounds = noise(2, 0.8)
     assert SavedModelTranscriber(version).transcribe(sounds) == model.transcribe(sounds)
 
     assert export_main([str(tmp_path / "absent"), "--output", str(tmp_path / "out")]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/absent: ")
+    (tmp_path / "bad.json").write_text("{")
+    for report, why in (("absent.json", "cannot be read: No such file"), ("bad.json", "is no JSON")):
+        assert export_main([str(run), "--output", str(tmp_path / "out"), "--report", str(tmp_path / report)]) == 2
+        assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/{report}: {why}")
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["1"]

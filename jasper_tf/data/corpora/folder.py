@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,14 @@ def _read_transcript(sound: Path) -> tuple[str | None, str]:
         return None, f"{path.name} cannot be read ({error.strerror})"
 
 
+def _find_sound(name: str, folders: Sequence[Path]) -> Path:
+    """The file in the first of the folders that has it, or where the first would; `\\` may stand for `/`."""
+    names = [os.path.expanduser(name), name.replace("\\", "/")]
+    candidates = [folder / spelled for spelled in names for folder in folders]
+    # os.path.isfile, not Path.is_file: that one raises for names that are too long and folders that are closed.
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0])
+
+
 def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[Recording]:
     table = Table(path)
     audio = table.column("--audio-column", layout.audio_column, AUDIO_COLUMNS)
@@ -89,9 +99,7 @@ def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[Recordin
         if not name:
             recordings.append(Recording(path, None, None, f"line {line}: no sound file is named"))
             continue
-        sound = path.parent / Path(name).expanduser()
-        if not sound.is_file() and (folder / name).is_file():
-            sound = folder / name
+        sound = _find_sound(name, (path.parent, folder))
         who = (row[speaker].strip() or None) if speaker else _speaker(sound, folder, layout)
         recordings.append(Recording(sound, row[text], who))
     if not recordings:

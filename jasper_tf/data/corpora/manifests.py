@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 from collections import Counter
@@ -22,27 +23,28 @@ LEFT_OUT, TEXT_CHANGES = "left_out.tsv", "text_changes.tsv"
 _AT_A_TIME = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedUtterance:
-    """A line of a manifest, and how its text came about: `changes` as in `Normalized`."""
+    """A line of a manifest, the text it was, and the kinds of its changes in their order."""
 
     path: Path
     duration_s: float
     text: str
     speaker: str | None
     original: str
-    changes: tuple[tuple[str, str, str], ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass
 class PreparedSplit:
     """The utterances of a split, in the corpus's order, and (path, reason) of each that is left out.
 
-    A reason is "kind" or "kind: detail".
+    A reason is "kind" or "kind: detail". `examples` has one change of each kind, for people.
     """
 
     utterances: list[PreparedUtterance] = field(default_factory=list)
     left_out: list[tuple[Path, str]] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> list[str]:
         """A line for each kind of reason: how many, and the first."""
@@ -73,7 +75,7 @@ def prepare_split(
             return 0.0, f"unreadable entry: {recording.trouble}"
         if recording.text is None:
             return 0.0, "no transcript"
-        if not recording.path.is_file():
+        if not os.path.isfile(recording.path):
             return 0.0, "no such sound file"
         try:
             duration_s = audio_duration_s(recording.path)
@@ -97,8 +99,12 @@ def prepare_split(
                     split.left_out.append((recording.path, trouble))
                     continue
                 changes = normalized.changes if normalized else ()
+                for kind, before, after in changes:
+                    if kind not in split.examples:
+                        split.examples[kind] = "{!r} -> {!r}".format(*_difference(before, after))
+                kinds = tuple(dict.fromkeys(kind for kind, _, _ in changes))
                 split.utterances.append(
-                    PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, changes)
+                    PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, kinds)
                 )
     return split
 
@@ -130,11 +136,15 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
         UserError: the folder cannot be written to.
     """
     manifests = []
-    # Resolved: a relative path through a link leads elsewhere.
+    # Resolved: a relative path through a linked folder leads elsewhere.
     base = folder.resolve()
 
+    @functools.lru_cache
+    def relative_folder(path: Path) -> Path:
+        return Path(os.path.relpath(path.resolve(), base))
+
     def relative(path: Path) -> str:
-        return Path(os.path.relpath(path.resolve(), base)).as_posix()
+        return (relative_folder(path.parent) / path.name).as_posix()
 
     with ExitStack() as files:
 
@@ -158,8 +168,7 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
                     line["speaker"] = utterance.speaker
                 manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
                 if utterance.text != utterance.original:
-                    kinds = ", ".join(dict.fromkeys(kind for kind, _, _ in utterance.changes))
-                    write_change((where, kinds, utterance.original, utterance.text))
+                    write_change((where, ", ".join(utterance.kinds), utterance.original, utterance.text))
     return manifests
 
 
@@ -170,21 +179,18 @@ def describe(splits: Mapping[str, PreparedSplit], labels: frozenset[str]) -> str
         hours = sum(utterance.duration_s for utterance in split.utterances) / 3600
         speakers = {utterance.speaker for utterance in split.utterances} - {None}
         spoken = f", {len(speakers)} speaker{'s' * (len(speakers) > 1)}" if speakers else ""
-        lines.append(f"{name}: {len(split.utterances)} utterances, {hours:.2f} h{spoken}")
+        count = len(split.utterances)
+        lines.append(f"{name}: {count} utterance{'s' * (count != 1)}, {hours:.2f} h{spoken}")
         lines += [f"  {reason}" for reason in split.reasons()]
         if split.left_out:
             lines.append(f"  each in {name}_{LEFT_OUT}")
     utterances = [utterance for split in splits.values() for utterance in split.utterances]
-    return "\n".join([*lines, *_describe_changes(utterances), *_describe_characters(utterances, labels)])
+    examples = {kind: example for split in splits.values() for kind, example in split.examples.items()}
+    return "\n".join([*lines, *_describe_changes(utterances, examples), *_describe_characters(utterances, labels)])
 
 
-def _describe_changes(utterances: Sequence[PreparedUtterance]) -> list[str]:
-    counts: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for utterance in utterances:
-        counts.update({kind for kind, _, _ in utterance.changes})
-        for kind, before, after in utterance.changes:
-            examples.setdefault(kind, "{!r} -> {!r}".format(*_difference(before, after)))
+def _describe_changes(utterances: Sequence[PreparedUtterance], examples: Mapping[str, str]) -> list[str]:
+    counts = Counter(kind for utterance in utterances for kind in utterance.kinds)
     if not counts:
         return ["text changes: none"]
     changed = sum(utterance.text != utterance.original for utterance in utterances)

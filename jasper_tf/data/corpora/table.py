@@ -104,7 +104,8 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        # No file has a NUL in its name, and Python refuses to look for one.
+        return content.decode(encoding).replace("\0", "\ufffd")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{path}:{line}: is not UTF-8; save the table as UTF-8") from None

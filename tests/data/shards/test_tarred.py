@@ -125,7 +125,8 @@ def test_lines_without_a_recording_are_named(tarred, tars, tmp_path):
     reason = "is not in the tar file of shard_id 1; correct tarred_audio_filepaths, or remove the line"
     assert absent == [f"{source}:1: gone.wav: {reason}", f"{source}:11: b_0.ogg: {reason}"]
     written = (tmp_path / "m.jsonl").read_bytes().splitlines()
-    assert len(written) == 10 and written[-1] == b"{half"  # read_manifest says what is wrong with it
+    assert (written[0], written[10]) == (b"", b"") and b"" not in written[1:10]  # the others keep their numbers
+    assert len(written) == 12 and written[-1] == b"{half"  # read_manifest says what is wrong with it
     source.write_text(line)
     with pytest.raises(UserError, match=r"gone.wav: .* \(and so for all 1 lines\)$"):
         write_tarred_manifest(str(source), tars, str(tmp_path / "m.jsonl"))
