@@ -9,17 +9,20 @@ import stat
 import struct
 import warnings
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import soundfile
 import soxr
-import tensorflow as tf
 
 from jasper_tf.data.manifest_line import is_remote
-from jasper_tf.data.memory_file import in_memory
+from jasper_tf.data.memory_file import in_memory, read_remote
 from jasper_tf.data.sound_container import missing_wav_frames, plain_wav_header, preroll_frames, refuse_wrong_length
 from jasper_tf.errors import UserError
+
+if TYPE_CHECKING:
+    # load_audio alone, as the client of a server uses it, must not wait seconds for TensorFlow.
+    import tensorflow as tf
 
 ChannelSelector = Literal["average"] | int
 
@@ -103,12 +106,7 @@ def load_audio(
 
 
 def _load_remote(path: str, *arguments) -> np.ndarray:
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message}); check the path") from None
-    with in_memory(content) as name:
+    with in_memory(read_remote(path)) as name:
         try:
             return load_audio(name, *arguments)
         except UserError as error:
@@ -151,6 +149,8 @@ def load_audio_in_graph(
         tf.errors.OpError: where `load_audio` raises UserError; `user_error_in` gives that back. Called eagerly, the
             UserError itself, but for a missing file that is decoded in the graph.
     """
+    import tensorflow as tf
+
     offset_s = tf.cast(offset_s, tf.float64)
     duration_s = tf.cast(duration_s, tf.float64)
     tfio, _ = _tensorflow_io()
@@ -231,7 +231,10 @@ def user_error_in(error: BaseException) -> UserError | None:
         return error
     if found := re.search(rf"\b{UserError.__name__}: (.*)", str(error)):
         return UserError(found.group(1))
-    if isinstance(error, (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError)):
+    import tensorflow as tf
+
+    gone = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError
+    if isinstance(error, gone):
         # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
         if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
             reason = _why_not_a_file(found.group(1)) or f"cannot be read ({found.group(2).strip().lower()})"
@@ -242,6 +245,8 @@ def user_error_in(error: BaseException) -> UserError | None:
 @functools.cache
 def _tensorflow_io() -> tuple[ModuleType | None, str]:
     """The package when its compiled ops work (else None), and why not."""
+    import tensorflow as tf
+
     # It is a large import that warns where it does not fit the TensorFlow release; it fails at the first op only.
     try:
         with warnings.catch_warnings(), tf.init_scope():

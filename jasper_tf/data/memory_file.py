@@ -1,4 +1,4 @@
-"""Bytes in memory as a file that has a path."""
+"""Bytes in memory as a file that has a path, and the bytes of remote files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from jasper_tf.errors import UserError
 
 
 @contextmanager
@@ -22,3 +24,18 @@ def in_memory(content: bytes) -> Iterator[str]:
             temporary.write(content)
             temporary.flush()
             yield temporary.name
+
+
+def read_remote(path: str) -> bytes:
+    """What `tf.io.gfile` reads under a path with a scheme (gs://, s3://).
+
+    Raises:
+        UserError: nothing there, or no access.
+    """
+    import tensorflow as tf  # takes seconds; local files do without
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read ({error.message}); check the path") from None

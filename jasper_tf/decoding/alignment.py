@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jasper_tf.decoding.greedy import GreedyLabels
 from jasper_tf.errors import UserError
+
+if TYPE_CHECKING:
+    # The client of a server uses TimedText and must not wait for Keras.
+    from jasper_tf.decoding.greedy import GreedyLabels
 
 
 @dataclass(frozen=True)

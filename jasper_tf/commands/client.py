@@ -1,0 +1,188 @@
+"""python -m jasper_tf client: sound files to text by a TensorFlow Serving server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from jasper_tf.errors import UserError
+from jasper_tf.serving.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
+from jasper_tf.serving.recognition import Recognition
+from jasper_tf.serving.rest_client import REST_PORT, RestClient
+from jasper_tf.serving.server_error import BackOff, ServerError
+
+HELP = "print the text of sound files as a TensorFlow Serving server hears them, one line per file: path, tab, text"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--server",
+        required=True,
+        metavar="HOST[:PORT]",
+        help=f"where the server listens (default port {GRPC_PORT}, with --rest {REST_PORT})",
+    )
+    parser.add_argument("--rest", action="store_true", help="HTTP and JSON instead of gRPC")
+    parser.add_argument("--model", default=MODEL_NAME, metavar="NAME", help="the model's name there (%(default)s)")
+    parser.add_argument("--version", type=int, metavar="N", help="one version of it (default: the server's choice)")
+    parser.add_argument("--json", action="store_true", help="lines of JSON: text, confidence, words with their times")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="deadline of one request, seconds (%(default)g)"
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=4,
+        metavar="N",
+        help="send a request again when no server answers, after growing waits (%(default)s); nothing else is retried",
+    )
+    parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="requests at a time (%(default)s)")
+    parser.add_argument(
+        "--max-message-mb", type=float, default=MAX_MESSAGE_MB, metavar="MB", help="largest message (%(default)g)"
+    )
+    parser.add_argument(
+        "--chunk-s",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
+    )
+    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="what pieces share (%(default)g)")
+    parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's (%(default)s)")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints `path<TAB>text` in the order given; 1 if a file got no text, the others are still printed."""
+    _check(arguments)
+    failed = 0
+    with _client(arguments) as client:
+        longest = client.max_samples() / arguments.sample_rate
+        if arguments.chunk_s > longest:
+            raise UserError(
+                f"--chunk-s {arguments.chunk_s:g}: at {arguments.sample_rate} Hz no more than {longest:.1f} s fit into "
+                f"--max-message-mb {arguments.max_message_mb:g}"
+            )
+        for number, (path, found) in enumerate(_ask_in_order(client, arguments), 1):
+            if isinstance(found, Recognition):
+                print(_line(path, found, arguments.json), flush=True)
+                continue
+            failed += 1
+            if isinstance(found, ServerError) and found.concerns_all:
+                unasked = len(arguments.files) - number
+                rest = f" ({unasked} more files not asked for)" if unasked else ""
+                print(f"error: {path}: {found}{rest}", file=sys.stderr)
+                break
+            # load_audio's own messages begin with the path.
+            told = str(found) if str(found).startswith(f"{path}: ") else f"{path}: {found}"
+            print(f"error: {told}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+def _line(path: str, found: Recognition, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"audio_filepath": path, **found.as_json()}, ensure_ascii=False)
+    return f"{path}\t{found.text}"
+
+
+def _ask_in_order(
+    client: GrpcClient | RestClient, arguments: argparse.Namespace
+) -> Iterator[tuple[str, Recognition | UserError]]:
+    from jasper_tf.data.audio import load_audio
+    from jasper_tf.serving.long_audio import recognize_long
+
+    answered = False
+
+    def ask(path: str) -> Recognition | UserError:
+        nonlocal answered
+        rate = arguments.sample_rate
+        try:
+            audio = load_audio(path, rate)
+            found = recognize_long(
+                client.recognize, audio, rate, arguments.chunk_s, arguments.overlap_s, words=arguments.json
+            )
+        except ServerError as error:
+            if not error.unavailable:
+                answered = True
+            elif not answered:
+                # Nobody was ever there: the other files need not wait for as many tries.
+                error.concerns_all = True
+            return error
+        except UserError as error:
+            return error
+        answered = True
+        return found
+
+    pool = ThreadPoolExecutor(arguments.concurrency)
+    try:
+        waiting: deque[tuple[str, Future[Recognition | UserError]]] = deque()
+        for path in arguments.files:
+            waiting.append((path, pool.submit(ask, path)))
+            # A few ahead, not all: their samples are in memory.
+            if len(waiting) >= 2 * arguments.concurrency:
+                first, answer = waiting.popleft()
+                yield first, answer.result()
+        while waiting:
+            first, answer = waiting.popleft()
+            yield first, answer.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _client(arguments: argparse.Namespace) -> GrpcClient | RestClient:
+    port = REST_PORT if arguments.rest else GRPC_PORT
+    server = arguments.server if _port(arguments.server) is not None else f"{arguments.server}:{port}"
+    options = {
+        "model": arguments.model,
+        "version": arguments.version,
+        "timeout_s": arguments.timeout,
+        "back_off": BackOff(arguments.retries),
+        "max_message_mb": arguments.max_message_mb,
+    }
+    if arguments.rest:
+        return RestClient(server, sample_rate=arguments.sample_rate, **options)
+    return GrpcClient(server, **options)
+
+
+def _port(server: str) -> int | None:
+    """The port of HOST:PORT; None without one.
+
+    Raises:
+        UserError: it is neither.
+    """
+    host, colon, port = server.rpartition(":")
+    # An IPv6 address stands in brackets: [::1]:8500.
+    if not colon or server.endswith("]"):
+        host, port = server, ""
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not host or any(c in host for c in "/ ") or (":" in host and not bracketed):
+        raise UserError(f"--server {server}: give HOST or HOST:PORT, without http:// and without a path")
+    if not colon or server.endswith("]"):
+        return None
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"--server {server}: the port must be a number from 1 to 65535")
+    return int(port)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    rules = (
+        ("--timeout", arguments.timeout, arguments.timeout > 0, "must be more than 0"),
+        ("--retries", arguments.retries, arguments.retries >= 0, "must be 0 or more"),
+        ("--concurrency", arguments.concurrency, arguments.concurrency >= 1, "must be 1 or more"),
+        ("--max-message-mb", arguments.max_message_mb, 0 < arguments.max_message_mb < 2048, "from 0 to 2047"),
+        ("--sample-rate", arguments.sample_rate, arguments.sample_rate >= 1000, "must be 1000 or more"),
+        ("--version", arguments.version, arguments.version is None or arguments.version >= 0, "must be 0 or more"),
+        ("--chunk-s", arguments.chunk_s, arguments.chunk_s >= 0, "must be 0 (never cut) or more"),
+        (
+            "--overlap-s",
+            arguments.overlap_s,
+            0 <= arguments.overlap_s and (not arguments.chunk_s or 2 * arguments.overlap_s < arguments.chunk_s),
+            f"must be less than half of --chunk-s {arguments.chunk_s:g}",
+        ),
+    )
+    for option, value, holds, must in rules:
+        if not holds:
+            raise UserError(f"{option} {value:g}: {must}")

@@ -1,0 +1,67 @@
+"""What a server answers for one recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.decoding.alignment import TimedText
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The text of one recording.
+
+    text: the words with spaces between.
+    confidence: 0 to 1; None if the server did not say.
+    words: each with its times (seconds from the recording's beginning) and confidence; None if the server did not say.
+    """
+
+    text: str
+    confidence: float | None = None
+    words: tuple[TimedText, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For a line of JSON: text, and confidence and words where they are known; seconds to the millisecond."""
+        found: dict[str, Any] = {"text": self.text}
+        if self.confidence is not None:
+            found["confidence"] = round(self.confidence, 4)
+        if self.words is not None:
+            found["words"] = [
+                {key: value if key == "text" else round(value, 4) for key, value in asdict(word).items()}
+                for word in self.words
+            ]
+        return found
+
+
+def recognitions(outputs: Mapping[str, np.ndarray]) -> list[Recognition]:
+    """The B recognitions in the outputs of `serving_default` or `audio_bytes`.
+
+    Args:
+        outputs: text [B] (UTF-8 bytes or str); optionally confidence [B]; optionally words [W], words_start_s,
+            words_end_s, words_confidence [W] and words_row_lengths [B], whose sum is W.
+
+    Raises:
+        KeyError, ValueError: something is missing, or the lengths do not agree.
+    """
+    texts = [_text(text) for text in outputs["text"]]
+    confidence = [float(c) for c in outputs["confidence"]] if "confidence" in outputs else [None] * len(texts)
+    words: list[tuple[TimedText, ...] | None] = [None] * len(texts)
+    if "words_row_lengths" in outputs:
+        columns = (outputs[f"words_{name}"] for name in ("start_s", "end_s", "confidence"))
+        flat = [
+            TimedText(_text(word), float(start_s), float(end_s), float(certain))
+            for word, start_s, end_s, certain in zip(outputs["words"], *columns, strict=True)
+        ]
+        ends = np.cumsum(outputs["words_row_lengths"], dtype=np.int64)
+        if len(flat) != (ends[-1] if len(ends) else 0):
+            raise ValueError(f"{len(flat)} words, but row lengths for {ends[-1]}")
+        words = [tuple(flat[end - size : end]) for end, size in zip(ends, outputs["words_row_lengths"], strict=True)]
+    return [Recognition(*one) for one in zip(texts, confidence, words, strict=True)]
+
+
+def _text(text: bytes | str) -> str:
+    return text.decode("utf-8") if isinstance(text, bytes) else str(text)
