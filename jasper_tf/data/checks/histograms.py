@@ -36,7 +36,7 @@ def draw_histograms(file: IO[bytes], duration_s: np.ndarray, rates: np.ndarray, 
         if bound is not None:
             by_rate.axvline(bound, color="tab:red", linewidth=1)
     low, high = (-np.inf if bounds.low is None else bounds.low), (np.inf if bounds.high is None else bounds.high)
-    outside = f"{(rates < low).sum()} slower, {(rates > high).sum()} faster than accepted"
+    outside = f"{(rates < low).sum()} slower, {(rates > high).sum()} faster"
     title = f"speaking rate: median {bounds.median:.3g}; {outside}"
     by_rate.set(xlabel="characters per second", ylabel="utterances", xlim=(0, right), title=title)
     figure.savefig(file, format="png")
@@ -47,5 +47,5 @@ def _edges(right: float) -> np.ndarray:
     least = max(right, 1e-3) / _MOST_BINS
     power = 10.0 ** np.floor(np.log10(least))
     width = next(step * power for step in (1, 2, 5, 10) if step * power >= least)
-    # Declared durations are often round numbers: these lie inside a bin, not at its edge.
-    return (np.arange(int(right / width) + 2) - 0.5) * width
+    # Declared durations are often whole tenths: these lie inside a bin, not at its edge.
+    return (np.arange(int(right / width) + 2) - 0.05) * width
