@@ -150,7 +150,7 @@ def test_a_truncated_ogg(tmp_path, subtype):
     assert len(load_audio(path)) == 8 * RATE
     content = path.read_bytes()
     page = content.rindex(b"OggS")
-    for kept in (page, page + 10, len(content) - 1, len(content) // 2):  # between pages, in a page's head, in its body
+    for kept in (page, len(content) - 1):  # between pages, inside one; others: test_sound_container.py
         path.write_bytes(content[:kept])
         line = lines_of(path)
         seconds = soundfile.info(path).duration
