@@ -189,3 +189,38 @@ def assert_close_runs():
                 np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
 
     return assert_close_runs
+
+
+@pytest.fixture(scope="session")
+def loopback(untrained_model, tmp_path_factory: pytest.TempPathFactory):
+    """A model (its labels: letters, é, ') and a server on 127.0.0.1 that runs its SavedModel; see `serving` beside."""
+    pytest.importorskip("tensorflow_serving")
+    import numpy as np
+
+    from jasper_tf.serving.grpc_client import GrpcClient
+    from jasper_tf.serving.rest_client import RestClient
+    from jasper_tf.serving.saved_model import export
+    from tests.serving.loopback_serving import LoopbackServing
+
+    model = untrained_model(list(" abcdefghijklmnopqrstuvwxyé'"))
+    with LoopbackServing(export(model, tmp_path_factory.mktemp("serving") / "model").parent) as serving:
+        # The first call of a signature prepares it, which may take longer than a test waits.
+        with GrpcClient(serving.address) as grpc, RestClient(serving.rest_address) as rest:
+            for client in (grpc, rest):
+                client.recognize(np.zeros(8000, np.float32))
+        yield model, serving
+
+
+@pytest.fixture
+def serving(loopback):
+    """The running server of `loopback`, quick and willing again after each test."""
+    _, serving = loopback
+    serving.requests = 0
+    yield serving
+    serving.delay_s, serving.failures = 0.0, []
+
+
+@pytest.fixture(scope="session")
+def served_model(loopback):
+    """The model that `serving` runs, in this process."""
+    return loopback[0]

@@ -37,9 +37,9 @@ def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], midd
     """The words of two overlapping pieces as those of one, all times from the recording's beginning.
 
     Near the edge of a piece a word lacks its context or its end, so the seam belongs near the middle of the overlap: at
-    the word there that both pieces hold (the same text, its centre within `SAME_WORD_S`). The left piece's words up to
-    it stay, then the right one's. Where they share none, the left one's centred before the middle stay and the right
-    one's from there on.
+    the word there that both pieces hold (the same text, the centres within `SAME_WORD_S`, each the other's nearest).
+    The left piece's words up to it stay, then the right one's. Where they share none, the left one's centred before the
+    middle stay and the right one's from there on.
 
     Args:
         left, right: in the order of time.
@@ -48,8 +48,7 @@ def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], midd
     shared = [
         (abs(_centre_s(a) - middle_s), i, j)
         for i, a in enumerate(left)
-        for j, b in enumerate(right)
-        if a.text == b.text and abs(_centre_s(a) - _centre_s(b)) <= SAME_WORD_S
+        if (j := _nearest(a, right)) is not None and _nearest(right[j], left) == i
     ]
     if shared:
         _, i, j = min(shared)
@@ -105,6 +104,13 @@ def recognize_long(
         confidence += len(found.text) * (found.confidence or 0.0)
         weight += len(found.text)
     return Recognition(" ".join(word.text for word in joined), confidence / max(weight, 1.0), tuple(joined))
+
+
+def _nearest(word: TimedText, others: Sequence[TimedText]) -> int | None:
+    """Where among the others the same word lies; of one said twice, the nearer one. None: nowhere near."""
+    apart_s = {k: abs(_centre_s(x) - _centre_s(word)) for k, x in enumerate(others) if x.text == word.text}
+    nearest = min(apart_s, key=apart_s.__getitem__, default=None)
+    return nearest if nearest is not None and apart_s[nearest] <= SAME_WORD_S else None
 
 
 def _centre_s(word: TimedText) -> float:

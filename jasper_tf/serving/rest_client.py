@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -110,7 +111,10 @@ class RestClient:
         connection = http.client.HTTPConnection(self.server, timeout=self.timeout_s)
         try:
             give_up = time.monotonic() + self.timeout_s
-            connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            connection.connect()
+            # A server may refuse a message before it has all of it; what it says about that can still be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             connected = connection.sock
             connected.settimeout(_left_s(give_up))
             response = connection.getresponse()

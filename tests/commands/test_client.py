@@ -13,16 +13,8 @@ pytest.importorskip("tensorflow_serving")
 
 from jasper_tf.__main__ import main
 from jasper_tf.data.audio import load_audio
-from jasper_tf.serving.saved_model import export
-from tests.serving.loopback_serving import LoopbackServing
 
 ROOT = Path(__file__).parents[2]
-LABELS = list(" abcdefghijklmnopqrstuvwxyz'")
-
-
-@pytest.fixture(scope="module")
-def model(untrained_model):
-    return untrained_model(LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +34,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def running(model, tmp_path_factory):
-    with LoopbackServing(export(model, tmp_path_factory.mktemp("serving") / "model").parent) as serving:
-        yield serving
-
-
-@pytest.fixture
-def serving(running):
-    yield running
-    running.delay_s, running.failures, running.requests = 0.0, [], 0
-
-
-@pytest.fixture(scope="module")
-def texts(folder, model):
+def texts(folder, served_model):
     sounds = sorted(folder.glob("?.*"))
-    return dict(zip(map(str, sounds), model.transcribe([load_audio(sound) for sound in sounds]), strict=True))
+    return dict(zip(map(str, sounds), served_model.transcribe([load_audio(sound) for sound in sounds]), strict=True))
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
