@@ -36,7 +36,7 @@ assert not any(name.startswith("jasper_tf") for name in sys.modules)
 
 @pytest.fixture(scope="module", params=SETS)
 def served(request, shared, tmp_path_factory):
-    """SavedModel, requests (audio [B,S], audio_len [B], indices [B] of the files), and what the model says of each file.
+    """SavedModel, requests (audio [B,S], audio_len [B], indices [B] of the files), and what the model says of each.
 
     The last 8 requests are of one short file each.
     """
