@@ -72,7 +72,14 @@ def cpp_loader(tmp_path_factory):
         pytest.skip("no g++, or a TensorFlow without its C++ headers")
     program = tmp_path_factory.mktemp("cpp") / "load_saved_model"
     library = str(headers.parent)
-    link = [f"-L{library}", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"]
+    # Nothing calls the sessions and kernels of libtensorflow_cc by name: they register themselves when it is loaded.
+    link = [
+        "-Wl,--no-as-needed",
+        f"-L{library}",
+        "-l:libtensorflow_cc.so.2",
+        "-l:libtensorflow_framework.so.2",
+        f"-Wl,-rpath,{library}",
+    ]
     source = Path(__file__).with_name("load_saved_model.cc")
     command = [compiler, "-O0", "-w", *tf.sysconfig.get_compile_flags(), str(source), "-o", str(program), *link]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
