@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -74,11 +73,14 @@ def export(
             if text is not None:
                 (extra / name).write_text(text, encoding="utf-8")
         write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, model.sample_rate)
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        for name, (function, inputs) in signatures(model).items():
-            archive.add_endpoint(name, function, inputs)
-        archive.write_out(str(beside), verbose=False)
+        # Not by keras.export.ExportArchive: it writes every weight twice (Keras 3.15).
+        root = tf.Module()
+        root.weights = [variable.value for variable in model.variables]
+        functions = {
+            name: tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
+            for name, (function, inputs) in signatures(model).items()
+        }
+        tf.saved_model.save(root, str(beside), signatures=functions)
         return _publish(beside, output)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
