@@ -264,6 +264,8 @@ def _tensorflow_io() -> tuple[ModuleType | None, str]:
 
 def _is_plain_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
     """tf.bool: whether the bytes `content` are what `is_graph_decodable` asks for."""
+    import tensorflow as tf
+
     expected = plain_wav_header(_HEADER_BYTES, sample_rate)
     length = tf.strings.length(content)
 
