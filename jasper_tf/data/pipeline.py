@@ -154,15 +154,16 @@ class SpeechBatches:
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
-        if epoch not in self._plans:
+        plan = self._plans.get(epoch)
+        if plan is None:
             lengths, members = self.lengths(epoch)[0], self._members(epoch)
             chosen, seed = lengths[members], self.seed
             plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
             if not isinstance(members, slice):
                 plan = [replace(batch, index=members[batch.index]) for batch in plan]
-            # Several callbacks ask for the same one, the reader for the next.
-            self._plans = {e: self._plans[e] for e in list(self._plans)[-1:]} | {epoch: plan}
-        return self._plans[epoch]
+            # Several callbacks ask for the same one, the reader, in another thread, for the next.
+            self._plans = dict([*self._plans.items()][-1:]) | {epoch: plan}
+        return plan
 
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
