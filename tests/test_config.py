@@ -387,3 +387,10 @@ def test_saved_nemo_model_section_loads(shared):
 )
 def test_durations(value, expected):
     assert seconds(value) == expected
+
+
+@pytest.mark.parametrize("key", ["model.encoder.jasper", "model.train_ds", "model.labels"])
+def test_a_section_that_is_to_be_given(key):
+    config = config_from_dict(with_value(key, "???"))
+    with pytest.raises(UserError, match=f"no value for {key}"):
+        config.require(key)

@@ -317,3 +317,10 @@ def test_two_devices_are_one(tiny_file, certain, assert_close_runs, tmp_path):
     assert "2 x CPU" in done.stdout
     assert_close_runs(tmp_path / "norm_1", tmp_path / "norm_2")
     assert_close_runs(tmp_path / "parts_1", tmp_path / "parts_2")
+
+
+def test_a_run_that_max_steps_ended_inside_an_epoch_is_given_more(tiny_file, run_here, tmp_path):
+    command = [tiny_file, f"exp_manager.exp_dir={tmp_path}", "trainer.max_epochs=null"]
+    for steps in (9, 14):
+        status, out, err = run_here(*command, f"trainer.max_steps={steps}", "exp_manager.allow_config_change=true")
+        assert status == 0 and f"step {steps}/{steps}" in out, err

@@ -194,6 +194,7 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
         from jasper_tf.config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
+        cfg.require("model.labels", "model.preprocessor", "model.encoder")
     if arguments.manifest:
         return cfg, {"train_ds": manifest_paths(arguments.manifest)}
     assert cfg is not None

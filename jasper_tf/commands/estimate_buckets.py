@@ -32,8 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     a, (slow, fast) = arguments, arguments.speed
     for option in ("batch_size", "batch_duration", "sample_rate", "window_stride"):
         value = getattr(a, option)
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:
             raise UserError(f"--{option.replace('_', '-')} {value:g}: must be above 0")
+    hop = round(a.window_stride * a.sample_rate)
+    if hop < 1:
+        raise UserError(f"--window-stride {a.window_stride:g}: is less than a sample")
     if min(a.buckets) < 1 or a.pad_to < 0:
         raise UserError("--buckets: at least 1; --pad-to: at least 0")
     if not 0 < slow <= 1 <= fast:
@@ -51,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
         sped = np.minimum(sped, np.maximum(audio_len, longest))
     print(f"{len(audio_len)} utterances, {audio_len.sum() / a.sample_rate / 3600:.2f} h")
     print("buckets  padding   steps  lengths in s (utterances in a batch)")
-    hop = round(a.window_stride * a.sample_rate)
     for buckets in sorted(set(a.buckets)):
         fitted = Buckets.fit(
             audio_len, label_len[wanted], buckets, hop=hop, pad_to=a.pad_to, speeds=(slow, fast), max_samples=longest

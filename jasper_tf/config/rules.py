@@ -46,11 +46,12 @@ def complete(config: Config, source: ConfigSource) -> None:
 
     # NeMo: ConvASREncoder keeps a block's residual_mode for the later blocks that name none.
     mode = model.encoder.residual_mode
-    for block in model.encoder.jasper:
+    blocks = [] if model.encoder.jasper == MISSING else model.encoder.jasper
+    for block in blocks:
         mode = block.residual_mode = block.residual_mode or mode
-    if model.decoder.feat_in == -1:
-        model.decoder.feat_in = model.encoder.jasper[-1].filters
-    if model.decoder.num_classes == -1:
+    if model.decoder.feat_in == -1 and blocks:
+        model.decoder.feat_in = blocks[-1].filters
+    if model.decoder.num_classes == -1 and model.labels != MISSING:
         model.decoder.num_classes = len(model.labels)
     if trainer.ema is not None and not trainer.ema.enable:
         trainer.ema = None
@@ -82,7 +83,7 @@ def _check_durations(config: Config, source: ConfigSource) -> None:
 
 
 def _datasets(model: ModelConfig) -> list[tuple[str, DatasetConfig]]:
-    return [(name, dataset) for name in _DATASETS if (dataset := getattr(model, name)) is not None]
+    return [(name, dataset) for name in _DATASETS if (dataset := getattr(model, name)) not in (None, MISSING)]
 
 
 def _check_labels(model: ModelConfig, source: ConfigSource) -> None:
@@ -132,8 +133,10 @@ def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
         if not manifests:
             raise source.error(here, "an empty mapping; name at least one set, or null")
         for name, paths in manifests.items():
-            if not isinstance(name, str) or not _SET_NAME.fullmatch(name) or name == "ema":
-                raise source.error(here, f"{name!r} cannot name a set; use letters, digits, '-' and '.'")
+            if not isinstance(name, str) or not _SET_NAME.fullmatch(name) or name.split("_")[-1] == "ema":
+                raise source.error(
+                    here, f"{name!r} cannot name a set; use letters, digits, '-', '.' and '_', no ..._ema"
+                )
             if not isinstance(paths, str) and not (isinstance(paths, list) and all(isinstance(p, str) for p in paths)):
                 raise source.error((*here, name), "expected a path or a list of paths")
     if dataset.input_cfg is None:
@@ -240,7 +243,7 @@ def _complete_keys(
 
 def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource) -> None:
     validation = config.model.validation_ds
-    sets = validation.manifest_filepath if validation else None
+    sets = validation.manifest_filepath if isinstance(validation, DatasetConfig) else None
     names = sets if isinstance(sets, dict) else ()
     of_sets = [f"val_{kind}_{name}{ema}" for name in names for ema in ("", "_ema") for kind in ("wer", "cer", "loss")]
     known = (*METRICS, *of_sets)

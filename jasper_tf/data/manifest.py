@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import IO, overload
 
 import numpy as np
+import tensorflow as tf
 
 from jasper_tf.data.manifest_line import Utterance, is_remote, parse_line
 from jasper_tf.data.manifest_scan import ManifestScan, scan_file
@@ -105,6 +106,15 @@ class _File:
         stat = os.fstat(self._file.fileno())
         self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
 
+    def refuse_another(self) -> None:
+        """
+        Raises:
+            UserError: under the path lies no longer what was opened.
+        """
+        now, opened = os.stat(self.local), os.fstat(self._file.fileno())
+        if (now.st_ino, now.st_mtime_ns) != (opened.st_ino, self._changed_ns):
+            raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
+
     def read(self, start: int, end: int) -> bytes:
         descriptor = self._file.fileno()
         if os.fstat(descriptor).st_mtime_ns != self._changed_ns:
@@ -114,8 +124,6 @@ class _File:
 
 
 def _download(path: str, file) -> None:
-    import tensorflow as tf  # a mere scan does without
-
     try:
         with tf.io.gfile.GFile(path, "rb") as remote:
             shutil.copyfileobj(remote, file)
@@ -160,7 +168,8 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
     for path in map(resolve_shards, manifest_paths(paths)):
         try:
             file = _File(path, tars)
-            scan = scan_file(file.local, file.folder)
+            scan = scan_file(file.local, file.folder, path)
+            file.refuse_another()
         except OSError as error:
             raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None
         if not len(scan.start) and not scan.broken_lines:

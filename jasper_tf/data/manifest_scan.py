@@ -38,7 +38,7 @@ class ManifestScan:
         duration_s: [N] float64.
         characters: [N] int32, the length of its text.
         alphabet: every character of the texts.
-        broken: "line: reason" of the first thousand broken lines.
+        broken: (line, reason) of the first thousand broken lines.
         broken_lines: how many there are.
         lines: of the part, blank ones included.
     """
@@ -95,11 +95,12 @@ def scan(path: str, start: int, end: int, folder: str) -> ManifestScan:
     )
 
 
-def scan_file(path: str, folder: str) -> ManifestScan:
-    """The whole of one file; a large one by several processes.
+def scan_file(path: str, folder: str, name: str) -> ManifestScan:
+    """The whole of one file, called `name` in messages; a large one by several processes.
 
     Raises:
         OSError: the file cannot be read.
+        UserError: a process did not finish.
     """
     size = os.path.getsize(path)
     if size <= PART_BYTES:
@@ -110,12 +111,12 @@ def scan_file(path: str, folder: str) -> ManifestScan:
     done: list[int] = []
 
     def one(part: tuple[int, int]) -> ManifestScan:
-        found = _in_process(path, *part, folder)
+        found = _in_process(path, *part, folder, name)
         done.append(part[1] - part[0])
         elapsed = time.monotonic() - began
         if elapsed > _SILENT_S and sum(done) < size:
             left = elapsed / sum(done) * (size - sum(done))
-            print(f"{path}: {sum(done) / size:.0%} read, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{name}: {sum(done) / size:.0%} read, {left:.0f} s left", file=sys.stderr, flush=True)
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -149,13 +150,14 @@ def _joined(parts: list[ManifestScan]) -> ManifestScan:
 
 
 # Not multiprocessing: its children import the caller's main module, which a script without a guard does not survive.
-def _in_process(path: str, start: int, end: int, folder: str) -> ManifestScan:
+def _in_process(path: str, start: int, end: int, folder: str, name: str) -> ManifestScan:
     package = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "jasper_tf.data.manifest_scan", path, str(start), str(end), folder]
     result = subprocess.run(command, env=environment, capture_output=True, check=False)
     if result.returncode:
-        raise RuntimeError(result.stderr.decode(errors="replace"))
+        last = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"{name}: a process that read it ended with status {result.returncode} ({last}); try again")
     arrays = np.load(io.BytesIO(result.stdout))
     return ManifestScan(
         arrays["start"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -104,6 +105,7 @@ class SpeechBatches:
         self._vocabulary = vocabulary
         self._reader = SoundReader(sample_rate, channel_selector, bad_audio)
         self._plans: dict[int, list[Batch]] = {}
+        self._planning = threading.Lock()
 
     @property
     def batch_size(self) -> int:
@@ -154,6 +156,10 @@ class SpeechBatches:
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
+        with self._planning:  # callbacks ask for it, and in another thread the reader
+            return self._plan(epoch)
+
+    def _plan(self, epoch: int) -> list[Batch]:
         plan = self._plans.get(epoch)
         if plan is None:
             lengths, members = self.lengths(epoch)[0], self._members(epoch)
@@ -161,7 +167,6 @@ class SpeechBatches:
             plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
             if not isinstance(members, slice):
                 plan = [replace(batch, index=members[batch.index]) for batch in plan]
-            # Several callbacks ask for the same one, the reader, in another thread, for the next.
             self._plans = dict([*self._plans.items()][-1:]) | {epoch: plan}
         return plan
 
@@ -272,6 +277,8 @@ class SpeechBatches:
                 label_len = np.zeros(len(index), np.int32)
                 for row, utterance in enumerate(utterances):
                     ids = self._vocabulary.encode(utterance.text)
+                    if len(ids) > batch.labels:
+                        raise UserError(f"{utterance.source}: its text was changed while it was read; start again")
                     labels[row, : len(ids)], label_len[row] = ids, len(ids)
                 places = self._reader.places(utterances)
                 yield index, rates[index], limits[index], places, labels, label_len, batch.samples, epoch

@@ -73,7 +73,9 @@ class SoundReader:
         return tf.numpy_function(read, [index, path, offset_s, duration_s, record], tf.float32)
 
     def _read(self, path: bytes, offset_s: float, duration_s: float, record: np.ndarray) -> np.ndarray:
+        # Graphs pass the bytes; called eagerly, TensorFlow wraps them in an array.
+        name = os.fsdecode(np.asarray(path, object).item())
         part = self._sample_rate, float(offset_s), float(duration_s), self._channel_selector
         if record[0] >= 0:
-            return load_part(os.fsdecode(path), int(record[0]), int(record[1]), *part)
-        return load_audio(os.fsdecode(path), *part)
+            return load_part(name, int(record[0]), int(record[1]), *part)
+        return load_audio(name, *part)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.data.audio import ChannelSelector, load_audio
-from jasper_tf.data.manifest_line import Utterance, is_remote
+from jasper_tf.data.manifest_line import Utterance, is_remote, read_object
 from jasper_tf.data.memory_file import in_memory
 from jasper_tf.data.shard_reader import SHARD_SUFFIX, load_record, read_part
 from jasper_tf.errors import UserError
@@ -81,10 +81,11 @@ class TarIndex:
         self.paths = list(paths)
         self._members = [_members(path) for path in self.paths]
         numbers = [re.findall(r"\d+", os.path.basename(path)) for path in self.paths]
-        self._tar_of_shard = {int(found[-1]): tar for tar, found in enumerate(numbers) if found}
-        # Names that do not number them: shard_id counts the files as they are given.
-        if len(self._tar_of_shard) < len(self.paths):
-            self._tar_of_shard = dict(enumerate(range(len(self.paths))))
+        self._tars_of_shard: dict[int, list[int]] = {}
+        for tar, found in enumerate(numbers):
+            # Names that do not number them: shard_id counts the files as they are given.
+            shard = int(found[-1]) if all(numbers) else tar
+            self._tars_of_shard.setdefault(shard, []).append(tar)
 
     def __len__(self) -> int:
         return sum(map(len, self._members))
@@ -113,10 +114,10 @@ class TarIndex:
             if shard_id is None:
                 tars = self._tars_of.get(candidate, [])
             else:
-                tar = self._tar_of_shard.get(shard_id)
-                tars = [tar] if tar is not None and candidate in self._members[tar] else []
+                tars = [tar for tar in self._tars_of_shard.get(shard_id, []) if candidate in self._members[tar]]
             if len(tars) > 1:
-                raise UserError(f"{name}: is in {len(tars)} tar files; its line needs a shard_id")
+                advice = "its line needs a shard_id" if shard_id is None else "give each set an entry of its own"
+                raise UserError(f"{name}: is in {len(tars)} tar files; {advice}")
             if tars:
                 return (self.paths[tars[0]], *self._members[tars[0]][candidate])
         where = f"the {len(self.paths)} tar files" if shard_id is None else f"the tar file of shard_id {shard_id}"
@@ -140,18 +141,19 @@ def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[st
             number = 0
             while line := source.readline():
                 number += 1
+                entry = _entry(line)
+                if entry is None:
+                    target.write(line)
+                    continue
                 try:
-                    entry = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
-                    name, shard_id = entry["audio_filepath"], entry.get("shard_id")
-                    path, start, size = tars.find(name, shard_id)
+                    path, start, size = tars.find(entry["audio_filepath"], entry.get("shard_id"))
                 except UserError as error:
                     absent.append(f"{manifest}:{number}: {error}")
                     target.write(b"\n")  # the lines behind keep their numbers
                     continue
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    target.write(line)
-                    continue
                 found += 1
+                if isinstance(text := entry.get("text_filepath"), str):
+                    entry["text_filepath"] = os.path.join(os.path.dirname(os.path.abspath(manifest)), text)
                 full = path if is_remote(path) else os.path.abspath(path)
                 entry.update(audio_filepath=full, record=[start, size])
                 target.write(json.dumps(entry).encode() + b"\n")
@@ -161,6 +163,17 @@ def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[st
     if absent and not found:
         raise UserError(f"{absent[0]} (and so for all {len(absent)} lines)")
     return absent
+
+
+def _entry(line: bytes) -> dict | None:
+    """The object of a line that names a recording; None for one that `read_manifest` shall judge."""
+    try:
+        entry = read_object(line)
+    except UserError:
+        return None
+    if entry is None or not isinstance(entry.get("audio_filepath"), str):
+        return None
+    return entry if isinstance(entry.get("shard_id"), int | None) else None
 
 
 def load_member(

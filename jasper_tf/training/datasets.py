@@ -55,7 +55,9 @@ def build_batches(
         AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
     )
     sets = data_sets(dataset)
-    tars = TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or [])) if dataset.is_tarred else None
+    tars = None
+    if dataset.is_tarred and only is None:
+        tars = TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
     manifest = read_manifest([path for paths in sets.values() for path in paths], tars) if only is None else only
     selection = select(
         manifest,
@@ -86,7 +88,7 @@ def build_batches(
         bad_audio = BadAudio(utterances, dataset.max_bad_audio, f"model.{section}") if skips else None
         return SpeechBatches(utterances, vocabulary, mixture=mixture, bad_audio=bad_audio, **settings)
 
-    if not isinstance(manifest, Manifest) or len(sets) == 1:
+    if not isinstance(manifest, Manifest) or (len(sets) == 1 and (training or "" in sets)):
         return batches_of(selection.utterances), selection
     members = _members(manifest, sets, selection.utterances)
     if training:

@@ -40,7 +40,9 @@ def run_epochs(
     model.make_train_function()
     model.stop_training = False
     watching.on_train_begin()
-    for epoch in range(position.epoch, epochs):
+    # By steps, not epochs: a run whose last epoch max_steps cut short may be given more.
+    while position.step < total_steps or position.step_in_epoch:
+        epoch = position.epoch
         model.reset_metrics()
         begun = position.step - position.step_in_epoch
         steps = min(training.steps(epoch), total_steps - begun)

@@ -192,6 +192,8 @@ def test_named_validation_sets(manifests):
     assert len(selection.utterances) == 12 and len(selection.dropped) == 2
     assert {name: len(part.utterances) for name, part in batches.sets.items()} == {"clean": 8, "other": 4}
     assert [u.text for u in batches.sets["other"].utterances] == ["a", "c a", "abcabcabcab", "abc"]
+    alone, _ = build_batches(config("validation_ds", manifest_filepath={"clean": manifests["first"]}), "validation_ds")
+    assert list(alone.sets) == ["clean"] and len(alone.sets["clean"].utterances) == 10
     with pytest.raises(UserError, match=r"manifest_filepath\.other: no utterance of it is left"):
         few = config("validation_ds", manifest_filepath={"clean": manifests["first"], "other": manifests["second"]})
         few.model.validation_ds.min_duration = 0.9
@@ -204,6 +206,7 @@ def test_named_validation_sets(manifests):
         ("train_ds", {"manifest_filepath": {"a": "a.json"}}, "a mapping names validation sets"),
         ("validation_ds", {"manifest_filepath": {}}, "an empty mapping"),
         ("validation_ds", {"manifest_filepath": {"a b": "a.json"}}, "'a b' cannot name a set"),
+        ("validation_ds", {"manifest_filepath": {"a_ema": "a.json"}}, "'a_ema' cannot name a set"),
         ("validation_ds", {"manifest_filepath": {"a": 3}}, "manifest_filepath.a: expected a path or a list of paths"),
         ("validation_ds", {"input_cfg": [{"manifest_filepath": "a"}]}, "stands in train_ds, without"),
         ("train_ds", {"input_cfg": []}, "an empty list"),

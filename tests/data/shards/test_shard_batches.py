@@ -112,3 +112,9 @@ def test_a_damaged_record_is_one_line_or_left_out(corpora, tmp_path):
     skipping = batches_of(str(tmp_path / "manifest.jsonl"), bad_audio=True)
     assert sum(len(x["audio_len"]) for x, _ in epoch_of(skipping)) == 17
     assert skipping.bad_audio.reasons == {9: line}
+
+
+def test_one_utterance_read_outside_the_graph(corpora):
+    expected = batches_of(corpora["files"]).read(9)
+    for other in ("pcm", "flac", "remote", "tar"):
+        np.testing.assert_array_equal(batches_of(corpora[other]).read(9), expected)
