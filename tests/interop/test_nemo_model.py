@@ -159,12 +159,12 @@ def test_what_only_training_needs_may_be_unsupported(archive):
     rewrite(
         archive,
         optim={"name": "adan", "lr": 0.1},
-        train_ds={"manifest_filepath": "a.json", "is_tarred": True},
+        train_ds={"manifest_filepath": "a.json", "use_lhotse": True},
         validation_ds=None,
     )
     imported = import_nemo(archive)
     assert len(imported.notes) == 2
-    assert "optim.name" in imported.notes[0] and "train_ds.is_tarred" in imported.notes[1]
+    assert "optim.name" in imported.notes[0] and "train_ds.use_lhotse" in imported.notes[1]
     assert imported.config.model.optim.name == "novograd" and imported.config.model.train_ds is None
     assert imported.config.model.spec_augment is not None
 
