@@ -58,8 +58,7 @@ What else a recording can have, in `check --audio`, in training (`on_bad_audio: 
     F: the file is cut off: sound up to 19.25 s, but the Ogg stream goes on; copy it again or remove its line
     F: its header promises 6.00 s, but there are 20.09 s of sound; write it anew (ffmpeg -i OLD NEW)
     F: 10.0 h are asked for in one piece, at most 2 h are read; cut it with offset and duration
-    S: the file is cut off at byte N, its part from A to B is asked for; copy it again, or take the manifest that
-       belongs to it                                            a shard or a tar file
+    S: the file is cut off at byte N, its part from A to B is asked for; copy it again, or take the manifest that ...
     S: the record at byte N is damaged (wrong checksum); copy the shard again, or make it anew
     S: has X bytes, the index says Y; copy the folder again, or run `python -m jasper_tf shard` again
     model.train_ds: 3 of 25 recordings cannot be read, more than max_bad_audio 0.1 allows; the last: ...
