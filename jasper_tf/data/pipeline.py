@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.audio import ChannelSelector, user_error_in
+from jasper_tf.data.audio import ChannelSelector
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.bad_audio import BadAudio
 from jasper_tf.data.batch_plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
@@ -21,6 +22,12 @@ from jasper_tf.data.sound_reader import SoundReader
 from jasper_tf.data.trim_silence import trim_silence as trimmed
 from jasper_tf.errors import UserError
 from jasper_tf.text.vocabulary import Vocabulary
+
+_THREADS = min(max(os.cpu_count() or 1, 2), 8)
+"""Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
+
+_Epoch = tuple[tuple[np.ndarray, np.ndarray], list[Batch]]
+"""Lengths and speed rates, as `SpeechBatches.lengths` gives them, and the plan."""
 
 
 class SpeechBatches:
@@ -103,8 +110,8 @@ class SpeechBatches:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._vocabulary = vocabulary
-        self._reader = SoundReader(sample_rate, channel_selector, bad_audio)
-        self._plans: dict[int, list[Batch]] = {}
+        self._reader = SoundReader(sample_rate, channel_selector)
+        self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
 
     @property
@@ -156,24 +163,25 @@ class SpeechBatches:
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
-        with self._planning:  # callbacks ask for it, and in another thread the reader
-            return self._plan(epoch)
+        return self._epoch(epoch)[1]
 
-    def _plan(self, epoch: int) -> list[Batch]:
-        plan = self._plans.get(epoch)
-        if plan is None:
-            lengths, members = self.lengths(epoch)[0], self._members(epoch)
-            chosen, seed = lengths[members], self.seed
-            plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
-            if not isinstance(members, slice):
-                plan = [replace(batch, index=members[batch.index]) for batch in plan]
-            self._plans = dict([*self._plans.items()][-1:]) | {epoch: plan}
-        return plan
+    def _epoch(self, epoch: int) -> _Epoch:
+        with self._planning:  # callbacks ask for it, and in other threads the reader
+            found = self._plans.get(epoch)
+            if found is None:
+                lengths, rates = self.lengths(epoch)
+                members = self._members(epoch)
+                chosen, seed = lengths[members], self.seed
+                plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
+                if not isinstance(members, slice):
+                    plan = [replace(batch, index=members[batch.index]) for batch in plan]
+                found = (lengths, rates), plan
+                self._plans = dict([*self._plans.items()][-1:]) | {epoch: found}
+            return found
 
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
-        lengths, _ = self.lengths(epoch)
-        plan = self.plan(epoch)
+        (lengths, _), plan = self._epoch(epoch)
         padded = sum(batch.samples * len(batch.index) for batch in plan)
         return 1 - sum(float(lengths[batch.index].sum()) for batch in plan) / padded
 
@@ -183,12 +191,7 @@ class SpeechBatches:
         Raises:
             UserError: the file cannot be read.
         """
-        utterance = self.utterances[index]
-        try:
-            place = [tf.constant(column[0]) for column in self._reader.places([utterance])]
-            audio = self._reader.load(*place).numpy()
-        except (tf.errors.OpError, UserError) as error:
-            raise user_error_in(error) or error from None
+        audio = self._reader.read(self.utterances[index])
         if epoch is None:
             return trimmed(audio) if self.trim_silence else audio
         _, rates = self.lengths(epoch)
@@ -197,15 +200,15 @@ class SpeechBatches:
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
 
-        def rows() -> Iterator[tuple]:
+        def parts() -> Iterator[np.ndarray]:
             epoch, first_step = self.epoch, self.first_step
             self.epoch, self.first_step = epoch + 1, 0
-            return self._rows(epoch, first_step, range(1), 1)
+            yield self._parts(epoch, first_step, range(1), 1)
 
         steps = self.steps(self.epoch) - self.first_step
         if self._steps_vary:
             steps = tf.data.experimental.UNKNOWN_CARDINALITY
-        return self._batches(rows).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+        return self._batches(parts).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
 
     def distributed(
         self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False
@@ -226,12 +229,12 @@ class SpeechBatches:
             share = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * share
 
-            def rows() -> Iterator[tuple]:
+            def parts() -> Iterator[np.ndarray]:
                 epochs = itertools.count(epoch) if endless else [epoch]
                 for e in epochs:
-                    yield from self._rows(e, first_step if e == epoch else 0, range(first, first + share), replicas)
+                    yield self._parts(e, first_step if e == epoch else 0, range(first, first + share), replicas)
 
-            batches = self._batches(rows)
+            batches = self._batches(parts)
             if endless:  # so that nobody asks every process at every step whether it has more
                 batches = batches.apply(
                     tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
@@ -240,80 +243,66 @@ class SpeechBatches:
 
         return strategy.distribute_datasets_from_function(of_process)
 
-    def _batches(self, rows) -> tf.data.Dataset:
-        """Rows of the plan as batches, in their order."""
-        dataset = tf.data.Dataset.from_generator(
-            rows,
-            output_signature=(
-                tf.TensorSpec([None], tf.int64),  # utterances
-                tf.TensorSpec([None], tf.float64),  # their speed rates
-                tf.TensorSpec([None], tf.int64),  # samples at most
-                SoundReader.PLACES,
-                tf.TensorSpec([None, None], tf.int32),  # labels [B,U]
-                tf.TensorSpec([None], tf.int32),  # label_len
-                tf.TensorSpec([], tf.int64),  # S
-                tf.TensorSpec([], tf.int64),  # epoch
-            ),
-        )
+    def _parts(self, epoch: int, first_step: int, mine: range, replicas: int) -> np.ndarray:
+        """From `first_step` on, for each batch of `epoch`, what each of the replicas `mine` gets: [steps, 4]."""
+        steps = range(first_step, len(self.plan(epoch)))
+        parts = np.array([(epoch, step, replica, replicas) for step in steps for replica in mine], np.int64)
+        return parts.reshape(-1, 4)
+
+    def _batches(self, parts: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
+        """Parts of the plan as batches, in their order."""
+        # An epoch at a time: Python that is asked for each step would hold up the threads that read.
+        dataset = tf.data.Dataset.from_generator(parts, output_signature=tf.TensorSpec([None, 4], tf.int64)).unbatch()
+
+        def batch(part: tf.Tensor) -> tuple[dict, dict]:
+            types = tf.float32, tf.int32, tf.int32, tf.int32
+            audio, audio_len, labels, label_len = tf.numpy_function(self._batch, [part], types)
+            audio.set_shape([None, None])
+            audio_len.set_shape([None])
+            labels.set_shape([None, None])
+            label_len.set_shape([None])
+            return {"audio": audio, "audio_len": audio_len}, {"labels": labels, "label_len": label_len}
+
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        batches = dataset.interleave(
-            self._batch, cycle_length=4, block_length=1, num_parallel_calls=4, deterministic=True
-        )
-        return batches.with_options(options)
+        # Its own threads: what waits for a disk must not hold those that run the model.
+        options.threading.private_threadpool_size = _THREADS + 1
+        return dataset.map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
 
-    def _rows(self, epoch: int, first_step: int, mine: range, replicas: int) -> Iterator[tuple]:
-        """From `first_step` on, for each batch of `epoch`, a row for each of the replicas `mine`."""
-        lengths, rates = self.lengths(epoch)
+    def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
+        """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
+        epoch, step, replica, replicas = (int(n) for n in part)
+        (lengths, rates), plan = self._epoch(epoch)
+        batch = plan[step]
+        size = len(batch.index)
+        index = batch.index[size * replica // replicas : size * (replica + 1) // replicas]
+        utterances = [self.utterances[int(i)] for i in index]
+        labels = np.zeros((len(index), batch.labels), np.int32)
+        label_len = np.zeros(len(index), np.int32)
+        for row, utterance in enumerate(utterances):
+            ids = self._vocabulary.encode(utterance.text)
+            if len(ids) > batch.labels:
+                raise UserError(f"{utterance.source}: its text was changed while it was read; start again")
+            labels[row, : len(ids)], label_len[row] = ids, len(ids)
+
+        def change(row: int, audio: np.ndarray) -> np.ndarray:
+            return self._change_sound(audio, rates[index[row]], epoch, int(index[row]))
+
         # Their own buckets, not the batch's: what is cut must not depend on the neighbours.
-        limits = self.buckets.samples[self.buckets.of(lengths)]
-        for batch in self.plan(epoch)[first_step:]:
-            for replica in mine:
-                size = len(batch.index)
-                index = batch.index[size * replica // replicas : size * (replica + 1) // replicas]
-                utterances = [self.utterances[int(i)] for i in index]
-                labels = np.zeros((len(index), batch.labels), np.int32)
-                label_len = np.zeros(len(index), np.int32)
-                for row, utterance in enumerate(utterances):
-                    ids = self._vocabulary.encode(utterance.text)
-                    if len(ids) > batch.labels:
-                        raise UserError(f"{utterance.source}: its text was changed while it was read; start again")
-                    labels[row, : len(ids)], label_len[row] = ids, len(ids)
-                places = self._reader.places(utterances)
-                yield index, rates[index], limits[index], places, labels, label_len, batch.samples, epoch
-
-    def _batch(self, index, rates, limits, places, labels, label_len, samples, epoch) -> tf.data.Dataset:
-        """One row of the plan as a dataset of one batch."""
-
-        def read(i, rate, limit, place, labels, label_len):
-            audio = self._reader.load(*place) if self.bad_audio is None else self._reader.load_or_note(i, *place)
-            if self.trim_silence or self.augmentor is not None:
-                audio = tf.numpy_function(self._change_sound, [audio, rate, epoch, i], tf.float32)
-            audio = audio[:limit]
-            audio.set_shape([None])
-            return audio, tf.size(audio), labels, label_len
-
-        def named(audio, audio_len, labels, label_len):
-            return {"audio": audio, "audio_len": audio_len}, {"labels": labels, "label_len": label_len}
-
-        examples = tf.data.Dataset.from_tensor_slices((index, rates, limits, places, labels, label_len)).map(read)
-        if self.bad_audio is not None:
-            examples = examples.filter(lambda audio, *_: tf.size(audio) > 0)
-        size = tf.maximum(tf.size(index, tf.int64), 1)
-        width = tf.shape(labels, tf.int64)[1]
-        padded = examples.padded_batch(size, padded_shapes=((samples,), (), (width,), ()))
-        # Of no examples tf.data makes no batch, but the replica waits for one.
-        empty = (
-            tf.zeros((0, samples), tf.float32), tf.zeros((0,), tf.int32),
-            tf.zeros((0, width), tf.int32), tf.zeros((0,), tf.int32),
-        )  # fmt: skip
-        return padded.concatenate(tf.data.Dataset.from_tensors(empty)).take(1).map(named)
+        limits = self.buckets.samples[self.buckets.of(lengths[index])]
+        audio, audio_len, errors = self._reader.read_batch(utterances, limits, batch.samples, change)
+        if not errors:
+            return audio, audio_len, labels, label_len
+        for row in sorted(errors):
+            if self.bad_audio is None:
+                raise errors[row]
+            self.bad_audio.add(int(index[row]), str(errors[row]))
+        kept = [row for row in range(len(index)) if row not in errors]
+        return audio[kept], audio_len[kept], labels[kept], label_len[kept]
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, trimmed and augmented."""
-        if not len(audio):
-            return audio
         if self.trim_silence:
             audio = trimmed(audio)
         return audio if self.augmentor is None else self.augmentor(audio, rate, epoch, index)

@@ -22,7 +22,9 @@ _OPEN_FILES = 128
 """Shards that a process keeps open; the usual limit of all its files is 1024."""
 
 
-def load_record(path: str, start: int, size: int, sample_rate: int = 16000) -> np.ndarray:
+def load_record(
+    path: str, start: int, size: int, sample_rate: int = 16000, out: np.ndarray | None = None
+) -> np.ndarray:
     """Reads the record at bytes `start` to `start + size` of a shard -> audio [S] float32, full scale 1.
 
     Checksums and length are checked. Any number of threads may call it.
@@ -31,13 +33,14 @@ def load_record(path: str, start: int, size: int, sample_rate: int = 16000) -> n
         path: the shard; `tf.io.gfile` reads those with a scheme (gs://, s3://).
         start, size: first byte and bytes of the record with its frame, as `record` in the manifest says.
         sample_rate: wanted rate in Hz; a shard of another rate is resampled (soxr HQ).
+        out: as in `load_audio`.
 
     Raises:
         UserError: the shard is missing, unreadable or cut off, or the record is damaged or no utterance. One line that
             begins with the path and names the record.
     """
     try:
-        return decode_record(open_frame(read_part(path, start, size)), sample_rate)
+        return decode_record(open_frame(read_part(path, start, size)), sample_rate, out)
     except UserError as error:
         if str(error).startswith(path):
             raise
@@ -62,7 +65,7 @@ def read_part(path: str, start: int, size: int) -> bytes:
 def _local_part(path: str, start: int, size: int) -> tuple[bytes, int]:
     try:
         file = _opened(path)
-        length = os.fstat(file.descriptor).st_size
+        length = file.bytes
         # A wrong size must not ask for all memory.
         if start + size > length:
             return b"", length
@@ -101,7 +104,8 @@ class _OpenFile:
     def __init__(self, path: str):
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self.identity = _identity(os.fstat(self.descriptor))
+        found = os.fstat(self.descriptor)
+        self.identity, self.bytes = _identity(found), found.st_size
 
     def __del__(self):
         if self.descriptor >= 0:

@@ -11,11 +11,14 @@ import soundfile
 import soxr
 import tensorflow as tf
 from crc32c import crc32c
-from google.protobuf.message import DecodeError
 
+from jasper_tf.data.example_features import example_features
+from jasper_tf.data.memory_file import in_memory
 from jasper_tf.errors import UserError
 
 CODECS = ("pcm", "flac")
+
+_KEEP_GIL = 0
 
 FRAME_BYTES = 16
 """What a TFRecord file adds to each record: length (8) and its checksum (4) before it, the record's checksum behind."""
@@ -66,32 +69,34 @@ def encode_record(pcm: np.ndarray, sample_rate: int, codec: str, text: str) -> b
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
-def decode_record(data: bytes | memoryview, sample_rate: int) -> np.ndarray:
-    """What `encode_record` gives -> audio [S] float32 at `sample_rate`, full scale 1.
+def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | None = None) -> np.ndarray:
+    """What `encode_record` gives -> audio [S] float32 at `sample_rate`, full scale 1; `out` as in `load_audio`.
 
     Raises:
         UserError: it is no such Example, or its sound is not as long as it says.
     """
     try:
-        feature = tf.train.Example.FromString(bytes(data)).features.feature
-    except DecodeError:
+        features = example_features(memoryview(data))
+    except ValueError:
         raise UserError("is no tf.train.Example; make the shards with `python -m jasper_tf shard`") from None
-    audio, codec = _only(feature, "audio", "bytes_list"), _only(feature, "codec", "bytes_list")
-    rate, samples = _only(feature, "sample_rate", "int64_list"), _only(feature, "samples", "int64_list")
+    audio, codec = _only(features, "audio", memoryview), bytes(_only(features, "codec", memoryview)[:20])
+    rate, samples = _only(features, "sample_rate", int), _only(features, "samples", int)
     if rate <= 0:
         raise UserError(f"has a sample_rate of {rate}; make the shard anew")
     if codec == b"pcm":
         pcm = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2")
     elif codec == b"flac":
         try:
-            pcm, _ = soundfile.read(io.BytesIO(audio), dtype="int16")
-        except (soundfile.SoundFileError, OSError, TypeError, ValueError):
+            with in_memory(audio) as name:  # soundfile calls back into Python for every piece of a BytesIO
+                pcm, _ = soundfile.read(name, dtype="int16")
+        except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError):
             raise UserError("holds FLAC that cannot be decoded; make the shard anew") from None
     else:
-        raise UserError(f"has the unknown codec {codec[:20]!r}; this version reads {' and '.join(CODECS)}")
+        raise UserError(f"has the unknown codec {codec!r}; this version reads {' and '.join(CODECS)}")
     if pcm.ndim != 1 or len(pcm) != samples or not samples or (codec == b"pcm" and len(audio) != 2 * samples):
         raise UserError(f"holds {len(pcm)} samples of the {samples} that it states; make the shard anew")
-    sound = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+    place = None if out is None or len(out) < len(pcm) else out[: len(pcm)]
+    sound = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32, out=place)
     if rate != sample_rate:
         sound = np.ascontiguousarray(soxr.resample(sound, rate, sample_rate, quality="HQ"), np.float32)
     return sound
@@ -99,13 +104,14 @@ def decode_record(data: bytes | memoryview, sample_rate: int) -> np.ndarray:
 
 def _checksum(data: bytes | memoryview) -> bytes:
     """The masked CRC-32C of TFRecord files (tensorflow/core/lib/hash/crc32c.h)."""
-    crc = crc32c(data)
+    # To let other threads run and wait for them costs more than the sum itself.
+    crc = crc32c(data, gil_release_mode=_KEEP_GIL)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _only(feature, key: str, kind: str):
-    """The one value of a feature; reading an absent key would add it."""
-    values: Any = getattr(feature[key], kind).value if key in feature else ()
-    if len(values) != 1:
+def _only(features: dict, key: str, kind: type) -> Any:
+    """The one value of a feature."""
+    values = features.get(key, ())
+    if len(values) != 1 or not isinstance(values[0], kind):
         raise UserError(f"lacks the feature {key}; make the shards with `python -m jasper_tf shard`")
     return values[0]

@@ -184,6 +184,7 @@ def load_member(
     offset_s: float = 0.0,
     duration_s: float | None = None,
     channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
 
@@ -192,7 +193,7 @@ def load_member(
     """
     with in_memory(read_part(path, start, size)) as name:
         try:
-            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector)
+            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
         except UserError as error:
             reason = str(error).removeprefix(f"{name}: ")
             raise UserError(f"{path}: the recording at byte {start}: {reason}") from None
@@ -206,6 +207,7 @@ def load_part(
     offset_s: float = 0.0,
     duration_s: float | None = None,
     channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The sound of a manifest's line with a `record` -> audio [S] float32, full scale 1: from a shard or a tar file.
 
@@ -215,22 +217,27 @@ def load_part(
         UserError: it cannot be read. One line that begins with the path.
     """
     if path.endswith(SHARD_SUFFIX):
-        return load_record(path, start, size, sample_rate)
-    return load_member(path, start, size, sample_rate, offset_s, duration_s, channel_selector)
+        return load_record(path, start, size, sample_rate, out)
+    return load_member(path, start, size, sample_rate, offset_s, duration_s, channel_selector, out)
 
 
 def load_utterance(
-    utterance: Utterance, sample_rate: int = 16000, channel_selector: ChannelSelector = "average"
+    utterance: Utterance,
+    sample_rate: int = 16000,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The sound of an utterance -> audio [S] float32, full scale 1: from a file, a shard, or a tar file.
+
+    `out` as in `load_audio`.
 
     Raises:
         UserError: it cannot be read. One line that begins with the path.
     """
     path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
     if utterance.record is None:
-        return load_audio(path, sample_rate, offset_s, duration_s, channel_selector)
-    return load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector)
+        return load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
+    return load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
 
 
 def _members(path: str) -> dict[str, tuple[int, int]]:

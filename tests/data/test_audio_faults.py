@@ -13,11 +13,10 @@ import tensorflow as tf
 from jasper_tf.data.audio import (
     MAX_PART_S,
     audio_duration_s,
-    is_graph_decodable,
     load_audio,
-    load_audio_in_graph,
     user_error_in,
 )
+from jasper_tf.data.audio_in_graph import is_graph_decodable, load_audio_in_graph
 from jasper_tf.errors import UserError
 
 RATE = 16000

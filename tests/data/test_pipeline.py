@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from jasper_tf.data.audio import is_graph_decodable, load_audio, load_audio_in_graph, user_error_in
+from jasper_tf.data.audio import load_audio, user_error_in
+from jasper_tf.data.audio_in_graph import is_graph_decodable, load_audio_in_graph
 from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.bad_audio import BadAudio
 from jasper_tf.data.manifest import Utterance
@@ -51,7 +52,6 @@ def utterances(tmp_path_factory) -> list[Utterance]:
         soundfile.write(path, noise(12, rate, seed=100), rate)
         for number in range(5):
             add(path, 5.0 + 1.003 * number, 0.3 + 0.2 * number)
-    assert any(is_graph_decodable(u.path, 16000) for u in found) or not is_graph_decodable(found[0].path, 16000)
     return found
 
 

@@ -1,0 +1,48 @@
+"""Memory of padded batches, used again when nobody holds the batch any more."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+
+import numpy as np
+
+_ALIGNMENT = 64
+"""Bytes. TensorFlow copies what begins elsewhere, and takes over what begins here."""
+
+_KEPT = 8
+
+
+class BatchMemory:
+    """Gives arrays for batches; the memory of one that is freed serves the next.
+
+    New pages cost as much as decoding PCM into them: the kernel fills each with zeros first. What is kept is at most
+    eight batches, and only while batches of about that size come.
+    """
+
+    def __init__(self):
+        # Only single operations on it, which no thread interrupts: batches are freed wherever the last holder is.
+        self._free: deque[np.ndarray] = deque(maxlen=_KEPT)
+
+    def take(self, rows: int, samples: int) -> np.ndarray:
+        """An array [rows, samples] float32 of whatever was there before, for one owner."""
+        wanted = 4 * rows * samples + _ALIGNMENT
+        memory = self._kept(wanted)
+        if memory is None:
+            memory = np.empty(wanted, np.uint8)
+        start = -memory.ctypes.data % _ALIGNMENT
+        batch = memory[start : start + 4 * rows * samples].view(np.float32).reshape(rows, samples)
+        # Parts of `batch` refer to `memory` and do not keep it from being given again; TensorFlow holds `batch` itself.
+        weakref.finalize(batch, self._free.append, memory).atexit = False
+        return batch
+
+    def _kept(self, wanted: int) -> np.ndarray | None:
+        for _ in range(len(self._free)):
+            try:
+                memory = self._free.popleft()
+            except IndexError:  # another thread took the last
+                return None
+            if wanted <= memory.size <= 2 * wanted:
+                return memory
+            self._free.append(memory)
+        return None
