@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Any
 
@@ -121,6 +122,27 @@ def _check_data(model: ModelConfig, source: ConfigSource) -> None:
         if dataset.manifest_filepath == []:
             raise source.error((*at, "manifest_filepath"), "an empty list; name at least one manifest, or null")
         _check_sets(dataset, at, source)
+        if isinstance(dataset.augmentor, dict) and isinstance(model.sample_rate, int):
+            _check_augmentor(dataset.augmentor, model.sample_rate, (*at, "augmentor"), source)
+
+
+def _check_augmentor(spec: dict[str, Any], sample_rate: int, at: Keys, source: ConfigSource) -> None:
+    """Refuses what training would; the manifests of noises are read there."""
+    # Here, for the perturbations bring soxr and soundfile, which most commands do without.
+    from jasper_tf.data.augment.augmentor import read_perturbations
+    from jasper_tf.data.augment.perturbation import AugmentorError
+
+    def given(values: Any) -> Any:
+        return {k: given(v) for k, v in values.items() if v != MISSING} if isinstance(values, dict) else values
+
+    try:
+        read_perturbations(given(spec), sample_rate)
+    except AugmentorError as error:
+        reason = error.reason
+        if error.known:
+            near = difflib.get_close_matches(str(error.keys[-1]), error.known, 1, cutoff=0.0)
+            reason += f"; nearest known key: {'.'.join((*at, *error.keys[:-1], *near))}"
+        raise source.error((*at, *error.keys), reason) from None
 
 
 def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
