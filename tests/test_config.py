@@ -312,6 +312,23 @@ def test_plateau_needs_validations():
     assert "reduce_on_plateau: needs validations; give model.validation_ds" in message(config_from_dict, values)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_far"}),
+        ("model.optim.sched", {"reduce_on_plateau": True, "monitor": "val_wer_far"}),
+    ],
+)
+def test_overfit_batches_leave_nothing_to_score_a_named_set_by(key, value):
+    values = with_value(key, value)
+    values["model"]["validation_ds"]["manifest_filepath"] = {"near": "a.json", "far": "b.json"}
+    config_from_dict(values)
+    values["trainer"]["overfit_batches"] = 2
+    text = message(config_from_dict, values)
+    assert f"{key}.monitor: val_wer_far is of a named set, but trainer.overfit_batches" in text
+    assert text.endswith("; use val_wer")
+
+
 def test_what_null_stands_for_is_the_optimizers():
     config = config_from_dict(with_value("model.optim", {"lr": 1, "name": "adamw", "sched": {"name": "ExponentialLR"}}))
     optim = config.model.optim

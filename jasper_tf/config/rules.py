@@ -267,9 +267,15 @@ def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource)
     validation = config.model.validation_ds
     sets = validation.manifest_filepath if isinstance(validation, DatasetConfig) else None
     names = sets if isinstance(sets, dict) else ()
-    of_sets = [f"val_{kind}_{name}{ema}" for name in names for ema in ("", "_ema") for kind in ("wer", "cer", "loss")]
+    kinds = [f"val_{kind}" for kind in ("wer", "cer", "loss")]
+    of_sets = {f"{kind}_{name}{ema}": f"{kind}{ema}" for name in names for ema in ("", "_ema") for kind in kinds}
     known = (*METRICS, *of_sets)
     if monitor not in (*known, MISSING):
         raise source.error(at, f"expected one of {', '.join(known)}, got the text '{monitor}'")
+    if monitor in of_sets and config.trainer.overfit_batches not in (0, MISSING):
+        of_all = of_sets[monitor]
+        raise source.error(
+            at, f"{monitor} is of a named set, but trainer.overfit_batches validates on training batches; use {of_all}"
+        )
     if monitor.endswith("_ema") and (config.trainer.ema is None or not config.trainer.ema.enable):
         raise source.error(at, f"{monitor} is of averaged weights; switch them on with trainer.ema={{decay: 0.999}}")

@@ -180,7 +180,8 @@ def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches 
     if few:
         utterances = first_batches(training, few)
         training, _ = build_batches(cfg, "train_ds", parts=parts, only=utterances)
-        report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation")
+        instead = ", not on the named sets" if validation and validation.sets else ""
+        report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation{instead}")
         if validation:
             validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=utterances)
     total_steps = training.total_steps(cfg.trainer.max_epochs or 0)
