@@ -217,6 +217,15 @@ def assert_close_runs():
 
 
 @pytest.fixture(scope="session")
+def on_two_devices():
+    """`on_two_devices(script, *arguments)`: what the script prints in a process with two CPU devices."""
+    from tests.two_devices import TwoDevices
+
+    with TwoDevices() as devices:
+        yield devices.run
+
+
+@pytest.fixture(scope="session")
 def loopback(untrained_model, tmp_path_factory: pytest.TempPathFactory):
     """A model (its labels: letters, é, ') and a server on 127.0.0.1 that runs its SavedModel; see `serving` beside."""
     pytest.importorskip("tensorflow_serving")
