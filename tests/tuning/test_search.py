@@ -67,7 +67,7 @@ def finished(write_tune, built_once):
             assert main(["tune", str(file)]) == 0
         links = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
         held = [os.readlink(link) for link in links if os.path.exists(link)]
-        assert not [name for name in held if name.startswith(str(folder))]
+        assert not [name for name in held if name.startswith(f"{folder}/")]
 
     folder = built_once("tune", build)
     return folder / "tune.yaml", folder / "search", (folder / "printed").read_text()
