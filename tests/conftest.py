@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -36,13 +37,31 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spoken_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_once(tmp_path_factory: pytest.TempPathFactory):
+    """`built_once(name, build)`: a folder that `build(folder)` fills, once for all of pytest-xdist's processes."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def built_once(name: str, build) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait here, also when the first one dies
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return built_once
+
+
+@pytest.fixture(scope="session")
+def spoken_corpus(built_once) -> Path:
     """Synthesised speech, not to be changed: train.jsonl (96 utterances), dev.jsonl (12), test.jsonl (16)."""
     from jasper_tf.data.synthesis import make_corpus
 
-    folder = tmp_path_factory.mktemp("spoken_corpus")
-    make_corpus(folder, train=96, dev=12, test=16, seed=1)
-    return folder
+    return built_once("spoken_corpus", lambda folder: make_corpus(folder, train=96, dev=12, test=16, seed=1))
 
 
 @pytest.fixture(scope="session")
@@ -59,26 +78,28 @@ def untrained_model():
 
 
 @pytest.fixture(scope="session")
-def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
+def tiny_config(spoken_corpus: Path, built_once):
     """`tiny_config("trainer.max_epochs=2", ...)`: a Config of 3 blocks, 22 training and 5 validation utterances."""
     import yaml
 
     from jasper_tf.config import load_config
 
-    folder = tmp_path_factory.mktemp("tiny_config")
-    for split, count in (("train", 22), ("dev", 5)):
-        lines = [json.loads(line) for line in (spoken_corpus / f"{split}.jsonl").read_text().splitlines()]
-        lines = sorted(lines, key=lambda line: line["duration"])[:count]
-        for line in lines:
-            line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    def write_manifests(folder: Path) -> None:
+        for split, count in (("train", 22), ("dev", 5)):
+            lines = [json.loads(line) for line in (spoken_corpus / f"{split}.jsonl").read_text().splitlines()]
+            lines = sorted(lines, key=lambda line: line["duration"])[:count]
+            for line in lines:
+                line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    manifests = built_once("tiny_manifests", write_manifests)
     block = {"repeat": 1, "kernel": [7], "stride": [1], "dilation": [1], "dropout": 0.1, "residual": False}
     values = {
         "name": "tiny",
         "model": {
             "labels": list(" abcdefghijklmnopqrstuvwxyz'"),
-            "train_ds": {"manifest_filepath": str(folder / "train.jsonl"), "batch_size": 4, "shuffle": True},
-            "validation_ds": {"manifest_filepath": str(folder / "dev.jsonl"), "batch_size": 4},
+            "train_ds": {"manifest_filepath": str(manifests / "train.jsonl"), "batch_size": 4, "shuffle": True},
+            "validation_ds": {"manifest_filepath": str(manifests / "dev.jsonl"), "batch_size": 4},
             "preprocessor": {"features": 16},
             "spec_augment": {"time_masks": 1, "freq_masks": 1},
             "encoder": {
@@ -99,8 +120,8 @@ def tiny_config(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory):
         },
         "trainer": {"accelerator": "cpu", "max_epochs": 2},
     }
-    file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    text = yaml.safe_dump(values, sort_keys=False)
+    file = built_once("tiny_config", lambda folder: (folder / "tiny.yaml").write_text(text)) / "tiny.yaml"
     return lambda *overrides: load_config(file, overrides)
 
 
@@ -126,21 +147,25 @@ def logged_figures():
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_config, tmp_path_factory: pytest.TempPathFactory):
+def tiny_run(tiny_config, built_once):
     """A finished run, not to be changed: its configuration, its folder and what it printed; 3 epochs of 6 steps."""
     from jasper_tf.training.trainer import train
 
-    cfg = tiny_config(
-        "trainer.max_epochs=3",
-        "trainer.log_every_n_steps=4",
-        f"exp_manager.exp_dir={tmp_path_factory.mktemp('runs')}",
-        "exp_manager.resume_if_exists=true",
-        "exp_manager.checkpoint_callback_params={every_n_train_steps: 2, save_top_k: -1}",
-    )
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        folder = train(cfg)
-    return cfg, folder, printed.getvalue()
+    def config(folder: Path):
+        return tiny_config(
+            "trainer.max_epochs=3",
+            "trainer.log_every_n_steps=4",
+            f"exp_manager.exp_dir={folder}",
+            "exp_manager.resume_if_exists=true",
+            "exp_manager.checkpoint_callback_params={every_n_train_steps: 2, save_top_k: -1}",
+        )
+
+    def build(folder: Path) -> None:
+        with open(folder / "printed", "w") as printed, contextlib.redirect_stdout(printed):
+            train(config(folder))
+
+    runs = built_once("tiny_runs", build)
+    return config(runs), runs / "tiny", (runs / "printed").read_text()
 
 
 @pytest.fixture
@@ -189,6 +214,15 @@ def assert_close_runs():
                 np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
 
     return assert_close_runs
+
+
+@pytest.fixture(scope="session")
+def on_two_devices():
+    """`on_two_devices(script, *arguments)`: what the script prints in a process with two CPU devices."""
+    from tests.two_devices import TwoDevices
+
+    with TwoDevices() as devices:
+        yield devices.run
 
 
 @pytest.fixture(scope="session")

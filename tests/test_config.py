@@ -1,6 +1,8 @@
 """The configuration file: NeMo's stock files load as they are, every mistake is one line that names its place."""
 
 import copy
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -212,6 +214,15 @@ def test_override_mistakes(small_file, override, expected):
         ("model.train_ds.is_tarred", True, "tarred_audio_filepaths: this key is missing; is_tarred: true needs it"),
         ("model.train_ds.manifest_filepath", 3, "expected a text or a list (of a text) or a mapping or null, got 3"),
         ("model.train_ds.manifest_filepath", [], "an empty list"),
+        ("model.train_ds.augmentor", {"sped": {}}, "nearest known key: model.train_ds.augmentor.speed"),
+        ("model.train_ds.augmentor", {"speed": {"min_rate": 1}}, "speed.min_rate: unknown key; nearest known key: "
+         "model.train_ds.augmentor.speed.min_speed_rate"),
+        ("model.test_ds", {"augmentor": {"gain": {"prob": "often"}}}, "test_ds.augmentor.gain.prob: 'often' is not a "),
+        ("model.train_ds.augmentor", {"gain": {"prob": 2}}, "augmentor.gain: needs 0 <= prob <= 1 and min <= max"),
+        ("model.train_ds.augmentor", {"noise": None}, "augmentor.noise.manifest_path: is missing; name a file of JSON"),
+        ("model.train_ds.augmentor", {"speed": {"num_rates": 1}}, "speed.num_rates: 1 rate cannot reach from 0.9 to"),
+        ("model.train_ds.augmentor", {"band_limit": {"sample_rate": 16000}}, "below the model's 16000 Hz"),
+        ("model.train_ds.augmentor", ["speed"], "train_ds.augmentor: expected a mapping or null, got a list of 1"),
         ("model.train_ds", {"min_duration": 2, "max_duration": 1}, "max_duration: 1.0 s is not above min_duration"),
         ("model.decoder.vocabulary", ["a"], "model.decoder.vocabulary: differs"),
         ("model.decoder.num_classes", 4, "model.decoder.num_classes: 4, but model.labels has 3"),
@@ -275,11 +286,47 @@ def test_mistakes_name_the_line(small_file):
     assert text == f"{small_file}:{line}: trainer.max_epoch: unknown key; nearest known key: trainer.max_epochs"
 
 
+def test_an_augmentor_is_checked_without_its_files_and_without_tensorflow(small_file):
+    overrides = [
+        "model.train_ds.augmentor={noise: {manifest_path: nowhere.json, rng: null}, speed: {prob: '???'}, gain: null}"
+    ]
+    config = load_config(small_file, overrides)
+    assert "no value for model.train_ds.augmentor.speed.prob; " in message(config.require, "model.train_ds.augmentor")
+    text = message(load_config, small_file, [*overrides, "model.train_ds.augmentor.noise.min_snr=0"])
+    assert text == (
+        "command line: model.train_ds.augmentor.noise.min_snr: unknown key; "
+        "nearest known key: model.train_ds.augmentor.noise.min_snr_db"
+    )
+    script = "import sys; from jasper_tf.config import load_config; load_config(*sys.argv[1:2], sys.argv[2:])"
+    script += "; print({'tensorflow', 'keras'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(small_file), *overrides], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_plateau_needs_validations():
     values = with_value("model.optim.sched", {"reduce_on_plateau": True})
     assert config_from_dict(values).model.optim.sched.monitor == "val_loss"
     values["model"]["validation_ds"] = None
     assert "reduce_on_plateau: needs validations; give model.validation_ds" in message(config_from_dict, values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_far"}),
+        ("model.optim.sched", {"reduce_on_plateau": True, "monitor": "val_wer_far"}),
+    ],
+)
+def test_overfit_batches_leave_nothing_to_score_a_named_set_by(key, value):
+    values = with_value(key, value)
+    values["model"]["validation_ds"]["manifest_filepath"] = {"near": "a.json", "far": "b.json"}
+    config_from_dict(values)
+    values["trainer"]["overfit_batches"] = 2
+    text = message(config_from_dict, values)
+    assert f"{key}.monitor: val_wer_far is of a named set, but trainer.overfit_batches" in text
+    assert text.endswith("; use val_wer")
 
 
 def test_what_null_stands_for_is_the_optimizers():

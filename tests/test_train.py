@@ -18,11 +18,13 @@ import yaml
 
 from jasper_tf.config import load_config
 from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.errors import UserError
 from jasper_tf.jasper_ctc import build_model, load_model
 from jasper_tf.training.checkpoint import CheckpointFolder
 from jasper_tf.training.datasets import build_batches, first_batches
 from jasper_tf.training.error_rate_metric import ErrorRate
 from jasper_tf.training.novograd import NovoGrad
+from jasper_tf.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -192,10 +194,13 @@ def test_fast_dev_run(tiny_file, run_here, tmp_path):
 
 
 def test_overfit_batches(tiny_file, run_here, tmp_path):
+    dev = load_config(tiny_file).model.validation_ds.manifest_filepath
     status, out, _ = run_here(
-        tiny_file, f"exp_manager.exp_dir={tmp_path}", "trainer.overfit_batches=2", "trainer.max_epochs=2"
-    )
-    assert status == 0 and "2 batches, for training and for validation" in out and "step 4/4" in out
+        tiny_file, f"exp_manager.exp_dir={tmp_path}", "trainer.overfit_batches=2", "trainer.max_epochs=2",
+        f"model.validation_ds.manifest_filepath={json.dumps({'near': dev, 'far': dev})}",
+    )  # fmt: skip
+    assert status == 0 and "step 4/4" in out
+    assert "2 batches, for training and for validation, not on the named sets" in out
     with open(tmp_path / "tiny" / "metrics.csv", newline="") as file:
         validation = [row for row in csv.DictReader(file) if row["val_wer"]]
     lines = [json.loads(line) for line in manifest_of(tiny_file).read_text().splitlines()]
@@ -217,6 +222,25 @@ def test_a_complete_run_says_so(tiny_run, tiny_file, run_here):
     assert status == 0
     assert "this run is complete (18 steps); exp_manager.name=... starts another" in out
     assert (tiny_run[1] / "metrics.csv").read_text() == before
+
+
+def test_a_refused_and_a_complete_run_let_go_of_the_folder(tiny_run, tiny_config, tmp_path):
+    """Refused behind the opening of the folder, as its checkpoints have no averages."""
+    shutil.copytree(tiny_run[1], tmp_path / "tiny")
+    again = ["trainer.max_epochs=3", f"exp_manager.exp_dir={tmp_path}", "exp_manager.resume_if_exists=true"]
+    again.append("exp_manager.allow_config_change=true")
+    with pytest.raises(UserError, match="made for another model") as refused:
+        train(tiny_config(*again, "trainer.ema={decay: 0.9}"))
+    assert refused.tb and open_files_below(tmp_path) == []
+    assert train(tiny_config(*again)) == tmp_path / "tiny"
+    assert open_files_below(tmp_path) == []
+    assert "this run is complete (18 steps)" in (tmp_path / "tiny" / "log.txt").read_text()
+
+
+def open_files_below(folder: Path) -> list[str]:
+    """Of this process, by Linux's account."""
+    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [path for path in links if path.startswith(f"{folder}/")]
 
 
 def test_wrong_use_is_one_line(tiny_run, tiny_file, run_here, tmp_path):

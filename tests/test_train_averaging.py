@@ -30,10 +30,14 @@ OVERRIDES = (
 
 
 @pytest.fixture(scope="module")
-def averaged_run(tiny_config, tmp_path_factory):
+def averaged_run(tiny_config, built_once):
     """3 epochs of 6 steps, a checkpoint of every step."""
-    cfg = tiny_config(*OVERRIDES, f"exp_manager.exp_dir={tmp_path_factory.mktemp('averaged')}")
-    return cfg, train(cfg)
+
+    def config(folder):
+        return tiny_config(*OVERRIDES, f"exp_manager.exp_dir={folder}")
+
+    folder = built_once("averaged", lambda folder: train(config(folder)))
+    return config(folder), folder / "tiny"
 
 
 def stored(folder, step):

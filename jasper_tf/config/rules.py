@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Any
 
@@ -121,6 +122,27 @@ def _check_data(model: ModelConfig, source: ConfigSource) -> None:
         if dataset.manifest_filepath == []:
             raise source.error((*at, "manifest_filepath"), "an empty list; name at least one manifest, or null")
         _check_sets(dataset, at, source)
+        if isinstance(dataset.augmentor, dict) and isinstance(model.sample_rate, int):
+            _check_augmentor(dataset.augmentor, model.sample_rate, (*at, "augmentor"), source)
+
+
+def _check_augmentor(spec: dict[str, Any], sample_rate: int, at: Keys, source: ConfigSource) -> None:
+    """Refuses what training would; the manifests of noises are read there."""
+    # Here, for the perturbations bring soxr and soundfile, which most commands do without.
+    from jasper_tf.data.augment.augmentor import read_perturbations
+    from jasper_tf.data.augment.perturbation import AugmentorError
+
+    def given(values: Any) -> Any:
+        return {k: given(v) for k, v in values.items() if v != MISSING} if isinstance(values, dict) else values
+
+    try:
+        read_perturbations(given(spec), sample_rate)
+    except AugmentorError as error:
+        reason = error.reason
+        if error.known:
+            near = difflib.get_close_matches(str(error.keys[-1]), error.known, 1, cutoff=0.0)
+            reason += f"; nearest known key: {'.'.join((*at, *error.keys[:-1], *near))}"
+        raise source.error((*at, *error.keys), reason) from None
 
 
 def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
@@ -245,9 +267,15 @@ def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource)
     validation = config.model.validation_ds
     sets = validation.manifest_filepath if isinstance(validation, DatasetConfig) else None
     names = sets if isinstance(sets, dict) else ()
-    of_sets = [f"val_{kind}_{name}{ema}" for name in names for ema in ("", "_ema") for kind in ("wer", "cer", "loss")]
+    kinds = [f"val_{kind}" for kind in ("wer", "cer", "loss")]
+    of_sets = {f"{kind}_{name}{ema}": f"{kind}{ema}" for name in names for ema in ("", "_ema") for kind in kinds}
     known = (*METRICS, *of_sets)
     if monitor not in (*known, MISSING):
         raise source.error(at, f"expected one of {', '.join(known)}, got the text '{monitor}'")
+    if monitor in of_sets and config.trainer.overfit_batches not in (0, MISSING):
+        of_all = of_sets[monitor]
+        raise source.error(
+            at, f"{monitor} is of a named set, but trainer.overfit_batches validates on training batches; use {of_all}"
+        )
     if monitor.endswith("_ema") and (config.trainer.ema is None or not config.trainer.ema.enable):
         raise source.error(at, f"{monitor} is of averaged weights; switch them on with trainer.ema={{decay: 0.999}}")

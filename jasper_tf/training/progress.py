@@ -44,12 +44,9 @@ class Progress(keras.callbacks.Callback):
         self.batches = batches
         self.epochs = batches.epochs(total_steps)
         self.moves = sys.stdout.isatty()
-        self._began: float | None = None
 
     def on_train_begin(self, logs=None):
-        # Keras begins twice when a run goes on inside an epoch.
-        if self._began is None:
-            self._began, self._first_step = time.perf_counter(), self.position.step
+        self._began, self._first_step = time.perf_counter(), self.position.step
         self._drawn = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -99,7 +96,7 @@ class Progress(keras.callbacks.Callback):
         seconds = max(self._seconds, 1e-9)
         audio = audio_speed(self._samples / self.model.sample_rate / seconds)
         steps = max(1, self.position.step - self._first_step)
-        run_s = time.perf_counter() - (self._began or 0.0)
+        run_s = time.perf_counter() - self._began
         left = round((self.total_steps - self.position.step) * run_s / steps)
         clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
         return f"{self._utterances / seconds:.1f} utt/s  {audio}  {clock} left"

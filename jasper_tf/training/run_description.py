@@ -50,13 +50,8 @@ class RunDescription(keras.callbacks.Callback):
         self.writer = writer
         self.position = position
         self.total_steps = total_steps
-        self._written = False
 
     def on_train_begin(self, logs=None):
-        # Keras begins twice when a run goes on inside an epoch.
-        if self._written:
-            return
-        self._written = True
         values = hyper_parameters(self.cfg)
         values["parameters"] = sum(math.prod(v.shape) for v in self.model.trainable_variables)
         with self.writer.as_default(step=0):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import yaml
 
@@ -90,6 +90,12 @@ class RunFolder:
         if self._log:
             self._log.close()
             self._log = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _changes(self, cfg: Config) -> list[str]:
         """What differs from the configuration that the run began with, a line for each key."""

@@ -83,76 +83,76 @@ def _train(cfg: Config) -> Path:
         model = build_model(cfg, synchronized=replicas > 1 and cfg.trainer.sync_batchnorm)
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
-    run = RunFolder(cfg, devices, writes=is_chief(strategy))
-    of_all = f" of {replicas} on {cfg.trainer.num_nodes} machines" if cfg.trainer.num_nodes > 1 else ""
-    kind = devices[0].rsplit(":", 2)[-2]
-    run.say(f"run {run.path}, {len(devices)} x {kind}{of_all}, precision {cfg.trainer.precision}")
-    if cfg.ignored:
-        run.say(f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}")
-    if cfg.taken_over:
-        run.say(f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}")
-    for line in report:
-        run.say(line)
-    parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
-    run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
-    with strategy.scope():
-        compile_model(model, cfg, total_steps, training.steps_per_epoch)
-    ema = cfg.trainer.ema
-    # Before the checkpoint is read: it holds the average.
-    average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
-
-    e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
-    wanted = cfg.trainer.enable_checkpointing if e.create_checkpoint_callback is None else e.create_checkpoint_callback
-    checkpoints = None
-    if wanted:
-        keep = params.monitor, params.save_top_k, params.save_last, params.mode
-        checkpoints = CheckpointFolder(run.checkpoints, *keep)
-    position, restored = Position(), None
-    if run.resumed:
-        restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
-        position = restored or position
-        where = f"going on at epoch {position.epoch + 1}, step {position.step}"
-        run.say(where if restored else "no checkpoint to go on from; beginning at step 0")
-    if not restored and (pretrained := pretrained or read_pretrained(cfg)):
+    with RunFolder(cfg, devices, writes=is_chief(strategy)) as run:
+        of_all = f" of {replicas} on {cfg.trainer.num_nodes} machines" if cfg.trainer.num_nodes > 1 else ""
+        kind = devices[0].rsplit(":", 2)[-2]
+        run.say(f"run {run.path}, {len(devices)} x {kind}{of_all}, precision {cfg.trainer.precision}")
+        if cfg.ignored:
+            run.say(f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}")
+        if cfg.taken_over:
+            run.say(f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}")
+        for line in report:
+            run.say(line)
+        parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
+        run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
         with strategy.scope():
-            run.say(copy_weights(pretrained, model))
-    del pretrained  # as large as the model
-    if frozen:
-        run.say(frozen)
-    if cfg.trainer.fast_dev_run:
-        total_steps = 1
-    patience = e.early_stopping_callback_params.patience
-    if e.create_early_stopping_callback and position.waited and position.waited[0] >= patience:
-        total_steps = position.step  # it stopped there
-    if position.step >= total_steps and position.step_in_epoch == 0:
-        run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
-        return run.path
+            compile_model(model, cfg, total_steps, training.steps_per_epoch)
+        ema = cfg.trainer.ema
+        # Before the checkpoint is read: it holds the average.
+        average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
-    limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
-    interruption = Interruption(min(limits, default=None))
-    try:
-        callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
-        if average:  # before all that reads results, or saves
-            score = functools.partial(evaluate, model, validation) if validation else None
-            callbacks.insert(0, AverageWeights(average, position, score))
-        with interruption:
-            every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
-            run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
-    except tf.errors.OpError as error:
-        wrong = user_error_in(error) or lost_worker(strategy, error)
-        if wrong is None:
-            raise
-        raise wrong from error
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise UserError(f"{run.path}: {error.strerror}; make room, then the same command goes on") from error
-    except TrainingInterruptedError as stop:
-        run.say(str(stop))
-        if stop.status:
-            raise
-    finally:
-        run.close()
+        e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
+        wanted = (
+            cfg.trainer.enable_checkpointing if e.create_checkpoint_callback is None else e.create_checkpoint_callback
+        )
+        checkpoints = None
+        if wanted:
+            keep = params.monitor, params.save_top_k, params.save_last, params.mode
+            checkpoints = CheckpointFolder(run.checkpoints, *keep)
+        position, restored = Position(), None
+        if run.resumed:
+            restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
+            position = restored or position
+            where = f"going on at epoch {position.epoch + 1}, step {position.step}"
+            run.say(where if restored else "no checkpoint to go on from; beginning at step 0")
+        if not restored and (pretrained := pretrained or read_pretrained(cfg)):
+            with strategy.scope():
+                run.say(copy_weights(pretrained, model))
+        del pretrained  # as large as the model
+        if frozen:
+            run.say(frozen)
+        if cfg.trainer.fast_dev_run:
+            total_steps = 1
+        patience = e.early_stopping_callback_params.patience
+        if e.create_early_stopping_callback and position.waited and position.waited[0] >= patience:
+            total_steps = position.step  # it stopped there
+        if position.step >= total_steps and position.step_in_epoch == 0:
+            run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
+            return run.path
+
+        limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
+        interruption = Interruption(min(limits, default=None))
+        try:
+            callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
+            if average:  # before all that reads results, or saves
+                score = functools.partial(evaluate, model, validation) if validation else None
+                callbacks.insert(0, AverageWeights(average, position, score))
+            with interruption:
+                every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
+                run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
+        except tf.errors.OpError as error:
+            wrong = user_error_in(error) or lost_worker(strategy, error)
+            if wrong is None:
+                raise
+            raise wrong from error
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise UserError(f"{run.path}: {error.strerror}; make room, then the same command goes on") from error
+        except TrainingInterruptedError as stop:
+            run.say(str(stop))
+            if stop.status:
+                raise
     return run.path
 
 
@@ -180,7 +180,8 @@ def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches 
     if few:
         utterances = first_batches(training, few)
         training, _ = build_batches(cfg, "train_ds", parts=parts, only=utterances)
-        report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation")
+        instead = ", not on the named sets" if validation and validation.sets else ""
+        report.append(f"overfit_batches: {training.steps_per_epoch} batches, for training and for validation{instead}")
         if validation:
             validation, _ = build_batches(cfg, "validation_ds", parts=replicas, only=utterances)
     total_steps = training.total_steps(cfg.trainer.max_epochs or 0)

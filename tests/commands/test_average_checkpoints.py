@@ -119,7 +119,7 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
 def test_overwrite_says_so(tiny_run, tmp_path, run_here):
     file = tmp_path / "mean.keras"
     file.write_text("old")
-    assert command(tiny_run[1], "--output", file).returncode == 2
+    assert run_here(tiny_run[1], "--output", file)[0] == 2
     assert file.read_text() == "old"
     assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "1")[0] == 0
     assert load_model(file).labels

@@ -125,10 +125,15 @@ def test_an4_transcripts_equal_nemos(shared):
         assert theirs[i]["hyp"] in texts_of_ties(model, load_audio(utterances[i].path), gap=1e-5)
 
 
+@pytest.fixture(scope="module")
+def quartznet(shared):
+    return load_model(shared / "pretrained" / "quartznet15x5_en.nemo")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["dev", "test"])
-def test_quartznet_transcripts_equal_nemos(shared, part):
-    model = load_model(shared / "pretrained" / "quartznet15x5_en.nemo")
+def test_quartznet_transcripts_equal_nemos(shared, quartznet, part):
+    model = quartznet
     record = json.loads((shared / "pretrained" / f"nemo_hyp_librispeech_mini_{part}.json").read_text())
     references, theirs = ([u[key] for u in record["utts"]] for key in ("ref", "hyp"))
     utterances = read_manifest(shared / "data" / "librispeech_mini" / f"{part}_manifest.json")

@@ -143,8 +143,6 @@ def test_mistakes(manifests):
     for value in (None, "???"):
         with pytest.raises(UserError, match="no value for model.train_ds.manifest_filepath"):
             build_batches(config(manifest_filepath=value), "train_ds")
-    with pytest.raises(UserError, match="augmentor.echo"):
-        build_batches(config(manifest_filepath=manifests["first"], augmentor={"echo": {}}), "train_ds")
 
 
 def test_build_dataset(manifests, capsys):

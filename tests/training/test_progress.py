@@ -58,7 +58,6 @@ def test_speed_begins_anew_with_each_epoch(progress, clock):
     progress.on_epoch_begin(1)
     step(progress, clock, 50.0)
     progress.position.epoch, progress.position.step_in_epoch = 2, 0
-    progress.on_train_begin()  # as Keras does when a run goes on inside an epoch
     progress.on_epoch_begin(2)
     step(progress, clock, 2.0)
     progress.on_epoch_end(2, {"loss": 1.0})

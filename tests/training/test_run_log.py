@@ -4,8 +4,6 @@ import csv
 import dataclasses
 import io
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -172,8 +170,6 @@ def test_stopped_between_an_epochs_last_step_and_its_validation(tiny_run, tmp_pa
 ON_TWO_DEVICES = """
 import sys
 import keras, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from jasper_tf.config import load_config
 from jasper_tf.jasper_ctc import build_model
 from jasper_tf.training.checkpoint import Position
@@ -220,8 +216,6 @@ print("same")
 
 
 @pytest.mark.slow
-def test_the_sums_come_back_on_two_devices(tiny_run):
+def test_the_sums_come_back_on_two_devices(tiny_run, on_two_devices):
     """There each device holds a part of them."""
-    command = [sys.executable, "-c", ON_TWO_DEVICES, str(tiny_run[1] / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and done.stdout.endswith("same\n"), done.stdout + done.stderr[-3000:]
+    assert on_two_devices(ON_TWO_DEVICES, str(tiny_run[1] / "config.yaml")).endswith("same\n")

@@ -1,9 +1,5 @@
 """The moving average of the weights: its formula, its validation, restarts, skipped steps, several devices."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -153,10 +149,7 @@ def test_a_step_that_the_loss_scale_left_out_does_not_count():
 
 
 TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras
+import keras, numpy as np, tensorflow as tf
 from jasper_tf.training.annealing import WarmupAnnealing
 from jasper_tf.training.checkpoint import Position
 from jasper_tf.training.reduce_on_plateau import ReduceOnPlateau
@@ -194,8 +187,6 @@ print("equal")
 
 
 @pytest.mark.slow
-def test_two_devices_equal_one():
-    """With the scale of `ReduceOnPlateau`; in a process of its own: the devices are fixed once TensorFlow is up."""
-    root = Path(__file__).parents[2]
-    run = subprocess.run([sys.executable, "-c", TWO_DEVICES], cwd=root, capture_output=True, text=True)
-    assert run.stdout.strip().endswith("equal"), run.stderr[-3000:]
+def test_two_devices_equal_one(on_two_devices):
+    """With the scale of `ReduceOnPlateau`."""
+    assert on_two_devices(TWO_DEVICES) == "equal\n"

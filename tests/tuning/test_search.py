@@ -58,13 +58,19 @@ def without_times(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def finished(write_tune, tmp_path_factory):
-    """A finished search, not to be changed: its file, its folder, what it printed."""
-    file = write_tune(tmp_path_factory.mktemp("tune"))
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        assert main(["tune", str(file)]) == 0
-    return file, file.parent / "search", printed.getvalue()
+def finished(write_tune, built_once):
+    """A finished search, not to be changed, that left no file open: its file, its folder, what it printed."""
+
+    def build(folder: Path) -> None:
+        file = write_tune(folder)
+        with open(folder / "printed", "w") as printed, contextlib.redirect_stdout(printed):
+            assert main(["tune", str(file)]) == 0
+        links = [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
+        held = [os.readlink(link) for link in links if os.path.exists(link)]
+        assert not [name for name in held if name.startswith(f"{folder}/")]
+
+    folder = built_once("tune", build)
+    return folder / "tune.yaml", folder / "search", (folder / "printed").read_text()
 
 
 def test_what_a_search_leaves(finished):
@@ -94,10 +100,6 @@ def test_what_a_search_leaves(finished):
     table = printed[printed.index("\ntrial ") :].splitlines()[1:5]
     assert table[0].split() == ["trial", "val_wer", "epochs", "time", "lr", "dropout", "filters", "dilation"]
     assert [line.split()[0] for line in table[1:]] == [row["trial"] for row in rows]
-    held = [
-        os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")
-    ]
-    assert not [name for name in held if name.startswith(str(folder))]
 
 
 def test_the_command_trains_in_full(finished):

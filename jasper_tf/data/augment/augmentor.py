@@ -11,10 +11,9 @@ from jasper_tf.data.augment.band_limit import BandLimit
 from jasper_tf.data.augment.impulse import Impulse
 from jasper_tf.data.augment.level import Gain, WhiteNoise
 from jasper_tf.data.augment.noise import Noise
-from jasper_tf.data.augment.perturbation import Perturbation
+from jasper_tf.data.augment.perturbation import AugmentorError, Perturbation
 from jasper_tf.data.augment.shift import Shift
 from jasper_tf.data.augment.speed import Speed, change_speed
-from jasper_tf.errors import UserError
 
 _CHAIN: dict[str, type[Perturbation]] = {
     "shift": Shift,
@@ -48,11 +47,9 @@ class AudioAugmentor:
 
     def __init__(self, spec: Mapping[str, Any], seed: int = 0, sample_rate: int = 16000):
         self.seed, self.sample_rate = seed, sample_rate
-        self.kinds: dict[str, Perturbation] = {}
-        for name, values in spec.items():
-            if name not in _KNOWN:
-                raise UserError(f"augmentor.{name}: unknown perturbation; known are {', '.join(_KNOWN)}")
-            self.kinds[name] = _KNOWN[name].read(name, values, sample_rate)
+        self.kinds = read_perturbations(spec, sample_rate)
+        for name, kind in self.kinds.items():
+            kind.prepare(f"augmentor.{name}", sample_rate)
 
     @property
     def speeds(self) -> tuple[float, float]:
@@ -87,3 +84,17 @@ class AudioAugmentor:
             if generator.random() < perturbation.prob:
                 audio = perturbation(audio, generator, self.sample_rate)
         return np.asarray(audio, np.float32)
+
+
+def read_perturbations(spec: Mapping[str, Any], sample_rate: int) -> dict[str, Perturbation]:
+    """The perturbations of an `augmentor`, checked, before any file of theirs is opened.
+
+    Raises:
+        AugmentorError: an unknown perturbation or key, a value of the wrong type, a range upside down.
+    """
+    kinds: dict[str, Perturbation] = {}
+    for name, values in spec.items():
+        if name not in _KNOWN:
+            raise AugmentorError([name], "unknown perturbation", tuple(_KNOWN))
+        kinds[name] = _KNOWN[name].read(name, values, sample_rate)
+    return kinds

@@ -10,9 +10,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from jasper_tf.data.augment.perturbation import Perturbation
+from jasper_tf.data.augment.perturbation import AugmentorError, Perturbation
 from jasper_tf.data.augment.speed import fit_length
-from jasper_tf.errors import UserError
 
 
 @dataclass
@@ -29,11 +28,11 @@ class BandLimit(Perturbation):
 
     STREAM: ClassVar[int] = 5
 
-    def prepare(self, key: str, sample_rate: int) -> None:
+    def check(self, name: str, sample_rate: int) -> None:
         if not 1000 <= self.sample_rate < sample_rate:
-            raise UserError(
-                f"{key}.sample_rate: {self.sample_rate} Hz limits nothing; take 1000 or more, below the model's "
-                f"{sample_rate} Hz"
+            raise AugmentorError(
+                [name, "sample_rate"],
+                f"{self.sample_rate} Hz limits nothing; take 1000 or more, below the model's {sample_rate} Hz",
             )
 
     def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:

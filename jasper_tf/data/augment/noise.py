@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from jasper_tf.data.augment.perturbation import Perturbation
-from jasper_tf.data.augment.recordings import Recordings
+
+if TYPE_CHECKING:
+    from jasper_tf.data.augment.recordings import Recordings
 
 
 @dataclass
@@ -36,6 +38,10 @@ class Noise(Perturbation):
     IGNORED: ClassVar[frozenset[str]] = frozenset({"rng", "orig_sr", "shuffle_n"})
 
     def prepare(self, key: str, sample_rate: int) -> None:
+        # Here, for it brings TensorFlow, and a configuration is checked without.
+        from jasper_tf.data.augment.recordings import Recordings
+
+        assert self.manifest_path is not None  # `read` asks for it
         self.recordings = Recordings(key, self.manifest_path, sample_rate)
 
     def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,21 @@ import numpy as np
 from jasper_tf.errors import UserError
 
 _NO_PATHS = "is not the path of a manifest, nor a list of paths"
+
+
+class AugmentorError(UserError):
+    """A key or a value below `augmentor` is wrong.
+
+    Attributes:
+        keys: where, below `augmentor`.
+        reason: what is wrong and what to do.
+        known: of an unknown key, those that could stand there.
+    """
+
+    def __init__(self, keys: Sequence[str], reason: str, known: Sequence[str] = ()):
+        self.keys, self.reason, self.known = tuple(keys), reason, tuple(known)
+        known_are = f"; known are {', '.join(known)}" if known else ""
+        super().__init__(f"augmentor.{'.'.join(map(str, keys))}: {reason}{known_are}")
 
 
 @dataclass
@@ -34,28 +49,33 @@ class Perturbation:
 
     @classmethod
     def read(cls, name: str, values: Any, sample_rate: int) -> Self:
-        """From the values under `augmentor.<name>`.
+        """From the values under `augmentor.<name>`; no file is opened, see `prepare`.
 
         Raises:
-            UserError: an unknown key, a value of the wrong type, a range upside down: one line that names the key.
+            AugmentorError: an unknown or a missing key, a value of the wrong type, a range upside down: one line that
+                names the key.
         """
         known = [field.name for field in fields(cls) if field.init]
         if not isinstance(values, Mapping | None):
-            raise UserError(f"augmentor.{name}: {values!r} is not a mapping; its keys are {', '.join(known)}")
+            raise AugmentorError([name], f"{values!r} is not a mapping; its keys are {', '.join(known)}")
         chosen = {key: value for key, value in (values or {}).items() if key not in cls.IGNORED}
         for key, value in chosen.items():
             if key not in known:
-                raise UserError(f"augmentor.{name}.{key}: unknown key; known are {', '.join(known)}")
+                raise AugmentorError([name, key], "unknown key", known)
             if fault := _fault(value, getattr(cls, key)):
-                raise UserError(f"augmentor.{name}.{key}: {value!r} {fault}")
+                raise AugmentorError([name, key], f"{value!r} {fault}")
         perturbation = cls(**chosen)
         low, high = (getattr(perturbation, key) for key in cls.RANGE or ("prob", "prob"))
         if low > high or not 0 <= perturbation.prob <= 1 or (cls.RANGE and "speed" in cls.RANGE[0] and low <= 0):
-            raise UserError(
-                f"augmentor.{name}: needs 0 <= prob <= 1 and min <= max (speed above 0), got {perturbation}"
-            )
-        perturbation.prepare(f"augmentor.{name}", sample_rate)
+            raise AugmentorError([name], f"needs 0 <= prob <= 1 and min <= max (speed above 0), got {perturbation}")
+        for key in known:
+            if getattr(perturbation, key) in (None, ""):
+                raise AugmentorError([name, key], "is missing; name a file of JSON lines with audio_filepath")
+        perturbation.check(name, sample_rate)
         return perturbation
+
+    def check(self, name: str, sample_rate: int) -> None:  # noqa: B027 - most values fit together
+        """Whether its values fit each other and the model's `sample_rate`, Hz. Raises AugmentorError."""
 
     def prepare(self, key: str, sample_rate: int) -> None:  # noqa: B027 - most have nothing to prepare
         """Opens what it needs and checks it. `key`: its full name, for messages. Raises UserError."""

@@ -37,13 +37,11 @@ class Recordings:
         sample_rate: what to read at, Hz.
 
     Raises:
-        UserError: no path, a manifest or a file that is missing, a broken line. One line that begins with `key`.
+        UserError: a manifest or a file that is missing, a broken line. One line that begins with `key`.
     """
 
-    def __init__(self, key: str, paths: str | list[str] | None, sample_rate: int):
+    def __init__(self, key: str, paths: str | list[str], sample_rate: int):
         self.key, self.sample_rate = key, sample_rate
-        if not paths:
-            raise UserError(f"{key}.manifest_path: is missing; name a file of JSON lines with audio_filepath")
         self.entries: list[Recording] = []
         for manifest in manifest_paths(paths):
             before = len(self.entries)

@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 import soxr
 
-from jasper_tf.data.augment.perturbation import Perturbation
-from jasper_tf.errors import UserError
+from jasper_tf.data.augment.perturbation import AugmentorError, Perturbation
 
 
 @dataclass
@@ -29,10 +28,10 @@ class Speed(Perturbation):
     RANGE: ClassVar[tuple[str, str] | None] = ("min_speed_rate", "max_speed_rate")
     IGNORED: ClassVar[frozenset[str]] = frozenset({"rng", "sr", "resample_type"})
 
-    def prepare(self, key: str, sample_rate: int) -> None:
+    def check(self, name: str, sample_rate: int) -> None:
         low, high = self.min_speed_rate, self.max_speed_rate
         if self.num_rates == 1 and low != high:
-            raise UserError(f"{key}.num_rates: 1 rate cannot reach from {low} to {high}; take 2 or more")
+            raise AugmentorError([name, "num_rates"], f"1 rate cannot reach from {low} to {high}; take 2 or more")
 
     def rates(self, seed: int, epoch: int, utterances: int) -> np.ndarray:
         """[N] float64, the speed of each utterance in `epoch`."""
