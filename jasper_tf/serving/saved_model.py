@@ -28,6 +28,7 @@ def export(
     config_yaml: str | None = None,
     report_json: str | None = None,
     environment_json: str | None = None,
+    batchable: bool = False,
 ) -> Path:
     """Writes `output_folder/<version>`, the layout TensorFlow Serving watches; versions count up from 1.
 
@@ -47,6 +48,7 @@ def export(
         config_yaml: the run's configuration.
         report_json: what `evaluate --json` found.
         environment_json: of the run's folder: where and from which revision it was trained.
+        batchable: without words, for servers that batch requests (see `signatures`).
 
     Returns:
         The folder of the new version.
@@ -78,7 +80,7 @@ def export(
         root.weights = [variable.value for variable in model.variables]
         functions = {
             name: tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
-            for name, (function, inputs) in signatures(model).items()
+            for name, (function, inputs) in signatures(model, batchable).items()
         }
         tf.saved_model.save(root, str(beside), signatures=functions)
         return _publish(beside, output)
