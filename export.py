@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             folder = run if run.is_dir() else run.parent
             config, environment = _text(folder / "config.yaml"), _text(folder / "environment.json")
-            report = report or _text(folder / "report.json")
+            if run.is_dir() or run.name == "model.keras":
+                report = report or _text(folder / "report.json")
         version = export(model, arguments.output, config, report, environment, arguments.batchable)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.serving.prediction_messages import array_to_tensor, prediction_api, tensor_to_array
 from jasper_tf.serving.recognition import Recognition, recognitions
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.serving.server_error import BackOff, ServerError, said_by_server
 
 GRPC_PORT = 8500
 """Where TensorFlow Serving listens for gRPC if nothing else is said."""
@@ -119,7 +119,7 @@ class GrpcClient:
 
     def _explain(self, error: Any) -> ServerError:
         status, code = error.code(), self._api.grpc.StatusCode
-        said = " ".join((error.details() or "").split())
+        said = said_by_server(error.details() or "")
         where = f"{self.server}: "
         if status == code.UNAVAILABLE:
             return ServerError(f"{where}no server answers there, or it is not ready: {said}", unavailable=True)

@@ -16,7 +16,7 @@ import soundfile
 
 from jasper_tf.serving.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
 from jasper_tf.serving.recognition import Recognition, recognitions
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.serving.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
 """Where TensorFlow Serving's docker image listens for REST."""
@@ -189,4 +189,4 @@ def _said(answer: bytes) -> str:
         found: Any = json.loads(text)["error"]
     except (KeyError, TypeError, ValueError):
         found = text[:200]
-    return " ".join(str(found).split())
+    return said_by_server(str(found))

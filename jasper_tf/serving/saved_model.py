@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +59,8 @@ def export(
     output = Path(output_folder)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        beside = output / f".writing-{os.getpid()}"
+        # In containers a process has the number of the one that was killed and left its folder.
+        beside = output / f".writing-{secrets.token_hex(8)}"
         beside.mkdir()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot write the SavedModel: {error.strerror}; name a folder") from None

@@ -1,6 +1,7 @@
 """The exported SavedModel: its signatures, what it refuses, what travels with it. Real models: test_same_answers.py."""
 
 import json
+import os
 import re
 import runpy
 from pathlib import Path
@@ -187,6 +188,11 @@ def test_versions_count_up_and_stay(model, exported):
     assert find_saved_model(exported) == exported
 
 
+def test_what_a_killed_export_left_is_in_nobodys_way(model, tmp_path):
+    (tmp_path / f".writing-{os.getpid()}").mkdir()
+    assert export(model, tmp_path).name == "1"
+
+
 def test_complete_or_not_at_all(model, tmp_path):
     with pytest.raises(TypeError):
         export(model, tmp_path / "out", config_yaml=3)
@@ -223,6 +229,13 @@ def test_export_py(model, tmp_path, capfd):
     sounds = noise(2, 0.8)
     assert SavedModelTranscriber(version).transcribe(sounds) == model.transcribe(sounds)
     assert "words" not in tf.saved_model.load(str(version)).signatures["serving_default"].structured_outputs
+
+    # The run's report is of its model.keras, not of what else lies there.
+    (run / "model.keras").rename(run / "mean.keras")
+    assert export_main([str(run / "mean.keras"), "--output", str(tmp_path / "mean")]) == 0
+    capfd.readouterr()
+    extra = tmp_path / "mean" / "1" / EXTRA
+    assert (extra / "config.yaml").exists() and not (extra / "report.json").exists()
 
     assert export_main([str(tmp_path / "absent"), "--output", str(tmp_path / "out")]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/absent: ")
