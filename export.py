@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--batchable",
         action="store_true",
-        help="without words and their times, for a server that batches requests (configs/serving/batching_parameters.txt)",
+        help="without words and their times, for servers that batch (configs/serving/batching_parameters.txt)",
     )
     arguments = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

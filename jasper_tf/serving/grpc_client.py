@@ -65,6 +65,8 @@ class GrpcClient:
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.enable_retries", 0),
+            # Where a name stands for several servers all get their share; by default one gets everything.
+            ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
             # A proxy of the environment is not for a server that was named.
             ("grpc.enable_http_proxy", 0),
         ]

@@ -162,8 +162,9 @@ class RestClient:
                 f"{where}no server answers there, or it is not ready: {said or 'HTTP 503'}", unavailable=True
             )
         if status == http.HTTPStatus.GATEWAY_TIMEOUT:
-            return ServerError(f"{where}the server gave up ({said or 'HTTP 504'}); load it less, or raise its "
-                "--rest_api_timeout_in_ms")
+            return ServerError(
+                f"{where}the server gave up ({said or 'HTTP 504'}); load it less, or raise its --rest_api_timeout_in_ms"
+            )
         if status == http.HTTPStatus.NOT_FOUND:
             version = "" if self.version is None else f" version {self.version}"
             return ServerError(f"{where}serves no model {self.model!r}{version} ({said})", concerns_all=True)

@@ -24,7 +24,8 @@ def decode_wav_files(files: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.
     """Whole WAV files -> (audio [B,S] float32 with zeros behind, audio_len [B] int32), as `load_audio` reads them.
 
     PCM of 8, 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law, plain or extensible, any rate from 1 kHz to
-    1 MHz and any number of channels: mixed down by their mean, then resampled (see `resample`). Chunks other than `fmt ` and `data` are skipped.
+    1 MHz and any number of channels: mixed down by their mean, then resampled (see `resample`). Chunks other than
+    `fmt ` and `data` are skipped.
 
     Args:
         files: [B] string, the files' bytes.
@@ -95,12 +96,13 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     frames = present // tf.maximum(block, 1)
     lost_s = tf.cast(chunks.data_size - present, tf.float64) / tf.cast(tf.maximum(block * rate, 1), tf.float64)
     is_cut = (chunks.data_size < _STREAMED) & (lost_s > HEADER_SLACK_S)
+    shape = [channels, " channels, ", rate, " Hz, ", block, " bytes a frame, ", bits, " bits"]
     refused = _refuse(
         where,
         [
             (
                 ~is_possible,
-                ["has an impossible fmt chunk: ", channels, " channels, ", rate, " Hz, ", block, " bytes a frame, ", bits, " bits"],
+                ["has an impossible fmt chunk: ", *shape],
             ),
             (
                 ~is_known,

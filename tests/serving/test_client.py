@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow_serving")
 from jasper_tf.serving.grpc_client import GrpcClient
 from jasper_tf.serving.rest_client import RestClient
 from jasper_tf.serving.server_error import BackOff, ServerError
-from tests.serving.loopback_serving import CuttingProxy
+from tests.serving.loopback_serving import CuttingProxy, LoopbackServing
 
 SOON = BackOff(retries=3, first_s=0.02)
 
@@ -58,6 +58,23 @@ def test_only_the_text(connect, served_model):
     found = connect().recognize(sound, words=False)
     assert (found.text, found.words) == (served_model.transcribe([sound])[0], None)
     assert 0 < found.confidence <= 1
+
+
+def test_a_name_that_stands_for_several_servers(serving, served_model):
+    sound = noise(0, 0.5)
+    right = served_model.transcribe([sound])[0]
+    with LoopbackServing(serving.folder) as second:
+        both = f"ipv4:{serving.address},{second.address}"
+        with GrpcClient(both, back_off=BackOff(retries=40, first_s=0.1, longest_s=0.1)) as client:
+            # The second connection may be a moment later.
+            for _ in range(50):
+                assert client.recognize(sound).text == right
+                if serving.requests and second.requests:
+                    break
+            assert serving.requests and second.requests
+            second.stop()
+            assert all(client.recognize(sound).text == right for _ in range(4))
+            second.start()
 
 
 def test_a_slow_server_meets_the_deadline_and_is_asked_once(connect, serving):
