@@ -70,11 +70,12 @@ def docker(tmp_path_factory):
     (folder / "docker").chmod(0o755)
     (folder / "an4 model").mkdir()
     command = [CONFIGS / "docker-run.sh", "an4 model", "--enable_batching"]
-    environment = {"PATH": f"{folder}:/usr/bin:/bin"}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "DOCKER_OPTIONS": "--gpus all"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"type=bind,source={folder}/an4 model,target=/models/jasper,readonly" in done.stdout.splitlines()
     assert done.stdout.splitlines()[-1] == "--enable_batching"
+    assert "\n--gpus\nall\n" in done.stdout
     wrong = subprocess.run([CONFIGS / "docker-run.sh", "absent"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr.startswith("usage: ")
     return done.stdout.splitlines()
