@@ -18,6 +18,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FILE",
         help="travels along: what evaluate --json wrote; default: report.json of the run's folder, where it has one",
     )
+    parser.add_argument(
+        "--batchable",
+        action="store_true",
+        help="without words and their times, for servers that batch (configs/serving/batching_parameters.txt)",
+    )
     arguments = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -36,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             folder = run if run.is_dir() else run.parent
             config, environment = _text(folder / "config.yaml"), _text(folder / "environment.json")
-            report = report or _text(folder / "report.json")
-        version = export(model, arguments.output, config, report, environment)
+            if run.is_dir() or run.name == "model.keras":
+                report = report or _text(folder / "report.json")
+        version = export(model, arguments.output, config, report, environment, arguments.batchable)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

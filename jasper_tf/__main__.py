@@ -39,7 +39,10 @@ def usage(verbs: dict[str, Path]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb. Exit status: the verb's own, 2 for a mistake of the user's, 130 when interrupted."""
+    """Runs one verb.
+
+    Exit status: the verb's own, 2 for a mistake of the user's, 130 when interrupted, 141 when nobody reads its output.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     verbs = find_verbs()
     if argv and argv[0] in ("-h", "--help"):
@@ -66,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read along (head, less) has gone; nor shall Python complain when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 #     python export.py runs/an4 --output serving/an4
 #     configs/serving/docker-run.sh serving/an4
 #     python -m jasper_tf client --server localhost:8500 FILE...
-# 8500 is gRPC, 8501 is REST. IMAGE names another image, say tensorflow/serving:2.19.1-gpu (then add --gpus all).
-# Arguments behind the folder go to the server.
+# 8500 is gRPC, 8501 is REST, open to whoever reaches this machine. Ctrl-C ends it. Arguments behind the folder go to the
+# server. On a GPU: IMAGE=tensorflow/serving:2.19.1-gpu DOCKER_OPTIONS="--gpus all" configs/serving/docker-run.sh ...
 set -eu
 
 if [ $# -lt 1 ] || [ ! -d "$1" ]; then
@@ -15,8 +15,10 @@ configs=$(cd "$(dirname "$0")" && pwd)
 folder=$(cd "$1" && pwd)
 shift
 
-# The image's entry point adds --model_name and --model_base_path, which --model_config_file overrules.
-exec docker run --rm \
+# The image's own entry point is a shell that passes no signal on, and the server as the first process of a container
+# ignores them (tensorflow/serving#1853): Docker's own first process (--init) does neither.
+# shellcheck disable=SC2086 # several options
+exec docker run --rm --init --entrypoint /usr/bin/tensorflow_model_server ${DOCKER_OPTIONS:-} \
     --publish 8500:8500 \
     --publish 8501:8501 \
     --mount "type=bind,source=$folder,target=/models/jasper,readonly" \

@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.serving.prediction_messages import array_to_tensor, prediction_api, tensor_to_array
 from jasper_tf.serving.recognition import Recognition, recognitions
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.serving.server_error import BackOff, ServerError, said_by_server
 
 GRPC_PORT = 8500
 """Where TensorFlow Serving listens for gRPC if nothing else is said."""
@@ -26,7 +26,7 @@ _BYTES_PER_SAMPLE = 4
 
 
 class GrpcClient:
-    """Asks the signature `serving_default` of `PredictionService.Predict` for one recording at a time. Thread-safe.
+    """Asks `PredictionService.Predict` for one recording at a time. Thread-safe.
 
     Args:
         server: "HOST:PORT".
@@ -65,6 +65,8 @@ class GrpcClient:
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.enable_retries", 0),
+            # Where a name stands for several servers all get their share; by default one gets everything.
+            ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
             # A proxy of the environment is not for a server that was named.
             ("grpc.enable_http_proxy", 0),
         ]
@@ -79,20 +81,19 @@ class GrpcClient:
         """Audio [S] float32 at the model's rate -> its Recognition.
 
         Args:
-            words: False: only the text is asked for, and the server leaves out the rest.
+            words: False: the signature `text` is asked, and the server leaves out the words. An output filter would
+                do the same, but what it filters TensorFlow Serving never batches.
 
         Raises:
             ServerError: no answer.
         """
         request = self._api.predict_pb2.PredictRequest()
         request.model_spec.name = self.model
-        request.model_spec.signature_name = "serving_default"
+        request.model_spec.signature_name = "serving_default" if words else "text"
         if self.version is not None:
             request.model_spec.version.value = self.version
         array_to_tensor(np.asarray(audio, np.float32)[None], request.inputs["audio"])
         array_to_tensor(np.array([len(audio)], np.int32), request.inputs["audio_len"])
-        if not words:
-            request.output_filter.append("text")
         response = self.back_off.call(lambda: self._try(request))
         try:
             [found] = recognitions({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
@@ -120,7 +121,7 @@ class GrpcClient:
 
     def _explain(self, error: Any) -> ServerError:
         status, code = error.code(), self._api.grpc.StatusCode
-        said = " ".join((error.details() or "").split())
+        said = said_by_server(error.details() or "")
         where = f"{self.server}: "
         if status == code.UNAVAILABLE:
             return ServerError(f"{where}no server answers there, or it is not ready: {said}", unavailable=True)

@@ -95,7 +95,7 @@ def recognize_long(
         if found.words is None:
             raise UserError(
                 f"is longer than --chunk-s {chunk_s:g}, and the model gives no times of words to join the pieces by; "
-                "export it anew or raise --chunk-s and --max-message-mb"
+                "serve an export without --batchable, or raise --chunk-s and --max-message-mb"
             )
         shift_s = start / sample_rate
         heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in found.words]

@@ -16,7 +16,7 @@ import soundfile
 
 from jasper_tf.serving.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
 from jasper_tf.serving.recognition import Recognition, recognitions
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.serving.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
 """Where TensorFlow Serving's docker image listens for REST."""
@@ -25,7 +25,7 @@ _ENVELOPE_BYTES = 4096
 
 
 class RestClient:
-    """Asks the signature `audio_bytes` for one recording at a time, a 32-bit float WAV in base64. Thread-safe.
+    """Asks `audio_bytes` (`audio_bytes_text`) for one recording at a time, a 32-bit float WAV in base64. Thread-safe.
 
     JSON has no arrays of floats: as digits a sample takes 12 bytes and slow parsing, in base64 5.3, and it arrives
     bit for bit. Requests are in the column format ("inputs"), because TensorFlow Serving refuses the row format for
@@ -64,23 +64,27 @@ class RestClient:
         """Audio [S] float32 at `sample_rate` -> its Recognition.
 
         Args:
-            words: for the same call as GrpcClient's; REST always answers with all.
+            words: False: the server leaves out the words.
 
         Raises:
             ServerError: no answer.
         """
         wav = io.BytesIO()
         soundfile.write(wav, np.asarray(audio, np.float32), self.sample_rate, format="WAV", subtype="FLOAT")
-        return self.recognize_file(wav.getvalue())
+        return self.recognize_file(wav.getvalue(), words)
 
-    def recognize_file(self, wav: bytes) -> Recognition:
+    def recognize_file(self, wav: bytes, words: bool = True) -> Recognition:
         """The bytes of a whole WAV file -> its Recognition.
+
+        Args:
+            words: False: the server leaves out the words.
 
         Raises:
             ServerError: no answer.
         """
         inputs = {"audio": [{"b64": base64.b64encode(wav).decode("ascii")}]}
-        body = json.dumps({"signature_name": "audio_bytes", "inputs": inputs}).encode("ascii")
+        signature = "audio_bytes" if words else "audio_bytes_text"
+        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii")
         if len(body) > self._limit:
             raise ServerError(
                 f"{self.server}: the message is too large ({len(body)} bytes, --max-message-mb "
@@ -158,7 +162,9 @@ class RestClient:
                 f"{where}no server answers there, or it is not ready: {said or 'HTTP 503'}", unavailable=True
             )
         if status == http.HTTPStatus.GATEWAY_TIMEOUT:
-            return ServerError(f"{where}the server gave up ({said or 'HTTP 504'}); load it less")
+            return ServerError(
+                f"{where}the server gave up ({said or 'HTTP 504'}); load it less, or raise its --rest_api_timeout_in_ms"
+            )
         if status == http.HTTPStatus.NOT_FOUND:
             version = "" if self.version is None else f" version {self.version}"
             return ServerError(f"{where}serves no model {self.model!r}{version} ({said})", concerns_all=True)
@@ -184,4 +190,4 @@ def _said(answer: bytes) -> str:
         found: Any = json.loads(text)["error"]
     except (KeyError, TypeError, ValueError):
         found = text[:200]
-    return " ".join(str(found).split())
+    return said_by_server(str(found))

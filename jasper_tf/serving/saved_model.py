@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +28,7 @@ def export(
     config_yaml: str | None = None,
     report_json: str | None = None,
     environment_json: str | None = None,
+    batchable: bool = False,
 ) -> Path:
     """Writes `output_folder/<version>`, the layout TensorFlow Serving watches; versions count up from 1.
 
@@ -47,6 +48,7 @@ def export(
         config_yaml: the run's configuration.
         report_json: what `evaluate --json` found.
         environment_json: of the run's folder: where and from which revision it was trained.
+        batchable: without words, for servers that batch requests (see `signatures`).
 
     Returns:
         The folder of the new version.
@@ -57,7 +59,8 @@ def export(
     output = Path(output_folder)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        beside = output / f".writing-{os.getpid()}"
+        # In containers a process has the number of the one that was killed and left its folder.
+        beside = output / f".writing-{secrets.token_hex(8)}"
         beside.mkdir()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot write the SavedModel: {error.strerror}; name a folder") from None
@@ -78,7 +81,7 @@ def export(
         root.weights = [variable.value for variable in model.variables]
         functions = {
             name: tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
-            for name, (function, inputs) in signatures(model).items()
+            for name, (function, inputs) in signatures(model, batchable).items()
         }
         tf.saved_model.save(root, str(beside), signatures=functions)
         return _publish(beside, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,6 +25,13 @@ class ServerError(UserError):
         super().__init__(message)
         self.unavailable = unavailable
         self.concerns_all = concerns_all
+
+
+def said_by_server(text: str) -> str:
+    """A server's words in one line; of a failed check in the graph only what it says, not which operation said it."""
+    line = " ".join(text.split())
+    failed = re.search(r"assertion failed: \[(.*?)\](?: \[\[\{\{|$)", line)
+    return failed.group(1).replace("] [", " ") if failed else line
 
 
 class BackOff:

@@ -18,15 +18,16 @@ _AUDIO = [tf.TensorSpec((None, None), tf.float32, name="audio"), tf.TensorSpec((
 _FILES = [tf.TensorSpec((None,), tf.string, name="audio")]
 
 
-def signatures(model: JasperCTC) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
+def signatures(
+    model: JasperCTC, batchable: bool = False
+) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
     """Each signature's name, its function and its inputs.
 
     From audio [B,S] float32 (-1 to 1, at `model.sample_rate`; behind audio_len anything) and audio_len [B] int32:
         serving_default: text [B] string (UTF-8), confidence [B] float32, and the words of all utterances one after the
             other: words [W] string, words_start_s, words_end_s (seconds), words_confidence [W] float32, of which
             words_row_lengths [B] int64 belong to each utterance (tf.RaggedTensor.from_row_lengths).
-        text: text and confidence alone. TensorFlow Serving's batching cuts every output into the requests' rows, which
-            W values are not; this signature it can batch.
+        text: text and confidence alone.
         features: features [B,T,F] float32 as the encoder sees them, feature_len [B] int32.
         log_probs: log_probs [B,T',V+1] float32, log_probs_len [B] int32.
     From audio [B] string, whole WAV files (see `decode_wav_files`):
@@ -34,6 +35,14 @@ def signatures(model: JasperCTC) -> dict[str, tuple[Callable[..., Outputs], list
         audio_bytes_text: what text gives.
 
     Confidences are those of `greedy_words` and `utterance_confidence`.
+
+    TensorFlow Serving's batching covers all signatures of a SavedModel, cuts every output into the requests' rows, and
+    fails where it cannot (batching_session.cc, SplitOutputTensors): W words are no rows. So there is a kind without
+    them, for servers that batch.
+
+    Args:
+        model: a recogniser.
+        batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
 
     Raises (all signatures, when called):
         tf.errors.InvalidArgumentError: which row of the batch is wrong, and why.
@@ -69,13 +78,13 @@ def signatures(model: JasperCTC) -> dict[str, tuple[Callable[..., Outputs], list
     def decode(audio):
         return decode_wav_files(audio, model.sample_rate)
 
-    def everything(audio, audio_len):
-        return recognise(audio, audio_len)
-
     def text(audio, audio_len):
         # What the words need beside is pruned from this signature's graph.
         found = recognise(audio, audio_len)
         return {key: found[key] for key in ("text", "confidence")}
+
+    def everything(audio, audio_len):
+        return text(audio, audio_len) if batchable else recognise(audio, audio_len)
 
     features_of = keras.Model(model.input, model.get_layer("normalization").output)
 

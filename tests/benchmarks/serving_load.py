@@ -5,10 +5,11 @@
     python -m tests.benchmarks.serving_load --folder serving/an4 --soak-s 600 FILE...    # mixed requests for 10 minutes
 
 --folder starts the loopback service of the tests in a process of its own. Latency is one request's, from the samples in
-memory to the text, retries included: p50, p95 and p99 of the recordings in turn. The soak mixes valid recordings over
-gRPC and REST, files that are no WAV, messages over the server's limit and connections cut on their way; it counts texts
-that are not the first answer's, requests without an answer or an error, and errors of another kind than theirs, and
-prints the server's resident memory. Exit status 1 if it found any.
+memory to the text, retries included: p50, p95 and p99 of the recordings in turn, of all rounds; the concurrencies take
+turns in each round. The soak mixes valid recordings over gRPC and REST, alone and cut into pieces, files that are no
+WAV, messages over the server's limit and connections cut on their way; it counts texts that are not the first answer's,
+requests without an answer or an error, and errors of another kind than theirs, and prints the resident memory of the
+server and of the client after a warm-up of the same requests and at the end. Exit status 1 if it found any.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -27,19 +29,21 @@ import numpy as np
 
 from jasper_tf.data.audio import load_audio
 from jasper_tf.serving.grpc_client import GrpcClient
+from jasper_tf.serving.long_audio import recognize_long
 from jasper_tf.serving.rest_client import RestClient
 from jasper_tf.serving.server_error import BackOff, ServerError
 
 ROOT = Path(__file__).parents[2]
 CONCURRENCY = (1, 2, 4, 8, 16)
-KINDS = {"grpc": 50, "rest": 25, "broken": 10, "too large": 5, "cut": 10}
+KINDS = {"grpc": 40, "rest": 25, "long": 10, "broken": 10, "too large": 5, "cut": 10}
 """What a soak sends, in percent; the errors that must follow are those of `Soak._send`."""
 
 TOO_LARGE_BYTES = 8 << 20
 
 
 def in_threads(count, work):
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(count)]
+    # One that hangs is counted as lost, and does not keep the benchmark from its end.
+    threads = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(count)]
     for thread in threads:
         thread.start()
     return threads
@@ -69,16 +73,23 @@ def latencies(client, sounds, concurrency, requests):
     return seconds, time.perf_counter() - began
 
 
-def measure(client, sounds, requests):
+def measure(client, sounds, requests, rounds):
     audio_s = sum(map(len, sounds)) / len(sounds) / 16000
     for sound in sounds:
         client.recognize(sound)
-    print(f"recordings of {audio_s:.1f} s on average, {requests} requests each")
-    print("concurrency   p50 ms   p95 ms   p99 ms   requests/s   seconds of audio/s")
-    for concurrency in CONCURRENCY:
-        seconds, all_s = latencies(client, sounds, concurrency, requests)
-        quantiles = "".join(f"{1000 * q:9.1f}" for q in np.percentile(seconds, (50, 95, 99)))
-        print(f"{concurrency:11d}{quantiles}{requests / all_s:13.1f}{audio_s * requests / all_s:21.1f}", flush=True)
+    found: dict[int, list] = {concurrency: [] for concurrency in CONCURRENCY}
+    for _ in range(rounds):
+        for concurrency, runs in found.items():
+            runs.append(latencies(client, sounds, concurrency, requests))
+    print(
+        f"{type(client).__name__}, recordings of {audio_s:.1f} s on average, {rounds} rounds of {requests} requests\n"
+    )
+    print("| concurrency | p50 ms | p95 ms | p99 ms | requests/s | seconds of audio/s |\n|---|---|---|---|---|---|")
+    for concurrency, runs in found.items():
+        every_s = [one_s for seconds, _ in runs for one_s in seconds]
+        quantiles = " | ".join(f"{1000 * q:.0f}" for q in np.percentile(every_s, (50, 95, 99)))
+        rate = requests / statistics.median(all_s for _, all_s in runs)
+        print(f"| {concurrency} | {quantiles} | {rate:.1f} | {audio_s * rate:.0f} |")
 
 
 class Soak:
@@ -91,6 +102,10 @@ class Soak:
         self.cut.append(RestClient(rest_proxy, timeout_s=60, back_off=BackOff(8, first_s=0.05, longest_s=0.2)))
         self.sounds = sounds
         self.right = [self.grpc.recognize(sound).text for sound in sounds]
+        if [self.rest.recognize(sound).text for sound in sounds] != self.right:
+            raise SystemExit("error: gRPC and REST give different texts")
+        self.long = np.concatenate([*sounds, *sounds])
+        self.right_long = self._in_pieces()
         self.sent: collections.Counter = collections.Counter()
         self.answers: collections.Counter = collections.Counter()
         self.wrong: collections.Counter = collections.Counter()
@@ -111,12 +126,18 @@ class Soak:
                 if outcome:
                     self.wrong[f"{kind}: {outcome}"] += 1
 
+    def _in_pieces(self):
+        seconds = len(self.long) / 16000
+        return recognize_long(self.grpc.recognize, self.long, 16000, seconds / 2, seconds / 10).text
+
     def _send(self, kind, rng):
         """What was wrong with the answer, or None."""
         k = rng.randrange(len(self.sounds))
         client = {"grpc": self.grpc, "rest": self.rest, "cut": rng.choice(self.cut)}.get(kind)
         if client is not None:
             return None if client.recognize(self.sounds[k]).text == self.right[k] else "wrong text"
+        if kind == "long":
+            return None if self._in_pieces() == self.right_long else "wrong text"
         try:
             if kind == "broken":
                 self.rest.recognize_file(rng.randbytes(rng.randrange(2000)))
@@ -142,23 +163,32 @@ def soak(served, sounds, seconds, concurrency):
         CuttingProxy(served["rest_port"], cuts=1 << 60, after_bytes=20_000, share=0.5) as rest_proxy,
     ):
         found = Soak(address, rest_address, proxy.address, rest_proxy.address, sounds)
-        began = time.monotonic()
-        threads = in_threads(concurrency, lambda k: found.work(k, began + seconds))
-        print("    s   answered   wrong   server MB")
-        while True:
-            passed = time.monotonic() - began
-            total = found.answers.total()
-            print(f"{passed:5.0f}{total:11d}{found.wrong.total():8d}{resident_mb(served['pid']):12.1f}", flush=True)
-            if passed >= seconds:
-                break
-            time.sleep(min(max(seconds / 20, 1.0), seconds - passed))
+        warm_up = min(60.0, seconds / 5)
+        until = time.monotonic() + warm_up + seconds
+        threads = in_threads(concurrency, lambda k: found.work(k, until))
+        time.sleep(warm_up)
+        memory = [[resident_mb(pid) for pid in (served["pid"], os.getpid())]]
+        print("    s   answered   wrong   server MB   client MB")
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(max(seconds / 20, 1.0), left))
+            memory.append([resident_mb(pid) for pid in (served["pid"], os.getpid())])
+            passed = seconds - max(until - time.monotonic(), 0.0)
+            columns = "".join(f"{mb:12.1f}" for mb in memory[-1])
+            print(f"{passed:5.0f}{found.answers.total():11d}{found.wrong.total():8d}{columns}", flush=True)
         for thread in threads:
             thread.join(120)
     lost = found.sent - found.answers
-    print("sent: " + ", ".join(f"{kind} {number}" for kind, number in found.sent.items()))
-    print(f"lost: {lost.total()}   wrong: {found.wrong.total()}")
+    print(f"\n{seconds:g} s after {warm_up:g} s of warm-up, {concurrency} requests at a time\n")
+    print("| sent | number | lost | wrong |\n|---|---|---|---|")
+    for kind in KINDS:
+        wrong = sum(number for what, number in found.wrong.items() if what.startswith(f"{kind}: "))
+        print(f"| {kind} | {found.sent[kind]} | {lost[kind]} | {wrong} |")
+    print("\n| resident memory | after warm-up | at the end | highest |\n|---|---|---|---|")
+    for k, name in enumerate(("server", "client")):
+        highest = max(both[k] for both in memory)
+        print(f"| {name} | {memory[0][k]:.0f} MB | {memory[-1][k]:.0f} MB | {highest:.0f} MB |")
     for what, number in found.wrong.most_common(20):
-        print(f"  {number} times {what}")
+        print(f"{number} times {what}")
     return 1 if lost or found.wrong else 0
 
 
@@ -170,6 +200,7 @@ def main():
     parser.add_argument("--rest", action="store_true", help="latencies over REST")
     parser.add_argument("--model", default="jasper")
     parser.add_argument("--requests", type=int, default=200, help="for each concurrency (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of latencies (%(default)s)")
     parser.add_argument("--soak-s", type=float, default=0.0)
     parser.add_argument("--concurrency", type=int, default=4, help="of the soak (%(default)s)")
     parser.add_argument("files", nargs="+", metavar="FILE")
@@ -180,7 +211,7 @@ def main():
     client = RestClient if arguments.rest else GrpcClient
     if arguments.server:
         with client(arguments.server, arguments.model) as asked:
-            measure(asked, sounds, arguments.requests)
+            measure(asked, sounds, arguments.requests, arguments.rounds)
         return 0
     script = ROOT / "tests" / "serving" / "loopback_serving.py"
     command = [sys.executable, script, arguments.folder, "--name", arguments.model, "--max-message-mb", "8"]
@@ -190,7 +221,7 @@ def main():
             if arguments.soak_s:
                 return soak(served, sounds, arguments.soak_s, arguments.concurrency)
             with client(f"127.0.0.1:{served['rest_port' if arguments.rest else 'port']}", arguments.model) as asked:
-                measure(asked, sounds, arguments.requests)
+                measure(asked, sounds, arguments.requests, arguments.rounds)
         finally:
             server.send_signal(signal.SIGTERM)
     return 0

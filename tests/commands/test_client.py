@@ -1,6 +1,7 @@
 """The verb client, as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,16 @@ def folder(tmp_path_factory):
 def texts(folder, served_model):
     sounds = sorted(folder.glob("?.*"))
     return dict(zip(map(str, sounds), served_model.transcribe([load_audio(sound) for sound in sounds]), strict=True))
+
+
+def test_nobody_reads_on(serving, texts, monkeypatch, capfd):
+    """As in `client ... | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["client", "--server", serving.address, *texts]) == 141
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])

@@ -48,6 +48,7 @@ class LoopbackServing:
 
     def __init__(self, folder, name="jasper", port=0, rest_port=0, max_message_mb=64):
         versions = [int(entry.name) for entry in Path(folder).iterdir() if entry.name.isdecimal()]
+        self.folder = folder
         self.version = max(versions)
         self.name = name
         self.port, self.rest_port = port, rest_port

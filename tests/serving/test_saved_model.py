@@ -1,6 +1,7 @@
 """The exported SavedModel: its signatures, what it refuses, what travels with it. Real models: test_same_answers.py."""
 
 import json
+import os
 import re
 import runpy
 from pathlib import Path
@@ -103,12 +104,25 @@ def test_what_lies_behind_the_length_is_never_looked_at(loaded, behind):
         np.testing.assert_allclose(loud["log_probs"][row, :length], quiet["log_probs"][row, :length], atol=1e-5)
 
 
-def test_servers_can_batch_what_has_a_row_for_each_utterance(loaded):
+def test_batchable(model, loaded, tmp_path):
     """TensorFlow Serving's batching cuts every output into as many rows as the inputs had, and fails if it cannot."""
-    for name in ("text", "features", "log_probs"):
+    version = export(model, tmp_path, batchable=True)
+    batchable = tf.saved_model.load(str(version))
+    assert set(batchable.signatures) == set(loaded.signatures)
+    sounds = noise(5, 0.3, 0.9, 0.5)
+    files = tf.stack([tf.audio.encode_wav(sound[:, None], 16000) for sound in sounds])
+    for name, call in batchable.signatures.items():
         for rows in (1, 3):
-            for value in loaded.signatures[name](**padded(noise(5, *[0.3] * rows))).values():
-                assert value.shape[0] == rows
+            inputs = {"audio": files[:rows]} if name.startswith("audio_bytes") else padded(sounds[:rows])
+            found = call(**inputs)
+            assert all(value.shape[0] == rows for value in found.values()), name
+            if "text" in found:
+                assert set(found) == {"text", "confidence"}
+                expected = loaded.signatures["serving_default"](**padded(sounds[:rows]))
+                assert found["text"].numpy().tolist() == expected["text"].numpy().tolist()
+    # A version whose warm-up fails is not loaded.
+    for signature, inputs in warmup_requests(version):
+        assert all(value.shape[0] == 1 for value in batchable.signatures[signature](**inputs).values())
 
 
 @pytest.mark.parametrize(
@@ -146,18 +160,21 @@ def test_what_lies_beside(exported):
     assert about["git_revision"] is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", about["git_revision"])
 
 
-def test_warmup_requests(exported, loaded):
-    """As TensorFlow Serving reads them: its own messages, and each gives an answer."""
+def warmup_requests(version):
+    """Signature and inputs of each, as TensorFlow Serving reads them: its own messages."""
     log = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api")
-    records = tf.data.TFRecordDataset(str(exported / EXTRA / "tf_serving_warmup_requests"))
-    names = []
-    for record in records.as_numpy_iterator():
-        message = log.PredictionLog.FromString(record)
-        request = message.predict_log.request
-        assert request.model_spec.name == "model"
+    for record in tf.data.TFRecordDataset(str(version / EXTRA / "tf_serving_warmup_requests")).as_numpy_iterator():
+        request = log.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == version.parent.name
         inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
-        assert loaded.signatures[request.model_spec.signature_name](**inputs)["text"].shape == (1,)
-        names.append(request.model_spec.signature_name)
+        yield request.model_spec.signature_name, inputs
+
+
+def test_warmup_requests(exported, loaded):
+    names = []
+    for name, inputs in warmup_requests(exported):
+        assert loaded.signatures[name](**inputs)["text"].shape == (1,)
+        names.append(name)
     assert names == ["serving_default", "text", "audio_bytes", "audio_bytes_text"]
 
 
@@ -169,6 +186,11 @@ def test_versions_count_up_and_stay(model, exported):
     assert (exported / "saved_model.pb").read_bytes() == before
     assert find_saved_model(exported.parent).name == "10"
     assert find_saved_model(exported) == exported
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(model, tmp_path):
+    (tmp_path / f".writing-{os.getpid()}").mkdir()
+    assert export(model, tmp_path).name == "1"
 
 
 def test_complete_or_not_at_all(model, tmp_path):
@@ -199,13 +221,21 @@ def test_export_py(model, tmp_path, capfd):
     for name, text in (("config.yaml", "name: run\n"), ("environment.json", "[]"), ("report.json", '{"wer": 1}')):
         (run / name).write_text(text)
     export_main = runpy.run_path(str(ROOT / "export.py"))["main"]
-    assert export_main([str(run), "--output", str(tmp_path / "out")]) == 0
+    assert export_main([str(run), "--output", str(tmp_path / "out"), "--batchable"]) == 0
     [version] = (tmp_path / "out").iterdir()
     assert capfd.readouterr().out.splitlines()[-1] == str(version)
     for name in ("config.yaml", "environment.json", "report.json"):
         assert (version / EXTRA / name).read_text() == (run / name).read_text()
     sounds = noise(2, 0.8)
     assert SavedModelTranscriber(version).transcribe(sounds) == model.transcribe(sounds)
+    assert "words" not in tf.saved_model.load(str(version)).signatures["serving_default"].structured_outputs
+
+    # The run's report is of its model.keras, not of what else lies there.
+    (run / "model.keras").rename(run / "mean.keras")
+    assert export_main([str(run / "mean.keras"), "--output", str(tmp_path / "mean")]) == 0
+    capfd.readouterr()
+    extra = tmp_path / "mean" / "1" / EXTRA
+    assert (extra / "config.yaml").exists() and not (extra / "report.json").exists()
 
     assert export_main([str(tmp_path / "absent"), "--output", str(tmp_path / "out")]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/absent: ")

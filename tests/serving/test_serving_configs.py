@@ -70,11 +70,12 @@ def docker(tmp_path_factory):
     (folder / "docker").chmod(0o755)
     (folder / "an4 model").mkdir()
     command = [CONFIGS / "docker-run.sh", "an4 model", "--enable_batching"]
-    environment = {"PATH": f"{folder}:/usr/bin:/bin"}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "DOCKER_OPTIONS": "--gpus all"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"type=bind,source={folder}/an4 model,target=/models/jasper,readonly" in done.stdout.splitlines()
     assert done.stdout.splitlines()[-1] == "--enable_batching"
+    assert "\n--gpus\nall\n" in done.stdout
     wrong = subprocess.run([CONFIGS / "docker-run.sh", "absent"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr.startswith("usage: ")
     return done.stdout.splitlines()
@@ -98,11 +99,14 @@ def test_batching_parameters():
     found = read("batching_parameters.txt", message("BatchingParameters", {"BatchingParameters": fields}))
     assert found.pad_variable_length_inputs
     assert all(getattr(found, name).value > 0 for name in names)
-    # Each value has its reason above it, and the benchmark that measures them is there.
+    # Each value has its reason above it, and the benchmarks that measure them are there.
     text = (CONFIGS / "batching_parameters.txt").read_text()
     assert all(re.search(rf"^# .*\n{name} ", text, re.MULTILINE) for name in names)
-    [script] = re.findall(r"python -m (\S+)", text.replace("python -m jasper_tf", ""))
-    assert (CONFIGS.parents[1] / (script.replace(".", "/") + ".py")).is_file()
+    for script in re.findall(r"python -m (\S+)", text):
+        assert (CONFIGS.parents[1] / (script.replace(".", "/") + ".py")).is_file()
+    # As the server demands it (session_bundle_config.proto), or it does not start.
+    sizes = list(found.allowed_batch_sizes)
+    assert sizes == sorted(set(sizes)) and sizes[-1] == found.max_batch_size.value
 
 
 def test_monitoring():

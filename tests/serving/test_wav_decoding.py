@@ -41,7 +41,7 @@ def fmt(encoding=1, channels=1, rate=16000, block=2, bits=16):
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
 def test_each_encoding(decode, tmp_path, subtype, kind, channels):
     data = wav(SOUND[:, :channels], subtype=subtype, kind=kind)
     (tmp_path / "f.wav").write_bytes(data)
@@ -83,12 +83,16 @@ BROKEN = {
     "no_channels": (riff(fmt(channels=0), chunk(b"data", bytes(8))), "0 channels, 16000 Hz, 2 bytes a frame"),
     "no_rate": (riff(fmt(rate=0), chunk(b"data", bytes(8))), "impossible fmt chunk: 1 channels, 0 Hz"),
     "absurd_rate": (riff(fmt(rate=2**30), chunk(b"data", bytes(8))), "impossible fmt chunk"),
+    "gigabytes_at_16_khz": (riff(fmt(rate=1), chunk(b"data", bytes(1 << 20))), "fmt chunk: 1 channels, 1 Hz"),
+    "bits_of_other_size": (riff(fmt(block=4), chunk(b"data", bytes(8))), "4 bytes a frame, 16 bits"),
+    "no_bits": (riff(fmt(bits=0), chunk(b"data", bytes(8))), "2 bytes a frame, 0 bits"),
     "no_block": (riff(fmt(block=0), chunk(b"data", bytes(8))), "impossible fmt chunk"),
     "uneven_block": (riff(fmt(channels=2, block=3), chunk(b"data", bytes(9))), "impossible fmt chunk"),
-    "mu_law": (wav(subtype="ULAW"), "holds WAV format 7 of 8 bits"),
+    "adpcm": (wav(subtype="IMA_ADPCM"), "holds WAV format 17 of "),
     "pcm_of_64": (riff(fmt(block=8, bits=64), chunk(b"data", bytes(16))), "holds WAV format 1 of 64 bits"),
     "cut_off": (wav(rate=8000)[:2000], "is cut off: its header promises 6400 bytes of sound, it has 1956"),
     "no_samples": (wav(SOUND[:0]), "holds no samples"),
+    "no_samples_at_16_khz": (wav(SOUND[:1], 48000), "holds no samples"),
     "nan": (wav(SOUND * np.nan, subtype="FLOAT"), "holds samples that are not finite numbers"),
 }
 
