@@ -22,7 +22,6 @@ from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
 from jasper_tf.features.spec_cutout import SpecCutout
 from jasper_tf.features.splice import FrameSplicing
-from jasper_tf.features.vocal_tract import VocalTractPerturbation
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.training.ctc_training import CTCTraining
@@ -43,15 +42,14 @@ class JasperCTC(CTCTraining):
 
     `{"audio": [B,S] float32, "audio_len": [B] int32} -> {"logits": [B,T',V+1] float32, "logit_len": [B] int32}`
 
-    The same layer objects serve training, evaluation, notebooks and the SavedModel. Dither, vocal tract perturbation,
-    SpecCutout, SpecAugment and dropout act in training only.
+    The same layer objects serve training, evaluation, notebooks and the SavedModel. Dither, SpecCutout, SpecAugment and
+    dropout act in training only.
 
     Args:
         labels: the V output characters; the blank comes after them (class V).
         preprocessor: NeMo's `model.preprocessor` keys (see `config.PreprocessorConfig`).
         encoder: arguments of `ConvASREncoder`.
         spec_augment: NeMo's `model.spec_augment` keys, or None for no masking.
-        vocal_tract: `model.vocal_tract` keys, or None for no perturbation.
         decoder_init_mode: initialisation of the 1x1 head.
         sample_rate: of the audio, in Hz.
         seed: of initial weights, dither, masks and dropout.
@@ -65,7 +63,6 @@ class JasperCTC(CTCTraining):
         preprocessor: Mapping[str, Any],
         encoder: Mapping[str, Any],
         spec_augment: Mapping[str, Any] | None = None,
-        vocal_tract: Mapping[str, Any] | None = None,
         decoder_init_mode: str | None = "xavier_uniform",
         sample_rate: int = 16000,
         seed: int = 0,
@@ -95,10 +92,6 @@ class JasperCTC(CTCTraining):
         audio = keras.Input((None,), dtype="float32", name="audio")  # [B,S]
         audio_len = keras.Input((), dtype="int32", name="audio_len")  # [B]
         features, feature_len = log_mel(audio, audio_len)  # [B,T,F], [B]
-        if vocal_tract:
-            features = VocalTractPerturbation(
-                sample_rate, p["lowfreq"], p["highfreq"], **vocal_tract, seed=seed + 5, name="vocal_tract"
-            )(features)
         if p["frame_splicing"] > 1:
             features, feature_len = FrameSplicing(p["frame_splicing"], name="splicing")(features, feature_len)
         features, feature_len = normalization(features, feature_len)
@@ -127,7 +120,6 @@ class JasperCTC(CTCTraining):
             "preprocessor": p,
             "encoder": dict(encoder),
             "spec_augment": dict(spec_augment) if spec_augment else None,
-            "vocal_tract": dict(vocal_tract) if vocal_tract else None,
             "decoder_init_mode": decoder_init_mode,
             "sample_rate": sample_rate,
             "seed": seed,
@@ -159,8 +151,7 @@ class JasperCTC(CTCTraining):
     def spectrograms(self) -> keras.Model:
         """`{"audio", "audio_len"} -> (features [B,T,F], features as the encoder sees them [B,T,F], feature_len [B])`.
 
-        The two differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither and vocal tract
-        perturbation act on both.
+        The two differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
         """
         features, feature_len = self.get_layer("normalization").output
         masked, _ = self.encoder._inbound_nodes[0].input_tensors
@@ -216,7 +207,6 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
         preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
         encoder=model["encoder"] | {"synchronized": synchronized},
         spec_augment=model["spec_augment"],
-        vocal_tract=model["vocal_tract"],
         decoder_init_mode=cfg.model.decoder.init_mode,
         sample_rate=cfg.model.sample_rate,
         seed=cfg.seed,

@@ -119,16 +119,6 @@ class PreprocessorConfig(Section):
 
 
 @dataclass(kw_only=True)
-class VocalTractConfig(Section):
-    """Vocal tract length perturbation in training; this project's own."""
-
-    min_warp: Positive = 0.9
-    max_warp: Positive = 1.1
-    prob: Share = 1.0
-    cutoff_hz: Positive = 4800.0
-
-
-@dataclass(kw_only=True)
 class SpecAugmentConfig(Section):
     """Masks in frames and features; `time_width` below 1 is a share of the utterance's length."""
 
@@ -216,7 +206,6 @@ class ModelConfig(Section):
     validation_ds: DatasetConfig | None = None
     test_ds: DatasetConfig | None = None
     preprocessor: PreprocessorConfig
-    vocal_tract: VocalTractConfig | None = None
     spec_augment: SpecAugmentConfig | None = None
     encoder: EncoderConfig
     decoder: DecoderConfig

@@ -25,7 +25,7 @@ _TARGETS = {
     "decoder": f"{_MODULES}.ConvASRDecoder",
 }
 _OURS = {
-    "generation", "vocal_tract", "buckets", "unknown_characters", "synchronized", "exclude_from_weight_decay",
+    "generation", "buckets", "unknown_characters", "synchronized", "exclude_from_weight_decay",
     *PLATEAU, "monitor", "reduce_on_plateau",
 }  # fmt: skip
 

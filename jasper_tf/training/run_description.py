@@ -18,10 +18,7 @@ from jasper_tf.training.checkpoint import Position
 from jasper_tf.training.model_overview import model_overview
 
 # What a run is compared by. Of `trainer`, the keys that change the result or the speed.
-_COMPARED = (
-    "model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "model.vocal_tract.",
-    "trainer.",
-)  # fmt: skip
+_COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")
 _COMPARED_KEYS = ("seed", "model.train_ds.batch_size")
 _NOT_COMPARED = (
     "trainer.accelerator", "trainer.enable_checkpointing", "trainer.log_every_n_steps",
