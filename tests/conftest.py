@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 
 # TensorFlow reads it once, at its first import: before any test module is collected.
@@ -16,6 +17,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def without_tensorflow_log():
+    """What a command itself wrote to stderr: TensorFlow 2.21 logs while it is imported, whatever level is asked for."""
+    lines = re.compile(r"(?m)^(WARNING: All log messages before absl|[IWEF]\d{4} ).*\n")
+    return lambda stderr: lines.sub("", stderr)
 
 
 @pytest.fixture(scope="session")

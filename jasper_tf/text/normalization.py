@@ -189,7 +189,8 @@ def _without_tags(text: str) -> str:
 
 
 def _base(c: str) -> str:
-    return "".join(part for part in unicodedata.normalize("NFKD", c) if unicodedata.category(part) != "Mn") or c
+    parts = "".join(part for part in unicodedata.normalize("NFKD", c) if unicodedata.category(part) != "Mn")
+    return unicodedata.normalize("NFC", parts) or c  # a Korean syllable comes apart into letters, not into accents
 
 
 def _is_letter(c: str) -> bool:

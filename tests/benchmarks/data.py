@@ -90,6 +90,7 @@ def throughput(rounds: int, utterances: int) -> None:
         for number in range(rounds + 1):
             for name, run in candidates.items():
                 took = run()
+                time.sleep(0.5)  # what its threads had begun for later steps ends
                 if number:  # the first round warms the caches
                     seconds[name].append(took)
         medians = {name: statistics.median(values) for name, values in seconds.items()}

@@ -102,6 +102,7 @@ def test_every_change_is_recorded_with_its_kind():
 @example("''\u0301a'", "en", False, False)
 @example("<<a>b>", "en", True, True)
 @example("1⁄2 ¼", "en", True, False)
+@example("가", "en", False, True)
 def test_twice_is_once(text, language, keep_punctuation, strip_accents):
     normalizer = TextNormalizer(language, keep_punctuation=keep_punctuation, strip_accents=strip_accents)
     once = normalizer(text).text
