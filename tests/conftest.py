@@ -236,7 +236,7 @@ def on_two_devices():
 @pytest.fixture(scope="session")
 def loopback(untrained_model, tmp_path_factory: pytest.TempPathFactory):
     """A model (its labels: letters, é, ') and a server on 127.0.0.1 that runs its SavedModel; see `serving` beside."""
-    pytest.importorskip("tensorflow_serving")
+    pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
     import numpy as np
 
     from jasper_tf.serving.grpc_client import GrpcClient

@@ -20,9 +20,13 @@ class TwoDevices:
         root = Path(__file__).parents[1]
         self.process = subprocess.Popen(
             [sys.executable, __file__],
-            cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         return self
 
     def __exit__(self, *exception):

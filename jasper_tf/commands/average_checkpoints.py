@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
     # So that the names may come behind the options: plain parse_args would take RUN for all there is.
-    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]  # files and options mix
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -73,7 +73,7 @@ def _report_devices() -> list[str]:
 
 
 def _report_sound() -> list[str]:
-    """Writes a tone in each format, reads it back the way training does, and compares."""
+    """Writes a tone in each format, reads it back as training does, and in a tf.data graph, and compares."""
     import numpy as np
     import soundfile
     import tensorflow as tf

@@ -66,7 +66,7 @@ def complete(config: Config, source: ConfigSource) -> None:
     if trainer.gradient_clip_val == 0:
         trainer.gradient_clip_val = None
     # One spelling for each precision; a dict's values are no Literal to mypy.
-    trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]
+    trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]  # a table of plain texts
 
 
 def _check_durations(config: Config, source: ConfigSource) -> None:

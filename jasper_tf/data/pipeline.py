@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,8 +27,13 @@ from jasper_tf.text.vocabulary import Vocabulary
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
 
-_Epoch = tuple[tuple[np.ndarray, np.ndarray], list[Batch]]
-"""Lengths and speed rates, as `SpeechBatches.lengths` gives them, and the plan."""
+
+class _Epoch(NamedTuple):
+    """Lengths and speed rates, as `SpeechBatches.lengths` gives them, and the plan."""
+
+    lengths: np.ndarray
+    rates: np.ndarray
+    plan: list[Batch]
 
 
 class SpeechBatches:
@@ -163,7 +169,7 @@ class SpeechBatches:
 
     def plan(self, epoch: int) -> list[Batch]:
         """The batches of `epoch`, without reading audio."""
-        return self._epoch(epoch)[1]
+        return self._epoch(epoch).plan
 
     def _epoch(self, epoch: int) -> _Epoch:
         with self._planning:  # callbacks ask for it, and in other threads the reader
@@ -175,13 +181,13 @@ class SpeechBatches:
                 plan = plan_epoch(chosen, self.buckets, self.sizes, shuffle=self.shuffle, seed=seed, epoch=epoch)
                 if not isinstance(members, slice):
                     plan = [replace(batch, index=members[batch.index]) for batch in plan]
-                found = (lengths, rates), plan
+                found = _Epoch(lengths, rates, plan)
                 self._plans = dict([*self._plans.items()][-1:]) | {epoch: found}
             return found
 
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
-        (lengths, _), plan = self._epoch(epoch)
+        lengths, _, plan = self._epoch(epoch)
         padded = sum(batch.samples * len(batch.index) for batch in plan)
         return 1 - sum(float(lengths[batch.index].sum()) for batch in plan) / padded
 
@@ -194,8 +200,7 @@ class SpeechBatches:
         audio = self._reader.read(self.utterances[index])
         if epoch is None:
             return trimmed(audio) if self.trim_silence else audio
-        _, rates = self.lengths(epoch)
-        return self._change_sound(audio, rates[index], epoch, index)
+        return self._change_sound(audio, self._epoch(epoch).rates[index], epoch, index)
 
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
@@ -273,7 +278,7 @@ class SpeechBatches:
     def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
         """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
         epoch, step, replica, replicas = (int(n) for n in part)
-        (lengths, rates), plan = self._epoch(epoch)
+        lengths, rates, plan = self._epoch(epoch)
         batch = plan[step]
         size = len(batch.index)
         index = batch.index[size * replica // replicas : size * (replica + 1) // replicas]

@@ -83,7 +83,7 @@ class _Chief(OracleServicer):
     def silent_s(self, began: float) -> float:
         return time.monotonic() - max([began, *self.heard.values()])
 
-    def CreateTrial(self, request, context):  # noqa: N802, gRPC's name
+    def CreateTrial(self, request, context):  # noqa: N802  # gRPC's name
         for name, when in list(self.heard.items()):
             if time.monotonic() - when > self.timeout_s:
                 del self.heard[name]
@@ -91,10 +91,10 @@ class _Chief(OracleServicer):
                 self.say(f"worker {name} is lost" + (f"; its trial {lost} is given to another" if lost else ""))
         return self._kept(super().CreateTrial, request, context)
 
-    def UpdateTrial(self, request, context):  # noqa: N802, gRPC's name
+    def UpdateTrial(self, request, context):  # noqa: N802  # gRPC's name
         return self._kept(super().UpdateTrial, request, context)
 
-    def EndTrial(self, request, context):  # noqa: N802, gRPC's name
+    def EndTrial(self, request, context):  # noqa: N802  # gRPC's name
         return self._kept(super().EndTrial, request, context)
 
     def _kept(self, call, request, context):

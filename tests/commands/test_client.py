@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("tensorflow_serving")
+pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 from jasper_tf.__main__ import main
 from jasper_tf.data.audio import load_audio

@@ -295,3 +295,16 @@ def test_a_recording_behind_gfile(tmp_path):
         load_audio("ram://a.flac", offset_s=2.0)
     with pytest.raises(UserError, match=r"ram://gone\.flac: cannot be read .*; check the path"):
         load_audio("ram://gone.flac")
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(RATE, 1), (RATE, 2), (8000, 1)])
+def test_memory_to_decode_into_changes_no_sample(tmp_path, rate, channels):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(6000, channels), rate)
+    expected = load_audio(path, RATE, 0.1, 0.2)
+    for samples in (len(expected) + 5, len(expected) - 1):  # enough, and too little
+        memory = np.full(samples, 9, np.float32)
+        audio = load_audio(path, RATE, 0.1, 0.2, out=memory)
+        np.testing.assert_array_equal(audio, expected)
+        fits = samples > len(expected) and (rate, channels) == (RATE, 1)
+        assert np.shares_memory(audio, memory) == fits

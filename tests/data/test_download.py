@@ -20,7 +20,7 @@ MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 class Handler(BaseHTTPRequestHandler):
     """/whole, /norange (sends everything, Range or not), /cut/N (answers end after N bytes), /busy/N (N times 503)."""
 
-    def do_GET(self):  # noqa: N802, the name http.server calls
+    def do_GET(self):  # noqa: N802  # the name http.server calls
         ranges = self.server.ranges
         ranges.append(self.headers.get("Range"))
         kind, *number = self.path.strip("/").split("/")

@@ -122,7 +122,7 @@ class _Predict(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, serving):
         self.serving = serving
 
-    def Predict(self, request, context):  # noqa: N802, gRPC's name
+    def Predict(self, request, context):  # noqa: N802  # gRPC's name
         spec = request.model_spec
         inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
         version = spec.version.value if spec.HasField("version") else None
@@ -159,7 +159,7 @@ class _HttpServer(ThreadingHTTPServer):
 class _Rest(BaseHTTPRequestHandler):
     serving: LoopbackServing
 
-    def do_POST(self):  # noqa: N802, the name http.server calls
+    def do_POST(self):  # noqa: N802  # the name http.server calls
         size = int(self.headers["Content-Length"])
         if size > self.serving.max_message_bytes:
             return self._answer(413, {"error": "Request Entity Too Large"})

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow_serving")
+pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 from jasper_tf.serving.grpc_client import GrpcClient
 from jasper_tf.serving.rest_client import RestClient

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-pytest.importorskip("tensorflow_serving")
+pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 from tensorflow_serving.config import model_server_config_pb2
 

@@ -74,10 +74,10 @@ class Perturbation:
         perturbation.check(name, sample_rate)
         return perturbation
 
-    def check(self, name: str, sample_rate: int) -> None:  # noqa: B027 - most values fit together
+    def check(self, name: str, sample_rate: int) -> None:  # noqa: B027  # most values fit together
         """Whether its values fit each other and the model's `sample_rate`, Hz. Raises AugmentorError."""
 
-    def prepare(self, key: str, sample_rate: int) -> None:  # noqa: B027 - most have nothing to prepare
+    def prepare(self, key: str, sample_rate: int) -> None:  # noqa: B027  # most have nothing to prepare
         """Opens what it needs and checks it. `key`: its full name, for messages. Raises UserError."""
 
     @abstractmethod
