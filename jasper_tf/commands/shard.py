@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         say=_say,
     )
     size = sum(shard.bytes for shard in index.shards) / 1e6
-    shards = f"{len(index.shards)} shard{'s' if len(index.shards) > 1 else ''}"
+    shards = _counted(len(index.shards), "shard")
     _say(f"{index.utterances} utterances, {index.hours:.2f} h, in {shards}, {size:.1f} MB: {arguments.output}")
     if index.skipped:
         _say(f"{index.skipped} left out: they cannot be read")
@@ -82,12 +82,16 @@ def verify(folder: str, workers: int) -> int:
     for fault in faults:
         _say(fault)
     if faults:
-        _say(f"{len(faults)} faults in {folder}")
+        _say(f"{_counted(len(faults), 'fault')} in {folder}")
         return 1
     index = read_index(folder)
     assert index is not None
-    _say(f"{folder}: {index.utterances} utterances in {len(index.shards)} shards, all as the index says")
+    _say(f"{folder}: {index.utterances} utterances in {_counted(len(index.shards), 'shard')}, all as the index says")
     return 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(line: str) -> None:

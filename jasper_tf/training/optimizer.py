@@ -9,6 +9,7 @@ import keras
 
 from jasper_tf.config import Config, SchedConfig
 from jasper_tf.config.optim_schema import OPTIMIZERS, SCHEDULES
+from jasper_tf.errors import UserError
 from jasper_tf.training import annealing
 from jasper_tf.training.cosine_annealing import CosineAnnealing
 from jasper_tf.training.novograd import NovoGrad
@@ -76,7 +77,10 @@ def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, s
     if sched.name == "ExponentialLR":
         return keras.optimizers.schedules.ExponentialDecay(learning_rate, steps_per_epoch, sched.gamma, staircase=True)
     arguments = {key: getattr(sched, key) for key in SCHEDULES[sched.name] if getattr(sched, key) is not None}
-    return _SCHEDULES[sched.name](learning_rate, **{"max_steps": total_steps, **arguments})
+    try:
+        return _SCHEDULES[sched.name](learning_rate, **{"max_steps": total_steps, **arguments})
+    except UserError as error:
+        raise UserError(f"model.optim.sched: {error}") from error
 
 
 def _in_keras(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,12 @@ def test_the_keys_arrive(optim, expected):
     assert {key: got[key] for key in expected} == expected
 
 
+def test_a_schedule_that_does_not_fit_names_its_key():
+    cfg = config(sched={"name": "CosineAnnealing", "warmup_steps": 10})
+    with pytest.raises(UserError, match=r"^model\.optim\.sched: CosineAnnealing: max_steps 10 leaves no step"):
+        build_optimizer(cfg, 10)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_decay_spares_the_patterns(name):
     """Without a gradient, decay is all that moves a weight."""
