@@ -50,6 +50,8 @@ class JasperCTC(CTCTraining):
         preprocessor: NeMo's `model.preprocessor` keys (see `config.PreprocessorConfig`).
         encoder: arguments of `ConvASREncoder`.
         spec_augment: NeMo's `model.spec_augment` keys, or None for no masking.
+        interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
+            losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
         decoder_init_mode: initialisation of the 1x1 head.
         sample_rate: of the audio, in Hz.
         seed: of initial weights, dither, masks and dropout.
@@ -63,6 +65,7 @@ class JasperCTC(CTCTraining):
         preprocessor: Mapping[str, Any],
         encoder: Mapping[str, Any],
         spec_augment: Mapping[str, Any] | None = None,
+        interctc: Mapping[str, Any] | None = None,
         decoder_init_mode: str | None = "xavier_uniform",
         sample_rate: int = 16000,
         seed: int = 0,
@@ -115,11 +118,16 @@ class JasperCTC(CTCTraining):
         self.encoder = acoustic
         self.decoder = head
         self.text_decoder = GreedyTextDecoder(self.labels, name="text_decoder")
+        i = interctc or {"loss_weights": (), "apply_at_layers": ()}
+        shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
+        self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}
+        self._interctc_blocks = tuple(shares)
         self._config = {
             "labels": self.labels,
             "preprocessor": p,
             "encoder": dict(encoder),
             "spec_augment": dict(spec_augment) if spec_augment else None,
+            "interctc": dict(interctc) if interctc else None,
             "decoder_init_mode": decoder_init_mode,
             "sample_rate": sample_rate,
             "seed": seed,
@@ -156,6 +164,15 @@ class JasperCTC(CTCTraining):
         features, feature_len = self.get_layer("normalization").output
         masked, _ = self.encoder._inbound_nodes[0].input_tensors
         return keras.Model(self.input, (features, masked, feature_len))
+
+    @functools.cached_property
+    def with_intermediate(self) -> keras.Model:
+        """`{"audio", "audio_len"} -> [{"logits", "logit_len"}, ...]`: of the blocks of `interctc`, then the model's."""
+        outputs = self.encoder.with_blocks(self._interctc_blocks)(self.encoder._inbound_nodes[0].input_tensors)
+        return keras.Model(self.input, [{"logits": self.decoder(x), "logit_len": length} for x, length in outputs])
+
+    def training_outputs(self, x: dict) -> list[dict]:
+        return self.with_intermediate(x, training=True) if self.loss_weights else super().training_outputs(x)
 
     def transcribe(self, recordings: Sequence[str | Path | np.ndarray], batch_size: int = 16) -> list[str]:
         """Texts of recordings, in their order: file paths, or float32 arrays [S] at `sample_rate`.
@@ -207,6 +224,7 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
         preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
         encoder=model["encoder"] | {"synchronized": synchronized},
         spec_augment=model["spec_augment"],
+        interctc=model["interctc"],
         decoder_init_mode=cfg.model.decoder.init_mode,
         sample_rate=cfg.model.sample_rate,
         seed=cfg.seed,

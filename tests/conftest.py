@@ -211,7 +211,7 @@ def assert_close_runs():
         assert rows
         for a, b in rows:
             training = {"step", "loss", "learning_rate", "grad_norm", "infeasible", "blank_share"}
-            for key in training | {key for key in a if key.startswith("val_")}:
+            for key in training | {key for key in a if key.startswith(("val_", "final_", "inter_"))}:
                 assert (a[key] == "") == (b[key] == ""), key
                 if a[key]:
                     assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-5), key

@@ -227,6 +227,13 @@ def test_override_mistakes(small_file, override, expected):
         ("model.decoder.vocabulary", ["a"], "model.decoder.vocabulary: differs"),
         ("model.decoder.num_classes", 4, "model.decoder.num_classes: 4, but model.labels has 3"),
         ("model.decoder.feat_in", 9, "model.decoder.feat_in: 9, but the last block has 8 filters"),
+        ("model.interctc", {"loss_weights": [0.3]}, "model.interctc.apply_at_layers: this key is missing"),
+        ("model.interctc", {"loss_weights": [0.3], "apply_at_layers": []}, "1 of them, but apply_at_layers names 0"),
+        ("model.interctc", {"loss_weights": [0.5] * 2, "apply_at_layers": [0, 1]}, "loss_weights: their sum is 1; "),
+        ("model.interctc", {"loss_weights": [1.0], "apply_at_layers": [0]}, "loss_weights.0: 1.0 is out of range"),
+        ("model.interctc", {"loss_weights": [0.3], "apply_at_layers": [1]}, "layers.0: block 1 is not before the last"),
+        ("model.interctc", {"loss_weights": [0.3], "apply_at_layers": [-1]}, "apply_at_layers.0: -1 is out of range"),
+        ("model.interctc", {"loss_weights": [0.3] * 2, "apply_at_layers": [0, 0]}, "block 0 is there already"),
         ("model.labels", ["a", "b", "a"], "model.labels.2: the label 'a' is already entry 0"),
         ("model.labels", ["a", "bc"], "model.labels.1: 'bc' is not a single character"),
         ("model.labels", ["a", 1], "model.labels.1: expected a text, got 1"),
@@ -265,6 +272,14 @@ def test_override_mistakes(small_file, override, expected):
 def test_mistakes(key, value, expected):
     text = message(config_from_dict, with_value(key, value), "some.yaml")
     assert text.startswith("some.yaml: ") and expected in text
+
+
+def test_interctc_wants_blocks_as_wide_as_the_last():
+    values = with_value("model.interctc", {"loss_weights": [0.3], "apply_at_layers": [0]})
+    config_from_dict(values)
+    values["model"]["encoder"]["jasper"][0]["filters"] = 4
+    text = message(config_from_dict, values, "some.yaml")
+    assert "model.interctc.apply_at_layers.0: block 0 has 4 filters, the last 8; the decoder reads both" in text
 
 
 @pytest.mark.parametrize("key", ["name", "model", "model.optim.lr", "model.encoder.jasper.1.filters"])

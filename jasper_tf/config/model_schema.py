@@ -193,6 +193,14 @@ class DecoderConfig(Section):
 
 
 @dataclass(kw_only=True)
+class InterCTCConfig(Section):
+    """CTC losses of blocks before the last, counted from 0, with their shares of the whole loss."""
+
+    loss_weights: list[BelowOne]
+    apply_at_layers: list[Natural]
+
+
+@dataclass(kw_only=True)
 class ModelConfig(Section):
     """Everything that makes the model and its data.
 
@@ -211,6 +219,7 @@ class ModelConfig(Section):
     decoder: DecoderConfig
     optim: OptimConfig
     ctc_reduction: Literal["mean_batch", "mean_volume", "mean", "sum"] = "mean_batch"
+    interctc: InterCTCConfig | None = None
     freeze: Literal["encoder"] | list[str] | None = None
 
     # repeat, dropout and separable only hold YAML anchors in NeMo's QuartzNet files.
@@ -219,7 +228,7 @@ class ModelConfig(Section):
     )
     ONLY = {
         "skip_nan_grad": OFF, "init_from_nemo_model": (None,), "init_from_pretrained_model": (None,),
-        "init_from_ptl_ckpt": (None,), "freeze_encoder": OFF, "interctc": (None,), "adapters": (None,),
+        "init_from_ptl_ckpt": (None,), "freeze_encoder": OFF, "adapters": (None,),
         "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
         "decoding": lambda d: not d or (isinstance(d, dict) and str(d.get("strategy", "greedy")).startswith("greedy")),
     }  # fmt: skip

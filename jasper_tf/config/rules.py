@@ -37,6 +37,7 @@ def complete(config: Config, source: ConfigSource) -> None:
     _check_labels(model, source)
     _check_data(model, source)
     _check_sizes(model, source)
+    _check_interctc(model, source)
     if model.freeze and not any(getattr(config, key) for key in INIT_KEYS):
         keys = " or ".join(INIT_KEYS)
         raise source.error(("model", "freeze"), f"would keep new, random weights; name what to start from with {keys}")
@@ -214,6 +215,33 @@ def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
     if MISSING not in (last, decoder.feat_in) and decoder.feat_in not in (-1, last):
         message = f"{decoder.feat_in}, but the last block has {last} filters"
         raise source.error(("model", "decoder", "feat_in"), message)
+
+
+def _check_interctc(model: ModelConfig, source: ConfigSource) -> None:
+    if model.interctc is None or MISSING in (model.interctc.loss_weights, model.interctc.apply_at_layers):
+        return
+    weights, layers = model.interctc.loss_weights, model.interctc.apply_at_layers
+    at: Keys = ("model", "interctc", "loss_weights")
+    if len(weights) != len(layers):
+        raise source.error(at, f"{len(weights)} of them, but apply_at_layers names {len(layers)} blocks; give one each")
+    if sum(weights) >= 1:
+        raise source.error(at, f"their sum is {sum(weights):g}; what is left to 1 is the last block's: stay below 1")
+    if model.encoder.jasper == MISSING:
+        return
+    *before, last = (block.filters for block in model.encoder.jasper)
+    for i, layer in enumerate(layers):
+        at = ("model", "interctc", "apply_at_layers", str(i))
+        if layer >= len(before):
+            raise source.error(
+                at, f"block {layer} is not before the last; there are {len(before) + 1} blocks, counted from 0"
+            )
+        if layer in layers[:i]:
+            raise source.error(at, f"block {layer} is there already")
+        if MISSING not in (before[layer], last) and before[layer] != last:
+            reason = (
+                f"block {layer} has {before[layer]} filters, the last {last}; the decoder reads both: make them equal"
+            )
+            raise source.error(at, reason)
 
 
 def _complete_optim(config: Config, source: ConfigSource) -> None:

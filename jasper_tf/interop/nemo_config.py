@@ -12,7 +12,7 @@ from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.errors import UserError
 
 # Sections that the finished model does not need: where one is not supported, it is left out and named.
-_TRAINING_ONLY = ("spec_augment", "optim", "train_ds", "validation_ds", "test_ds")
+_TRAINING_ONLY = ("spec_augment", "interctc", "optim", "train_ds", "validation_ds", "test_ds")
 # For a model that was trained with another optimizer; the paper's values.
 _DEFAULT_OPTIM = {"name": "novograd", "lr": 0.01, "betas": [0.8, 0.5], "weight_decay": 0.001}
 _MOST_VALUES = 100_000

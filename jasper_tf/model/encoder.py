@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -110,6 +111,10 @@ class ConvASREncoder(keras.Model):
     def output_length(self, length):
         """encoded_len for feature_len, in Python or NumPy: int or integer array alike."""
         return output_length(self.blocks, length)
+
+    def with_blocks(self, numbers: Sequence[int]) -> keras.Model:
+        """`[features, feature_len] -> [(encoded, encoded_len), ...]` of these blocks, then of the last; same layers."""
+        return keras.Model(self.inputs, [self.blocks[number].output for number in (*numbers, -1)])
 
     def nemo_variables(self) -> dict[str, NemoVariable]:
         """Every variable under the name that the checkpoint of a NeMo model gives it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +21,8 @@ class CTCTraining(keras.Model):
     (global norm, of the summed gradient of all replicas and micro-batches; None for no clipping).
     """
 
+    # Shares of the outputs before the last in the loss, under the names of their metrics; the rest is the last's.
+    loss_weights: Mapping[str, float] = {}
     _validating = False
     train_function: Any
     test_function: Any
@@ -50,6 +52,8 @@ class CTCTraining(keras.Model):
         self.blank_share = keras.metrics.Mean(name="blank_share")
         with keras.name_scope("loss"):
             self.loss_mean = keras.metrics.Mean(name="loss")
+        names = [*self.loss_weights, "final_loss"] if self.loss_weights else []
+        self.output_losses = [keras.metrics.Mean(name=name) for name in names]
         self.leaving = None
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # A process that is told to stop says so here; all see it with the same step, and stop together.
@@ -78,7 +82,12 @@ class CTCTraining(keras.Model):
     def metrics(self) -> list[keras.Metric]:
         if not self.compiled:
             return []
-        return [self.loss_mean, self.gradient_norm, self.infeasible, self.blank_share, *self.error_rates]
+        counts = [self.gradient_norm, self.infeasible, self.blank_share]
+        return [self.loss_mean, *self.output_losses, *counts, *self.error_rates]
+
+    def training_outputs(self, x: dict) -> list[dict]:
+        """The outputs that a training step learns from: one for each of `loss_weights`, then the model's own."""
+        return [self(x, training=True)]
 
     def train_step(self, data) -> dict:
         """One optimizer step: the gradient of the whole batch, K micro-batches of activations one after the other.
@@ -93,7 +102,8 @@ class CTCTraining(keras.Model):
         batch_size = tf.shape(x["audio"])[0]
         parts = self.accumulate_grad_batches
         gradients: list = []
-        loss = tf.zeros(())
+        shares = [*self.loss_weights.values(), 1.0 - sum(self.loss_weights.values())]
+        losses = tf.zeros(len(shares))
         for k in range(parts):
             # The dependency keeps TensorFlow from holding the activations of two micro-batches at once.
             with tf.control_dependencies(gradients):
@@ -102,23 +112,27 @@ class CTCTraining(keras.Model):
                     lambda t, r=rows: None if t is None else tf.identity(t[r]), (x, y, weight)
                 )
             with tf.GradientTape() as tape:
-                prediction = self(x_k, training=True)
-                part = tf.math.divide_no_nan(self.ctc.numerator(y_k, prediction, weight_k), denominator)
-                scaled = self.optimizer.scale_loss(part)
+                outputs = self.training_outputs(x_k)
+                numerators = tf.stack([self.ctc.numerator(y_k, output, weight_k) for output in outputs])
+                part = tf.math.divide_no_nan(numerators, denominator)
+                scaled = self.optimizer.scale_loss(tf.reduce_sum(part * shares))
             part_gradients = tape.gradient(scaled, self.trainable_variables)
             gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if k else part_gradients
-            loss += part
-            self._count_infeasible(y_k, prediction, weight_k)
-            self._count_blanks(prediction, weight_k)
+            losses += part
+            self._count_infeasible(y_k, outputs[-1], weight_k)
+            self._count_blanks(outputs[-1], weight_k)
         leaving = tf.zeros(()) if self.leaving is None else self.leaving.read_value()
-        gradients, loss, leaving = _sum_over_replicas((gradients, loss, leaving))
+        gradients, losses, leaving = _sum_over_replicas((gradients, losses, leaving))
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.ones(()))
         if self.gradient_clip_val:
             factor = tf.minimum(1.0, self.gradient_clip_val / tf.maximum(norm, 1e-12))
             gradients = [g * factor for g in gradients]
         # Keras sums over the replicas once more when it applies.
         self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
-        self.loss_mean.update_state(loss, sample_weight=denominator / replicas)
+        share_of_replica = denominator / replicas
+        self.loss_mean.update_state(tf.reduce_sum(losses * shares), sample_weight=share_of_replica)
+        for k, metric in enumerate(self.output_losses):
+            metric.update_state(losses[k], sample_weight=share_of_replica)
         # Half precision overflows now and then; the loss scale then falls and the step is left out.
         finite = tf.math.is_finite(norm)
         self.gradient_norm.update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, "float32"))

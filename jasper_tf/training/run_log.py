@@ -50,6 +50,8 @@ class RunLog(keras.callbacks.Callback):
         position: where the run stands; kept current by the training loop.
         every_n_steps: `trainer.log_every_n_steps`.
         tensorboard: folder for event files, or None.
+        validation_sets: the names of several.
+        output_losses: names of the losses that the training loss is made of, where there are several.
 
     `writer` is the summary writer of that folder, or None. Whoever writes there should use it: TensorBoard stops
     reading an event file once there is a newer one.
@@ -63,9 +65,11 @@ class RunLog(keras.callbacks.Callback):
         every_n_steps: int = 50,
         tensorboard: Path | None = None,
         validation_sets: Iterable[str] = (),
+        output_losses: Iterable[str] = (),
     ):
         super().__init__()
-        self._columns = _COLUMNS + tuple(
+        self._output_losses = tuple(output_losses)
+        self._columns = (*_COLUMNS, *self._output_losses) + tuple(
             f"val_{kind}_{name}{ema}"
             for name in validation_sets
             for ema in ("", "_ema")
@@ -185,7 +189,7 @@ class RunLog(keras.callbacks.Callback):
         padded = sum(batch.samples * len(batch.index) for batch in steps)
         spoken = sum(int(self._audio_len[batch.index].sum()) for batch in steps)
         row = {
-            "loss": mean("loss"),
+            **{name: mean(name) for name in ("loss", *self._output_losses)},
             "learning_rate": float(self.model.optimizer.learning_rate),
             "grad_norm": mean("grad_norm"),
             "blank_share": mean("blank_share"),

@@ -133,7 +133,9 @@ def _train(cfg: Config) -> Path:
         limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
         interruption = Interruption(min(limits, default=None))
         try:
-            callbacks = _callbacks(cfg, run, checkpoints, position, training, validation, total_steps, interruption)
+            callbacks = _callbacks(
+                cfg, model, run, checkpoints, position, training, validation, total_steps, interruption
+            )
             if average:  # before all that reads results, or saves
                 score = functools.partial(evaluate, model, validation) if validation else None
                 callbacks.insert(0, AverageWeights(average, position, score))
@@ -203,6 +205,7 @@ def _parts(training: SpeechBatches, validation: SpeechBatches | None) -> list[Sp
 
 def _callbacks(
     cfg: Config,
+    model: JasperCTC,
     run: RunFolder,
     checkpoints: CheckpointFolder | None,
     position: Position,
@@ -219,7 +222,8 @@ def _callbacks(
     ]
     metrics_file = run.metrics_file if run.writes else None
     every, sets = cfg.trainer.log_every_n_steps, validation.sets if validation else ()
-    log = RunLog(metrics_file, training, position, every, tensorboard, sets)
+    losses = [metric.name for metric in model.output_losses]
+    log = RunLog(metrics_file, training, position, every, tensorboard, sets, losses)
     callbacks += [log, Progress(run.say, position, total_steps, training, sets)]
     skipping = [part.bad_audio for part in _parts(training, validation) if part.bad_audio]
     if skipping:

@@ -31,6 +31,7 @@ def make_config(**changes):
             ],
         },
         "decoder": {},
+        "interctc": {"loss_weights": [0.3], "apply_at_layers": [0]},
         "optim": {"name": "novograd", "lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": 7}},
         "train_ds": {"manifest_filepath": "train.json", "buckets": 3},
     }
@@ -161,10 +162,12 @@ def test_what_only_training_needs_may_be_unsupported(archive):
         optim={"name": "adan", "lr": 0.1},
         train_ds={"manifest_filepath": "a.json", "use_lhotse": True},
         validation_ds=None,
+        interctc={"loss_weights": [0.3], "apply_at_layers": [8]},
     )
     imported = import_nemo(archive)
-    assert len(imported.notes) == 2
-    assert "optim.name" in imported.notes[0] and "train_ds.use_lhotse" in imported.notes[1]
+    interctc, optim, train_ds = imported.notes
+    assert "interctc.apply_at_layers.0: block 8 is not before the last" in interctc
+    assert "optim.name" in optim and "train_ds.use_lhotse" in train_ds
     assert imported.config.model.optim.name == "novograd" and imported.config.model.train_ds is None
     assert imported.config.model.spec_augment is not None
 
@@ -209,12 +212,12 @@ def test_export_wants_the_configuration_of_the_model(model, tmp_path):
     other = make_config(labels=list(" abd'"))
     with pytest.raises(UserError, match="model.labels is not the model's"):
         export_nemo(model, other, tmp_path / "model.nemo")
-    other = make_config(encoder={"feat_in": 16, "jasper": [BLOCK]})
+    other = make_config(encoder={"feat_in": 16, "jasper": [BLOCK] * 2})
     with pytest.raises(UserError, match="model.encoder is not the model's"):
         export_nemo(model, other, tmp_path / "model.nemo")
     spliced = make_config(
         preprocessor={"features": 8, "frame_splicing": 2},
-        encoder={"feat_in": 8, "frame_splicing": 2, "jasper": [BLOCK]},
+        encoder={"feat_in": 8, "frame_splicing": 2, "jasper": [BLOCK] * 2},
     )
     with pytest.raises(UserError, match="frame_splicing: NeMo stacks copies"):
         export_nemo(build_model(spliced), spliced, tmp_path / "model.nemo")
