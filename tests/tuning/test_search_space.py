@@ -21,7 +21,10 @@ def test_the_file_in_configs_is_a_search_on_an4(monkeypatch):
     values = space.values(space.hyperparameters().values)
     cfg = load_config(tune.config, space.overrides(values | {"model.encoder.jasper.*.dropout": 0.3}))
     assert {block.dropout for block in cfg.model.encoder.jasper} == {0.3}
-    assert cfg.model.encoder.jasper[4].filters == 128 and cfg.model.train_ds.batch_size == 4
+    assert [cfg.model.encoder.jasper[i].filters for i in (4, 6)] == [128, 128] and cfg.model.train_ds.batch_size == 4
+    largest = {p.name: p.prob_to_value(0.99) for p in space.hyperparameters().space}
+    cfg = load_config(tune.config, space.overrides(space.values(largest)))
+    assert [cfg.model.encoder.jasper[i].filters for i in (4, 6)] == [256, 256]
 
 
 def test_values_reach_the_configuration(write_tune, tmp_path):
