@@ -2,8 +2,10 @@
 
 python nemo_reference.py INPUT.npz MODEL.nemo ...
 
-INPUT.npz holds audio [B,S] float32, audio_len [B] and paths [N] of recordings. Beside each archive appears MODEL.npz:
-features [B,F,T], feature_len [B], log_probs [B,T',V+1], log_prob_len [B], and texts [N] as `transcribe` gives them.
+INPUT.npz holds audio [B,S] float32, audio_len [B], their labels [B,U] and label_len [B], and paths [N] of recordings.
+Beside each archive appears MODEL.npz: features [B,F,T], feature_len [B], log_probs [B,T',V+1], log_prob_len [B], and
+texts [N] as `transcribe` gives them; of a model with interctc also loss and grad_norm of a training step, and the
+losses that the first is made of.
 """
 
 import os
@@ -17,11 +19,31 @@ from pathlib import Path
 import numpy as np
 import torch
 from nemo.collections.asr.models import EncDecCTCModel
+from nemo.core.classes.mixins import AccessMixin
 from nemo.utils import logging
 
 logging.setLevel(logging.ERROR)
 given = np.load(sys.argv[1])
+labels, label_len = torch.from_numpy(given["labels"]), torch.from_numpy(given["label_len"])
 audio, audio_len = torch.from_numpy(given["audio"]), torch.from_numpy(given["audio_len"].astype(np.int64))
+
+
+def training_step(model: EncDecCTCModel) -> dict[str, float]:
+    """As EncDecCTCModel.training_step, which wants a Trainer; batch norm takes the statistics of the batch."""
+    model.train()
+    AccessMixin.set_access_enabled(access_enabled=True, guid=model.model_guid)
+    log_probs, log_prob_len, _ = model(input_signal=audio, input_signal_length=audio_len)
+    loss = model.loss(log_probs=log_probs, targets=labels, input_lengths=log_prob_len, target_lengths=label_len)
+    final_loss = loss.item()
+    loss, parts = model.add_interctc_losses(loss, labels, label_len, compute_wer=False)
+    loss.backward()
+    norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]))
+    # NeMo's own final_loss is the tensor that it adds the other losses to: the whole, not the last block's.
+    return {name: float(part) for name, part in parts.items()} | {
+        "loss": loss.item(), "final_loss": final_loss, "grad_norm": norm.item()
+    }  # fmt: skip
+
+
 for archive in map(Path, sys.argv[2:]):
     model = EncDecCTCModel.restore_from(str(archive), map_location="cpu", strict=True).eval()
     with torch.no_grad():
@@ -29,6 +51,9 @@ for archive in map(Path, sys.argv[2:]):
         log_probs, log_prob_len, _ = model(input_signal=audio, input_signal_length=audio_len)
     # One by one: group, layer and instance norm see the padding of a batch, in NeMo as here.
     found = model.transcribe(given["paths"].tolist(), batch_size=1, num_workers=0, verbose=False)
+    step = {}
+    if model.is_interctc_enabled():
+        step = training_step(model)
     np.savez(
         archive.with_suffix(".npz"),
         features=features.numpy(),
@@ -36,4 +61,5 @@ for archive in map(Path, sys.argv[2:]):
         log_probs=log_probs.numpy(),
         log_prob_len=log_prob_len.numpy(),
         texts=np.array([hypothesis.text for hypothesis in found]),
+        **step,
     )

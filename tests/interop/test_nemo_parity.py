@@ -16,6 +16,7 @@ from jasper_tf.data.audio import load_audio
 from jasper_tf.data.manifest import read_manifest
 from jasper_tf.decoding.error_rate import count_errors
 from jasper_tf.jasper_ctc import build_model, load_model, pad_audio
+from jasper_tf.text.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.nemo, pytest.mark.slow]
 
@@ -25,6 +26,7 @@ FIRST = {"filters": 32, "repeat": 1, "kernel": [11], "stride": [2], "dilation": 
 BODY = FIRST | {"filters": 48, "repeat": 2, "stride": [1], "residual": True}
 LAST = FIRST | {"filters": 64, "kernel": [1], "stride": [1]}
 DENSE = BODY | {"residual_dense": True, "se": True}
+CERTAIN = FIRST | {"filters": 32, "stride": [1], "dropout": 0.0}
 SEPARABLE = BODY | {"separable": True, "filters": 32}
 ENCODERS = {
     "dense_se": {"jasper": [FIRST, DENSE, DENSE | {"filters": 40}, FIRST | {"stride": [1], "dilation": [2]}, LAST]},
@@ -41,11 +43,19 @@ ENCODERS = {
             LAST,
         ],
     },
+    "interctc": {"jasper": [CERTAIN, CERTAIN | {"repeat": 2, "residual": True, "se": True}, CERTAIN, CERTAIN]},
 }
+INTERCTC = {"loss_weights": [0.2, 0.3], "apply_at_layers": [2, 0]}
+LOSSES = ("inter_ctc_loss_l2", "inter_ctc_loss_l0", "final_loss")
 
 
 def save_model(name: str, folder: Path) -> None:
-    """A run's folder: model.keras with random weights and statistics, config.yaml with every training section."""
+    """A run's folder: model.keras with random weights and statistics, config.yaml with every training section.
+
+    `interctc` draws no random numbers in training: its step is compared too.
+    """
+    certain = name == "interctc"
+    spec_augment = {"freq_masks": 1, "time_masks": 1, "time_width": 0.05}
     config = config_from_dict({
         "name": name,
         "model": {
@@ -53,8 +63,11 @@ def save_model(name: str, folder: Path) -> None:
             "train_ds": {"manifest_filepath": "absent.json", "shuffle": True, "augmentor": None},
             "validation_ds": {"manifest_filepath": "absent.json"},
             # NeMo's transcribe sets pad_to to 0, its forward does not; group norm sees the difference.
-            "preprocessor": {"normalize": "per_feature", "pad_to": 0 if name == "other" else 16},
-            "spec_augment": {"freq_masks": 1, "time_masks": 1, "time_width": 0.05},
+            "preprocessor": {
+                "normalize": "per_feature", "pad_to": 0 if name == "other" else 16, "dither": 0.0 if certain else 1e-5
+            },
+            "spec_augment": None if certain else spec_augment,
+            "interctc": INTERCTC if certain else None,
             "encoder": {"feat_in": 64, **ENCODERS[name]},
             "decoder": {},
             "optim": {"lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": 7}},
@@ -83,7 +96,15 @@ def batch(an4_dev):
 
 
 @pytest.fixture(scope="module")
-def nemo(shared, an4_dev, batch, tmp_path_factory):
+def spelled(an4_dev):
+    """The labels [B,U] and label_len [B] of `batch`."""
+    labels = [Vocabulary(LABELS).encode(u.text) for u in an4_dev[:6]]
+    size = max(map(len, labels))
+    return np.stack([np.pad(row, (0, size - len(row))) for row in labels]), np.array([len(row) for row in labels])
+
+
+@pytest.fixture(scope="module")
+def nemo(shared, an4_dev, batch, spelled, tmp_path_factory):
     """Folder of NAME/ (ours), NAME.nemo (exported from it) and NAME.npz (what NeMo makes of that)."""
     python = Path(os.environ.get("NEMO_PYTHON") or REPOSITORY / ".venv-nemo" / "bin" / "python")
     if not python.is_file():
@@ -97,7 +118,9 @@ def nemo(shared, an4_dev, batch, tmp_path_factory):
     for name in names:
         assert main(["export-nemo", "--model", str(folder / name), "--output", str(folder / f"{name}.nemo")]) == 0
     (folder / "original.nemo").symlink_to(anchor)
-    np.savez(folder / "input.npz", audio=batch[0], audio_len=batch[1], paths=np.array([u.path for u in an4_dev]))
+    paths = np.array([u.path for u in an4_dev])
+    given = {"audio": batch[0], "audio_len": batch[1], "labels": spelled[0], "label_len": spelled[1], "paths": paths}
+    np.savez(folder / "input.npz", **given)
     archives = [folder / f"{name}.nemo" for name in [*names, "original"]]
     script = Path(__file__).with_name("nemo_reference.py")
     subprocess.run([python, script, folder / "input.npz", *archives], check=True)
@@ -138,6 +161,18 @@ def test_nemo_computes_what_we_compute(nemo, batch, an4_dev, name):
     assert len(set(texts)) > 30
     # The anchor has one frame where the two best differ by less than float32 resolves.
     assert len(odd) <= (1 if name == "an4_anchor" else 0), [(texts[i], str(theirs["texts"][i])) for i in odd]
+
+
+def test_a_training_step_with_interctc_is_nemos(nemo, batch, spelled):
+    model, theirs = load_model(nemo / "interctc"), np.load(nemo / "interctc.npz")
+    model.compile(keras.optimizers.SGD(0.0))
+    x, y = {"audio": batch[0], "audio_len": batch[1]}, {"labels": spelled[0], "label_len": spelled[1]}
+    ours = model.train_on_batch(x, y, return_dict=True)
+    ours |= {metric.name: float(metric.result()) for metric in model.metrics}
+    names = ("loss", *LOSSES, "grad_norm")
+    print("\n" + ", ".join(f"{name} {ours[name]:.6g} (NeMo {theirs[name]:.6g})" for name in names))
+    for name in names:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
 
 
 def test_nemo_cannot_tell_the_anchor_from_its_export(nemo, shared, an4_dev):
