@@ -101,8 +101,13 @@ class MaskedConv1D(keras.layers.Layer):
         )
 
     def call(self, x, valid=None):
+        batch, frames, channels = ops.shape(x)
         if valid is not None:
             x = x * valid
+        # TensorFlow's oneDNN kernels give a convolution of no rows the shape of its input.
+        return ops.reshape(self._convolve(x), (batch, self.output_length(frames), self.filters or channels))
+
+    def _convolve(self, x):
         # "same" pads inside the convolution, sparing a copy of x; at stride 1 it is the symmetric padding.
         same = self.keeps_length and self.padding[0] == self.padding[1]
         if not same and any(self.padding):
@@ -113,6 +118,8 @@ class MaskedConv1D(keras.layers.Layer):
             kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 2, 1))
             if self.heads > 0:
                 kernel = ops.tile(kernel, (1, x.shape[-1] // self.heads, 1))
+            # TensorFlow's own kernel leaves the gradient of no rows to chance; this makes it 0.
+            kernel = ops.where(ops.shape(x)[0] > 0, kernel, ops.zeros_like(kernel))
             return ops.depthwise_conv(x, kernel, **options)
         if self.groups == 1:
             return ops.conv(x, self.kernel, **options)

@@ -1,5 +1,9 @@
 """The layers of the encoder alone: twins in NumPy, serialisation, replicas."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -41,6 +45,38 @@ def test_masked_convolution_is_its_twin(kernel, stride, dilation, future_context
         np.testing.assert_allclose(
             y[row], conv_twin(masked, layer.kernel.numpy(), stride, dilation, padding), atol=1e-5
         )
+
+
+NO_ROWS = """
+import numpy as np, tensorflow as tf
+from jasper_tf.model.masked_conv import MaskedConv1D, frame_mask
+kinds = [{"filters": 24}, {"filters": 24, "stride": 2}, {"filters": 24, "dilation": 2}, {"filters": 24, "groups": 4}]
+kinds += [{"filters": None}, {"filters": None, "stride": 2}, {"filters": None, "heads": 4}]
+for kind in kinds:
+    layer = MaskedConv1D(kernel=11, **kind)
+    layer.build((None, None, 16))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 16]), tf.TensorSpec([None], tf.int32)])
+    def run(x, length):
+        with tf.GradientTape() as tape:
+            y = layer(x, frame_mask(length, tf.shape(x)[1], "float32")) * 2.0
+        return y, tape.gradient(y, layer.trainable_variables)
+
+    for _ in range(10):
+        for _ in range(30):  # what memory that nobody wrote to may hold
+            tf.fill(layer.kernel.shape, np.nan) * 1.0
+        y, gradients = run(tf.zeros((0, 134, 16)), tf.zeros((0,), tf.int32))
+        assert y.shape == layer.compute_output_shape((0, 134, 16)), (kind, y.shape)
+        assert not np.any(gradients[0]), (kind, gradients[0])
+"""
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_a_convolution_of_no_rows_has_its_shape_and_no_gradient(onednn):
+    """The share of a device or micro-batch can be empty; with oneDNN's kernels and with TensorFlow's own."""
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    done = subprocess.run([sys.executable, "-c", NO_ROWS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("kernel", "factor", "width"), [(11, 1.0, 11), (10, 1.0, 11), (11, 0.5, 5), (3, 0.1, 1)])
