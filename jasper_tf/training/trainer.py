@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -84,14 +86,7 @@ def _train(cfg: Config) -> Path:
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
     with RunFolder(cfg, devices, writes=is_chief(strategy)) as run:
-        of_all = f" of {replicas} on {cfg.trainer.num_nodes} machines" if cfg.trainer.num_nodes > 1 else ""
-        kind = devices[0].rsplit(":", 2)[-2]
-        run.say(f"run {run.path}, {len(devices)} x {kind}{of_all}, precision {cfg.trainer.precision}")
-        if cfg.ignored:
-            run.say(f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}")
-        if cfg.taken_over:
-            run.say(f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}")
-        for line in report:
+        for line in [*_first_lines(cfg, run, devices, replicas), *report]:
             run.say(line)
         parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
         run.say(f"{parameters:,} trainable parameters, {total_steps} steps of {training.batch_size} utterances")
@@ -101,14 +96,7 @@ def _train(cfg: Config) -> Path:
         # Before the checkpoint is read: it holds the average.
         average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
-        e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
-        wanted = (
-            cfg.trainer.enable_checkpointing if e.create_checkpoint_callback is None else e.create_checkpoint_callback
-        )
-        checkpoints = None
-        if wanted:
-            keep = params.monitor, params.save_top_k, params.save_last, params.mode
-            checkpoints = CheckpointFolder(run.checkpoints, *keep)
+        checkpoints = _checkpoints(cfg, run)
         position, restored = Position(), None
         if run.resumed:
             restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
@@ -123,6 +111,7 @@ def _train(cfg: Config) -> Path:
             run.say(frozen)
         if cfg.trainer.fast_dev_run:
             total_steps = 1
+        e = cfg.exp_manager
         patience = e.early_stopping_callback_params.patience
         if e.create_early_stopping_callback and position.waited and position.waited[0] >= patience:
             total_steps = position.step  # it stopped there
@@ -132,7 +121,7 @@ def _train(cfg: Config) -> Path:
 
         limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
         interruption = Interruption(min(limits, default=None))
-        try:
+        with _in_one_line(run, strategy):
             callbacks = _callbacks(
                 cfg, model, run, checkpoints, position, training, validation, total_steps, interruption
             )
@@ -142,20 +131,48 @@ def _train(cfg: Config) -> Path:
             with interruption:
                 every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
                 run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
-        except tf.errors.OpError as error:
-            wrong = user_error_in(error) or lost_worker(strategy, error)
-            if wrong is None:
-                raise
-            raise wrong from error
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            raise UserError(f"{run.path}: {error.strerror}; make room, then the same command goes on") from error
-        except TrainingInterruptedError as stop:
-            run.say(str(stop))
-            if stop.status:
-                raise
     return run.path
+
+
+def _first_lines(cfg: Config, run: RunFolder, devices: Sequence[str], replicas: int) -> Iterator[str]:
+    """What the run is, for a person."""
+    of_all = f" of {replicas} on {cfg.trainer.num_nodes} machines" if cfg.trainer.num_nodes > 1 else ""
+    kind = devices[0].rsplit(":", 2)[-2]
+    yield f"run {run.path}, {len(devices)} x {kind}{of_all}, precision {cfg.trainer.precision}"
+    if cfg.ignored:
+        yield f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}"
+    if cfg.taken_over:
+        yield f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}"
+
+
+def _checkpoints(cfg: Config, run: RunFolder) -> CheckpointFolder | None:
+    """Where the run keeps its checkpoints; None where the configuration asks for none."""
+    wanted = cfg.exp_manager.create_checkpoint_callback
+    if wanted is None:
+        wanted = cfg.trainer.enable_checkpointing
+    params = cfg.exp_manager.checkpoint_callback_params
+    keep = params.monitor, params.save_top_k, params.save_last, params.mode
+    return CheckpointFolder(run.checkpoints, *keep) if wanted else None
+
+
+@contextlib.contextmanager
+def _in_one_line(run: RunFolder, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Says what a person can mend in one line; a stop that was asked for is said, and is no error."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        wrong = user_error_in(error) or lost_worker(strategy, error)
+        if wrong is None:
+            raise
+        raise wrong from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UserError(f"{run.path}: {error.strerror}; make room, then the same command goes on") from error
+    except TrainingInterruptedError as stop:
+        run.say(str(stop))
+        if stop.status:
+            raise
 
 
 def _require(cfg: Config) -> None:
