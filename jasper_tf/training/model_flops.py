@@ -38,7 +38,7 @@ def training_flops(model: JasperCTC, samples: int) -> int:
     """Those of a training step: three times `forward_flops`.
 
     The backward pass computes as much again for the gradient of each layer's input, and of its weights. What a frozen
-    layer saves is not taken off.
+    layer saves is not taken off, and what the head computes for `interctc` is not added.
     """
     return 3 * forward_flops(model, samples)
 
