@@ -28,12 +28,29 @@ from jasper_tf.training.ctc_training import CTCTraining
 
 # The keys of NeMo's preprocessor section that LogMelSpectrogram takes under the same name, and the others used here.
 _LOG_MEL_KEYS = (
-    "window", "n_fft", "features", "preemph", "dither", "mag_power", "mel_norm", "log", "log_zero_guard_type",
-    "log_zero_guard_value", "exact_pad", "generation",
-)  # fmt: skip
+    "window",
+    "n_fft",
+    "features",
+    "preemph",
+    "dither",
+    "mag_power",
+    "mel_norm",
+    "log",
+    "log_zero_guard_type",
+    "log_zero_guard_value",
+    "exact_pad",
+    "generation",
+)
 _OTHER_PREPROCESSOR_KEYS = (
-    "window_size", "window_stride", "lowfreq", "highfreq", "normalize", "pad_to", "pad_value", "frame_splicing",
-)  # fmt: skip
+    "window_size",
+    "window_stride",
+    "lowfreq",
+    "highfreq",
+    "normalize",
+    "pad_to",
+    "pad_value",
+    "frame_splicing",
+)
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")

@@ -68,11 +68,18 @@ def test_stock_nemo_jasper_loads_unchanged():
     assert config.model.optim.betas == (0.8, 0.5)
     assert config.trainer.max_steps == -1 and config.exp_manager.exp_dir == "runs"
     assert set(config.ignored) == {
-        "model.train_ds.num_workers", "model.train_ds.pin_memory",
-        "model.train_ds.tarred_shard_strategy", "model.train_ds.shuffle_n", "model.train_ds.bucketing_strategy",
-        "model.validation_ds.num_workers", "model.validation_ds.pin_memory", "trainer.strategy", "trainer.logger",
-        "exp_manager.wandb_logger_kwargs", "hydra",
-    }  # fmt: skip
+        "model.train_ds.num_workers",
+        "model.train_ds.pin_memory",
+        "model.train_ds.tarred_shard_strategy",
+        "model.train_ds.shuffle_n",
+        "model.train_ds.bucketing_strategy",
+        "model.validation_ds.num_workers",
+        "model.validation_ds.pin_memory",
+        "trainer.strategy",
+        "trainer.logger",
+        "exp_manager.wandb_logger_kwargs",
+        "hydra",
+    }
 
 
 def test_stock_nemo_quartznet_loads_unchanged():
@@ -141,9 +148,16 @@ def test_precision_has_one_spelling(given, meant):
 def test_overrides(small_file):
     config = load_config(
         small_file,
-        ["model.encoder.jasper.0.dropout=0.3", "model.optim.lr=1e-3", "+seed=7", "trainer.devices=[0,1]",
-         "model.test_ds.manifest_filepath=a=b.jsonl", "model.optim.sched=null", "trainer.max_epochs=3"],
-    )  # fmt: skip
+        [
+            "model.encoder.jasper.0.dropout=0.3",
+            "model.optim.lr=1e-3",
+            "+seed=7",
+            "trainer.devices=[0,1]",
+            "model.test_ds.manifest_filepath=a=b.jsonl",
+            "model.optim.sched=null",
+            "trainer.max_epochs=3",
+        ],
+    )
     assert [b.dropout for b in config.model.encoder.jasper] == [0.3, 0.1]
     assert config.model.optim.lr == 0.001 and isinstance(config.model.optim.lr, float)
     assert (config.seed, config.trainer.devices, config.trainer.max_epochs) == (7, [0, 1], 3)
@@ -215,8 +229,11 @@ def test_override_mistakes(small_file, override, expected):
         ("model.train_ds.manifest_filepath", 3, "expected a text or a list (of a text) or a mapping or null, got 3"),
         ("model.train_ds.manifest_filepath", [], "an empty list"),
         ("model.train_ds.augmentor", {"sped": {}}, "nearest known key: model.train_ds.augmentor.speed"),
-        ("model.train_ds.augmentor", {"speed": {"min_rate": 1}}, "speed.min_rate: unknown key; nearest known key: "
-         "model.train_ds.augmentor.speed.min_speed_rate"),
+        (
+            "model.train_ds.augmentor",
+            {"speed": {"min_rate": 1}},
+            "speed.min_rate: unknown key; nearest known key: model.train_ds.augmentor.speed.min_speed_rate",
+        ),
         ("model.test_ds", {"augmentor": {"gain": {"prob": "often"}}}, "test_ds.augmentor.gain.prob: 'often' is not a "),
         ("model.train_ds.augmentor", {"gain": {"prob": 2}}, "augmentor.gain: needs 0 <= prob <= 1 and min <= max"),
         ("model.train_ds.augmentor", {"noise": None}, "augmentor.noise.manifest_path: is missing; name a file of JSON"),
@@ -268,7 +285,7 @@ def test_override_mistakes(small_file, override, expected):
         ("exp_manager.ema", {"enable": True}, "exp_manager.ema: "),
         ("modle", {}, "modle: unknown key; nearest known key: model"),
     ],
-)  # fmt: skip
+)
 def test_mistakes(key, value, expected):
     text = message(config_from_dict, with_value(key, value), "some.yaml")
     assert text.startswith("some.yaml: ") and expected in text

@@ -33,8 +33,11 @@ def start(*arguments: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -56,8 +59,14 @@ def test_what_a_run_leaves(tiny_run):
     cfg, folder, printed = tiny_run
     names = {p.name for p in folder.iterdir()}
     assert names == {
-        "config.yaml", "environment.json", "log.txt", "metrics.csv", "tensorboard", "checkpoints", "model.keras",
-    }  # fmt: skip
+        "config.yaml",
+        "environment.json",
+        "log.txt",
+        "metrics.csv",
+        "tensorboard",
+        "checkpoints",
+        "model.keras",
+    }
     for line in (
         "kept 22 of 22 utterances",
         "kept 5 of 5",
@@ -173,9 +182,12 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(t
 
 def test_early_stopping(tiny_file, run_here, tmp_path):
     command = [
-        tiny_file, f"exp_manager.exp_dir={tmp_path}", "exp_manager.create_early_stopping_callback=true",
-        "exp_manager.early_stopping_callback_params={patience: 1, min_delta: 1000}", "trainer.max_epochs=9",
-    ]  # fmt: skip
+        tiny_file,
+        f"exp_manager.exp_dir={tmp_path}",
+        "exp_manager.create_early_stopping_callback=true",
+        "exp_manager.early_stopping_callback_params={patience: 1, min_delta: 1000}",
+        "trainer.max_epochs=9",
+    ]
     status, out, _ = run_here(*command)
     assert status == 0 and "epoch 2/9" in out and "epoch 3/9" not in out
     status, out, _ = run_here(*command)
@@ -185,8 +197,13 @@ def test_early_stopping(tiny_file, run_here, tmp_path):
 def test_fast_dev_run(tiny_file, run_here, tmp_path):
     status, out, _ = run_here(tiny_file, f"exp_manager.exp_dir={tmp_path}", "trainer.fast_dev_run=true")
     assert status == 0
-    for words in ("fast_dev_run: one batch of 4, the longest", "epoch 1/1  step 1/1", "val_wer", "a SavedModel of",
-                  "GiB of main memory"):  # fmt: skip
+    for words in (
+        "fast_dev_run: one batch of 4, the longest",
+        "epoch 1/1  step 1/1",
+        "val_wer",
+        "a SavedModel of",
+        "GiB of main memory",
+    ):
         assert words in out
     longest = sorted(json.loads(line)["duration"] for line in manifest_of(tiny_file).read_text().splitlines())[-1]
     assert f"the longest {longest:.1f} s" in out
@@ -196,9 +213,12 @@ def test_fast_dev_run(tiny_file, run_here, tmp_path):
 def test_overfit_batches(tiny_file, run_here, tmp_path):
     dev = load_config(tiny_file).model.validation_ds.manifest_filepath
     status, out, _ = run_here(
-        tiny_file, f"exp_manager.exp_dir={tmp_path}", "trainer.overfit_batches=2", "trainer.max_epochs=2",
+        tiny_file,
+        f"exp_manager.exp_dir={tmp_path}",
+        "trainer.overfit_batches=2",
+        "trainer.max_epochs=2",
         f"model.validation_ds.manifest_filepath={json.dumps({'near': dev, 'far': dev})}",
-    )  # fmt: skip
+    )
     assert status == 0 and "step 4/4" in out
     assert "2 batches, for training and for validation, not on the named sets" in out
     with open(tmp_path / "tiny" / "metrics.csv", newline="") as file:
@@ -254,10 +274,14 @@ def test_wrong_use_is_one_line(tiny_run, tiny_file, run_here, tmp_path):
         ([tiny_file, new, "model.train_ds.manifest_filepath=no.jsonl"], ["no.jsonl"]),
         (
             [ROOT / "configs/jasper.yaml", new],
-            ["configs/jasper.yaml", "model.train_ds.manifest_filepath", "model.validation_ds.manifest_filepath",
-             "comments"],
+            [
+                "configs/jasper.yaml",
+                "model.train_ds.manifest_filepath",
+                "model.validation_ds.manifest_filepath",
+                "comments",
+            ],
         ),
-    ]:  # fmt: skip
+    ]:
         status, out, err = run_here(*arguments)
         assert status == 2 and out == "", arguments
         assert err.startswith("error: ") and err.count("\n") == 1, err
@@ -282,9 +306,13 @@ def test_a_file_that_breaks_while_training_is_named(tiny_file, run_here, tmp_pat
 
 def test_without_checkpoints_and_validation(tiny_config, run_here, tiny_file, tmp_path):
     status, out, _ = run_here(
-        tiny_file, f"exp_manager.exp_dir={tmp_path}", "model.validation_ds=null", "trainer.enable_checkpointing=false",
-        "trainer.max_epochs=null", "trainer.max_steps=7",
-    )  # fmt: skip
+        tiny_file,
+        f"exp_manager.exp_dir={tmp_path}",
+        "model.validation_ds=null",
+        "trainer.enable_checkpointing=false",
+        "trainer.max_epochs=null",
+        "trainer.max_steps=7",
+    )
     assert status == 0 and "step 7/7" in out
     assert not (tmp_path / "tiny" / "checkpoints").exists()
     assert load_model(tmp_path / "tiny").labels
@@ -301,9 +329,14 @@ def test_it_learns_real_speech(tiny_config, shared, tmp_path):
     overrides = [f"model.encoder.jasper.{i}.dropout=0" for i in range(3)]
     overrides += [f"model.encoder.jasper.{i}.filters=64" for i in range(3)]
     cfg = tiny_config(
-        f"model.train_ds.manifest_filepath={manifest}", "model.train_ds.batch_size=5", "model.train_ds.buckets=1",
-        "model.spec_augment=null", "model.preprocessor.features=32", "model.encoder.feat_in=32", *overrides,
-    )  # fmt: skip
+        f"model.train_ds.manifest_filepath={manifest}",
+        "model.train_ds.batch_size=5",
+        "model.train_ds.buckets=1",
+        "model.spec_augment=null",
+        "model.preprocessor.features=32",
+        "model.encoder.feat_in=32",
+        *overrides,
+    )
     model = build_model(cfg)
     batches, _ = build_batches(cfg, "train_ds")
     model.compile(NovoGrad(0.02, betas=(0.8, 0.5)))
@@ -337,8 +370,11 @@ def test_two_devices_are_one(tiny_file, certain, assert_close_runs, tmp_path):
     certain += ["model.interctc={loss_weights: [0.3], apply_at_layers: [1]}", "model.encoder.jasper.1.filters=24"]
     done = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, str(tiny_file), str(tmp_path), *certain],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert "2 x CPU" in done.stdout
     assert_close_runs(tmp_path / "norm_1", tmp_path / "norm_2")

@@ -26,17 +26,24 @@ def overrides(tiny_config, tmp_path, shared):
     sections = {"train_ds": cfg.model.train_ds, "validation_ds": cfg.model.validation_ds}
     data = [f"model.{name}.manifest_filepath={section.manifest_filepath}" for name, section in sections.items()]
     return [
-        *data, f"init_from_nemo_model={tmp_path}/small.nemo", f"exp_manager.exp_dir={tmp_path}/runs",
-        "trainer.accelerator=cpu", "trainer.max_epochs=2", "model.train_ds.batch_size=4",
+        *data,
+        f"init_from_nemo_model={tmp_path}/small.nemo",
+        f"exp_manager.exp_dir={tmp_path}/runs",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
+        "model.train_ds.batch_size=4",
         "exp_manager.checkpoint_callback_params.save_top_k=-1",
-    ]  # fmt: skip
+    ]
 
 
 def command(*arguments) -> str:
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return done.stdout
 
@@ -81,9 +88,16 @@ def test_from_an_archive_and_on_without_it(overrides, tmp_path):
 @pytest.mark.slow
 def test_other_labels_and_batch_norms_as_they_are(overrides, tmp_path, capsys):
     """The file's own `freeze`; a run that stopped before its first checkpoint loads the archive again."""
-    cfg = load_config(ROOT / "configs/finetune.yaml", [*overrides, "model.labels=[' ', e, t, a, o, '#']",
-        "model.train_ds.unknown_characters=remove_character", "model.validation_ds.unknown_characters=remove_character",
-        "trainer.max_epochs=1"])  # fmt: skip
+    cfg = load_config(
+        ROOT / "configs/finetune.yaml",
+        [
+            *overrides,
+            "model.labels=[' ', e, t, a, o, '#']",
+            "model.train_ds.unknown_characters=remove_character",
+            "model.validation_ds.unknown_characters=remove_character",
+            "trainer.max_epochs=1",
+        ],
+    )
     for expected in ("new head: 2 tensors (903 values)", "no checkpoint to go on from; beginning at step 0"):
         run = train(cfg)
         printed = capsys.readouterr().out

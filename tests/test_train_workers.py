@@ -33,8 +33,10 @@ def worker():
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *arguments, *SETTINGS],
             env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         started.append(process)
         return process
 

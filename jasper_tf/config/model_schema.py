@@ -68,12 +68,26 @@ class DatasetConfig(Section):
         " tarred_shard_strategy shard_manifests shuffle_n bucketing_strategy".split()
     )
     ONLY = {
-        "bucketing_batch_size": (None,), "bucketing_weights": (None,), "use_start_end_token": OFF,
-        "use_lhotse": OFF, "use_dali": OFF, "is_concat": OFF, "drop_last": OFF, "int_values": OFF, "cache_audio": OFF,
-        "return_sample_id": OFF, "normalize_transcripts": OFF, "normalize": OFF, "parser": (None,),
-        "max_utts": (None, 0), "bos_id": (None,), "eos_id": (None,), "blank_index": (None, -1),
-        "unk_index": (None, -1), "load_audio": (True,),
-    }  # fmt: skip
+        "bucketing_batch_size": (None,),
+        "bucketing_weights": (None,),
+        "use_start_end_token": OFF,
+        "use_lhotse": OFF,
+        "use_dali": OFF,
+        "is_concat": OFF,
+        "drop_last": OFF,
+        "int_values": OFF,
+        "cache_audio": OFF,
+        "return_sample_id": OFF,
+        "normalize_transcripts": OFF,
+        "normalize": OFF,
+        "parser": (None,),
+        "max_utts": (None, 0),
+        "bos_id": (None,),
+        "eos_id": (None,),
+        "blank_index": (None, -1),
+        "unk_index": (None, -1),
+        "load_audio": (True,),
+    }
 
 
 @dataclass(kw_only=True)
@@ -113,9 +127,12 @@ class PreprocessorConfig(Section):
     TARGETS = ("AudioToMelSpectrogramPreprocessor",)
     IGNORED = frozenset({"rng", "use_torchaudio", "nb_max_freq"})
     ONLY = {
-        "n_window_size": (None,), "n_window_stride": (None,), "nb_augmentation_prob": (None, 0, 0.0), "stft_conv": OFF,
+        "n_window_size": (None,),
+        "n_window_stride": (None,),
+        "nb_augmentation_prob": (None, 0, 0.0),
+        "stft_conv": OFF,
         "stft_exact_pad": OFF,
-    }  # fmt: skip
+    }
 
 
 @dataclass(kw_only=True)
@@ -227,8 +244,12 @@ class ModelConfig(Section):
         "repeat dropout separable log_prediction compute_eval_loss use_cer target nemo_version decoding".split()
     )
     ONLY = {
-        "skip_nan_grad": OFF, "init_from_nemo_model": (None,), "init_from_pretrained_model": (None,),
-        "init_from_ptl_ckpt": (None,), "freeze_encoder": OFF, "adapters": (None,),
+        "skip_nan_grad": OFF,
+        "init_from_nemo_model": (None,),
+        "init_from_pretrained_model": (None,),
+        "init_from_ptl_ckpt": (None,),
+        "freeze_encoder": OFF,
+        "adapters": (None,),
         "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
         "decoding": lambda d: not d or (isinstance(d, dict) and str(d.get("strategy", "greedy")).startswith("greedy")),
-    }  # fmt: skip
+    }

@@ -40,21 +40,17 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "ExponentialLR": {"gamma": 0.9},
 }
 # With `reduce_on_plateau: true`, for every schedule.
-PLATEAU: dict[str, Any] = {
-    "factor": 0.1, "patience": 10, "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0
-}  # fmt: skip
+PLATEAU: dict[str, Any] = {"factor": 0.1, "patience": 10, "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0}
 
 # The same for the optimizers. Defaults are those of torch, which NeMo's files count on, but for NovoGrad's betas.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "novograd": {
-        "betas": (0.8, 0.5), "eps": 1e-8, "weight_decay": 0.0, "grad_averaging": False, "amsgrad": False
-    },
+    "novograd": {"betas": (0.8, 0.5), "eps": 1e-8, "weight_decay": 0.0, "grad_averaging": False, "amsgrad": False},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False},
     "adam": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False},
     "sgd": {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "adafactor": {"eps": (1e-30, 1e-3), "decay_rate": -0.8, "clip_threshold": 1.0, "weight_decay": 0.0},
     "lion": {"betas": (0.9, 0.99), "weight_decay": 0.0},
-}  # fmt: skip
+}
 
 
 @dataclass(kw_only=True)
@@ -66,10 +62,19 @@ class SchedConfig(Section):
     """
 
     name: Literal[
-        "CosineAnnealing", "WarmupPolicy", "WarmupHoldPolicy", "WarmupAnnealing", "SquareAnnealing",
-        "SquareRootAnnealing", "InverseSquareRootAnnealing", "PolynomialDecayAnnealing",
-        "PolynomialHoldDecayAnnealing", "NoamAnnealing", "NoamHoldAnnealing", "ExponentialLR",
-    ] = "CosineAnnealing"  # fmt: skip
+        "CosineAnnealing",
+        "WarmupPolicy",
+        "WarmupHoldPolicy",
+        "WarmupAnnealing",
+        "SquareAnnealing",
+        "SquareRootAnnealing",
+        "InverseSquareRootAnnealing",
+        "PolynomialDecayAnnealing",
+        "PolynomialHoldDecayAnnealing",
+        "NoamAnnealing",
+        "NoamHoldAnnealing",
+        "ExponentialLR",
+    ] = "CosineAnnealing"
     warmup_steps: Natural | None = None
     warmup_ratio: Share | None = None
     constant_steps: Natural | None = None

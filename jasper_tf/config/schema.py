@@ -56,12 +56,20 @@ class TrainerConfig(Section):
     )
     ONLY = {
         "val_check_interval": (None, 1.0),
-        "gradient_clip_algorithm": (None, "norm"), "limit_train_batches": (None, 1.0),
-        "limit_val_batches": (None, 1.0), "limit_test_batches": (None, 1.0),
-        "detect_anomaly": OFF, "profiler": OFF, "min_epochs": (None,), "min_steps": (None,), "callbacks": (None,),
-        "plugins": (None,), "resume_from_checkpoint": (None,), "reload_dataloaders_every_n_epochs": (None, 0),
+        "gradient_clip_algorithm": (None, "norm"),
+        "limit_train_batches": (None, 1.0),
+        "limit_val_batches": (None, 1.0),
+        "limit_test_batches": (None, 1.0),
+        "detect_anomaly": OFF,
+        "profiler": OFF,
+        "min_epochs": (None,),
+        "min_steps": (None,),
+        "callbacks": (None,),
+        "plugins": (None,),
+        "resume_from_checkpoint": (None,),
+        "reload_dataloaders_every_n_epochs": (None, 0),
         "barebones": OFF,
-    }  # fmt: skip
+    }
     NULL_MEANS = {"max_steps": -1, "devices": "auto", "fast_dev_run": False, "overfit_batches": 0}
 
 
@@ -81,9 +89,13 @@ class CheckpointCallbackParams(Section):
         " auto_insert_metric_name async_save".split()
     )
     ONLY = {
-        "every_n_epochs": (None, 1), "filename": (None,), "dirpath": (None,), "filepath": (None,),
-        "save_weights_only": OFF, "save_on_train_epoch_end": OFF,
-    }  # fmt: skip
+        "every_n_epochs": (None, 1),
+        "filename": (None,),
+        "dirpath": (None,),
+        "filepath": (None,),
+        "save_weights_only": OFF,
+        "save_on_train_epoch_end": OFF,
+    }
 
 
 @dataclass(kw_only=True)
@@ -97,9 +109,12 @@ class EarlyStoppingParams(Section):
 
     IGNORED = frozenset({"verbose", "strict"})
     ONLY = {
-        "check_finite": (None, True), "stopping_threshold": (None,), "divergence_threshold": (None,),
-        "check_on_train_epoch_end": OFF, "log_rank_zero_only": OFF,
-    }  # fmt: skip
+        "check_finite": (None, True),
+        "stopping_threshold": (None,),
+        "divergence_threshold": (None,),
+        "check_on_train_epoch_end": OFF,
+        "log_rank_zero_only": OFF,
+    }
 
 
 @dataclass(kw_only=True)
@@ -130,12 +145,18 @@ class ExpManagerConfig(Section):
         " create_preemption_callback log_delta_step_timing log_tflops_per_sec_per_gpu".split()
     )
     ONLY = {
-        "create_wandb_logger": OFF, "create_mlflow_logger": OFF, "create_dllogger_logger": OFF,
-        "create_clearml_logger": OFF, "create_neptune_logger": OFF,
-        "explicit_log_dir": (None,), "resume_from_checkpoint": (None,), "files_to_copy": (None,),
-        "disable_validation_on_resume": OFF, "resume_past_end": OFF,
+        "create_wandb_logger": OFF,
+        "create_mlflow_logger": OFF,
+        "create_dllogger_logger": OFF,
+        "create_clearml_logger": OFF,
+        "create_neptune_logger": OFF,
+        "explicit_log_dir": (None,),
+        "resume_from_checkpoint": (None,),
+        "files_to_copy": (None,),
+        "disable_validation_on_resume": OFF,
+        "resume_past_end": OFF,
         "ema": lambda ema: not ema or (isinstance(ema, dict) and not ema.get("enable")),
-    }  # fmt: skip
+    }
     NULL_MEANS = {"exp_dir": "runs"}
 
 

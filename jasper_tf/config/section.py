@@ -37,9 +37,7 @@ BelowOne = Annotated[float, Range(0, 1, without=(1,))]
 PerAxis = Annotated[list[Count], Range(1, 1)]
 
 OFF = (None, False)
-InitMode = Literal[
-    "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "tds_uniform", "tds_normal"
-]  # fmt: skip
+InitMode = Literal["xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "tds_uniform", "tds_normal"]
 ResidualMode = Literal["add", "stride_add", "max", "stride_max"]
 
 

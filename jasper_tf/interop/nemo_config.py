@@ -25,9 +25,15 @@ _TARGETS = {
     "decoder": f"{_MODULES}.ConvASRDecoder",
 }
 _OURS = {
-    "generation", "buckets", "unknown_characters", "synchronized", "exclude_from_weight_decay",
-    *PLATEAU, "monitor", "reduce_on_plateau",
-}  # fmt: skip
+    "generation",
+    "buckets",
+    "unknown_characters",
+    "synchronized",
+    "exclude_from_weight_decay",
+    *PLATEAU,
+    "monitor",
+    "reduce_on_plateau",
+}
 
 
 def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:

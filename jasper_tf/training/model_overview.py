@@ -21,10 +21,17 @@ def model_overview(model: JasperCTC) -> str:
         kind = f"{len(block.convolutions)} x {'separable' if block.depthwise else 'convolution'}"
         residual = ("dense" if block.residual_dense else "yes") if block.residual else ""
         cells = [
-            f"block {number}", kind, block.filters, convolution.kernel_width, block.subsampling_factor,
-            convolution.dilation, f"{block.dropout.rate:g}", residual, "yes" if block.excitation else "",
+            f"block {number}",
+            kind,
+            block.filters,
+            convolution.kernel_width,
+            block.subsampling_factor,
+            convolution.dilation,
+            f"{block.dropout.rate:g}",
+            residual,
+            "yes" if block.excitation else "",
             f"{_trainable(block):,}",
-        ]  # fmt: skip
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     head = model.decoder
     lines.append(f"| head | linear | {head.num_classes + 1} | 1 | 1 | 1 | | | | {_trainable(head):,} |")

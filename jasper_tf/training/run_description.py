@@ -21,9 +21,11 @@ from jasper_tf.training.model_overview import model_overview
 _COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")
 _COMPARED_KEYS = ("seed", "model.train_ds.batch_size")
 _NOT_COMPARED = (
-    "trainer.accelerator", "trainer.enable_checkpointing", "trainer.log_every_n_steps",
+    "trainer.accelerator",
+    "trainer.enable_checkpointing",
+    "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch",
-)  # fmt: skip
+)
 _SHOWN = ("optim.lr", "optim.weight_decay", "seed", "train_ds.batch_size", "trainer.max_epochs")
 _METRICS = [
     hp.Metric(f"validation/{kind}{name}", display_name=f"{kind}{name}".replace("_", " "))

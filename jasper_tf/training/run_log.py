@@ -22,11 +22,29 @@ from jasper_tf.training.update_ratio import UpdateRatio
 from jasper_tf.whole_file import write_whole
 
 _COLUMNS = (
-    "step", "epoch", "loss", "learning_rate", "grad_norm", "update_ratio", "blank_share", "infeasible", "padding_share",
-    "utterances_per_s", "steps_per_s", "model_flop_per_s",
-    "val_loss", "val_wer", "val_cer", "val_insertions", "val_deletions", "val_substitutions",
-    "val_loss_ema", "val_wer_ema", "val_cer_ema", "learning_rate_scale",
-)  # fmt: skip
+    "step",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "update_ratio",
+    "blank_share",
+    "infeasible",
+    "padding_share",
+    "utterances_per_s",
+    "steps_per_s",
+    "model_flop_per_s",
+    "val_loss",
+    "val_wer",
+    "val_cer",
+    "val_insertions",
+    "val_deletions",
+    "val_substitutions",
+    "val_loss_ema",
+    "val_wer_ema",
+    "val_cer_ema",
+    "learning_rate_scale",
+)
 # Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
 _LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")

@@ -17,9 +17,14 @@ from jasper_tf.errors import UserError
 
 # What the search itself gives every trial.
 _SET_BY_SEARCH = (
-    "name", "exp_manager.exp_dir", "exp_manager.name", "exp_manager.version", "exp_manager.resume_if_exists",
-    "exp_manager.checkpoint_callback_params.monitor", "exp_manager.checkpoint_callback_params.mode",
-)  # fmt: skip
+    "name",
+    "exp_manager.exp_dir",
+    "exp_manager.name",
+    "exp_manager.version",
+    "exp_manager.resume_if_exists",
+    "exp_manager.checkpoint_callback_params.monitor",
+    "exp_manager.checkpoint_callback_params.mode",
+)
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 

@@ -19,8 +19,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def command(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "jasper_tf", "average-checkpoints", *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture

@@ -22,16 +22,18 @@ def folder(tmp_path_factory):
     """model.nemo and two sounds."""
     folder = tmp_path_factory.mktemp("nemo")
     block = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.0}
-    config = config_from_dict({
-        "name": "small",
-        "model": {
-            "labels": list(" abc"),
-            "preprocessor": {},
-            "encoder": {"feat_in": 64, "jasper": [{**block, "residual": False, "se": True}]},
-            "decoder": {},
-            "optim": {"lr": 0.01},
-        },
-    })  # fmt: skip
+    config = config_from_dict(
+        {
+            "name": "small",
+            "model": {
+                "labels": list(" abc"),
+                "preprocessor": {},
+                "encoder": {"feat_in": 64, "jasper": [{**block, "residual": False, "se": True}]},
+                "decoder": {},
+                "optim": {"lr": 0.01},
+            },
+        }
+    )
     export_nemo(build_model(config), config, folder / "model.nemo")
     rng = np.random.default_rng(0)
     for k, seconds in enumerate((0.7, 1.1)):

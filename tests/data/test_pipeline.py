@@ -270,9 +270,12 @@ def test_load_audio_in_graph_eagerly(utterances, in_graph):
     for u in utterances:
         decodable = in_graph and is_graph_decodable(u.path, 16000)
         audio = load_audio_in_graph(
-            tf.constant(u.path), tf.constant(u.offset_s, tf.float64), tf.constant(u.duration_s, tf.float64),
-            tf.constant(decodable), 16000,
-        )  # fmt: skip
+            tf.constant(u.path),
+            tf.constant(u.offset_s, tf.float64),
+            tf.constant(u.duration_s, tf.float64),
+            tf.constant(decodable),
+            16000,
+        )
         np.testing.assert_array_equal(audio, load_audio(u.path, 16000, u.offset_s, u.duration_s))
     assert len(load_audio_in_graph(utterances[0].path, 0.0, 0.0, False, 16000)) == 3200
 

@@ -40,8 +40,10 @@ def training_step(model: EncDecCTCModel) -> dict[str, float]:
     norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]))
     # NeMo's own final_loss is the tensor that it adds the other losses to: the whole, not the last block's.
     return {name: float(part) for name, part in parts.items()} | {
-        "loss": loss.item(), "final_loss": final_loss, "grad_norm": norm.item()
-    }  # fmt: skip
+        "loss": loss.item(),
+        "final_loss": final_loss,
+        "grad_norm": norm.item(),
+    }
 
 
 for archive in map(Path, sys.argv[2:]):

@@ -194,14 +194,16 @@ def test_models_that_are_not_supported(archive, changes, word):
         ("a: [", "not valid YAML"),
         ("- a", "not a mapping"),
         ("a: !!python/object/apply:os.system [touch executed]", "not valid YAML"),
-        ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
-            f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-        ), "stands for more than"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+            "stands for more than",
+        ),
         ("a: &a [*a]", "stands for more than"),
         ("a: " + "[" * 5000 + "]" * 5000, "not valid YAML"),
     ],
     ids=["broken", "list", "object", "billion laughs", "circle", "deep"],
-)  # fmt: skip
+)
 def test_harmful_configurations(archive, text, word):
     write_archive(archive, text, read_archive(archive).weights)
     with pytest.raises(UserError, match=word):

@@ -56,23 +56,27 @@ def save_model(name: str, folder: Path) -> None:
     """
     certain = name == "interctc"
     spec_augment = {"freq_masks": 1, "time_masks": 1, "time_width": 0.05}
-    config = config_from_dict({
-        "name": name,
-        "model": {
-            "labels": LABELS,
-            "train_ds": {"manifest_filepath": "absent.json", "shuffle": True, "augmentor": None},
-            "validation_ds": {"manifest_filepath": "absent.json"},
-            # NeMo's transcribe sets pad_to to 0, its forward does not; group norm sees the difference.
-            "preprocessor": {
-                "normalize": "per_feature", "pad_to": 0 if name == "other" else 16, "dither": 0.0 if certain else 1e-5
+    config = config_from_dict(
+        {
+            "name": name,
+            "model": {
+                "labels": LABELS,
+                "train_ds": {"manifest_filepath": "absent.json", "shuffle": True, "augmentor": None},
+                "validation_ds": {"manifest_filepath": "absent.json"},
+                # NeMo's transcribe sets pad_to to 0, its forward does not; group norm sees the difference.
+                "preprocessor": {
+                    "normalize": "per_feature",
+                    "pad_to": 0 if name == "other" else 16,
+                    "dither": 0.0 if certain else 1e-5,
+                },
+                "spec_augment": None if certain else spec_augment,
+                "interctc": INTERCTC if certain else None,
+                "encoder": {"feat_in": 64, **ENCODERS[name]},
+                "decoder": {},
+                "optim": {"lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": 7}},
             },
-            "spec_augment": None if certain else spec_augment,
-            "interctc": INTERCTC if certain else None,
-            "encoder": {"feat_in": 64, **ENCODERS[name]},
-            "decoder": {},
-            "optim": {"lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": 7}},
-        },
-    })  # fmt: skip
+        }
+    )
     model = build_model(config)
     rng = np.random.default_rng(0)
     for variable in model.weights:

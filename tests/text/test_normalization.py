@@ -56,7 +56,7 @@ def test_english(text, said):
         ("pt_BR", "16", "dezesseis"),
         ("tr", "Iğdır İzmir", "ığdır izmir"),
     ],
-)  # fmt: skip
+)
 def test_other_languages(language, text, said):
     assert TextNormalizer(language)(text).text == said
 

@@ -27,9 +27,19 @@ def polynomial(s, decay_steps, min_lr, power, cycle):
 
 
 def nemo(
-    name, s, max_steps=None, warmup_steps=None, warmup_ratio=None, hold_steps=None, hold_ratio=None, min_lr=None,
-    power=1.0, cycle=False, d_model=None, decay_rate=0.5,
-):  # fmt: skip
+    name,
+    s,
+    max_steps=None,
+    warmup_steps=None,
+    warmup_ratio=None,
+    hold_steps=None,
+    hold_ratio=None,
+    min_lr=None,
+    power=1.0,
+    cycle=False,
+    d_model=None,
+    decay_rate=0.5,
+):
     """The rate of step s as nemo/core/optim/lr_scheduler.py computes it."""
     if min_lr is None:
         min_lr = 1e-5 if name == "SquareAnnealing" else 0.0

@@ -112,8 +112,10 @@ def test_one_inside_an_epoch_is_newest_but_never_best(model, folder):
     for position in (at(1, 0.5), at(2, 0.6), at(3, 0.1, step_in_epoch=3), at(4, 0.1, step_in_epoch=4)):
         folder.save(model, position)
     assert [p.name for p in folder.paths()] == [
-        "step=00000001-val_wer=0.5000", "step=00000002-val_wer=0.6000", "step=00000004",
-    ]  # fmt: skip
+        "step=00000001-val_wer=0.5000",
+        "step=00000002-val_wer=0.6000",
+        "step=00000004",
+    ]
 
 
 def torn(path):

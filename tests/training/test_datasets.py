@@ -69,9 +69,13 @@ def config(section="train_ds", preprocessor=None, **dataset):
 
 def test_training_uses_every_setting(manifests):
     cfg = config(
-        manifest_filepath=manifests["first"], shuffle=True, buckets=2, max_duration=1.25, trim_silence=True,
+        manifest_filepath=manifests["first"],
+        shuffle=True,
+        buckets=2,
+        max_duration=1.25,
+        trim_silence=True,
         augmentor={"speed": {"prob": 1.0}},
-    )  # fmt: skip
+    )
     batches, selection = build_batches(cfg, "train_ds", parts=2)
     assert len(selection.utterances) == len(batches.utterances) == 8 and len(selection.dropped) == 2
     assert (batches.batch_size, batches.steps_per_epoch, batches.seed) == (8, 1, 11)
@@ -87,9 +91,11 @@ def test_training_uses_every_setting(manifests):
 @pytest.mark.parametrize("section", ["validation_ds", "test_ds"])
 def test_validation_neither_shuffles_nor_augments_and_keeps_all(manifests, section):
     cfg = config(
-        section, manifest_filepath=[manifests["first"], manifests["infeasible"]], shuffle=True,
+        section,
+        manifest_filepath=[manifests["first"], manifests["infeasible"]],
+        shuffle=True,
         augmentor={"gain": {"prob": 1.0}},
-    )  # fmt: skip
+    )
     batches, selection = build_batches(cfg, section)
     assert not selection.dropped and len(batches.utterances) == 12
     assert "abcabcabcab" in [u.text for u in batches.utterances]

@@ -50,19 +50,33 @@ NAMES = ["novograd", "adamw", "adam", "sgd", "adafactor", "lion"]
     ("optim", "expected"),
     [
         ({}, {"betas": [0.8, 0.5], "epsilon": 1e-8, "weight_decay": 0.0}),
-        ({"betas": [0.9, 0.2], "eps": 1e-6, "grad_averaging": True, "amsgrad": True},
-         {"betas": [0.9, 0.2], "epsilon": 1e-6, "grad_averaging": True, "amsgrad": True}),
+        (
+            {"betas": [0.9, 0.2], "eps": 1e-6, "grad_averaging": True, "amsgrad": True},
+            {"betas": [0.9, 0.2], "epsilon": 1e-6, "grad_averaging": True, "amsgrad": True},
+        ),
         ({"name": "adamw"}, {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}),
         ({"name": "adamw", "weight_decay": 0}, {"weight_decay": 0.0}),
-        ({"name": "adam", "betas": [0.8, 0.9], "eps": 1e-5, "amsgrad": True},
-         {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-5, "amsgrad": True, "weight_decay": None}),
-        ({"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-         {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
-        ({"name": "adafactor", "eps": [1e-20, 1e-2], "clip_threshold": 2, "decay_rate": -0.7},
-         {"epsilon_1": 1e-20, "epsilon_2": 1e-2, "clip_threshold": 2.0, "beta_2_decay": -0.7, "relative_step": False}),
+        (
+            {"name": "adam", "betas": [0.8, 0.9], "eps": 1e-5, "amsgrad": True},
+            {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-5, "amsgrad": True, "weight_decay": None},
+        ),
+        (
+            {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+        ),
+        (
+            {"name": "adafactor", "eps": [1e-20, 1e-2], "clip_threshold": 2, "decay_rate": -0.7},
+            {
+                "epsilon_1": 1e-20,
+                "epsilon_2": 1e-2,
+                "clip_threshold": 2.0,
+                "beta_2_decay": -0.7,
+                "relative_step": False,
+            },
+        ),
         ({"name": "lion"}, {"beta_1": 0.9, "beta_2": 0.99, "weight_decay": None}),
     ],
-)  # fmt: skip
+)
 def test_the_keys_arrive(optim, expected):
     name = optim.get("name", "novograd")
     optimizer = jasper_tf.build_optimizer(config(**optim), 10)
@@ -139,7 +153,7 @@ def test_a_checkpoint_holds_all_of_it(name, tmp_path):
         ({"name": "NoamHoldAnnealing", "warmup_steps": 4, "decay_rate": 1}, [0.02, 0.08, 0.04]),
         ({"name": "ExponentialLR", "gamma": 0.5}, [0.1, 0.05, 0.0125]),  # of epochs of 3 steps
     ],
-)  # fmt: skip
+)
 def test_schedules_by_name(sched, rates):
     """Of 10 steps the first, the sixth, and the one behind the last."""
     optimizer = build_optimizer(config(sched=sched), 10, steps_per_epoch=3)

@@ -19,9 +19,17 @@ from jasper_tf.training.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.trainer import train
 
 TRAINING = {
-    "loss", "learning_rate", "grad_norm", "update_ratio", "blank_share", "infeasible", "padding_share",
-    "utterances_per_s", "steps_per_s", "model_flop_per_s",
-}  # fmt: skip
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "update_ratio",
+    "blank_share",
+    "infeasible",
+    "padding_share",
+    "utterances_per_s",
+    "steps_per_s",
+    "model_flop_per_s",
+}
 VALIDATION = {"val_loss", "val_wer", "val_cer", "val_insertions", "val_deletions", "val_substitutions"}
 
 
@@ -34,10 +42,16 @@ def rows(tiny_run):
 def test_rows(rows):
     # Every 4 steps and before each validation; after each validation its own.
     assert [(int(r["step"]), int(r["epoch"]), bool(r["val_wer"])) for r in rows] == [
-        (4, 0, False), (6, 0, False), (6, 0, True),
-        (8, 1, False), (12, 1, False), (12, 1, True),
-        (16, 2, False), (18, 2, False), (18, 2, True),
-    ]  # fmt: skip
+        (4, 0, False),
+        (6, 0, False),
+        (6, 0, True),
+        (8, 1, False),
+        (12, 1, False),
+        (12, 1, True),
+        (16, 2, False),
+        (18, 2, False),
+        (18, 2, True),
+    ]
     for row in rows:
         assert {key for key, value in row.items() if value} - {"step", "epoch"} == (
             VALIDATION if row["val_wer"] else TRAINING

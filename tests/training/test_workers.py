@@ -10,8 +10,14 @@ import tensorflow as tf
 from jasper_tf.errors import UserError
 from jasper_tf.training.workers import is_chief, resolve_cluster
 
-NAMES = ("TF_CONFIG", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE",
-         "JOB_COMPLETION_INDEX")  # fmt: skip
+NAMES = (
+    "TF_CONFIG",
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_TASKS_PER_NODE",
+    "JOB_COMPLETION_INDEX",
+)
 
 
 @pytest.fixture

@@ -35,9 +35,12 @@ ROOT = Path(__file__).parents[2]
 def start(*arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def start_tune(file: Path, *arguments: str, **environment: str) -> subprocess.Popen:
@@ -123,15 +126,19 @@ def test_tensorboard_has_each_trial(finished):
     def content(path):
         events = EventAccumulator(str(path)).Reload()
         data = events.summary_metadata
-        return events, {
-            tag: metadata.parse_session_start_info_plugin_data(data[tag].plugin_data.content)
-            for tag in data
-            if tag == metadata.SESSION_START_INFO_TAG
-        }, {
-            tag: metadata.parse_session_end_info_plugin_data(data[tag].plugin_data.content)
-            for tag in data
-            if tag == metadata.SESSION_END_INFO_TAG
-        }  # fmt: skip
+        return (
+            events,
+            {
+                tag: metadata.parse_session_start_info_plugin_data(data[tag].plugin_data.content)
+                for tag in data
+                if tag == metadata.SESSION_START_INFO_TAG
+            },
+            {
+                tag: metadata.parse_session_end_info_plugin_data(data[tag].plugin_data.content)
+                for tag in data
+                if tag == metadata.SESSION_END_INFO_TAG
+            },
+        )
 
     assert metadata.EXPERIMENT_TAG in EventAccumulator(str(folder / "hparams")).Reload().summary_metadata
     for row in read_results(folder):

@@ -158,7 +158,7 @@ def test_wrong_use_is_one_line(tmp_path, make_sound, refused):
         ([*source, "--table", tmp_path / "in/latin.csv"], "latin.csv:2: is not UTF-8"),
         ([*source, "--table", tmp_path / "in/absent.csv"], "absent.csv: cannot be read"),
         ([*source, "--config", tmp_path / "absent.yaml"], "absent.yaml"),
-    ):  # fmt: skip
+    ):
         assert said in refused(*arguments)
     assert not list(tmp_path.rglob("*manifest.json"))
 
