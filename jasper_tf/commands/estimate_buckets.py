@@ -54,11 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
         sped = np.minimum(sped, np.maximum(audio_len, longest))
     print(f"{len(audio_len)} utterances, {audio_len.sum() / a.sample_rate / 3600:.2f} h")
     print("buckets  padding   steps  lengths in s (utterances in a batch)")
+    most = 0
     for buckets in sorted(set(a.buckets)):
         fitted = Buckets.fit(
             audio_len, label_len[wanted], buckets, hop=hop, pad_to=a.pad_to, speeds=(slow, fast), max_samples=longest
         )
-        sizes = np.full(len(fitted.samples), a.batch_size)
+        if len(fitted.samples) == most:
+            print(f"these recordings have no more than {most} lengths: {buckets} buckets are the same")
+            continue
+        most = len(fitted.samples)
+        sizes = np.full(most, a.batch_size)
         if a.batch_duration:
             sizes = batch_sizes(fitted, a.batch_duration, a.sample_rate)
         plan = plan_epoch(sped, fitted, sizes, shuffle=True)

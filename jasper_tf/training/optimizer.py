@@ -80,7 +80,8 @@ def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, s
     try:
         return _SCHEDULES[sched.name](learning_rate, **{"max_steps": total_steps, **arguments})
     except UserError as error:
-        raise UserError(f"model.optim.sched: {error}") from error
+        steps = "" if "max_steps" in arguments else "; max_steps comes from trainer.max_epochs or trainer.max_steps"
+        raise UserError(f"model.optim.sched: {error}{steps}") from error
 
 
 def _in_keras(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class RunFolder:
         writes: False for a process that leaves all writing to another machine's.
 
     Raises:
-        UserError: the folder holds another run and resuming was not asked for, or its configuration differs and
-            `allow_config_change` is false.
+        UserError: the folder holds another run and resuming was not asked for, or steps were made there with another
+            configuration and `allow_config_change` is false.
     """
 
     def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True):
@@ -59,7 +59,7 @@ class RunFolder:
         if self.resumed and not e.resume_if_exists:
             raise UserError(f"{self.path}: holds a run; give another exp_manager.version, or resume_if_exists=true")
         changes = self._changes(cfg) if self.resumed else []
-        if changes and not e.allow_config_change:
+        if changes and self._has_trained() and not e.allow_config_change:
             raise UserError(
                 f"{self.config_file}: this run began with another configuration: {'; '.join(changes)}; start a new run "
                 "with exp_manager.name=..., go on with the old values, or exp_manager.allow_config_change=true"
@@ -70,7 +70,7 @@ class RunFolder:
             return
         if not self.resumed or changes:
             self.path.mkdir(parents=True, exist_ok=True)
-            if changes:  # what the steps so far were made with
+            if changes:
                 self.config_file.replace(self.path / time.strftime("config.until-%Y-%m-%d_%H-%M-%S.yaml"))
             with write_whole(self.config_file) as file:
                 yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
@@ -96,6 +96,10 @@ class RunFolder:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _has_trained(self) -> bool:
+        # A start that ended at a mistake in the configuration has made no step that another one could spoil.
+        return self.metrics_file.exists() or (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
 
     def _changes(self, cfg: Config) -> list[str]:
         """What differs from the configuration that the run began with, a line for each key."""

@@ -43,6 +43,16 @@ def test_more_buckets_pad_less(manifest, capsys):
     assert found[0][3] == [pytest.approx(10.9, abs=0.17)]
 
 
+def test_no_more_buckets_than_lengths(tmp_path, capsys):
+    (tmp_path / "a.wav").touch()
+    lines = [{"audio_filepath": "a.wav", "duration": duration, "text": "a"} for duration in (1, 2, 3)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["estimate-buckets", "--manifest", str(tmp_path / "m.jsonl"), "--buckets", "2", "8", "16"]) == 0
+    out = capsys.readouterr().out
+    assert [row[0] for row in rows(out)] == [2, 3]
+    assert "these recordings have no more than 3 lengths: 16 buckets are the same" in out
+
+
 def test_batches_by_seconds(manifest, capsys):
     arguments = ["--manifest", manifest, "--batch-duration", "30", "--buckets", "4", "--max-duration", "8"]
     assert main(["estimate-buckets", *arguments]) == 0

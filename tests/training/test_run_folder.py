@@ -54,8 +54,11 @@ def test_without_resume_each_start_has_its_folder(config, tmp_path):
         RunFolder(named)
 
 
-def test_another_configuration_is_refused(config):
+@pytest.mark.parametrize("trace", ["metrics.csv", "checkpoints/step=00000001"])
+def test_another_configuration_is_refused(config, trace):
     folder = RunFolder(config(RESUME)).path
+    (folder / trace).parent.mkdir(exist_ok=True)
+    (folder / trace).touch()
     before = (folder / "config.yaml").read_text()
     with pytest.raises(UserError) as caught:
         RunFolder(config(RESUME, "model.optim.lr=0.5", "model.encoder.jasper.1.dropout=0.3", "seed=4"))
@@ -66,11 +69,14 @@ def test_another_configuration_is_refused(config):
     assert (folder / "config.yaml").read_text() == before
 
 
-def test_another_configuration_when_asked_for(config, capsys):
-    """What the steps so far were made with stays beside the new one."""
+@pytest.mark.parametrize("trained", [True, False])
+def test_another_configuration_when_asked_for_or_before_a_step(config, capsys, trained):
+    """What was there stays beside the new one."""
     first = RunFolder(config(RESUME))
     before = first.config_file.read_text()
-    allowed = config(RESUME, "exp_manager.allow_config_change=true", "model.optim.lr=0.5")
+    if trained:
+        first.metrics_file.touch()
+    allowed = config(RESUME, f"exp_manager.allow_config_change={str(trained).lower()}", "model.optim.lr=0.5")
     run = RunFolder(allowed)
     assert "configuration changed: model.optim.lr: 0.02 -> 0.5" in capsys.readouterr().out
     assert config_from_dict(yaml.safe_load(run.config_file.read_text())) == allowed
