@@ -47,7 +47,7 @@ test: $(STAMP) ## run every test that needs no GPU
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
-	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/test_nemo_parity.py
+	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py
 
 # torch comes first and alone, so that a CPU build found by PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL satisfies NeMo.
 $(NEMO_STAMP): $(NEMO_CONSTRAINTS)

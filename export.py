@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     from jasper_tf.errors import UserError
-    from jasper_tf.interop.nemo_archive import read_archive
-    from jasper_tf.jasper_ctc import load_model
-    from jasper_tf.serving.saved_model import export
+    from jasper_tf.export.saved_model.writer import export
+    from jasper_tf.interop.nemo.archive import read_archive
+    from jasper_tf.model.jasper_ctc import load_model
 
     run = Path(arguments.run)
     try:

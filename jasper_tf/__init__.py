@@ -11,16 +11,16 @@ import importlib
 
 _WHERE = {
     "load_config": "jasper_tf.config",
-    "build_model": "jasper_tf.jasper_ctc",
-    "load_model": "jasper_tf.jasper_ctc",
-    "JasperCTC": "jasper_tf.jasper_ctc",
+    "build_model": "jasper_tf.model.jasper_ctc",
+    "load_model": "jasper_tf.model.jasper_ctc",
+    "JasperCTC": "jasper_tf.model.jasper_ctc",
     "build_dataset": "jasper_tf.training.datasets",
-    "build_optimizer": "jasper_tf.training.optimizer",
+    "build_optimizer": "jasper_tf.optim.optimizer",
     "train": "jasper_tf.training.trainer",
-    "CTCLoss": "jasper_tf.training.ctc",
-    "NovoGrad": "jasper_tf.training.novograd",
-    "CosineAnnealing": "jasper_tf.training.cosine_annealing",
-    "ErrorRate": "jasper_tf.training.error_rate_metric",
+    "CTCLoss": "jasper_tf.losses.ctc",
+    "NovoGrad": "jasper_tf.optim.novograd",
+    "CosineAnnealing": "jasper_tf.optim.schedules.cosine_annealing",
+    "ErrorRate": "jasper_tf.metrics.keras_metric",
     "UserError": "jasper_tf.errors",
 }
 __all__ = list(_WHERE)

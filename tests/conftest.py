@@ -67,7 +67,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def spoken_corpus(built_once) -> Path:
     """Synthesised speech, not to be changed: train.jsonl (96 utterances), dev.jsonl (12), test.jsonl (16)."""
-    from jasper_tf.data.synthesis import make_corpus
+    from jasper_tf.data.corpora.synthesis import make_corpus
 
     return built_once("spoken_corpus", lambda folder: make_corpus(folder, train=96, dev=12, test=16, seed=1))
 
@@ -78,7 +78,7 @@ def untrained_model():
     import dataclasses
 
     from jasper_tf.config import PreprocessorConfig
-    from jasper_tf.jasper_ctc import JasperCTC
+    from jasper_tf.model.jasper_ctc import JasperCTC
 
     block = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.2}
     encoder = {"feat_in": 64, "jasper": [{**block, "residual": False}]}
@@ -200,7 +200,7 @@ def assert_close_runs():
     """`assert_close_runs(one, other)`: losses, error rates and weights of two runs to 1e-5, and the same counts."""
     import numpy as np
 
-    from jasper_tf.training.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint import CheckpointFolder
 
     def figures(folder: Path) -> list[dict[str, str]]:
         with open(folder / "metrics.csv", newline="") as file:
@@ -239,10 +239,10 @@ def loopback(untrained_model, tmp_path_factory: pytest.TempPathFactory):
     pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
     import numpy as np
 
-    from jasper_tf.serving.grpc_client import GrpcClient
-    from jasper_tf.serving.rest_client import RestClient
-    from jasper_tf.serving.saved_model import export
-    from tests.serving.loopback_serving import LoopbackServing
+    from jasper_tf.export.saved_model.writer import export
+    from jasper_tf.serving.client.grpc_client import GrpcClient
+    from jasper_tf.serving.client.rest_client import RestClient
+    from tests.serving.client.loopback_serving import LoopbackServing
 
     model = untrained_model(list(" abcdefghijklmnopqrstuvwxyé'"))
     with LoopbackServing(export(model, tmp_path_factory.mktemp("serving") / "model").parent) as serving:

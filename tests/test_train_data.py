@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jasper_tf.training.checkpoint import CheckpointFolder
 from jasper_tf.training.loop import evaluate
+from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import _train, read_data
 
 
@@ -80,7 +80,7 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
 
 def test_error_rates_of_sets_add_up_to_that_of_all(tiny_run, tiny_config, overrides):
     """Against the same utterances as one set, scored by Keras."""
-    from jasper_tf.jasper_ctc import load_model
+    from jasper_tf.model.jasper_ctc import load_model
     from jasper_tf.training.trainer import compile_model
 
     cfg = tiny_config(*overrides)

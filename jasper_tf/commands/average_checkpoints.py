@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jasper_tf.training.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint import CheckpointFolder
 
 HELP = "average the weights of a run's checkpoints, as a model that evaluate, transcribe and export read"
 
@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--last and --best choose among all checkpoints; leave them out, or the names")
     cfg = load_config(folder / "config.yaml")
 
-    from jasper_tf.jasper_ctc import build_model
-    from jasper_tf.training.checkpoint import CheckpointFolder
-    from jasper_tf.training.checkpoint_average import average_checkpoints
+    from jasper_tf.model.jasper_ctc import build_model
+    from jasper_tf.training.run.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint_average import average_checkpoints
 
     params = cfg.exp_manager.checkpoint_callback_params
     checkpoints = CheckpointFolder(folder / "checkpoints", monitor=params.monitor, mode=params.mode)

@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from jasper_tf.config import Config
     from jasper_tf.data.checks.faults import FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, TextRules
-    from jasper_tf.data.tarred import TarIndex
+    from jasper_tf.data.storage.tarred import TarIndex
 
 HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
 
@@ -138,8 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
-    from jasper_tf.data.progress_line import ProgressLine, megabytes
-    from jasper_tf.whole_file import write_whole
+    from jasper_tf.io.atomic_write import write_whole
+    from jasper_tf.io.progress import ProgressLine, megabytes
 
     _refuse_wrong_use(arguments)
     if arguments.write_clean:
@@ -207,7 +207,7 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
     """The configuration, and the manifests by section, train_ds first; `--manifest` stands for it."""
-    from jasper_tf.data.manifest import manifest_paths
+    from jasper_tf.data.manifest.columns import manifest_paths
     from jasper_tf.errors import UserError
 
     cfg: Config | None = None
@@ -240,16 +240,16 @@ def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> Ta
     dataset = getattr(cfg.model, section) if cfg and not arguments.manifest else None
     if dataset is None or not dataset.is_tarred:
         return None
-    from jasper_tf.data.tarred import TarIndex, expand_tar_paths
+    from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
 
     return TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
 
 
 def _text_rules(cfg: Config, section: str) -> TextRules:
     from jasper_tf.data.checks.lines import TextRules
-    from jasper_tf.data.selection import UnknownCharacters
+    from jasper_tf.data.manifest.filter import UnknownCharacters
+    from jasper_tf.model.frames import encoder_frames
     from jasper_tf.text.vocabulary import Vocabulary
-    from jasper_tf.training.encoder_frames import encoder_frames
 
     dataset = getattr(cfg.model, section)
     unknown: UnknownCharacters = dataset.unknown_characters if dataset else "error"
@@ -261,13 +261,13 @@ def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManif
     import numpy as np
 
     from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
-    from jasper_tf.whole_file import write_whole
+    from jasper_tf.io.atomic_write import write_whole
 
     rates = np.concatenate([speaking_rates(manifest) for manifest in manifests])
     bounds = rate_bounds(rates, arguments.min_rate, arguments.max_rate)
     check_speaking_rate(manifests, log, bounds)
     if arguments.picture:
-        from jasper_tf.data.checks.histograms import draw_histograms
+        from jasper_tf.plots.histograms import draw_histograms
 
         duration_s = np.concatenate([np.array(manifest.duration_s) for manifest in manifests])
         with write_whole(arguments.picture, binary=True) as file:
@@ -293,7 +293,7 @@ def _check_sounds(
 ) -> list[np.ndarray]:
     """For each manifest, [N] uint64 that are equal for equal samples."""
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
-    from jasper_tf.data.progress_line import ProgressLine
+    from jasper_tf.io.progress import ProgressLine
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
     progress = ProgressLine("reading sound", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from jasper_tf.errors import UserError
-from jasper_tf.serving.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
-from jasper_tf.serving.recognition import Recognition
-from jasper_tf.serving.rest_client import REST_PORT, RestClient
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
+from jasper_tf.serving.client.recognition import Recognition
+from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
+from jasper_tf.serving.client.server_error import BackOff, ServerError
 
 HELP = "print the text of sound files as a TensorFlow Serving server hears them, one line per file: path, tab, text"
 
@@ -91,8 +91,8 @@ def _line(path: str, found: Recognition, as_json: bool) -> str:
 def _ask_in_order(
     client: GrpcClient | RestClient, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, Recognition | UserError]]:
-    from jasper_tf.data.audio import load_audio
-    from jasper_tf.serving.long_audio import recognize_long
+    from jasper_tf.audio.load import load_audio
+    from jasper_tf.inference.long_audio import recognize_long
 
     answered = False
 

@@ -78,8 +78,8 @@ def _report_sound() -> list[str]:
     import soundfile
     import tensorflow as tf
 
-    from jasper_tf.data.audio import load_audio
-    from jasper_tf.data.audio_in_graph import is_graph_decodable, live_decoders
+    from jasper_tf.audio.in_graph import is_graph_decodable, live_decoders
+    from jasper_tf.audio.load import load_audio
 
     for kind, decoder in live_decoders().items():
         _line(kind, decoder)
@@ -108,7 +108,7 @@ def _report_sound() -> list[str]:
 def _read_by_tf_data(path: Path, in_graph: bool) -> "np.ndarray":
     import tensorflow as tf
 
-    from jasper_tf.data.audio_in_graph import load_audio_in_graph
+    from jasper_tf.audio.in_graph import load_audio_in_graph
 
     def read(file: tf.Tensor) -> tf.Tensor:
         zero = tf.constant(0.0, tf.float64)

@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from jasper_tf.data.augment import sped_length
-    from jasper_tf.data.batch_plan import Buckets, batch_sizes, plan_epoch
-    from jasper_tf.data.manifest import read_manifest
+    from jasper_tf.data.batches.plan import Buckets, batch_sizes, plan_epoch
+    from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.errors import UserError
 
     a, (slow, fast) = arguments, arguments.speed

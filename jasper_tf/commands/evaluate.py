@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from jasper_tf.data.manifest import Utterance
+    from jasper_tf.data.manifest.columns import Utterance
 
 HELP = "word and character error rate of a model on a manifest"
 
@@ -30,15 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Scores every utterance of the manifest once; 1 if one could not be read (it is named, and not scored)."""
-    from jasper_tf.data.manifest import read_manifest
-    from jasper_tf.decoding.error_rate import ErrorCounts, count_errors
+    from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.errors import UserError
+    from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     utterances = read_manifest(arguments.manifest)
 
-    from jasper_tf.jasper_ctc import load_model
+    from jasper_tf.model.jasper_ctc import load_model
 
     model = load_model(arguments.model)
     labels = set(model.labels)
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open(outputs: ExitStack, path: str | None) -> Any:
-    from jasper_tf.whole_file import write_whole
+    from jasper_tf.io.atomic_write import write_whole
 
     return outputs.enter_context(write_whole(path)) if path else None
 
@@ -119,7 +119,7 @@ def _batches(
     Utterances of like length share a batch, which keeps padding small; the longest come first so that memory runs out
     at once or never.
     """
-    from jasper_tf.data.tarred import load_utterance
+    from jasper_tf.data.storage.tarred import load_utterance
     from jasper_tf.errors import UserError
 
     def read(i: int) -> tuple[int, np.ndarray | None, str]:

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from jasper_tf.errors import UserError
-    from jasper_tf.interop.nemo_model import import_nemo
+    from jasper_tf.interop.nemo.model import import_nemo
 
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jasper_tf.data.synthesis import make_corpus
+from jasper_tf.data.corpora.synthesis import make_corpus
 from jasper_tf.errors import UserError
 
 HELP = "synthesise a small spoken corpus: digits and short commands, test voices unheard in training"

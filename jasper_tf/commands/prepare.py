@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found, left out and changed; nothing is written unless there is an utterance in every split."""
     from jasper_tf.data.corpora import manifests
-    from jasper_tf.data.speaker_split import parse_shares
+    from jasper_tf.data.corpora.speaker_split import parse_shares
     from jasper_tf.errors import UserError
 
     name, output = arguments.name, arguments.output
@@ -169,8 +169,8 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
     """Those to download, by part; none with --source."""
     from jasper_tf.data.corpora.an4 import AN4, SPLITS
     from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-    from jasper_tf.data.progress_line import megabytes
     from jasper_tf.errors import UserError
+    from jasper_tf.io.progress import megabytes
 
     name, parts = arguments.name, arguments.part
     known = {"librispeech": LIBRISPEECH, "mini-librispeech": MINI_LIBRISPEECH}.get(name)
@@ -192,8 +192,8 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
 
 def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[Recording]]:
     from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
-    from jasper_tf.data.download import download
-    from jasper_tf.data.unpack import archive_stem, is_archive, unpack
+    from jasper_tf.data.corpora.download import download
+    from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
     from jasper_tf.errors import UserError
 
     name, output, table = arguments.name, arguments.output, arguments.table
@@ -242,7 +242,7 @@ def _apart(
 ) -> dict[str, PreparedSplit]:
     """The set train shared out; what was left out of it stays with train, or with the first set where none is left."""
     from jasper_tf.data.corpora.manifests import PreparedSplit
-    from jasper_tf.data.speaker_split import split_by_group
+    from jasper_tf.data.corpora.speaker_split import split_by_group
     from jasper_tf.errors import UserError
 
     if "train" not in splits:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from jasper_tf.data.progress_line import ProgressLine
+from jasper_tf.io.progress import ProgressLine
 
 HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
 
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.manifest:
         raise UserError("--manifest is missing: name the manifest whose recordings are packed")
 
-    from jasper_tf.data.shard_plan import ShardSettings
-    from jasper_tf.data.shard_writer import write_shards
+    from jasper_tf.data.storage.shard_plan import ShardSettings
+    from jasper_tf.data.storage.shard_writer import write_shards
 
     channel = arguments.channel_selector
     settings = ShardSettings(
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def verify(folder: str, workers: int) -> int:
-    from jasper_tf.data.shard_index import read_index, verify_shards
+    from jasper_tf.data.storage.shard_index import read_index, verify_shards
 
     faults = verify_shards(folder, workers, _progress("verified"))
     for fault in faults:

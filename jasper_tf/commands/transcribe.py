@@ -30,9 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Only texts belong on stdout; whatever a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        from jasper_tf.data.audio import load_audio
-        from jasper_tf.jasper_ctc import load_model
-        from jasper_tf.serving.saved_model import SavedModelTranscriber, find_saved_model
+        from jasper_tf.audio.load import load_audio
+        from jasper_tf.export.saved_model.writer import SavedModelTranscriber, find_saved_model
+        from jasper_tf.model.jasper_ctc import load_model
 
         exported = find_saved_model(arguments.model)
         model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     tune = load_tune_config(arguments.file, arguments.overrides)
 
-    from jasper_tf.training.interruption import TrainingInterruptedError
+    from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
     from jasper_tf.tuning.search import Search
 
     search = Search(tune)

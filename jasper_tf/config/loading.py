@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from jasper_tf.config.pretrained import take_over
 from jasper_tf.config.rules import complete, inherit
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING, PerAxis, Range, Section
 from jasper_tf.config.source import ConfigSource, Keys
 from jasper_tf.errors import UserError
+from jasper_tf.inference.pretrained_config import take_over
 
 # YAML 1.1 wants a dot in a float, so PyYAML reads 1e-3 as text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")

@@ -9,10 +9,10 @@ from typing import Any
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
 from jasper_tf.config.optim_schema import METRICS, OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
-from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys
+from jasper_tf.inference.pretrained_config import INIT_KEYS
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
 _MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")

@@ -1,1 +1,1 @@
-"""Reading recordings: manifests, audio files, batches."""
+"""Recordings and their texts: manifests, storage, augmentation, batches."""

@@ -1,1 +1,1 @@
-"""From logits to text, and from texts to error rates."""
+"""From log-probabilities to text, words and times."""

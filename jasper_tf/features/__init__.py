@@ -1,1 +1,1 @@
-"""From samples to normalised log-mel features, as Keras layers."""
+"""From samples to normalized log-mel features, as Keras layers."""

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from jasper_tf.model.nemo_variable import NemoVariable
+from jasper_tf.interop.nemo.variable import NemoVariable
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

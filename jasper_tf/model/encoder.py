@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from jasper_tf.errors import UserError
+from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.jasper_block import JasperBlock
-from jasper_tf.model.nemo_variable import NemoVariable
 
 _BLOCK_KEYS = tuple(inspect.signature(JasperBlock.__init__).parameters)
 _BLOCK_KEYS = _BLOCK_KEYS[_BLOCK_KEYS.index("filters") : _BLOCK_KEYS.index("activation")]

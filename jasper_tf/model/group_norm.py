@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.model.nemo_variable import NemoVariable
+from jasper_tf.interop.nemo.variable import NemoVariable
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")

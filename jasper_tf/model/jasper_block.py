@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
+from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.batch_norm import BatchNorm
 from jasper_tf.model.group_norm import GroupNorm
 from jasper_tf.model.masked_conv import MaskedConv1D, frame_mask
-from jasper_tf.model.nemo_variable import NemoVariable
 from jasper_tf.model.squeeze_excite import SqueezeExcite
 
 # NeMo's name to Keras' name; torch's Hardtanh clips to [-1, 1], Keras' hard_tanh does too.

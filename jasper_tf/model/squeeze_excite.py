@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
+from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.initialization import weight_initializer
-from jasper_tf.model.nemo_variable import NemoVariable
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")

@@ -1,1 +1,1 @@
-"""SavedModels for TF Serving."""
+"""TensorFlow Serving's client."""

@@ -1,1 +1,1 @@
-"""Loss, optimiser, schedule, run folders and the training run itself."""
+"""Training runs: the loop, its data, fine-tuning."""

@@ -10,15 +10,15 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.config.model_schema import DatasetConfig
 from jasper_tf.data.augment import AudioAugmentor
-from jasper_tf.data.bad_audio import BadAudio
-from jasper_tf.data.manifest import Manifest, Utterance, manifest_paths, read_manifest
-from jasper_tf.data.mixture import Mixture
-from jasper_tf.data.pipeline import SpeechBatches
-from jasper_tf.data.selection import Selected, Selection, select
-from jasper_tf.data.tarred import TarIndex, expand_tar_paths
+from jasper_tf.data.batches.bad_audio import BadAudio
+from jasper_tf.data.batches.mixture import Mixture
+from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.data.manifest.columns import Manifest, Utterance, manifest_paths, read_manifest
+from jasper_tf.data.manifest.filter import Selected, Selection, select
+from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
+from jasper_tf.model.frames import encoder_frames
 from jasper_tf.text.vocabulary import Vocabulary
-from jasper_tf.training.encoder_frames import encoder_frames
 
 
 def build_batches(

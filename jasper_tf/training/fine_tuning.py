@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from jasper_tf.config import Config
-from jasper_tf.config.pretrained import INIT_KEYS, read_sections
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo_model import import_nemo
-from jasper_tf.jasper_ctc import JasperCTC, load_model
-from jasper_tf.training.variable_patterns import match_variables
+from jasper_tf.inference.pretrained_config import INIT_KEYS, read_sections
+from jasper_tf.interop.nemo.model import import_nemo
+from jasper_tf.model.jasper_ctc import JasperCTC, load_model
+from jasper_tf.model.variable_patterns import match_variables
 
 # They shape training only, or nothing at all: fine-tuning may set them anew.
 _FREE = {"dither", "pad_to", "dropout", "init_mode", "se_interpolation_mode"}

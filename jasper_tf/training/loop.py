@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import keras
 
-from jasper_tf.data.pipeline import SpeechBatches
-from jasper_tf.jasper_ctc import JasperCTC
-from jasper_tf.training.checkpoint import Position
+from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.training.run.checkpoint import Position
 
 
 def run_epochs(

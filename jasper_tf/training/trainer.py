@@ -11,37 +11,37 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from jasper_tf.audio.load import user_error_in
+from jasper_tf.commands._fast_dev_run import fast_dev_run
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.optim_schema import PLATEAU
-from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.section import MISSING
-from jasper_tf.data.audio import user_error_in
-from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
-from jasper_tf.jasper_ctc import JasperCTC, build_model
-from jasper_tf.training.bad_audio_report import BadAudioReport
-from jasper_tf.training.checkpoint import CheckpointFolder, Position
-from jasper_tf.training.ctc import CTCLoss
+from jasper_tf.inference.pretrained_config import INIT_KEYS
+from jasper_tf.losses.ctc import CTCLoss
+from jasper_tf.metrics.keras_metric import ErrorRate
+from jasper_tf.model.jasper_ctc import JasperCTC, build_model
+from jasper_tf.optim.optimizer import build_optimizer
+from jasper_tf.optim.weight_average import AverageWeights, WeightAverage
+from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
+from jasper_tf.training.callbacks.early_stopping import EarlyStopping
+from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
+from jasper_tf.training.callbacks.interruption import Interruption, StopWhenAsked, TrainingInterruptedError
+from jasper_tf.training.callbacks.progress import Progress
+from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
+from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
+from jasper_tf.training.callbacks.validation_samples import ValidationSamples
 from jasper_tf.training.datasets import build_batches, data_key, first_batches, longest_batch
-from jasper_tf.training.devices import set_precision, strategy_of
-from jasper_tf.training.early_stopping import EarlyStopping
-from jasper_tf.training.error_rate_metric import ErrorRate
-from jasper_tf.training.fast_dev_run import fast_dev_run
+from jasper_tf.training.distributed.devices import set_precision, strategy_of
+from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
-from jasper_tf.training.finite_loss import StopOnNonFiniteLoss
-from jasper_tf.training.interruption import Interruption, StopWhenAsked, TrainingInterruptedError
 from jasper_tf.training.loop import evaluate, run_epochs
-from jasper_tf.training.optimizer import build_optimizer
-from jasper_tf.training.progress import Progress
-from jasper_tf.training.reduce_on_plateau import ReduceOnPlateau
-from jasper_tf.training.run_description import RunDescription
-from jasper_tf.training.run_folder import RunFolder, run_path
-from jasper_tf.training.run_log import RunLog
-from jasper_tf.training.save_checkpoints import SaveCheckpoints
-from jasper_tf.training.validation_samples import ValidationSamples
-from jasper_tf.training.weight_average import AverageWeights, WeightAverage
-from jasper_tf.training.workers import is_chief, lost_worker
+from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.description import RunDescription
+from jasper_tf.training.run.folder import RunFolder, run_path
+from jasper_tf.training.run.log import RunLog
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_tuner.engine import trial as trial_module
 
 from jasper_tf.config.tune_schema import TuneConfig
-from jasper_tf.whole_file import write_whole
+from jasper_tf.io.atomic_write import write_whole
 
 IDLE, RUNNING, STOPPED, COMPLETED, FAILED = (
     getattr(trial_module.TrialStatus, name) for name in ("IDLE", "RUNNING", "STOPPED", "COMPLETED", "FAILED")

@@ -18,8 +18,8 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
 from jasper_tf.config.tune_schema import Choice, IntRange
+from jasper_tf.io.atomic_write import write_whole
 from jasper_tf.tuning.search_space import SearchSpace
-from jasper_tf.whole_file import write_whole
 
 
 @dataclass(kw_only=True)

@@ -19,14 +19,14 @@ from keras_tuner.engine import trial as trial_module
 from jasper_tf.config import Config
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import write_whole
 from jasper_tf.training.datasets import build_batches, data_key
-from jasper_tf.training.devices import choose_devices
+from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
 from jasper_tf.tuning.results import Outcome, Results, clock
 from jasper_tf.tuning.search_space import SearchSpace
 from jasper_tf.tuning.trial_run import TrialError, TrialRun, is_complete
 from jasper_tf.tuning.workers import ChiefConnection, chief_address, role, serve
-from jasper_tf.whole_file import write_whole
 
 # What may differ when a search goes on. The configuration counts as it is resolved, not by its name.
 _FREE = ("config", "overrides", "output", "worker_timeout_s", "max_trials", "source")

@@ -17,15 +17,15 @@ import yaml
 
 from jasper_tf.config import Config, load_config
 from jasper_tf.config.optim_schema import SCHEDULES
-from jasper_tf.data.pipeline import SpeechBatches
+from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError, UserError
-from jasper_tf.jasper_ctc import build_model
-from jasper_tf.training.devices import choose_devices
-from jasper_tf.training.interruption import TrainingInterruptedError
-from jasper_tf.training.run_folder import run_path
+from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.model.jasper_ctc import build_model
+from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
+from jasper_tf.training.distributed.devices import choose_devices
+from jasper_tf.training.run.folder import run_path
 from jasper_tf.training.trainer import compile_model, read_data, train
 from jasper_tf.tuning.search_space import SearchSpace
-from jasper_tf.whole_file import write_whole
 
 
 class TrialError(Exception):

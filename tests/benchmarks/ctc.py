@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.training.ctc import ctc_loss
+from jasper_tf.losses.ctc import ctc_loss
 
 SHAPES = ((8, 160, 30, 28), (16, 500, 200, 28))  # B, T', U, V
 

@@ -43,9 +43,9 @@ def throughput(rounds: int, utterances: int) -> None:
     import tensorflow as tf
 
     from jasper_tf.config import load_config
-    from jasper_tf.data.manifest import read_manifest
-    from jasper_tf.data.pipeline import SpeechBatches
-    from jasper_tf.jasper_ctc import build_model
+    from jasper_tf.data.batches.pipeline import SpeechBatches
+    from jasper_tf.data.manifest.columns import read_manifest
+    from jasper_tf.model.jasper_ctc import build_model
     from jasper_tf.text.vocabulary import Vocabulary
     from jasper_tf.training.trainer import compile_model
 
@@ -128,9 +128,9 @@ def shard(manifest: Path, folder: Path, codec: str) -> None:
 
 
 def many_lines(lines: int) -> None:
-    from jasper_tf.data.manifest import read_manifest
-    from jasper_tf.data.pipeline import SpeechBatches
-    from jasper_tf.data.selection import select
+    from jasper_tf.data.batches.pipeline import SpeechBatches
+    from jasper_tf.data.manifest.columns import read_manifest
+    from jasper_tf.data.manifest.filter import select
     from jasper_tf.text.vocabulary import Vocabulary
 
     random = np.random.default_rng(0)

@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.jasper_ctc import load_model
-from jasper_tf.serving.saved_model import export
+from jasper_tf.export.saved_model.writer import export
+from jasper_tf.model.jasper_ctc import load_model
 
 PARTS = ("variables", "saved_model.pb", "assets.extra")
 

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jasper_tf.data.audio import load_audio
-from jasper_tf.serving.grpc_client import GrpcClient
-from jasper_tf.serving.long_audio import recognize_long
-from jasper_tf.serving.rest_client import RestClient
-from jasper_tf.serving.server_error import BackOff, ServerError
+from jasper_tf.audio.load import load_audio
+from jasper_tf.inference.long_audio import recognize_long
+from jasper_tf.serving.client.grpc_client import GrpcClient
+from jasper_tf.serving.client.rest_client import RestClient
+from jasper_tf.serving.client.server_error import BackOff, ServerError
 
 ROOT = Path(__file__).parents[2]
 CONCURRENCY = (1, 2, 4, 8, 16)
@@ -155,7 +155,7 @@ def resident_mb(pid):
 
 
 def soak(served, sounds, seconds, concurrency):
-    from tests.serving.loopback_serving import CuttingProxy
+    from tests.serving.client.loopback_serving import CuttingProxy
 
     address, rest_address = (f"127.0.0.1:{served[key]}" for key in ("port", "rest_port"))
     with (

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jasper_tf.__main__ import main
-from jasper_tf.jasper_ctc import build_model, load_model
-from jasper_tf.training.checkpoint import CheckpointFolder, model_variables
-from jasper_tf.training.checkpoint_average import average_checkpoints
+from jasper_tf.model.jasper_ctc import build_model, load_model
+from jasper_tf.training.run.checkpoint import CheckpointFolder, model_variables
+from jasper_tf.training.run.checkpoint_average import average_checkpoints
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ import soundfile
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 from jasper_tf.__main__ import main
-from jasper_tf.data.audio import load_audio
+from jasper_tf.audio.load import load_audio
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import main
-from jasper_tf.data.audio import load_audio
-from jasper_tf.serving.saved_model import export
+from jasper_tf.audio.load import load_audio
+from jasper_tf.export.saved_model.writer import export
 
 ROOT = Path(__file__).parents[2]
 LABELS = list(" abcdefghijklmnopqrstuvwxyz'")

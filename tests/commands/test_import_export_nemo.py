@@ -11,10 +11,10 @@ import soundfile
 
 from jasper_tf.__main__ import main
 from jasper_tf.config import config_from_dict, load_config
-from jasper_tf.interop.nemo_archive import read_archive, write_archive
-from jasper_tf.interop.nemo_model import export_nemo
-from jasper_tf.interop.torch_checkpoint import read_checkpoint
-from jasper_tf.jasper_ctc import build_model
+from jasper_tf.interop.nemo.archive import read_archive, write_archive
+from jasper_tf.interop.nemo.model import export_nemo
+from jasper_tf.interop.nemo.torch_checkpoint import read_checkpoint
+from jasper_tf.model.jasper_ctc import build_model
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import main
-from jasper_tf.data.manifest import read_manifest
-from jasper_tf.data.shard_reader import load_record
+from jasper_tf.data.manifest.columns import read_manifest
+from jasper_tf.data.storage.shard_reader import load_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

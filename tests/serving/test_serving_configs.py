@@ -15,8 +15,8 @@ pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 from tensorflow_serving.config import model_server_config_pb2
 
 from jasper_tf.commands import client
-from jasper_tf.serving.grpc_client import GRPC_PORT, MODEL_NAME
-from jasper_tf.serving.rest_client import REST_PORT
+from jasper_tf.serving.client.grpc_client import GRPC_PORT, MODEL_NAME
+from jasper_tf.serving.client.rest_client import REST_PORT
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "serving"
 FIELD = descriptor_pb2.FieldDescriptorProto

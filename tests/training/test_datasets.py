@@ -8,11 +8,11 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from jasper_tf.audio.silence import trim_silence
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.augment import AudioAugmentor
-from jasper_tf.data.shard_plan import ShardSettings
-from jasper_tf.data.shard_writer import write_shards
-from jasper_tf.data.trim_silence import trim_silence
+from jasper_tf.data.storage.shard_plan import ShardSettings
+from jasper_tf.data.storage.shard_writer import write_shards
 from jasper_tf.errors import UserError
 from jasper_tf.training.datasets import build_batches, build_dataset
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.data.audio import audio_duration_s, load_audio
-from jasper_tf.data.manifest import manifest_paths
+from jasper_tf.audio.load import audio_duration_s, load_audio
+from jasper_tf.data.manifest.columns import manifest_paths
 from jasper_tf.errors import UserError
 
 _CACHED = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest
 from jasper_tf.errors import UserError
-from jasper_tf.whole_file import write_whole
+from jasper_tf.io.atomic_write import write_whole
 
 
 def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest] = ()) -> None:

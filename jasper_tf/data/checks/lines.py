@@ -17,13 +17,13 @@ from typing import IO
 import numpy as np
 
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.manifest import Utterance, parse_line
-from jasper_tf.data.manifest_line import is_remote, read_fields
-from jasper_tf.data.progress_line import ProgressLine
-from jasper_tf.data.selection import UnknownCharacters, ctc_frames_needed
-from jasper_tf.data.shard_index import resolve_shards
-from jasper_tf.data.tarred import TarIndex, write_tarred_manifest
+from jasper_tf.data.manifest.columns import Utterance, parse_line
+from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
+from jasper_tf.data.manifest.line import is_remote, read_fields
+from jasper_tf.data.storage.shard_index import resolve_shards
+from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
+from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.vocabulary import Vocabulary
 
 _AUDIO_FAULTS = (

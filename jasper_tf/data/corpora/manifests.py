@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jasper_tf.data.corpora.recording import Recording
-from jasper_tf.data.progress_line import ProgressLine
 from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.normalization import TextNormalizer
-from jasper_tf.whole_file import write_whole
 
 LEFT_OUT, TEXT_CHANGES = "left_out.tsv", "text_changes.tsv"
 _AT_A_TIME = 4096
@@ -68,7 +68,7 @@ def prepare_split(
         normalizer: of the texts; None leaves them as they are, but for white space at the ends.
         threads: files that are opened at the same time.
     """
-    from jasper_tf.data.audio import audio_duration_s  # TensorFlow comes with it
+    from jasper_tf.audio.load import audio_duration_s  # TensorFlow comes with it
 
     def measure(recording: Recording) -> tuple[float, str]:
         if recording.trouble:

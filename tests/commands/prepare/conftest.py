@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import main
-from jasper_tf.data.audio import load_audio
-from jasper_tf.data.manifest import read_manifest
+from jasper_tf.audio.load import load_audio
+from jasper_tf.data.manifest.columns import read_manifest
 
 
 @pytest.fixture

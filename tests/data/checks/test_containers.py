@@ -9,8 +9,8 @@ import soundfile
 import yaml
 
 from jasper_tf.__main__ import main
-from jasper_tf.data.shard_plan import ShardSettings
-from jasper_tf.data.shard_writer import write_shards
+from jasper_tf.data.storage.shard_plan import ShardSettings
+from jasper_tf.data.storage.shard_writer import write_shards
 
 
 @pytest.fixture

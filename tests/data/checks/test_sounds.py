@@ -7,7 +7,7 @@ import soundfile
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest, audio_fault, check_lines
 from jasper_tf.data.checks.sounds import SoundRules, check_sounds, clipped_share, examine, loudest_db
-from jasper_tf.data.manifest import Utterance
+from jasper_tf.data.manifest.columns import Utterance
 
 RATE = 16000
 

@@ -1,0 +1,1 @@
+"""Recordings to samples: containers, decoding, resampling, silence."""

@@ -1,0 +1,53 @@
+"""One step of everything that a run does, before hours are spent on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from jasper_tf.config import Config
+from jasper_tf.export.saved_model.writer import export
+from jasper_tf.model.jasper_ctc import load_model
+
+
+def fast_dev_run(cfg: Config, run_training: Callable[[Config], Path]) -> Path:
+    """`trainer.fast_dev_run`: a batch of the longest utterances through training, validation, checkpoint and export.
+
+    All in a temporary folder, which goes away again. Prints the seconds and the peak of memory: the steps of the real
+    run need no more, since no batch of it is larger.
+
+    Args:
+        cfg: of the run.
+        run_training: trains one step as `cfg` says and returns the run's folder.
+
+    Returns:
+        the folder, gone again.
+
+    Raises:
+        UserError: as `train`.
+    """
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fast_dev_run-") as folder:
+        place = dataclasses.replace(cfg.exp_manager, exp_dir=folder, resume_if_exists=False, version="run")
+        run = run_training(dataclasses.replace(cfg, exp_manager=place))
+        if not run.is_dir():  # another machine's process wrote it
+            return run
+        saved = export(load_model(run), Path(folder) / "serving", (run / "config.yaml").read_text(encoding="utf-8"))
+        size = sum(file.stat().st_size for file in saved.rglob("*") if file.is_file())
+        print(f"exported: a SavedModel of {size / 1e6:.1f} MB, removed with the rest of {folder}")
+    print(f"fast_dev_run: all done in {time.perf_counter() - began:.0f} s; memory at its peak: {_peak_memory()}")
+    return run
+
+
+def _peak_memory() -> str:
+    peaks = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB of main memory"]
+    for number, _ in enumerate(tf.config.list_physical_devices("GPU")):
+        peak = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"]
+        peaks.append(f"{peak / 2**30:.2f} GiB of GPU {number}")
+    return ", ".join(peaks)

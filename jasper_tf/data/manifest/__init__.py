@@ -1,0 +1,1 @@
+"""Manifests: their lines, columns and filters."""

@@ -1,0 +1,187 @@
+"""Manifests: one JSON object per line and utterance, any number of lines."""
+
+from __future__ import annotations
+
+import operator
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from typing import IO, overload
+
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.data.manifest.line import Utterance, is_remote, parse_line
+from jasper_tf.data.manifest.scan import ManifestScan, scan_file
+from jasper_tf.data.storage.shard_index import resolve_shards
+from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
+from jasper_tf.errors import UserError
+
+__all__ = ["Manifest", "Utterance", "manifest_paths", "parse_line", "read_manifest"]
+
+
+class Manifest(Sequence[Utterance]):
+    """The utterances of one or more manifests, in the order of the lines, file after file; see `read_manifest`.
+
+    Memory holds 25 bytes for each; the line itself is read again when an utterance is asked for.
+
+    Attributes:
+        duration_s: [N] float64 seconds.
+        characters: [N] int32 length of the text.
+        alphabet: every character of the texts.
+        first: [files + 1] the number of the first utterance of each file, and N.
+        absent: a line for each one whose recording is in no tar file.
+    """
+
+    def __init__(self, files: Sequence[_File], scans: Sequence[ManifestScan]):
+        self._files = list(files)
+        self.first = np.cumsum([0] + [len(scan.start) for scan in scans])
+        self._start = np.concatenate([scan.start for scan in scans])
+        self._line = np.concatenate([scan.line for scan in scans])
+        self.duration_s = np.concatenate([scan.duration_s for scan in scans])
+        self.characters = np.concatenate([scan.characters for scan in scans])
+        self.alphabet = frozenset("".join(scan.alphabet for scan in scans))
+        self.absent = [line for file in files for line in file.absent]
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    @overload
+    def __getitem__(self, i: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Utterance]: ...
+    def __getitem__(self, i):
+        """
+        Raises:
+            UserError: the manifest was changed since it was opened.
+        """
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        i = range(len(self))[operator.index(i)]
+        number = int(np.searchsorted(self.first, i, "right")) - 1
+        file = self._files[number]
+        same_file = i + 1 < self.first[number + 1]
+        end = int(self._start[i + 1]) if same_file else file.size
+        line = file.read(int(self._start[i]), end)
+        source = f"{file.path}:{self._line[i]}"
+        try:
+            utterance = parse_line(line, file.folder, source, duration_s=float(self.duration_s[i]), files_exist=True)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        assert utterance is not None
+        return utterance
+
+
+def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
+    """Of a manifest or a list: duration_s [N] float64, lengths of the texts [N] int32, every character of the texts."""
+    if isinstance(utterances, Manifest):
+        return utterances.duration_s, utterances.characters, utterances.alphabet
+    duration_s = np.array([utterance.duration_s for utterance in utterances], np.float64)
+    characters = np.array([len(utterance.text) for utterance in utterances], np.int32)
+    return duration_s, characters, frozenset().union(*(utterance.text for utterance in utterances))
+
+
+class _File:
+    """One manifest, kept open: a newer one renamed into its place changes nothing for those who read this one."""
+
+    def __init__(self, path: str, tars: TarIndex | None = None):
+        self.path = path
+        self.absent: list[str] = []
+        self._file: IO[bytes]
+        if tars is not None:
+            self.folder = ""
+            self._file = tempfile.NamedTemporaryFile()
+            self.local = self._file.name
+            self.absent = write_tarred_manifest(path, tars, self.local)
+        elif is_remote(path):
+            self.folder = path.rpartition("/")[0]
+            self._file = tempfile.NamedTemporaryFile()
+            _download(path, self._file)
+            self.local = self._file.name
+        else:
+            self.folder = os.path.dirname(os.path.abspath(path))
+            self._file = open(path, "rb")
+            self.local = path
+        stat = os.fstat(self._file.fileno())
+        self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
+
+    def refuse_another(self) -> None:
+        """
+        Raises:
+            UserError: under the path lies no longer what was opened.
+        """
+        now, opened = os.stat(self.local), os.fstat(self._file.fileno())
+        if (now.st_ino, now.st_mtime_ns) != (opened.st_ino, self._changed_ns):
+            raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
+
+    def read(self, start: int, end: int) -> bytes:
+        descriptor = self._file.fileno()
+        if os.fstat(descriptor).st_mtime_ns != self._changed_ns:
+            raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
+        # Blank or broken lines may lie between; the utterance's own ends at the first line end.
+        return os.pread(descriptor, end - start, start).split(b"\n", 1)[0]
+
+
+def _download(path: str, file) -> None:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as remote:
+            shutil.copyfileobj(remote, file)
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: the manifest cannot be read ({error.message}); check the path") from None
+    file.flush()
+
+
+def manifest_paths(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
+    """One path, several separated by commas (as in NeMo), or a list of those -> list of paths, `~` expanded.
+
+    Raises:
+        UserError: no path is given.
+    """
+    entries = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    parts = [part.strip() for entry in entries for part in os.fspath(entry).split(",")]
+    found = [os.path.expanduser(part) for part in parts if part]
+    if not found:
+        raise UserError("manifest_filepath: no manifest is given; name a file of JSON lines")
+    return found
+
+
+def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: TarIndex | None = None) -> Manifest:
+    """Opens manifests in the layout of NeMo: every line is read and checked once.
+
+    Keys of a line: `audio_filepath` (absolute, or relative to the manifest), `duration` in seconds (when missing, read
+    from the sound file's header), `text` or `text_filepath` (relative as above; its line ends become spaces), `offset`
+    in seconds (default 0), `record` (where in a shard: see `shard`). Other keys go to `Utterance.extra`. A byte order
+    mark, CRLF and blank lines are tolerated.
+
+    Args:
+        paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
+            A folder of shards, or its index.json, stands for its manifest.
+        tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
+            recording they lack.
+
+    Raises:
+        UserError: a manifest is missing or without a single utterance, or lines are broken: the first one's manifest,
+            line and reason, and how many more there are.
+    """
+    files, scans, broken, broken_lines = [], [], "", 0
+    for path in map(resolve_shards, manifest_paths(paths)):
+        try:
+            file = _File(path, tars)
+            scan = scan_file(file.local, file.folder, path)
+            file.refuse_another()
+        except OSError as error:
+            raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None
+        if not len(scan.start) and not scan.broken_lines:
+            raise UserError(f"{path}: the manifest holds no utterance; write one JSON object per line")
+        if scan.broken and not broken:
+            line, reason = scan.broken[0]
+            broken = f"{path}:{line}: {reason}"
+        broken_lines += scan.broken_lines
+        files.append(file)
+        scans.append(scan)
+    if broken:
+        more = broken_lines - 1
+        rest = f" (and {more} more broken line{'s' if more > 1 else ''})" if more else ""
+        raise UserError(broken + rest)
+    return Manifest(files, scans)

@@ -1,0 +1,216 @@
+"""One line of a manifest: a JSON object to an utterance, or the reason why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from jasper_tf.errors import UserError
+
+_OWN_KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")
+_LONGEST_S = 1e9
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a message of one line must not hold."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A stretch of a sound file and what is said in it."""
+
+    path: str
+    offset_s: float
+    duration_s: float
+    text: str
+    source: str
+    """Where it was written: "manifest:line"."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Every key of the line that has no meaning here, unchanged."""
+    record: tuple[int, int] | None = None
+    """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether `tf.io.gfile` reads it (gs://, s3://, ...), not the file system."""
+    return "://" in path
+
+
+def parse_line(
+    line: bytes, folder: str, source: str, *, duration_s: float | None = None, files_exist: bool = False
+) -> Utterance | None:
+    """One line of a manifest -> the utterance, or None for a blank line.
+
+    Args:
+        line: the bytes, with or without their line end.
+        folder: where relative paths begin.
+        source: "manifest:line".
+        duration_s: what an earlier reading of the same line gave. Default: the line's, or else the sound file's header.
+        files_exist: that an earlier reading saw the files. Default: they are looked for.
+
+    Raises:
+        UserError: the reason why it is no utterance, without the source.
+    """
+    fields = read_fields(line, folder, duration_s, files_exist)
+    if fields is None:
+        return None
+    entry, path, offset_s, duration_s, text = fields
+    extra = {key: value for key, value in entry.items() if key not in _OWN_KEYS}
+    return Utterance(path, offset_s, duration_s, text, source, extra, _record(entry))
+
+
+def read_fields(
+    line: bytes, folder: str, duration_s: float | None = None, files_exist: bool = False
+) -> tuple[dict[str, Any], str, float, float, str] | None:
+    """`parse_line` for millions of lines: the object as it stands there, path, offset_s, duration_s and text."""
+    entry = read_object(line)
+    if entry is None:
+        return None
+    path = _existing_file(entry, "audio_filepath", folder, files_exist)
+    if path is None:
+        raise UserError("audio_filepath is missing; name the sound file")
+    offset_s = _seconds(entry, "offset") or 0.0
+    if duration_s is None:
+        duration_s = _seconds(entry, "duration")
+        if duration_s is None:
+            if entry.get("record") is not None:
+                raise UserError("duration is missing; recordings in shards or tar files need it")
+            from jasper_tf.audio.load import audio_duration_s  # knows this module
+
+            duration_s = audio_duration_s(path) - offset_s
+            if duration_s <= 0:
+                raise UserError(f"offset {offset_s:g} s lies behind the end of {path}")
+        elif duration_s == 0:
+            raise UserError("duration is 0; give the length in seconds or leave the key out")
+        _record(entry)
+    return entry, path, offset_s, duration_s, _text(entry, folder)
+
+
+def read_object(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line, None for a blank one; UserError says why it is none."""
+    if line.startswith(b"\xef\xbb\xbf"):
+        line = line[3:]
+    if not line.strip():
+        return None
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _read_carefully(line)
+    # As many keys as colons behind quotes: none is there twice.
+    spaced = b'" ' in line or b'"\t' in line or b'"\r' in line
+    if not isinstance(entry, dict) or line.count(b'":') != len(entry) or spaced:
+        return _read_carefully(line)
+    return entry
+
+
+def _read_carefully(line: bytes) -> dict[str, Any]:
+    """With the reason for what is wrong: too slow for millions of lines."""
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entry = dict(pairs)
+        if len(entry) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise UserError(f"the key {twice!r} is there twice; keep one")
+        return entry
+
+    try:
+        content = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"byte {error.start + 1} is not UTF-8; save the manifest as UTF-8") from None
+    try:
+        entry = json.loads(content, object_pairs_hook=without_repeats)
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        cut = "" if content.endswith("\n") or content.rstrip().endswith("}") else "; the line is cut off"
+        raise UserError(f"not JSON ({error}){cut}; write one JSON object per line") from None
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except RecursionError:
+        raise UserError("nested too deeply; write plain keys and values") from None
+    except UnicodeEncodeError:
+        raise UserError(
+            "holds half of a character (\\ud800 to \\udfff without its other half); write it anew"
+        ) from None
+    if not isinstance(entry, dict):
+        raise UserError(f"a JSON {type(entry).__name__}, not an object; write {{...}} on every line")
+    return entry
+
+
+def _existing_file(entry: dict, key: str, folder: str, exists: bool) -> str | None:
+    """The path under `key`, relative ones from the manifest's folder; None when the key is absent."""
+    value = entry.get(key)
+    if value is None:
+        return None
+    # The path stands in messages of one line.
+    if not isinstance(value, str) or not value or _CONTROL.search(value):
+        raise UserError(f"{key} is {_short(value)}; it must be a path")
+    if value[0] == "~":
+        value = os.path.expanduser(value)
+    path = value if value[0] == "/" or is_remote(value) else f"{folder}/{value}"
+    if exists or is_remote(path):
+        return path
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            return path
+    except OSError:
+        pass
+    if os.path.isdir(path):
+        raise UserError(f"{key}: {path} is a directory; name a file")
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise UserError(f"{key}: {path} cannot be reached (permission denied)") from None
+    except (OSError, ValueError):
+        pass
+    slashes = value.replace("\\", "/")
+    hint = f"; Windows separators: write {slashes}" if slashes != value else ""
+    raise UserError(f"{key}: no such file {path}{hint}")
+
+
+def _seconds(entry: dict, key: str) -> float | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if type(value) is float and 0 <= value <= _LONGEST_S:
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_S:
+        raise UserError(f"{key} is {_short(value)}; it must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    written = repr(value)
+    return written if len(written) <= 60 else written[:57] + "..."
+
+
+def _record(entry: dict) -> tuple[int, int] | None:
+    value = entry.get("record")
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int and 0 <= n < 1 << 62 for n in value):
+        raise UserError(f"record is {_short(value)}; it must be [first byte, bytes], as `shard` writes it")
+    return value[0], value[1]
+
+
+def _text(entry: dict, folder: str) -> str:
+    text = entry.get("text")
+    if text is not None:
+        if not isinstance(text, str):
+            raise UserError(f"text is {_short(text)}; it must be a string")
+        return text
+    path = _existing_file(entry, "text_filepath", folder, False)
+    if path is None:
+        raise UserError("neither text nor text_filepath is there; give what is said")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return " ".join(file.read().split())
+    except UnicodeDecodeError:
+        raise UserError(f"text_filepath: {path} is not UTF-8") from None
+    except OSError as error:
+        raise UserError(f"text_filepath: {path} cannot be read ({error.strerror})") from None

@@ -1,0 +1,184 @@
+"""What training must know of every line of a manifest before it begins, as columns: 25 bytes a line, not the text.
+
+`python -m jasper_tf.data.manifest.scan FILE START END FOLDER` does it for a part of a file, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jasper_tf.data.manifest.line import read_fields
+from jasper_tf.errors import UserError
+
+PART_BYTES = 1 << 26
+"""Larger manifests are scanned in parts of this size, a process for each core."""
+
+_NAMED = 1000
+_SILENT_S = 3.0
+
+
+@dataclass
+class ManifestScan:
+    """The utterances of (a part of) one file.
+
+    Args:
+        start: [N] int64, the first byte of each utterance's line.
+        line: [N] int32, its number in the part, from 1.
+        duration_s: [N] float64.
+        characters: [N] int32, the length of its text.
+        alphabet: every character of the texts.
+        broken: (line, reason) of the first thousand broken lines.
+        broken_lines: how many there are.
+        lines: of the part, blank ones included.
+    """
+
+    start: np.ndarray
+    line: np.ndarray
+    duration_s: np.ndarray
+    characters: np.ndarray
+    alphabet: str
+    broken: list[tuple[int, str]]
+    broken_lines: int
+    lines: int
+
+
+def scan(path: str, start: int, end: int, folder: str) -> ManifestScan:
+    """The lines of `path` that begin at bytes [start, end); `start` must begin a line."""
+    # array, not list: an object for each number would take four times the memory.
+    starts, numbers, durations, sizes = array("q"), array("i"), array("d"), array("i")
+    alphabet: set[str] = set()
+    broken: list[tuple[int, str]] = []
+    broken_lines = number = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        position = start
+        # Bytes are split at \n only: str.splitlines would also cut at U+2028 inside a text.
+        for line in file:
+            if position >= end:
+                break
+            number += 1
+            try:
+                fields = read_fields(line, folder)
+            except UserError as error:
+                broken_lines += 1
+                if broken_lines <= _NAMED:
+                    broken.append((number, str(error)))
+            else:
+                if fields is not None:
+                    _, _, _, duration_s, text = fields
+                    starts.append(position)
+                    numbers.append(number)
+                    durations.append(duration_s)
+                    sizes.append(len(text))
+                    alphabet.update(text)
+            position += len(line)
+    return ManifestScan(
+        np.array(starts, np.int64),
+        np.array(numbers, np.int32),
+        np.array(durations, np.float64),
+        np.array(sizes, np.int32),
+        "".join(sorted(alphabet)),
+        broken,
+        broken_lines,
+        number,
+    )
+
+
+def scan_file(path: str, folder: str, name: str) -> ManifestScan:
+    """The whole of one file, called `name` in messages; a large one by several processes.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: a process did not finish.
+    """
+    size = os.path.getsize(path)
+    if size <= PART_BYTES:
+        return scan(path, 0, size, folder)
+    bounds = _line_starts(path, size)
+    parts = list(zip(bounds[:-1], bounds[1:], strict=True))
+    began = time.monotonic()
+    done: list[int] = []
+
+    def one(part: tuple[int, int]) -> ManifestScan:
+        found = _in_process(path, *part, folder, name)
+        done.append(part[1] - part[0])
+        elapsed = time.monotonic() - began
+        if elapsed > _SILENT_S and sum(done) < size:
+            left = elapsed / sum(done) * (size - sum(done))
+            print(f"{name}: {sum(done) / size:.0%} read, {left:.0f} s left", file=sys.stderr, flush=True)
+        return found
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _joined(list(pool.map(one, parts)))
+
+
+def _line_starts(path: str, size: int) -> list[int]:
+    """Where the parts begin, each at the start of a line, and the end."""
+    bounds = [0]
+    with open(path, "rb") as file:
+        while bounds[-1] + PART_BYTES < size:
+            file.seek(bounds[-1] + PART_BYTES)
+            file.readline()
+            bounds.append(min(file.tell(), size))
+    return bounds if bounds[-1] == size else [*bounds, size]
+
+
+def _joined(parts: list[ManifestScan]) -> ManifestScan:
+    before = np.cumsum([0] + [part.lines for part in parts])
+    broken = [(n + int(first), reason) for first, part in zip(before, parts, strict=False) for n, reason in part.broken]
+    return ManifestScan(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.line + np.int32(first) for first, part in zip(before, parts, strict=False)]),
+        np.concatenate([part.duration_s for part in parts]),
+        np.concatenate([part.characters for part in parts]),
+        "".join(sorted(set().union(*(part.alphabet for part in parts)))),
+        broken[:_NAMED],
+        sum(part.broken_lines for part in parts),
+        int(before[-1]),
+    )
+
+
+# Not multiprocessing: its children import the caller's main module, which a script without a guard does not survive.
+def _in_process(path: str, start: int, end: int, folder: str, name: str) -> ManifestScan:
+    package = str(Path(__file__).parents[3])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "jasper_tf.data.manifest.scan", path, str(start), str(end), folder]
+    result = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if result.returncode:
+        last = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"{name}: a process that read it ended with status {result.returncode} ({last}); try again")
+    arrays = np.load(io.BytesIO(result.stdout))
+    return ManifestScan(
+        arrays["start"],
+        arrays["line"],
+        arrays["duration_s"],
+        arrays["characters"],
+        str(arrays["alphabet"]),
+        list(zip(arrays["broken_line"].tolist(), arrays["broken_reason"].tolist(), strict=True)),
+        int(arrays["broken_lines"]),
+        int(arrays["lines"]),
+    )
+
+
+def _main(write: Callable[[bytes], object], path: str, start: str, end: str, folder: str) -> None:
+    found = scan(path, int(start), int(end), folder)
+    out = io.BytesIO()
+    columns = {key: value for key, value in vars(found).items() if key != "broken"}
+    reasons = np.array([reason for _, reason in found.broken], np.str_)
+    np.savez(out, broken_line=np.array([n for n, _ in found.broken], np.int64), broken_reason=reasons, **columns)
+    write(out.getvalue())
+
+
+if __name__ == "__main__":
+    _main(sys.stdout.buffer.write, *sys.argv[1:])

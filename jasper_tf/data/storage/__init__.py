@@ -1,0 +1,1 @@
+"""Where the audio of an utterance is stored: files, tar files, shards."""

@@ -1,0 +1,291 @@
+"""A manifest to TFRecord shards: resumable, in parallel, the same bytes every time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.data.manifest.columns import Manifest, Utterance, read_manifest
+from jasper_tf.data.storage.shard_index import (
+    INDEX_NAME,
+    MANIFEST_NAME,
+    UNFINISHED_NAME,
+    Shard,
+    ShardIndex,
+    file_sha256,
+    read_index,
+)
+from jasper_tf.data.storage.shard_plan import ShardSettings, describe_source, plan_shards
+from jasper_tf.data.storage.shard_record import encode_record, frame_record
+from jasper_tf.data.storage.tarred import load_utterance
+from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import write_whole
+
+
+@dataclass
+class _Written:
+    """A finished shard: what the index says of it, and what the manifest needs."""
+
+    shard: Shard
+    records: list[list[int] | None] = field(default_factory=list)
+    """First byte and size of each utterance of the plan; None: left out."""
+    skipped: list[str] = field(default_factory=list)
+    rounded: int = 0
+    clipped_samples: int = 0
+
+
+def write_shards(
+    manifests: str | Sequence[str],
+    output: str | Path,
+    settings: ShardSettings,
+    *,
+    workers: int = 1,
+    on_bad_audio: str = "error",
+    max_bad_audio: float = 0.01,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = print,
+) -> ShardIndex:
+    """Writes the utterances of `manifests` to shards in `output`, with manifest.jsonl and, last, index.json.
+
+    The bytes depend on the manifests, their sound and `settings` only. What an interrupted run finished is verified and
+    kept. Samples are int16: those of 16-bit mono files at the wanted rate are the same, others are rounded to the
+    nearest and clipped at full scale.
+
+    Args:
+        manifests: as `read_manifest` takes them.
+        output: a new or empty folder, or one that an interrupted run with the same arguments left.
+        settings: of the shards.
+        workers: threads that decode.
+        on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and says so.
+        max_bad_audio: the share of utterances that "skip" may leave out.
+        progress: is told how many utterances are done, and of how many.
+        say: prints a line.
+
+    Raises:
+        UserError: the manifest or a recording is wrong, or `output` holds something else or cannot be written to.
+    """
+    output = Path(output)
+    manifest = read_manifest(manifests)
+    source = describe_source(manifests, manifest, settings)
+    names, first = plan_shards(manifest.duration_s, settings)
+    with _claimed(output, source) as done:
+        if done is not None:
+            say(f"{output}: is complete already")
+            return done
+        finished: list[_Written] = []
+        bad = 0
+        with ThreadPoolExecutor(workers) as pool:
+            for number, name in enumerate(names):
+                span = range(int(first[number]), int(first[number + 1]))
+                written = _finished(output, name)
+                if written is None or (written.skipped and on_bad_audio == "error"):
+                    left = max_bad_audio * len(manifest) - bad if on_bad_audio == "skip" else None
+                    written = _write_shard(output / name, manifest, span, settings, pool, workers, left, progress, say)
+                    with write_whole(_note(output, name)) as file:
+                        json.dump(asdict(written), file)
+                else:
+                    say(f"{name}: kept, was finished before")
+                    for reason in written.skipped:
+                        say(f"left out {reason}")
+                bad += len(written.skipped)
+                finished.append(written)
+                progress(span.stop, len(manifest))
+        if bad == len(manifest):
+            raise UserError(f"{output}: none of the {bad} recordings can be read")
+        return _finish(output, manifest, names, first, finished, source)
+
+
+def quantise(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
+    """audio [S] float, full scale 1 -> [S] int16 rounded to the nearest, whether that changed any, samples clipped."""
+    scaled = audio * np.float32(32768)
+    rounded = np.rint(scaled)
+    clipped = int(np.count_nonzero((rounded > 32767) | (rounded < -32768)))
+    pcm = np.clip(rounded, -32768, 32767).astype(np.int16)
+    return pcm, bool((pcm != scaled).any()), clipped
+
+
+def _write_shard(
+    path: Path,
+    manifest: Manifest,
+    span: range,
+    settings: ShardSettings,
+    pool: ThreadPoolExecutor,
+    workers: int,
+    may_skip: float | None,
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> _Written:
+    def record(i: int) -> tuple[Utterance, bytes, int, bool, int] | tuple[Utterance, UserError]:
+        utterance = manifest[i]
+        try:
+            audio = load_utterance(utterance, settings.sample_rate, settings.channel_selector)
+        except UserError as error:
+            return utterance, error
+        pcm, rounded, clipped = quantise(audio)
+        data = encode_record(pcm, settings.sample_rate, settings.codec, utterance.text)
+        return utterance, frame_record(data), len(pcm), rounded, clipped
+
+    written = _Written(Shard(path.name, 0, 0, 0, ""))
+    digest, position, samples = hashlib.sha256(), 0, 0
+    try:
+        with write_whole(path, binary=True) as file:
+            for i, (utterance, *result) in zip(span, _in_order(pool, record, span, 4 * workers), strict=True):
+                if isinstance(result[0], UserError):
+                    if may_skip is None:
+                        raise UserError(f"{utterance.source}: {result[0]}; or leave it out: --on-bad-audio skip")
+                    written.skipped.append(f"{utterance.source}: {result[0]}")
+                    written.records.append(None)
+                    say(f"left out {written.skipped[-1]}")
+                    if len(written.skipped) > may_skip:
+                        raise UserError(
+                            f"more than the share of recordings that --max-bad-audio allows cannot be read; the last: "
+                            f"{written.skipped[-1]}"
+                        )
+                else:
+                    frame, length, rounded, clipped = result
+                    file.write(frame)
+                    digest.update(frame)
+                    written.records.append([position, len(frame)])
+                    written.rounded += rounded
+                    written.clipped_samples += clipped
+                    position += len(frame)
+                    samples += length
+                progress(i + 1, len(manifest))
+    except OSError as error:
+        raise UserError(f"{path}: cannot write ({error.strerror}); make room and run the same command again") from None
+    kept = len(span) - len(written.skipped)
+    written.shard = Shard(path.name, kept, samples, position, digest.hexdigest())
+    return written
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], Any], items: range, ahead: int) -> Iterator[Any]:
+    """`pool.map` that begins no more than `ahead` items early: the rest would lie in memory."""
+    waiting: deque[Future] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _finish(
+    output: Path,
+    manifest: Manifest,
+    names: list[str],
+    first: np.ndarray,
+    finished: list[_Written],
+    source: dict[str, Any],
+) -> ShardIndex:
+    digest, size = hashlib.sha256(), 0
+    with write_whole(output / MANIFEST_NAME, binary=True) as file:
+        for number, (name, written) in enumerate(zip(names, finished, strict=True)):
+            for i, record in enumerate(written.records, start=int(first[number])):
+                if record is not None:
+                    line = _manifest_line(manifest[i], name, record)
+                    file.write(line)
+                    digest.update(line)
+                    size += len(line)
+    shards = [written.shard for written in finished]
+    index = ShardIndex(
+        utterances=sum(shard.utterances for shard in shards),
+        hours=sum(shard.samples for shard in shards) / source["sample_rate"] / 3600,
+        settings=source,
+        skipped=sum(len(written.skipped) for written in finished),
+        rounded=sum(written.rounded for written in finished),
+        clipped_samples=sum(written.clipped_samples for written in finished),
+        manifest_bytes=size,
+        manifest_sha256=digest.hexdigest(),
+        shards=shards,
+    )
+    with write_whole(output / INDEX_NAME) as file:
+        file.write(index.to_json())
+    return index
+
+
+def _manifest_line(utterance: Utterance, shard: str, record: list[int]) -> bytes:
+    """The line of the source with the sound's new place; where it was before goes to keys of their own, as in NeMo."""
+    folder = os.path.dirname(os.path.abspath(utterance.source.rpartition(":")[0]))
+    inside = utterance.path.startswith(folder + "/")
+    before = {"source_audio_filepath": utterance.path[len(folder) + 1 :] if inside else utterance.path}
+    entry = {
+        "audio_filepath": shard,
+        "record": record,
+        "duration": utterance.duration_s,
+        "text": utterance.text,
+        **before,
+        **({"source_audio_offset": utterance.offset_s} if utterance.offset_s else {}),
+        **utterance.extra,
+    }
+    try:
+        return json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair can only be written as an escape
+        return json.dumps(entry).encode() + b"\n"
+
+
+def _note(output: Path, name: str) -> Path:
+    return output / UNFINISHED_NAME / f"{name}.json"
+
+
+def _finished(output: Path, name: str) -> _Written | None:
+    """What an interrupted run wrote down about a shard, if the shard is as it left it."""
+    try:
+        values = json.loads(_note(output, name).read_bytes())
+        written = _Written(**{**values, "shard": Shard(**values["shard"])})
+        path = output / name
+        whole = path.stat().st_size == written.shard.bytes and file_sha256(str(path)) == written.shard.sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return written if whole else None
+
+
+@contextmanager
+def _claimed(output: Path, source: dict[str, Any]) -> Iterator[ShardIndex | None]:
+    """`output` for this run alone; gives the index when all was finished before."""
+    unfinished = output / UNFINISHED_NAME
+    plan = unfinished / "plan.json"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        index = read_index(str(output))
+        before = index.settings if index else json.loads(plan.read_bytes()) if plan.exists() else None
+        there = [file.name for file in output.iterdir() if not file.name.startswith(".")]
+        if before is None and there:
+            raise UserError(f"--output {output}: holds something else ({there[0]}); name a new folder")
+        if before != source and there:
+            assert before is not None
+            other = [key for key in source if before.get(key) != source[key]]
+            named = ", ".join("manifest" if key == "source_sha256" else key for key in other)
+            raise UserError(
+                f"--output {output}: holds shards made with another {named}; name a new folder, or delete this one"
+            )
+        unfinished.mkdir(exist_ok=True)
+        with open(unfinished / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"--output {output}: another run is writing there; wait for it") from None
+            for partial in output.glob(".*.writing"):
+                partial.unlink()
+            if index is None:
+                with write_whole(plan) as file:
+                    json.dump(source, file)
+            yield index
+            shutil.rmtree(unfinished)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot write there ({error.strerror})") from None

@@ -1,0 +1,66 @@
+"""The sound of a whole batch, wherever it lies: files, shards, tar files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jasper_tf.audio.load import ChannelSelector
+from jasper_tf.data.batches.buffer_pool import BatchMemory
+from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.storage.tarred import load_utterance
+from jasper_tf.errors import UserError
+
+ChangeSound = Callable[[int, np.ndarray], np.ndarray]
+
+
+class SoundReader:
+    """Utterances to padded batches, each decoded into its place there. Any number of threads may call it.
+
+    Args:
+        sample_rate: wanted rate in Hz.
+        channel_selector: "average", or the channel to read.
+    """
+
+    def __init__(self, sample_rate: int, channel_selector: ChannelSelector):
+        self._sample_rate = sample_rate
+        self._channel_selector = channel_selector
+        self._memory = BatchMemory()
+
+    def read(self, utterance: Utterance, out: np.ndarray | None = None) -> np.ndarray:
+        """audio [S] float32 of one utterance; `out` as in `load_audio`.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return load_utterance(utterance, self._sample_rate, self._channel_selector, out)
+
+    def read_batch(
+        self, utterances: Sequence[Utterance], limits: np.ndarray, samples: int, change: ChangeSound | None = None
+    ) -> tuple[np.ndarray, np.ndarray, dict[int, UserError]]:
+        """Utterances -> audio [B,S] float32, audio_len [B] int32, and by row what could not be read (audio_len 0).
+
+        Args:
+            utterances: of the batch, B.
+            limits: [B], samples that each may have; what is longer is cut.
+            samples: S.
+            change: what becomes of a row's audio once it is read: (row, audio [S]) -> [S'].
+        """
+        audio = self._memory.take(len(utterances), samples)
+        audio_len = np.zeros(len(utterances), np.int32)
+        errors: dict[int, UserError] = {}
+        for row, (utterance, target) in enumerate(zip(utterances, audio, strict=True)):
+            try:
+                sound = self.read(utterance, target)
+                if change is not None:
+                    sound = change(row, sound)
+            except UserError as error:
+                errors[row] = error
+                continue
+            sound = sound[: limits[row]]
+            if sound.ctypes.data != target.ctypes.data:
+                target[: len(sound)] = sound
+            target[len(sound) :] = 0
+            audio_len[row] = len(sound)
+        return audio, audio_len, errors

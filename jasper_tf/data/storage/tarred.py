@@ -1,0 +1,266 @@
+"""NeMo's tarred datasets (`is_tarred: true`): recordings inside plain tar files, read where they are."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import re
+import tarfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.audio.load import ChannelSelector, load_audio
+from jasper_tf.data.manifest.line import Utterance, is_remote, read_object
+from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
+from jasper_tf.errors import UserError
+from jasper_tf.io.memory_file import in_memory
+
+_OPEN = ("(", "[", "<", "_OP_")
+_CLOSE = (")", "]", ">", "_CL_")
+_SUB = re.compile(r"-sub\d+(?=\.[^.]*$|$)")
+
+
+def expand_tar_paths(patterns: str | Sequence) -> list[str]:
+    """`tarred_audio_filepaths` -> the tar files: 'x/audio_{0..7}.tar', 'x/audio__OP_0..7_CL_.tar', lists of those.
+
+    As in NeMo `(`, `[`, `<` and `_OP_` may stand for `{`, and what closes them for `}`.
+
+    Raises:
+        UserError: a brace is not closed, or there is no path.
+    """
+    if not isinstance(patterns, str):
+        if not patterns:
+            raise UserError("tarred_audio_filepaths: no tar file is given")
+        return [path for pattern in patterns for path in expand_tar_paths(pattern)]
+    braces = patterns
+    for key in _OPEN:
+        braces = braces.replace(key, "{")
+    for key in _CLOSE:
+        braces = braces.replace(key, "}")
+    parts = [part.strip() for part in re.split(r",(?![^{]*\})", braces)]
+    paths = [os.path.expanduser(path) for part in parts if part for path in _expand(part, patterns)]
+    if not paths:
+        raise UserError("tarred_audio_filepaths: no tar file is given")
+    return paths
+
+
+def _expand(part: str, written: str) -> list[str]:
+    pieces: list[list[str]] = []
+    for piece in re.split(r"(\{[^{}]*\})", part):
+        span = re.fullmatch(r"\{(\d+)\.\.(\d+)\}", piece)
+        if span:
+            low, high = span.groups()
+            padded = any(len(end) > 1 and end.startswith("0") for end in (low, high))
+            width = max(len(low), len(high)) if padded else 0
+            step = 1 if int(low) <= int(high) else -1
+            pieces.append([str(n).zfill(width) for n in range(int(low), int(high) + step, step)])
+        elif piece.startswith("{"):
+            pieces.append(piece[1:-1].split(","))
+        elif "{" in piece or "}" in piece:
+            raise UserError(f"tarred_audio_filepaths: {written!r} has a brace without its other half")
+        else:
+            pieces.append([piece])
+    return ["".join(choice) for choice in itertools.product(*pieces)]
+
+
+class TarIndex:
+    """Where in which tar file each recording is; only headers are read.
+
+    Args:
+        paths: the tar files, plain (not compressed); `tf.io.gfile` reads those with a scheme.
+
+    Raises:
+        UserError: a file is missing, no tar file, compressed, or cut off.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = list(paths)
+        self._members = [_members(path) for path in self.paths]
+        numbers = [re.findall(r"\d+", os.path.basename(path)) for path in self.paths]
+        self._tars_of_shard: dict[int, list[int]] = {}
+        for tar, found in enumerate(numbers):
+            # Names that do not number them: shard_id counts the files as they are given.
+            shard = int(found[-1]) if all(numbers) else tar
+            self._tars_of_shard.setdefault(shard, []).append(tar)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._members))
+
+    @functools.cached_property
+    def _tars_of(self) -> dict[str, list[int]]:
+        """The tar files that hold each name: only lines without a shard_id need it."""
+        tars: dict[str, list[int]] = {}
+        for tar, members in enumerate(self._members):
+            for name in members:
+                tars.setdefault(name, []).append(tar)
+        return tars
+
+    def find(self, name: str, shard_id: int | None = None) -> tuple[str, int, int]:
+        """The tar file that holds `name`, first byte and size there.
+
+        Args:
+            name: `audio_filepath` of a manifest's line; "x-sub2.wav" is, as NeMo writes it, one more utterance of
+                "x.wav".
+            shard_id: of the line: the number in the tar file's name. Default: the only file that holds the name.
+
+        Raises:
+            UserError: it is nowhere, or in several files.
+        """
+        for candidate in (name, _SUB.sub("", name)):
+            if shard_id is None:
+                tars = self._tars_of.get(candidate, [])
+            else:
+                tars = [tar for tar in self._tars_of_shard.get(shard_id, []) if candidate in self._members[tar]]
+            if len(tars) > 1:
+                advice = "its line needs a shard_id" if shard_id is None else "give each set an entry of its own"
+                raise UserError(f"{name}: is in {len(tars)} tar files; {advice}")
+            if tars:
+                return (self.paths[tars[0]], *self._members[tars[0]][candidate])
+        where = f"the {len(self.paths)} tar files" if shard_id is None else f"the tar file of shard_id {shard_id}"
+        raise UserError(f"{name}: is not in {where}; correct tarred_audio_filepaths, or remove the line")
+
+
+def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[str]:
+    """Writes `manifest` to `output` with every recording's place: `audio_filepath` the tar file, and `record`.
+
+    `read_manifest` reads the result, and `load_utterance` its sound. Lines that are broken stay as they are.
+
+    Returns:
+        A line for each utterance whose recording is in no tar file; `output` has a blank line for it.
+
+    Raises:
+        UserError: a file cannot be read or written, or none of the recordings is there.
+    """
+    absent, found = [], 0
+    try:
+        with tf.io.gfile.GFile(manifest, "rb") as source, open(output, "wb") as target:
+            number = 0
+            while line := source.readline():
+                number += 1
+                entry = _entry(line)
+                if entry is None:
+                    target.write(line)
+                    continue
+                try:
+                    path, start, size = tars.find(entry["audio_filepath"], entry.get("shard_id"))
+                except UserError as error:
+                    absent.append(f"{manifest}:{number}: {error}")
+                    target.write(b"\n")  # the lines behind keep their numbers
+                    continue
+                found += 1
+                if isinstance(text := entry.get("text_filepath"), str):
+                    entry["text_filepath"] = os.path.join(os.path.dirname(os.path.abspath(manifest)), text)
+                full = path if is_remote(path) else os.path.abspath(path)
+                entry.update(audio_filepath=full, record=[start, size])
+                target.write(json.dumps(entry).encode() + b"\n")
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or getattr(error, "strerror", None)
+        raise UserError(f"{manifest}: cannot be read or copied ({reason})") from None
+    if absent and not found:
+        raise UserError(f"{absent[0]} (and so for all {len(absent)} lines)")
+    return absent
+
+
+def _entry(line: bytes) -> dict | None:
+    """The object of a line that names a recording; None for one that `read_manifest` shall judge."""
+    try:
+        entry = read_object(line)
+    except UserError:
+        return None
+    if entry is None or not isinstance(entry.get("audio_filepath"), str):
+        return None
+    return entry if isinstance(entry.get("shard_id"), int | None) else None
+
+
+def load_member(
+    path: str,
+    start: int,
+    size: int,
+    sample_rate: int = 16000,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
+
+    Raises:
+        UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
+    """
+    with in_memory(read_part(path, start, size)) as name:
+        try:
+            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
+        except UserError as error:
+            reason = str(error).removeprefix(f"{name}: ")
+            raise UserError(f"{path}: the recording at byte {start}: {reason}") from None
+
+
+def load_part(
+    path: str,
+    start: int,
+    size: int,
+    sample_rate: int = 16000,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The sound of a manifest's line with a `record` -> audio [S] float32, full scale 1: from a shard or a tar file.
+
+    A shard's record is one utterance's sound, mono; offset, duration and channel are those of a member of a tar file.
+
+    Raises:
+        UserError: it cannot be read. One line that begins with the path.
+    """
+    if path.endswith(SHARD_SUFFIX):
+        return load_record(path, start, size, sample_rate, out)
+    return load_member(path, start, size, sample_rate, offset_s, duration_s, channel_selector, out)
+
+
+def load_utterance(
+    utterance: Utterance,
+    sample_rate: int = 16000,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The sound of an utterance -> audio [S] float32, full scale 1: from a file, a shard, or a tar file.
+
+    `out` as in `load_audio`.
+
+    Raises:
+        UserError: it cannot be read. One line that begins with the path.
+    """
+    path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
+    if utterance.record is None:
+        return load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
+    return load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
+
+
+def _members(path: str) -> dict[str, tuple[int, int]]:
+    """Names of the files in a tar file, each with its first byte and size."""
+    try:
+        length = tf.io.gfile.stat(path).length
+        with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            found: dict[str, tuple[int, int]] = {}
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if member.islnk():  # the same file a second time
+                    found[name] = found[member.linkname.removeprefix("./")]
+                elif member.isfile():
+                    if member.offset_data + member.size > length:
+                        raise tarfile.ReadError("unexpected end of data")
+                    found[name] = (member.offset_data, member.size)
+                tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header
+            return found
+    except tf.errors.NotFoundError:
+        raise UserError(f"{path}: no such tar file; correct tarred_audio_filepaths") from None
+    except (tarfile.TarError, KeyError, EOFError) as error:
+        raise UserError(
+            f"{path}: is not a whole, plain tar file ({error}); copy it again, or unpack its compression"
+        ) from None
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'message', error)})") from None

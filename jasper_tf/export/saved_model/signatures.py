@@ -1,0 +1,135 @@
+"""The functions behind a SavedModel's signatures: one network, several ways in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.words import greedy_words, utterance_confidence, word_strings
+from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
+from jasper_tf.model.jasper_ctc import JasperCTC
+
+Outputs = dict[str, tf.Tensor]
+
+_AUDIO = [tf.TensorSpec((None, None), tf.float32, name="audio"), tf.TensorSpec((None,), tf.int32, name="audio_len")]
+_FILES = [tf.TensorSpec((None,), tf.string, name="audio")]
+
+
+def signatures(
+    model: JasperCTC, batchable: bool = False
+) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
+    """Each signature's name, its function and its inputs.
+
+    From audio [B,S] float32 (-1 to 1, at `model.sample_rate`; behind audio_len anything) and audio_len [B] int32:
+        serving_default: text [B] string (UTF-8), confidence [B] float32, and the words of all utterances one after the
+            other: words [W] string, words_start_s, words_end_s (seconds), words_confidence [W] float32, of which
+            words_row_lengths [B] int64 belong to each utterance (tf.RaggedTensor.from_row_lengths).
+        text: text and confidence alone.
+        features: features [B,T,F] float32 as the encoder sees them, feature_len [B] int32.
+        log_probs: log_probs [B,T',V+1] float32, log_probs_len [B] int32.
+    From audio [B] string, whole WAV files (see `decode_wav_files`):
+        audio_bytes: what serving_default gives.
+        audio_bytes_text: what text gives.
+
+    Confidences are those of `greedy_words` and `utterance_confidence`.
+
+    TensorFlow Serving's batching covers all signatures of a SavedModel, cuts every output into the requests' rows, and
+    fails where it cannot (batching_session.cc, SplitOutputTensors): W words are no rows. So there is a kind without
+    them, for servers that batch.
+
+    Args:
+        model: a recogniser.
+        batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
+
+    Raises (all signatures, when called):
+        tf.errors.InvalidArgumentError: which row of the batch is wrong, and why.
+    """
+
+    # Traced once and called by several signatures: the file holds the network and the decoding once, not six times.
+    @tf.function(input_signature=_AUDIO, autograph=False)
+    def acoustic(audio, audio_len):
+        audio, audio_len = _checked(audio, audio_len)
+        out = model({"audio": audio, "audio_len": audio_len}, training=False)
+        return out["logits"], out["logit_len"]
+
+    @tf.function(input_signature=_AUDIO, autograph=False)
+    def recognise(audio, audio_len):
+        greedy = greedy_decode(*acoustic(audio, audio_len))
+        words = greedy_words(greedy, model.labels)
+        is_word = tf.sequence_mask(words.words_len, tf.shape(greedy.ids)[1])
+
+        def flat(values):
+            return tf.cast(tf.boolean_mask(values, is_word), tf.float32)
+
+        return {
+            "text": model.text_decoder.texts(greedy),
+            "confidence": utterance_confidence(greedy),
+            "words": word_strings(greedy, words, model.labels),
+            "words_start_s": flat(words.start_frame) * model.frame_s,
+            "words_end_s": flat(words.end_frame) * model.frame_s,
+            "words_confidence": flat(words.confidence),
+            "words_row_lengths": tf.cast(words.words_len, tf.int64),
+        }
+
+    @tf.function(input_signature=_FILES, autograph=False)
+    def decode(audio):
+        return decode_wav_files(audio, model.sample_rate)
+
+    def text(audio, audio_len):
+        # What the words need beside is pruned from this signature's graph.
+        found = recognise(audio, audio_len)
+        return {key: found[key] for key in ("text", "confidence")}
+
+    def everything(audio, audio_len):
+        return text(audio, audio_len) if batchable else recognise(audio, audio_len)
+
+    features_of = keras.Model(model.input, model.get_layer("normalization").output)
+
+    def features(audio, audio_len):
+        audio, audio_len = _checked(audio, audio_len)
+        values, feature_len = features_of({"audio": audio, "audio_len": audio_len}, training=False)
+        return {"features": values, "feature_len": feature_len}
+
+    def log_probs(audio, audio_len):
+        logits, logit_len = acoustic(audio, audio_len)
+        return {"log_probs": tf.nn.log_softmax(logits), "log_probs_len": logit_len}
+
+    def from_files(function):
+        return lambda audio: function(*decode(audio))
+
+    return {
+        "serving_default": (everything, _AUDIO),
+        "text": (text, _AUDIO),
+        "features": (features, _AUDIO),
+        "log_probs": (log_probs, _AUDIO),
+        "audio_bytes": (from_files(everything), _FILES),
+        "audio_bytes_text": (from_files(text), _FILES),
+    }
+
+
+def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Refuses lengths that the audio does not have, and samples that are no numbers; zeros what lies behind."""
+    shape = tf.shape(audio)
+    same = tf.debugging.Assert(
+        tf.equal(shape[0], tf.size(audio_len)),
+        ["audio and audio_len: not the same number of rows:", shape[0], tf.size(audio_len)],
+    )
+    with tf.control_dependencies([same]):
+        is_valid = tf.sequence_mask(audio_len, shape[1])
+    audio = tf.where(is_valid, audio, 0.0)
+    is_length = (audio_len >= 1) & (audio_len <= shape[1])
+    is_finite = tf.math.is_finite(tf.reduce_sum(audio, axis=1))  # one pass over the samples, not two
+    checks = [
+        _each(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
+        _each(is_finite, ["audio[", "]: holds samples that are not finite numbers (NaN or infinity)"]),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(audio), tf.identity(audio_len)
+
+
+def _each(is_right: tf.Tensor, parts: list) -> tf.Operation:
+    row = tf.strings.as_string(tf.argmin(tf.concat([tf.cast(is_right, tf.int32), [0]], 0)))  # the first that is wrong
+    return tf.debugging.Assert(tf.reduce_all(is_right), [tf.strings.join([parts[0], row, *parts[1:]])])

@@ -1,0 +1,154 @@
+"""The recogniser as a TensorFlow SavedModel: raw audio in, text out, everything in the graph."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf import __version__
+from jasper_tf.errors import UserError
+from jasper_tf.export.saved_model.signatures import signatures
+from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
+from jasper_tf.model.jasper_ctc import JasperCTC, pad_audio
+from jasper_tf.training.run.folder import git_revision
+
+EXTRA = "assets.extra"
+"""TensorFlow's loader leaves this folder alone; it is the place for what people and clients want to know."""
+
+
+def export(
+    model: JasperCTC,
+    output_folder: str | Path,
+    config_yaml: str | None = None,
+    report_json: str | None = None,
+    environment_json: str | None = None,
+    batchable: bool = False,
+) -> Path:
+    """Writes `output_folder/<version>`, the layout TensorFlow Serving watches; versions count up from 1.
+
+    A version is written beside and renamed: it is complete or not there, and never replaces an older one.
+
+    Its signatures are those of `signatures`. In `assets.extra`, where the loader of a SavedModel looks at nothing
+    (what lies in `assets` it feeds to the graph, and nothing in the graph reads these), it carries:
+
+        model.json      labels, sample_rate, frame_s, and which git revision and versions wrote it
+        vocabulary.txt  the labels, one a line
+        config.yaml, report.json, environment.json    what is given
+        tf_serving_warmup_requests    what TensorFlow Serving runs before it answers
+
+    Args:
+        model: a trained recogniser.
+        output_folder: made if it is not there; its name is the model's in the warm-up requests.
+        config_yaml: the run's configuration.
+        report_json: what `evaluate --json` found.
+        environment_json: of the run's folder: where and from which revision it was trained.
+        batchable: without words, for servers that batch requests (see `signatures`).
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        UserError: `output_folder` is a file or cannot be written to.
+    """
+    output = Path(output_folder)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        # In containers a process has the number of the one that was killed and left its folder.
+        beside = output / f".writing-{secrets.token_hex(8)}"
+        beside.mkdir()
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot write the SavedModel: {error.strerror}; name a folder") from None
+    try:
+        extra = beside / EXTRA
+        extra.mkdir()
+        about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
+        about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
+        (extra / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
+        (extra / "vocabulary.txt").write_text("".join(f"{label}\n" for label in model.labels), encoding="utf-8")
+        given = {"config.yaml": config_yaml, "report.json": report_json, "environment.json": environment_json}
+        for name, text in given.items():
+            if text is not None:
+                (extra / name).write_text(text, encoding="utf-8")
+        write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, model.sample_rate)
+        # Not by keras.export.ExportArchive: it writes every weight twice (Keras 3.15).
+        root = tf.Module()
+        root.weights = [variable.value for variable in model.variables]
+        functions = {
+            name: tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
+            for name, (function, inputs) in signatures(model, batchable).items()
+        }
+        tf.saved_model.save(root, str(beside), signatures=functions)
+        return _publish(beside, output)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _publish(beside: Path, output: Path) -> Path:
+    while True:
+        version = output / str(max(_versions(output), default=0) + 1)
+        try:
+            beside.rename(version)
+        except OSError:
+            # Two exports at once: the other one took this number.
+            if not version.exists():
+                raise
+        else:
+            return version
+
+
+def _versions(output: Path) -> list[int]:
+    return [int(entry.name) for entry in output.iterdir() if entry.name.isdecimal()]
+
+
+class SavedModelTranscriber:
+    """An exported version as Python sees it, with `transcribe` as a JasperCTC has it.
+
+    Args:
+        folder: a version's folder, or the folder above (then the newest version).
+
+    Raises:
+        UserError: no SavedModel there, or not one of `export`.
+    """
+
+    def __init__(self, folder: str | Path):
+        found = find_saved_model(folder)
+        if found is None:
+            raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
+        try:
+            about = json.loads((found / EXTRA / "model.json").read_text(encoding="utf-8"))
+        except OSError:
+            raise UserError(f"{found}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
+        self.labels: list[str] = about["labels"]
+        self.sample_rate: int = about["sample_rate"]
+        self.frame_s: float = about["frame_s"]
+        # The signature does not keep the variables alive, what was loaded does.
+        self._loaded = tf.saved_model.load(str(found))
+        self._recognise = self._loaded.signatures["text"]
+
+    def transcribe(self, audio: Sequence[np.ndarray], batch_size: int = 16) -> list[str]:
+        """Texts of float32 arrays [S] at `sample_rate`, in the same order."""
+        texts: list[str] = []
+        for first in range(0, len(audio), batch_size):
+            padded, audio_len = pad_audio(audio[first : first + batch_size])
+            text = self._recognise(audio=tf.constant(padded), audio_len=tf.constant(audio_len))["text"]
+            texts += [t.decode("utf-8") for t in text.numpy()]
+        return texts
+
+
+def find_saved_model(folder: str | Path) -> Path | None:
+    """`folder` if it is a SavedModel, the newest version if it holds versions of one, otherwise None."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    if folder.is_dir():
+        for version in sorted(_versions(folder), reverse=True):
+            if (folder / str(version) / "saved_model.pb").is_file():
+                return folder / str(version)
+    return None

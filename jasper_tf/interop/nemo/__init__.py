@@ -1,0 +1,1 @@
+"""NVIDIA NeMo's archives, configurations and weights, without PyTorch."""

@@ -1,0 +1,139 @@
+"""The `.nemo` file: a tar, plain or gzip, of a configuration and the weights."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import write_whole
+
+CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+
+# Float weights shrink to 0.6 to 0.95 of their size; whatever grows past both limits was made to fill the memory.
+_MOST_EXPANSION, _ALWAYS_ALLOWED = 20, 64 * 2**20
+_LARGEST_CONFIG = 4 * 2**20
+_MOST_MEMBERS = 1000
+
+
+@dataclass(frozen=True)
+class NemoArchive:
+    """What a `.nemo` holds.
+
+    Attributes:
+        config: `model_config.yaml`, YAML text as bytes.
+        weights: `model_weights.ckpt`, see `torch_checkpoint`.
+        others: names of further files, which are not read (NeMo packs tokenizers and the like).
+    """
+
+    config: bytes
+    weights: bytes
+    others: tuple[str, ...] = ()
+
+
+def read_archive(path: str | Path) -> NemoArchive:
+    """Reads a `.nemo` into memory; nothing is unpacked to disk.
+
+    NeMo 1.x writes gzip tars, 3.x plain ones; the content decides, not the name.
+
+    Raises:
+        UserError: not such an archive, cut off, without one of the two files, or made to do harm: a path that is
+            absolute or has `..`, a link, a device, a sparse file, a name twice, or more data than it declares.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            return _read_tar(path, file)
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile):
+            raise UserError(f"{path}: damaged gzip data ({error}); get the file again") from None
+        raise UserError(f"{path}: cannot read this archive ({error.strerror or error})") from None
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cut off or damaged gzip data ({error}); get the file again") from None
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: cut off, damaged, or no .nemo archive ({error}); get the file again") from None
+
+
+def write_archive(path: str | Path, config: str, weights: bytes) -> None:
+    """Writes the plain tar that NeMo 2 and 3 write and NeMo 1.x reads; the same input gives the same bytes.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    with write_whole(path, binary=True) as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in ((CONFIG, config.encode()), (WEIGHTS, weights)):
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
+    stored = os.fstat(file.fileno()).st_size
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    most = max(_MOST_EXPANSION * stored, _ALWAYS_ALLOWED) if compressed else stored
+    source = _Bounded(gzip.GzipFile(fileobj=file) if compressed else file, most, path)
+    found: dict[str, bytes] = {}
+    others: dict[str, None] = {}
+    # As a stream: each byte is read once and counted.
+    with tarfile.open(fileobj=source, mode="r|") as tar:
+        for number, member in enumerate(tar):
+            name = _checked_name(path, member)
+            if number >= _MOST_MEMBERS:
+                raise UserError(f"{path}: more than {_MOST_MEMBERS} members; a .nemo has a handful")
+            if member.size > most or (name == CONFIG and member.size > _LARGEST_CONFIG):
+                real = f"the file has {stored} bytes" + (" of gzip data" if compressed else "")
+                raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off, or made to do harm")
+            if name in found or name in others:
+                raise UserError(f"{path}: holds {name} twice; which is meant?")
+            if member.isdir():
+                continue
+            if name not in (CONFIG, WEIGHTS):
+                others[name] = None
+                continue
+            content = tar.extractfile(member)
+            assert content is not None  # a regular file has content
+            found[name] = content.read()
+            if len(found[name]) != member.size:
+                raise UserError(f"{path}: {name} is cut off, {len(found[name])} of {member.size} bytes; get it again")
+    while source.read(2**20):
+        pass  # gzip compares its checksum at the very end, where the tar reader never comes
+    for name in (CONFIG, WEIGHTS):
+        if name not in found:
+            held = ", ".join([*found, *others]) or "nothing"
+            raise UserError(f"{path}: has no {name} (it holds {held}): no .nemo of an acoustic model, or cut off")
+    return NemoArchive(found[CONFIG], found[WEIGHTS], tuple(others))
+
+
+def _checked_name(path: Path, member: tarfile.TarInfo) -> str:
+    name = member.name
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
+        raise UserError(f"{path}: member {name!r} points out of the archive; do not trust this file")
+    if member.issym() or member.islnk():
+        raise UserError(f"{path}: member {name!r} is a link (to {member.linkname!r}); do not trust this file")
+    if member.issparse() or not (member.isreg() or member.isdir()):
+        raise UserError(f"{path}: member {name!r} is neither a plain file nor a folder; do not trust this file")
+    return str(pure)
+
+
+class _Bounded(io.RawIOBase):
+    """Reads on until more than `most` bytes came out."""
+
+    def __init__(self, source: BinaryIO | gzip.GzipFile, most: int, path: Path):
+        self._source, self._left, self._path = source, most, path
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._source.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(content)
+        if self._left < 0:
+            raise UserError(f"{self._path}: its gzip data expand far more than weights can; do not trust this file")
+        return content

@@ -1,0 +1,1 @@
+"""Files: atomic writes, memory files, progress of long work."""

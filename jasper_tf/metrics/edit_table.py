@@ -1,0 +1,56 @@
+"""References beside hypotheses with the edits marked, as a Markdown table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import jiwer
+
+from jasper_tf.metrics.error_rate import SPLIT, wer
+
+_STRIKE = "\N{COMBINING LONG STROKE OVERLAY}"
+_STRUCK = "".join(character + _STRIKE for character in "struck")
+_LEGEND = f"**word**: substituted · **{_STRUCK}**: deleted, it was not heard · **+word**: inserted, it was not said"
+
+
+def edit_table(references: Sequence[str], hypotheses: Sequence[str]) -> str:
+    """A row for each utterance: its word error rate, its reference and its hypothesis; a legend below.
+
+    By jiwer's alignment, a substituted word is bold on both sides, a deleted one is bold and struck out in the
+    reference, and an inserted one is bold with a plus in the hypothesis. Strokes are combining characters: the Markdown
+    of TensorBoard has no other way. Characters that Markdown would read are escaped.
+
+    Args:
+        references, hypotheses: the same number of texts, in the same order.
+    """
+    lines = ["| WER | reference | hypothesis |", "|---:|---|---|"]
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        marked = _mark(reference, hypothesis)
+        lines.append(f"| {wer([reference], [hypothesis]):.0%} | {marked[0]} | {marked[1]} |")
+    return "\n".join([*lines, "", _LEGEND])
+
+
+def _mark(reference: str, hypothesis: str) -> tuple[str, str]:
+    output = jiwer.process_words([reference], [hypothesis], SPLIT["word"], SPLIT["word"])
+    said: list[str] = []
+    heard: list[str] = []
+    for chunk in output.alignments[0]:
+        reference_words = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
+        hypothesis_words = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
+            said += map(escape_markdown, reference_words)
+            heard += map(escape_markdown, hypothesis_words)
+        elif chunk.type == "substitute":
+            said += [f"**{escape_markdown(word)}**" for word in reference_words]
+            heard += [f"**{escape_markdown(word)}**" for word in hypothesis_words]
+        elif chunk.type == "delete":
+            said += [f"**{''.join(escape_markdown(c) + _STRIKE for c in word)}**" for word in reference_words]
+        else:
+            heard += [f"**+{escape_markdown(word)}**" for word in hypothesis_words]
+    return " ".join(said) or "*(nothing)*", " ".join(heard) or "*(nothing)*"
+
+
+def escape_markdown(text: str) -> str:
+    """`text` with the characters that Markdown or its tables read in a line as HTML entities."""
+    return re.sub(r"[\\`*_\[\]|<>&!~]", lambda found: f"&#{ord(found[0])};", text)

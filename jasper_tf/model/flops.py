@@ -1,0 +1,59 @@
+"""How many floating point operations the network's layers ask for, computed from their shapes."""
+
+from __future__ import annotations
+
+import math
+
+from jasper_tf.model.jasper_block import JasperBlock
+from jasper_tf.model.jasper_ctc import JasperCTC
+
+
+def forward_flops(model: JasperCTC, samples: int) -> int:
+    """Floating point operations that encoder and head need for one utterance padded to `samples` of audio.
+
+    A multiplication with its addition counts 2, and only convolutions and linear layers count:
+
+        2 · ( Σ convolutions      T_out · kernel · C_in / groups · C_out
+            + Σ depthwise         T_out · kernel · C
+            + Σ squeeze-excite    2 · C · C / reduction          (once an utterance)
+            +   head              T' · C · (V + 1) )
+
+    T_out is the padded number of frames that leave the layer. Features, normalisation, activations and CTC are left
+    out, as is usual (PaLM, arXiv 2204.02311, appendix B).
+    """
+    shape: tuple = (1, samples)
+    for layer in model.layers:
+        if layer.name in ("log_mel", "splicing", "normalization"):
+            shape, _ = layer.compute_output_shape(shape, (1,))
+    _, frames, channels = shape
+    multiply_adds = 0
+    for block in model.encoder.blocks:
+        multiply_adds += _block_multiply_adds(block, frames, channels)
+        frames, channels = int(block.output_frames(frames)), block.filters
+    multiply_adds += frames * math.prod(model.decoder.kernel.shape)
+    return 2 * multiply_adds
+
+
+def training_flops(model: JasperCTC, samples: int) -> int:
+    """Those of a training step: three times `forward_flops`.
+
+    The backward pass computes as much again for the gradient of each layer's input, and of its weights. What a frozen
+    layer saves is not taken off, and what the head computes for `interctc` is not added.
+    """
+    return 3 * forward_flops(model, samples)
+
+
+def _block_multiply_adds(block: JasperBlock, frames_in: int, channels: int) -> int:
+    total, frames = 0, frames_in
+    for number, convolution in enumerate(block.convolutions):
+        for layer in (*block.depthwise[number : number + 1], convolution):
+            frames = int(layer.output_length(frames))
+            # The kernel of a depthwise convolution may be shared by several channels.
+            taps = layer.kernel_width * channels if layer.filters is None else math.prod(layer.kernel.shape)
+            total += frames * taps
+        channels = block.filters
+    if block.excitation is not None:
+        total += math.prod(block.excitation.squeeze.shape) + math.prod(block.excitation.excite.shape)
+    for convolution in block.residual_convolutions:
+        total += int(convolution.output_length(frames_in)) * math.prod(convolution.kernel.shape)
+    return total

@@ -1,0 +1,272 @@
+"""The recogniser: raw audio in, CTC logits out, as one Keras functional model."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.audio.load import load_audio
+from jasper_tf.config import Config
+from jasper_tf.decoding.greedy import GreedyTextDecoder
+from jasper_tf.errors import UserError
+from jasper_tf.features.log_mel import LogMelSpectrogram
+from jasper_tf.features.normalize import FeatureNormalization
+from jasper_tf.features.spec_augment import SpecAugment
+from jasper_tf.features.spec_cutout import SpecCutout
+from jasper_tf.features.splice import FrameSplicing
+from jasper_tf.model.ctc_model import CTCTraining
+from jasper_tf.model.decoder import ConvASRDecoder
+from jasper_tf.model.encoder import ConvASREncoder
+
+# The keys of NeMo's preprocessor section that LogMelSpectrogram takes under the same name, and the others used here.
+_LOG_MEL_KEYS = (
+    "window",
+    "n_fft",
+    "features",
+    "preemph",
+    "dither",
+    "mag_power",
+    "mel_norm",
+    "log",
+    "log_zero_guard_type",
+    "log_zero_guard_value",
+    "exact_pad",
+    "generation",
+)
+_OTHER_PREPROCESSOR_KEYS = (
+    "window_size",
+    "window_stride",
+    "lowfreq",
+    "highfreq",
+    "normalize",
+    "pad_to",
+    "pad_value",
+    "frame_splicing",
+)
+
+
+@keras.saving.register_keras_serializable(package="jasper_tf")
+class JasperCTC(CTCTraining):
+    """A Jasper, QuartzNet or Citrinet acoustic model with its features inside the graph.
+
+    `{"audio": [B,S] float32, "audio_len": [B] int32} -> {"logits": [B,T',V+1] float32, "logit_len": [B] int32}`
+
+    The same layer objects serve training, evaluation, notebooks and the SavedModel. Dither, SpecCutout, SpecAugment and
+    dropout act in training only.
+
+    Args:
+        labels: the V output characters; the blank comes after them (class V).
+        preprocessor: NeMo's `model.preprocessor` keys (see `config.PreprocessorConfig`).
+        encoder: arguments of `ConvASREncoder`.
+        spec_augment: NeMo's `model.spec_augment` keys, or None for no masking.
+        interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
+            losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
+        decoder_init_mode: initialisation of the 1x1 head.
+        sample_rate: of the audio, in Hz.
+        seed: of initial weights, dither, masks and dropout.
+
+    `compile`, and what a step does: see `CTCTraining`.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        preprocessor: Mapping[str, Any],
+        encoder: Mapping[str, Any],
+        spec_augment: Mapping[str, Any] | None = None,
+        interctc: Mapping[str, Any] | None = None,
+        decoder_init_mode: str | None = "xavier_uniform",
+        sample_rate: int = 16000,
+        seed: int = 0,
+        name: str = "jasper_ctc",
+        **kwargs,
+    ):
+        p = dict(preprocessor)
+        log_mel = LogMelSpectrogram(
+            sample_rate=sample_rate,
+            window_size_s=p["window_size"],
+            window_stride_s=p["window_stride"],
+            lowfreq_hz=p["lowfreq"],
+            highfreq_hz=p["highfreq"],
+            seed=seed,
+            name="log_mel",
+            **{key: p[key] for key in _LOG_MEL_KEYS},
+        )
+        normalize = {"normalize": None if p["normalize"] == "none" else p["normalize"]}
+        if isinstance(p["normalize"], Mapping):
+            normalize = {"normalize": "fixed", **p["normalize"]}
+        normalization = FeatureNormalization(
+            **normalize, pad_to=p["pad_to"], pad_value=p["pad_value"], name="normalization"
+        )
+        acoustic = ConvASREncoder(**encoder, seed=seed + 1, name="encoder")
+        head = ConvASRDecoder(num_classes=len(labels), init_mode=decoder_init_mode, seed=seed + 2, name="decoder")
+
+        audio = keras.Input((None,), dtype="float32", name="audio")  # [B,S]
+        audio_len = keras.Input((), dtype="int32", name="audio_len")  # [B]
+        features, feature_len = log_mel(audio, audio_len)  # [B,T,F], [B]
+        if p["frame_splicing"] > 1:
+            features, feature_len = FrameSplicing(p["frame_splicing"], name="splicing")(features, feature_len)
+        features, feature_len = normalization(features, feature_len)
+        s = dict(spec_augment or {})
+        if s.get("rect_masks"):
+            cutout = SpecCutout(s["rect_masks"], s["rect_time"], s["rect_freq"], seed=seed + 3, name="spec_cutout")
+            features = cutout(features, feature_len)
+        if s.get("freq_masks") or s.get("time_masks"):
+            masks = {key: s[key] for key in ("freq_masks", "time_masks", "freq_width", "time_width", "mask_value")}
+            features = SpecAugment(**masks, seed=seed + 4, name="spec_augment")(features, feature_len)
+        encoded, encoded_len = acoustic([features, feature_len])  # [B,T',C], [B]
+        super().__init__(
+            inputs={"audio": audio, "audio_len": audio_len},
+            outputs={"logits": head(encoded), "logit_len": encoded_len},
+            name=name,
+            **kwargs,
+        )
+        self.labels = list(labels)
+        self.sample_rate = sample_rate
+        self.hop = log_mel.hop_samples  # samples from frame to frame
+        self.encoder = acoustic
+        self.decoder = head
+        self.text_decoder = GreedyTextDecoder(self.labels, name="text_decoder")
+        i = interctc or {"loss_weights": (), "apply_at_layers": ()}
+        shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
+        self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}
+        self._interctc_blocks = tuple(shares)
+        self._config = {
+            "labels": self.labels,
+            "preprocessor": p,
+            "encoder": dict(encoder),
+            "spec_augment": dict(spec_augment) if spec_augment else None,
+            "interctc": dict(interctc) if interctc else None,
+            "decoder_init_mode": decoder_init_mode,
+            "sample_rate": sample_rate,
+            "seed": seed,
+        }
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one output frame to the next."""
+        return self.hop * self.encoder.subsampling_factor / self.sample_rate
+
+    def output_frames(self, duration_s: float) -> int:
+        """T' of a recording of `duration_s` seconds: what CTC has to place its labels on."""
+        return int(self.encoder.output_length(int(round(duration_s * self.sample_rate)) // self.hop))
+
+    # ------------------------------------------------------------------ use
+
+    @functools.cached_property
+    def recognise(self) -> Callable:
+        """`(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])`, traced once."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)])
+        def recognise(audio, audio_len):
+            y = self({"audio": audio, "audio_len": audio_len}, training=False)
+            return self.text_decoder(y["logits"], y["logit_len"]), y["logits"], y["logit_len"]
+
+        return recognise
+
+    @functools.cached_property
+    def spectrograms(self) -> keras.Model:
+        """`{"audio", "audio_len"} -> (features [B,T,F], features as the encoder sees them [B,T,F], feature_len [B])`.
+
+        The two differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
+        """
+        features, feature_len = self.get_layer("normalization").output
+        masked, _ = self.encoder._inbound_nodes[0].input_tensors
+        return keras.Model(self.input, (features, masked, feature_len))
+
+    @functools.cached_property
+    def with_intermediate(self) -> keras.Model:
+        """`{"audio", "audio_len"} -> [{"logits", "logit_len"}, ...]`: of the blocks of `interctc`, then the model's."""
+        outputs = self.encoder.with_blocks(self._interctc_blocks)(self.encoder._inbound_nodes[0].input_tensors)
+        return keras.Model(self.input, [{"logits": self.decoder(x), "logit_len": length} for x, length in outputs])
+
+    def training_outputs(self, x: dict) -> list[dict]:
+        return self.with_intermediate(x, training=True) if self.loss_weights else super().training_outputs(x)
+
+    def transcribe(self, recordings: Sequence[str | Path | np.ndarray], batch_size: int = 16) -> list[str]:
+        """Texts of recordings, in their order: file paths, or float32 arrays [S] at `sample_rate`.
+
+        Raises:
+            UserError: a file is missing, unreadable or empty; the message names it.
+        """
+        if isinstance(recordings, (str, Path)):
+            raise UserError(f"transcribe takes a list: transcribe([{str(recordings)!r}])")
+        texts: list[str] = []
+        for start in range(0, len(recordings), batch_size):
+            audio = [
+                np.asarray(r, np.float32) if isinstance(r, np.ndarray) else load_audio(r, self.sample_rate)
+                for r in recordings[start : start + batch_size]
+            ]
+            text, _, _ = self.recognise(*pad_audio(audio))
+            texts += [t.decode() for t in text.numpy()]
+        return texts
+
+    # ------------------------------------------------------------------ serialisation
+
+    def get_config(self) -> dict:
+        return {**self._config, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None) -> JasperCTC:
+        return cls(**config)
+
+
+def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Recordings [S_i] as one batch: ([B,S] float32 with zeros behind, [B] int32)."""
+    audio_len = np.array([len(a) for a in audio], np.int32)
+    batch = np.zeros((len(audio), audio_len.max(initial=1)), np.float32)
+    for row, samples in zip(batch, audio, strict=True):
+        row[: len(samples)] = samples
+    return batch, audio_len
+
+
+def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
+    """The model of a configuration, with new weights drawn from `cfg.seed`.
+
+    Args:
+        cfg: what `load_config` gave.
+        synchronized: batch-norm statistics over all replicas of a distribution strategy.
+    """
+    model = dataclasses.asdict(cfg.model)
+    return JasperCTC(
+        labels=cfg.model.labels,
+        preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
+        encoder=model["encoder"] | {"synchronized": synchronized},
+        spec_augment=model["spec_augment"],
+        interctc=model["interctc"],
+        decoder_init_mode=cfg.model.decoder.init_mode,
+        sample_rate=cfg.model.sample_rate,
+        seed=cfg.seed,
+    )
+
+
+def load_model(path: str | Path) -> JasperCTC:
+    """A trained model: a run's folder (its best weights so far), a `.keras` file or a NeMo archive (`.nemo`).
+
+    Raises:
+        UserError: nothing there, or not a model of this package.
+    """
+    path = Path(path)
+    if path.suffix == ".nemo":
+        from jasper_tf.interop.nemo.model import import_nemo  # it knows this module, which knows it only here
+
+        return import_nemo(path).model
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        hint = "it holds no model.keras yet: was a validation reached?" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {hint}; give a run's folder, a model.keras or a .nemo")
+    try:
+        model = keras.saving.load_model(file, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file}: not a readable .keras model ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(model, JasperCTC):
+        raise UserError(f"{file}: holds a {type(model).__name__}, not a JasperCTC made by train.py")
+    return model

@@ -1,0 +1,102 @@
+"""The optimizer that a configuration names, with its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import keras
+
+from jasper_tf.config import Config, SchedConfig
+from jasper_tf.config.optim_schema import OPTIMIZERS, SCHEDULES
+from jasper_tf.errors import UserError
+from jasper_tf.model.variable_patterns import match_variables
+from jasper_tf.optim.novograd import NovoGrad
+from jasper_tf.optim.schedules import annealing
+from jasper_tf.optim.schedules.cosine_annealing import CosineAnnealing
+from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
+from jasper_tf.optim.schedules.warmup_policy import WarmupHoldPolicy, WarmupPolicy
+
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
+
+_SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "CosineAnnealing": CosineAnnealing,
+    "WarmupPolicy": WarmupPolicy,
+    "WarmupHoldPolicy": WarmupHoldPolicy,
+    "WarmupAnnealing": annealing.WarmupAnnealing,
+    "SquareAnnealing": annealing.SquareAnnealing,
+    "SquareRootAnnealing": annealing.SquareRootAnnealing,
+    "InverseSquareRootAnnealing": annealing.InverseSquareRootAnnealing,
+    "PolynomialDecayAnnealing": annealing.PolynomialDecayAnnealing,
+    "PolynomialHoldDecayAnnealing": annealing.PolynomialHoldDecayAnnealing,
+    "NoamAnnealing": annealing.NoamAnnealing,
+    "NoamHoldAnnealing": annealing.NoamHoldAnnealing,
+}
+_OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "novograd": NovoGrad,
+    "adamw": keras.optimizers.AdamW,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+    "adafactor": keras.optimizers.Adafactor,
+    "lion": keras.optimizers.Lion,
+}
+
+
+def build_optimizer(
+    cfg: Config, total_steps: int, steps_per_epoch: int = 1, variables: Sequence[keras.Variable] = ()
+) -> keras.optimizers.Optimizer:
+    """`model.optim` with its schedule. Call it under the strategy of the training.
+
+    All but NovoGrad are Keras's own, whose `weight_decay` is decoupled from the gradient: `p -= rate weight_decay p`.
+
+    Args:
+        cfg: what `load_config` gave.
+        total_steps: where the schedule ends, unless `sched.max_steps` says so.
+        steps_per_epoch: for ExponentialLR, which NeMo counts in epochs.
+        variables: the model's trainable ones, for `exclude_from_weight_decay`.
+
+    Raises:
+        UserError: the schedule's lengths do not fit; a pattern matches no variable.
+    """
+    o = cfg.model.optim
+    rate: float | Schedule = o.lr
+    if o.sched is not None:
+        rate = build_schedule(o.sched, o.lr, total_steps, steps_per_epoch)
+        if o.sched.reduce_on_plateau:
+            rate = ScaledSchedule(rate)
+    arguments = {key: getattr(o, key) for key in OPTIMIZERS[o.name]}
+    optimizer = _OPTIMIZERS[o.name](rate, **_in_keras(o.name, arguments))
+    if o.exclude_from_weight_decay:
+        excluded = match_variables(variables, o.exclude_from_weight_decay, "model.optim.exclude_from_weight_decay")
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+    return optimizer
+
+
+def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """`model.optim.sched` for a peak of `learning_rate`; the other arguments as `build_optimizer`'s."""
+    if sched.name == "ExponentialLR":
+        return keras.optimizers.schedules.ExponentialDecay(learning_rate, steps_per_epoch, sched.gamma, staircase=True)
+    arguments = {key: getattr(sched, key) for key in SCHEDULES[sched.name] if getattr(sched, key) is not None}
+    try:
+        return _SCHEDULES[sched.name](learning_rate, **{"max_steps": total_steps, **arguments})
+    except UserError as error:
+        steps = "" if "max_steps" in arguments else "; max_steps comes from trainer.max_epochs or trainer.max_steps"
+        raise UserError(f"model.optim.sched: {error}{steps}") from error
+
+
+def _in_keras(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the file under Keras's names."""
+    if name == "novograd":
+        return {("epsilon" if key == "eps" else key): value for key, value in arguments.items()}
+    if name == "adafactor":
+        first, second = arguments.pop("eps")
+        arguments["beta_2_decay"] = arguments.pop("decay_rate")
+        # The rate of the file is meant; Keras's own course would take its place.
+        arguments |= {"epsilon_1": first, "epsilon_2": second, "relative_step": False}
+    if "betas" in arguments:
+        arguments["beta_1"], arguments["beta_2"] = arguments.pop("betas")
+    if "eps" in arguments:
+        arguments["epsilon"] = arguments.pop("eps")
+    if name != "adamw":  # for Keras 0 is a decay too, a pass over all weights
+        arguments["weight_decay"] = arguments["weight_decay"] or None
+    return arguments

@@ -1,0 +1,142 @@
+"""Recordings to text by a TensorFlow Serving server, over gRPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.serving.client.prediction_messages import array_to_tensor, prediction_api, tensor_to_array
+from jasper_tf.serving.client.recognition import Recognition, recognitions
+from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
+
+GRPC_PORT = 8500
+"""Where TensorFlow Serving listens for gRPC if nothing else is said."""
+
+MODEL_NAME = "jasper"
+"""The model's name in configs/serving/models.config."""
+
+MAX_MESSAGE_MB = 4.0
+"""What gRPC servers and the proxies before them take if nobody raised it (2^20 bytes each); TF Serving itself 2 GB."""
+
+_ENVELOPE_BYTES = 4096
+"""Room for names and shapes around the samples."""
+
+_BYTES_PER_SAMPLE = 4
+
+
+class GrpcClient:
+    """Asks `PredictionService.Predict` for one recording at a time. Thread-safe.
+
+    Args:
+        server: "HOST:PORT".
+        model: the model's name on the server.
+        version: a version's number; None: the newest one.
+        timeout_s: deadline of one try, seconds.
+        back_off: how often, and after which waits, UNAVAILABLE is tried again.
+        max_message_mb: a larger request is not sent, a larger answer not taken; in 2^20 bytes.
+
+    Raises:
+        UserError: tensorflow-serving-api is not installed.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model: str = MODEL_NAME,
+        version: int | None = None,
+        timeout_s: float = 60.0,
+        back_off: BackOff | None = None,
+        max_message_mb: float = MAX_MESSAGE_MB,
+    ):
+        self._api = prediction_api()
+        self.server = server
+        self.model = model
+        self.version = version
+        self.timeout_s = timeout_s
+        self.back_off = back_off or BackOff(retries=4)
+        self.max_message_mb = max_message_mb
+        limit = int(max_message_mb * 2**20)
+        options = [
+            ("grpc.max_send_message_length", limit),
+            ("grpc.max_receive_message_length", limit),
+            # Our waits are the only ones: gRPC would go on failing at once from its own, growing to two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.enable_retries", 0),
+            # Where a name stands for several servers all get their share; by default one gets everything.
+            ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+            # A proxy of the environment is not for a server that was named.
+            ("grpc.enable_http_proxy", 0),
+        ]
+        self._channel = self._api.grpc.insecure_channel(server, options=options)
+        self._predict = self._api.prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
+
+    def max_samples(self) -> int:
+        """The longest recording that fits into one message."""
+        return max(0, int(self.max_message_mb * 2**20) - _ENVELOPE_BYTES) // _BYTES_PER_SAMPLE
+
+    def recognize(self, audio: np.ndarray, words: bool = True) -> Recognition:
+        """Audio [S] float32 at the model's rate -> its Recognition.
+
+        Args:
+            words: False: the signature `text` is asked, and the server leaves out the words. An output filter would
+                do the same, but what it filters TensorFlow Serving never batches.
+
+        Raises:
+            ServerError: no answer.
+        """
+        request = self._api.predict_pb2.PredictRequest()
+        request.model_spec.name = self.model
+        request.model_spec.signature_name = "serving_default" if words else "text"
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        array_to_tensor(np.asarray(audio, np.float32)[None], request.inputs["audio"])
+        array_to_tensor(np.array([len(audio)], np.int32), request.inputs["audio_len"])
+        response = self.back_off.call(lambda: self._try(request))
+        try:
+            [found] = recognitions({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
+        except (KeyError, ValueError) as error:
+            reason = "no output 'text'" if isinstance(error, KeyError) else str(error)
+            raise ServerError(
+                f"{self.server}: model {self.model!r} does not answer as export.py's do ({reason})", concerns_all=True
+            ) from None
+        return found
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> GrpcClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _try(self, request: Any) -> Any:
+        try:
+            return self._predict(request, timeout=self.timeout_s)
+        except self._api.grpc.RpcError as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: Any) -> ServerError:
+        status, code = error.code(), self._api.grpc.StatusCode
+        said = said_by_server(error.details() or "")
+        where = f"{self.server}: "
+        if status == code.UNAVAILABLE:
+            return ServerError(f"{where}no server answers there, or it is not ready: {said}", unavailable=True)
+        if status == code.DEADLINE_EXCEEDED:
+            return ServerError(f"{where}no answer within {self.timeout_s:g} s; raise --timeout or load the server less")
+        if status == code.NOT_FOUND:
+            version = "" if self.version is None else f" version {self.version}"
+            return ServerError(f"{where}serves no model {self.model!r}{version} ({said})", concerns_all=True)
+        if status == code.UNIMPLEMENTED:
+            return ServerError(f"{where}is no TensorFlow Serving server ({said})", concerns_all=True)
+        if status == code.RESOURCE_EXHAUSTED and "message" in said.lower():
+            return ServerError(
+                f"{where}the message is too large ({said}); lower --chunk-s, or raise --max-message-mb where the "
+                "server takes it"
+            )
+        if status == code.INVALID_ARGUMENT:
+            return ServerError(f"{where}the server refuses the request: {said}")
+        return ServerError(f"{where}{status.name}: {said}")

@@ -1,0 +1,193 @@
+"""Recordings to text by a TensorFlow Serving server, over its REST API."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import io
+import json
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from jasper_tf.serving.client.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
+from jasper_tf.serving.client.recognition import Recognition, recognitions
+from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
+
+REST_PORT = 8501
+"""Where TensorFlow Serving's docker image listens for REST."""
+
+_ENVELOPE_BYTES = 4096
+
+
+class RestClient:
+    """Asks `audio_bytes` (`audio_bytes_text`) for one recording at a time, a 32-bit float WAV in base64. Thread-safe.
+
+    JSON has no arrays of floats: as digits a sample takes 12 bytes and slow parsing, in base64 5.3, and it arrives
+    bit for bit. Requests are in the column format ("inputs"), because TensorFlow Serving refuses the row format for
+    signatures whose outputs differ in their first dimension, and words do.
+
+    Args: as GrpcClient, and
+        sample_rate: of the audio that `recognize` gets, Hz.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model: str = MODEL_NAME,
+        version: int | None = None,
+        timeout_s: float = 60.0,
+        back_off: BackOff | None = None,
+        max_message_mb: float = MAX_MESSAGE_MB,
+        sample_rate: int = 16000,
+    ):
+        self.server = server
+        self.model = model
+        self.version = version
+        self.timeout_s = timeout_s
+        self.back_off = back_off or BackOff(retries=4)
+        self.max_message_mb = max_message_mb
+        self.sample_rate = sample_rate
+        self._limit = int(max_message_mb * 2**20)
+        at = f"/v1/models/{model}" + ("" if version is None else f"/versions/{version}")
+        self._path = f"{at}:predict"
+
+    def max_samples(self) -> int:
+        """The longest recording that fits into one message."""
+        return max(0, self._limit - _ENVELOPE_BYTES) * 3 // 4 // 4
+
+    def recognize(self, audio: np.ndarray, words: bool = True) -> Recognition:
+        """Audio [S] float32 at `sample_rate` -> its Recognition.
+
+        Args:
+            words: False: the server leaves out the words.
+
+        Raises:
+            ServerError: no answer.
+        """
+        wav = io.BytesIO()
+        soundfile.write(wav, np.asarray(audio, np.float32), self.sample_rate, format="WAV", subtype="FLOAT")
+        return self.recognize_file(wav.getvalue(), words)
+
+    def recognize_file(self, wav: bytes, words: bool = True) -> Recognition:
+        """The bytes of a whole WAV file -> its Recognition.
+
+        Args:
+            words: False: the server leaves out the words.
+
+        Raises:
+            ServerError: no answer.
+        """
+        inputs = {"audio": [{"b64": base64.b64encode(wav).decode("ascii")}]}
+        signature = "audio_bytes" if words else "audio_bytes_text"
+        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii")
+        if len(body) > self._limit:
+            raise ServerError(
+                f"{self.server}: the message is too large ({len(body)} bytes, --max-message-mb "
+                f"{self.max_message_mb:g}); lower --chunk-s or raise --max-message-mb"
+            )
+        answer = self.back_off.call(lambda: self._try(body))
+        try:
+            outputs = json.loads(answer)["outputs"]
+            # A signature with one output answers without its name.
+            outputs = outputs if isinstance(outputs, dict) else {"text": outputs}
+            [found] = recognitions({name: np.asarray(value) for name, value in outputs.items()})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerError(
+                f"{self.server}: model {self.model!r} does not answer as export.py's do ({error})", concerns_all=True
+            ) from None
+        return found
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def __enter__(self) -> RestClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _try(self, body: bytes) -> bytes:
+        connection = http.client.HTTPConnection(self.server, timeout=self.timeout_s)
+        try:
+            give_up = time.monotonic() + self.timeout_s
+            connection.connect()
+            # A server may refuse a message before it has all of it; what it says about that can still be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            connected = connection.sock
+            connected.settimeout(_left_s(give_up))
+            response = connection.getresponse()
+            answer = b""
+            while len(answer) <= self._limit and (part := response.read1(1 << 16)):
+                answer += part
+                connected.settimeout(_left_s(give_up))
+            if response.length and len(answer) <= self._limit:
+                raise ConnectionResetError("the answer is cut off")
+        except TimeoutError:
+            raise ServerError(
+                f"{self.server}: no answer within {self.timeout_s:g} s; raise --timeout or load the server less"
+            ) from None
+        except http.client.BadStatusLine as error:
+            if isinstance(error, http.client.RemoteDisconnected):
+                raise ServerError(
+                    f"{self.server}: no server answers there, or it is not ready: {error}", unavailable=True
+                ) from None
+            raise ServerError(
+                f"{self.server}: does not speak HTTP; --rest wants the REST port ({REST_PORT})", concerns_all=True
+            ) from None
+        except socket.gaierror as error:
+            raise ServerError(f"{self.server}: no such host ({error.strerror})", concerns_all=True) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(
+                f"{self.server}: no server answers there, or it is not ready: {error}", unavailable=True
+            ) from None
+        finally:
+            connection.close()
+        if len(answer) > self._limit:
+            raise ServerError(f"{self.server}: the answer is too large; raise --max-message-mb")
+        if response.status != http.HTTPStatus.OK:
+            raise self._explain(response.status, answer)
+        return answer
+
+    def _explain(self, status: int, answer: bytes) -> ServerError:
+        said = _said(answer)
+        where = f"{self.server}: "
+        if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+            return ServerError(
+                f"{where}no server answers there, or it is not ready: {said or 'HTTP 503'}", unavailable=True
+            )
+        if status == http.HTTPStatus.GATEWAY_TIMEOUT:
+            return ServerError(
+                f"{where}the server gave up ({said or 'HTTP 504'}); load it less, or raise its --rest_api_timeout_in_ms"
+            )
+        if status == http.HTTPStatus.NOT_FOUND:
+            version = "" if self.version is None else f" version {self.version}"
+            return ServerError(f"{where}serves no model {self.model!r}{version} ({said})", concerns_all=True)
+        if status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return ServerError(f"{where}the message is too large ({said or 'HTTP 413'}); lower --chunk-s")
+        if status == http.HTTPStatus.BAD_REQUEST:
+            return ServerError(f"{where}the server refuses the request: {said}")
+        return ServerError(f"{where}HTTP {status}: {said}")
+
+
+def _left_s(give_up: float) -> float:
+    """Seconds until `give_up` (of the monotonic clock): a socket's timeout is for one operation, a deadline for all."""
+    left = give_up - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _said(answer: bytes) -> str:
+    """The server's own words in one line: the value of "error", or the beginning of whatever it sent."""
+    text = answer.decode("utf-8", "replace")
+    try:
+        found: Any = json.loads(text)["error"]
+    except (KeyError, TypeError, ValueError):
+        found = text[:200]
+    return said_by_server(str(found))

@@ -1,0 +1,33 @@
+"""Early stopping that a restart does not make forget how long it has waited."""
+
+from __future__ import annotations
+
+import keras
+
+from jasper_tf.training.run.checkpoint import Position
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """`keras.callbacks.EarlyStopping` whose count is part of the checkpoints, counting validations.
+
+    Args:
+        position: where the run stands; holds the count.
+        monitor, mode, patience, min_delta: as Keras has them; NeMo: `early_stopping_callback_params`.
+    """
+
+    def __init__(self, position: Position, monitor: str, mode: str, patience: int, min_delta: float):
+        super().__init__(monitor=monitor, mode=mode, patience=patience, min_delta=min_delta)
+        self.position = position
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        if self.position.waited:
+            wait, self.best = self.position.waited
+            self.wait = int(wait)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.monitor not in logs:  # an epoch without validation
+            return
+        super().on_epoch_end(epoch, logs)
+        if self.best is not None:
+            self.position.waited = [float(self.wait), float(self.best)]

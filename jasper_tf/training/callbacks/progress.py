@@ -1,0 +1,110 @@
+"""What a person sees while a model trains."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+import keras
+
+from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.training.run.checkpoint import Position
+
+
+class Progress(keras.callbacks.Callback):
+    """A line that moves on a terminal, and one line for each epoch everywhere.
+
+    Both show epoch, step of all steps, loss (the mean of the epoch so far), learning rate, utterances and hours of
+    audio per second of training, and the time left. The speed is the epoch's; the time left comes from the whole run
+    since it was started, validations and checkpoints included.
+
+    Args:
+        say: prints a line that stays.
+        position: where the run stands.
+        total_steps: optimizer steps of the whole run.
+        batches: the training batches.
+        validation_sets: names of the sets that are scored apart.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        position: Position,
+        total_steps: int,
+        batches: SpeechBatches,
+        validation_sets: Iterable[str] = (),
+    ):
+        super().__init__()
+        self.validation_sets = list(validation_sets)
+        self.say = say
+        self.position = position
+        self.total_steps = total_steps
+        self.batches = batches
+        self.epochs = batches.epochs(total_steps)
+        self.moves = sys.stdout.isatty()
+
+    def on_train_begin(self, logs=None):
+        self._began, self._first_step = time.perf_counter(), self.position.step
+        self._drawn = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._plan = self.batches.plan(epoch)
+        self._audio_len, _ = self.batches.lengths(epoch)
+        self._utterances = self._samples = 0
+        self._seconds, self._since = 0.0, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        index = self._plan[self.position.step_in_epoch - 1].index
+        self._utterances += len(index)
+        self._samples += int(self._audio_len[index].sum())
+        now = time.perf_counter()
+        self._seconds = now - self._since
+        if self.moves and now - self._drawn > 0.2:
+            self._drawn = now
+            done = self.position.step_in_epoch / len(self._plan)
+            bar = ("#" * round(16 * done)).ljust(16, ".")
+            line = f"[{bar}] {self._where(self.position.epoch)}  {self._figures(logs)}  {self._pace()}"
+            # A line that wraps would not be overwritten by the next.
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+
+    def on_test_begin(self, logs=None):
+        if self.moves:
+            print(f"\r{self._where(self.position.epoch)}  validating\x1b[K", end="", flush=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = self._figures(logs)
+        if "val_loss" in logs:
+            figures += f"  val_loss {logs['val_loss']:.3f}"
+        sets = [f"val_wer_{name}" for name in self.validation_sets]
+        for key in ("val_wer", *sets, "val_cer", "val_wer_ema"):
+            if key in logs:
+                figures += f"  {key} {logs[key]:.2%}"
+        if logs.get("infeasible"):
+            figures += f"  {int(logs['infeasible'])} infeasible"
+        print("\r\x1b[K" if self.moves else "", end="")
+        self.say(f"{self._where(epoch)}  {figures}  {self._pace()}")
+
+    def _where(self, epoch: int) -> str:
+        return f"epoch {epoch + 1}/{self.epochs}  step {self.position.step}/{self.total_steps}"
+
+    def _figures(self, logs: dict) -> str:
+        return f"loss {logs['loss']:.3f}  lr {float(self.model.optimizer.learning_rate):.2e}"
+
+    def _pace(self) -> str:
+        seconds = max(self._seconds, 1e-9)
+        audio = audio_speed(self._samples / self.model.sample_rate / seconds)
+        steps = max(1, self.position.step - self._first_step)
+        run_s = time.perf_counter() - self._began
+        left = round((self.total_steps - self.position.step) * run_s / steps)
+        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+        return f"{self._utterances / seconds:.1f} utt/s  {audio}  {clock} left"
+
+
+def audio_speed(times_real_time: float) -> str:
+    """Seconds of audio per second, for people: hours of audio per second, or below 0.001 of these "2.8 x real time"."""
+    hours = times_real_time / 3600
+    if hours < 0.001:
+        return f"{times_real_time:.2g} x real time"
+    return f"{hours:.2g} h audio/s" if hours < 10 else f"{hours:.0f} h audio/s"

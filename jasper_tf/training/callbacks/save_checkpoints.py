@@ -1,0 +1,91 @@
+"""When a run is saved, and which weights become its model."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from jasper_tf.optim.weight_average import weights_for
+from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`; the best as a model.
+
+    Args:
+        checkpoints: where they go, and which stay; None writes the model only.
+        model_file: `model.keras` of the run; replaced whenever `monitor` is at its best (at each epoch's end when there
+            is no validation).
+        position: where the run stands.
+        monitor: the validation metric.
+        mode: "min" for a metric that is better when lower, "max" for the others.
+        every_n_train_steps: also in the middle of an epoch; None for epochs only.
+        interval_s: seconds from one checkpoint to the next inside an epoch; None for no such checkpoints.
+    """
+
+    def __init__(
+        self,
+        checkpoints: CheckpointFolder | None,
+        model_file: Path,
+        position: Position,
+        monitor: str = "val_wer",
+        every_n_train_steps: int | None = None,
+        interval_s: float | None = None,
+        mode: str = "min",
+    ):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.model_file = model_file
+        self.position = position
+        self.monitor = monitor
+        self.mode = mode
+        self.every_n_train_steps = every_n_train_steps
+        self.interval_s = interval_s
+        self._saved_at = time.monotonic()
+        self._plain: keras.Model | None = None
+
+    def save_now(self) -> Path:
+        """A checkpoint of the step just done, which stays until the next one whatever its rank."""
+        assert self.checkpoints is not None
+        return self.checkpoints.save(self.model, self.position, keep=True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # After the last step of an epoch comes its validation, then the checkpoint with the results.
+        if self.checkpoints is None or batch + 1 == self.params["steps"] or not _finite(logs):
+            return
+        due = self.every_n_train_steps and self.position.step % self.every_n_train_steps == 0
+        if due or (self.interval_s and time.monotonic() - self._saved_at >= self.interval_s):
+            self.checkpoints.save(self.model, self.position)
+            self._saved_at = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        value, best = logs.get(self.monitor), self.position.best
+        if value is None:  # an epoch without validation
+            better = best is None
+        else:
+            sign = 1 if self.mode == "min" else -1
+            better = best is None or math.isnan(best) or sign * value <= sign * best
+        if better:
+            self.position.best = None if value is None else float(value)
+            self._write_model()
+        if self.checkpoints:
+            self.checkpoints.save(self.model, replace(self.position, epoch=epoch + 1, step_in_epoch=0))
+            self._saved_at = time.monotonic()
+
+    def _write_model(self) -> None:
+        # A copy without optimizer: half the size, and what serving reads must not depend on how it was trained.
+        if self._plain is None:
+            self._plain = type(self.model).from_config(self.model.get_config())
+        for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
+            copy.assign(variable)
+        beside = self.model_file.with_name(".partial.keras")
+        self._plain.save(beside)
+        beside.replace(self.model_file)
+
+
+def _finite(logs: dict | None) -> bool:
+    return math.isfinite(float((logs or {}).get("loss", 0.0)))

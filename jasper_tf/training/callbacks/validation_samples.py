@@ -1,0 +1,118 @@
+"""What the model hears and says, as pictures, sounds and texts in TensorBoard."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.decoding.alignment import greedy_letters
+from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.errors import UserError
+from jasper_tf.metrics.edit_table import edit_table, escape_markdown
+from jasper_tf.model.jasper_ctc import pad_audio
+from jasper_tf.plots.speech import alignment_picture, spec_augment_picture
+from jasper_tf.training.run.checkpoint import Position
+
+
+class ValidationSamples(keras.callbacks.Callback):
+    """After each validation: transcripts of some utterances with their edits marked, and one of them in detail.
+
+    The details: its sound, its features before and after SpecAugment, and the CTC posterior with the decoded letters.
+    Beside them a training utterance as the epoch's augmentation made it sound.
+
+    Args:
+        batches: the validation batches; the samples are spread over their lengths.
+        training: the training batches.
+        writer: of TensorBoard's event file: `RunLog.writer`.
+        position: where the run stands.
+        samples: how many transcripts.
+
+    Where validations follow each other quickly some go without, the last of a run never: the samples take at most a
+    twentieth of the time. Only pictures, sounds and texts are written here, no figures.
+    """
+
+    def __init__(
+        self,
+        batches: SpeechBatches,
+        training: SpeechBatches,
+        writer: tf.summary.SummaryWriter,
+        position: Position,
+        samples: int = 8,
+    ):
+        super().__init__()
+        self.writer = writer
+        self.training = training
+        self.position = position
+        by_length = np.argsort(batches.audio_len, kind="stable")
+        chosen = by_length[np.linspace(0, len(by_length) - 1, min(samples, len(by_length))).astype(int)]
+        read = [(batches.utterances[int(i)], _read(batches, int(i))) for i in chosen]
+        self.utterances = [utterance for utterance, audio in read if audio is not None]
+        self.audio = [audio for _, audio in read if audio is not None]
+        self.training_index = int(np.argsort(training.audio_len, kind="stable")[len(training.audio_len) // 2])
+        self._not_before = 0.0
+        self._left_out: int | None = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.audio or not any(key.startswith("val_") for key in logs):
+            return
+        began = time.monotonic()
+        self._left_out = self.position.step if began < self._not_before else None
+        if self._left_out is None:
+            self._write(epoch)
+            self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
+
+    def on_train_end(self, logs=None):
+        if self._left_out == self.position.step:
+            self._write(self.position.epoch)
+            self._left_out = None
+
+    def _write(self, epoch: int) -> None:
+        model = self.model
+        audio, audio_len = pad_audio(self.audio)
+        texts, logits, logit_len = (t.numpy() for t in model.recognise(audio, audio_len))
+        k = len(self.utterances) // 2
+        one = {"audio": audio[k : k + 1], "audio_len": audio_len[k : k + 1]}
+        clean, _, feature_len = model.spectrograms(one, training=False)
+        # To draw masks moves their random states on; the training must not depend on being watched.
+        before = [v.numpy() for v in model.spectrograms.variables]
+        _, masked, _ = model.spectrograms(one, training=True)
+        for variable, value in zip(model.spectrograms.variables, before, strict=True):
+            variable.assign(value)
+        frames = int(feature_len[0])
+        frame_s = model.hop / model.sample_rate
+        log_probs = tf.nn.log_softmax(logits[k, : logit_len[k]]).numpy()
+        [letters] = greedy_letters(greedy_decode(log_probs[None], [len(log_probs)]), model.labels, model.frame_s)
+        title = self.utterances[k].text
+        features = spec_augment_picture(
+            np.asarray(clean[0, :frames]), np.asarray(masked[0, :frames]), frame_s, f"said: {title}"
+        )
+        alignment = alignment_picture(log_probs, model.labels, letters, model.frame_s, f"said: {title}")
+        with self.writer.as_default(step=self.position.step):
+            table = edit_table([u.text for u in self.utterances], [text.decode() for text in texts])
+            tf.summary.text("validation/transcripts", table)
+            tf.summary.image("validation/spec_augment", features[None])
+            tf.summary.image("validation/alignment", alignment[None])
+            self._write_sound("validation/audio", self.audio[k], title)
+            heard = _read(self.training, self.training_index, epoch)
+            if heard is not None:
+                self._write_sound("train/audio_augmented", heard, self.training.utterances[self.training_index].text)
+        self.writer.flush()
+
+    def _write_sound(self, tag: str, audio: np.ndarray, text: str) -> None:
+        # Full scale and no more: what is louder would wrap around in the WAV.
+        samples = np.clip(audio, -1.0, 1.0)[None, :, None]
+        tf.summary.audio(tag, samples, self.model.sample_rate, description=f"said: {escape_markdown(text)}")
+
+
+def _read(batches: SpeechBatches, index: int, epoch: int | None = None) -> np.ndarray | None:
+    """None for what the batches leave out, too, and tell of."""
+    try:
+        return batches.read(index, epoch)
+    except UserError:
+        if batches.bad_audio is None:
+            raise
+        return None

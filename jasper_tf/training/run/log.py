@@ -1,0 +1,288 @@
+"""Figures of a run: metrics.csv and TensorBoard curves."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.model.flops import training_flops
+from jasper_tf.training.callbacks.update_ratio import UpdateRatio
+from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.event_files import drop_events
+
+_COLUMNS = (
+    "step",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "update_ratio",
+    "blank_share",
+    "infeasible",
+    "padding_share",
+    "utterances_per_s",
+    "steps_per_s",
+    "model_flop_per_s",
+    "val_loss",
+    "val_wer",
+    "val_cer",
+    "val_insertions",
+    "val_deletions",
+    "val_substitutions",
+    "val_loss_ema",
+    "val_wer_ema",
+    "val_cer_ema",
+    "learning_rate_scale",
+)
+# Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
+_LAYERS = "weight_update_ratio"
+_BEST_OF = ("val_loss", "val_wer", "val_cer")
+
+
+class RunLog(keras.callbacks.Callback):
+    """A row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
+
+    Training figures are means over the steps since the row before; `infeasible` counts the utterances since then that
+    CTC could not align, and `update_ratio` is of the row's own step: the median over the layers (TensorBoard has a
+    curve of each). `model_flop_per_s` counts padded frames too: see `training_flops`.
+
+    A run that goes on writes what it would have written had it never stopped, the figures per second aside: what lies
+    beyond the position it starts from is taken out of metrics.csv and the event files, and the sums of the unfinished
+    window and epoch come back through `position.log`, which this callback keeps current. So it must come after
+    `AverageWeights` and before `SaveCheckpoints`.
+
+    Args:
+        csv_file: metrics.csv; None writes nothing (of several machines one writes, but all take part in the sums).
+        batches: the training batches, for sizes and padding.
+        position: where the run stands; kept current by the training loop.
+        every_n_steps: `trainer.log_every_n_steps`.
+        tensorboard: folder for event files, or None.
+        validation_sets: the names of several.
+        output_losses: names of the losses that the training loss is made of, where there are several.
+
+    `writer` is the summary writer of that folder, or None. Whoever writes there should use it: TensorBoard stops
+    reading an event file once there is a newer one.
+    """
+
+    def __init__(
+        self,
+        csv_file: Path | None,
+        batches: SpeechBatches,
+        position: Position,
+        every_n_steps: int = 50,
+        tensorboard: Path | None = None,
+        validation_sets: Iterable[str] = (),
+        output_losses: Iterable[str] = (),
+    ):
+        super().__init__()
+        self._output_losses = tuple(output_losses)
+        self._columns = (*_COLUMNS, *self._output_losses) + tuple(
+            f"val_{kind}_{name}{ema}"
+            for name in validation_sets
+            for ema in ("", "_ema")
+            for kind in ("loss", "wer", "cer")
+        )
+        self.csv_file = csv_file
+        self.batches = batches
+        self.position = position
+        self.every_n_steps = every_n_steps
+        rows = _drop_rows_after(csv_file, position, self._columns) if csv_file else []
+        self._rows = len(rows)
+        self.writer = None
+        if tensorboard:
+            drop_events(tensorboard, _written_before(position, rows))
+            self.writer = tf.summary.create_file_writer(str(tensorboard))
+        self._ratios: dict[str, float] = {}
+        self._first = 0
+        self._before: dict[str, float] = {}
+
+    def on_train_begin(self, logs=None):
+        self._update_ratio = UpdateRatio(self.model)
+        self._flops = functools.cache(lambda samples: training_flops(self.model, samples))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._plan = self.batches.plan(epoch)
+        self._audio_len, _ = self.batches.lengths(epoch)
+        # Keras has just set the sums to zero, and does not know of an epoch that was begun before.
+        log = self.position.log if self.position.step_in_epoch else {}
+        for key, variable in self._sum_variables().items():
+            if f"sum/{key}" in log:
+                variable.assign(log[f"sum/{key}"])
+        self._sums = self._read_sums()
+        self._begin_window()
+        if "window/first_step" in log:
+            self._first = int(log["window/first_step"])
+        self._ratios = {key.removeprefix("ratio/"): log[key] for key in log if key.startswith("ratio/")}
+        self._before = self._before | {key: log[f"window/{key}"] for key in self._before if f"window/{key}" in log}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.position.step + 1) % self.every_n_steps == 0 or batch + 1 == self.params["steps"]:
+            self._update_ratio.before_step()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._ratios = self._update_ratio.after_step()
+        self._sums = self._read_sums()
+        if self.position.step % self.every_n_steps == 0:
+            self._write_window()
+        self._keep_position()
+
+    def on_test_begin(self, logs=None):
+        # Before the validation: it resets the sums, and its seconds are not the training's.
+        self._write_window()
+        self._keep_position()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write_window()
+        row = {key: value for key, value in logs.items() if key in self._columns and key.startswith("val_")}
+        if row:
+            self._write(epoch, row)
+            self._write_best(row)
+        self._keep_position(inside_epoch=False)
+
+    def on_train_end(self, logs=None):
+        if self.writer:
+            self.writer.flush()
+
+    # ------------------------------------------------------------------ sums
+
+    def _sum_variables(self) -> dict[str, keras.Variable]:
+        """The running sums of the epoch, which Keras keeps in the model's training metrics."""
+        metrics = [m for m in self.model.metrics if m not in self.model.error_rates]
+        return {f"{m.name}/{v.name}": v for m in metrics for v in m.variables}
+
+    @functools.cached_property
+    def _stacked_sums(self) -> Callable:
+        """All of them as one vector: over several devices or machines, one reduction in place of one for each."""
+        strategy, variables = self.model.distribute_strategy, list(self._sum_variables().values())
+
+        @tf.function
+        def stacked_sums():
+            local = strategy.run(lambda: tf.stack([tf.cast(variable.value, tf.float32) for variable in variables]))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, local, axis=None)
+
+        return stacked_sums
+
+    def _read_sums(self) -> dict[str, float]:
+        return dict(zip(self._sum_variables(), self._stacked_sums().numpy().tolist(), strict=True))
+
+    def _begin_window(self) -> None:
+        self._first = self._timed_from = self.position.step_in_epoch
+        self._before = self._sums
+        self._time = time.perf_counter()
+
+    def _keep_position(self, inside_epoch: bool = True) -> None:
+        best = {key: value for key, value in self.position.log.items() if key.startswith("best/")}
+        self.position.log = {"rows": self._rows, **best}
+        if inside_epoch:
+            self.position.log["window/first_step"] = self._first
+            self.position.log |= {f"window/{key}": value for key, value in self._before.items()}
+            self.position.log |= {f"sum/{key}": value for key, value in self._sums.items()}
+            # Only between the last step of an epoch and its validation.
+            self.position.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
+
+    # ------------------------------------------------------------------ writing
+
+    def _write_window(self) -> None:
+        steps = self._plan[self._first : self.position.step_in_epoch]
+        if not steps:
+            return
+        timed = self._plan[self._timed_from : self.position.step_in_epoch]
+        seconds = time.perf_counter() - self._time
+        gained = {key: self._sums[key] - self._before[key] for key in self._sums}
+
+        def mean(name: str) -> float:
+            return gained[f"{name}/total"] / max(gained[f"{name}/count"], 1e-9)
+
+        padded = sum(batch.samples * len(batch.index) for batch in steps)
+        spoken = sum(int(self._audio_len[batch.index].sum()) for batch in steps)
+        row = {
+            **{name: mean(name) for name in ("loss", *self._output_losses)},
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "grad_norm": mean("grad_norm"),
+            "blank_share": mean("blank_share"),
+            "infeasible": gained["infeasible/total"],
+            "padding_share": 1 - spoken / padded,
+            "utterances_per_s": sum(len(batch.index) for batch in timed) / seconds,
+            "steps_per_s": len(timed) / seconds,
+            "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
+        }
+        if self.position.plateau:
+            row["learning_rate_scale"] = self.position.plateau["scale"]
+        if self._ratios:
+            row["update_ratio"] = float(np.median(list(self._ratios.values())))
+        self._write(self.position.epoch, row)
+        self._write_scalars({f"{_LAYERS}/{layer}": ratio for layer, ratio in self._ratios.items()})
+        self._ratios = {}
+        self._begin_window()
+
+    def _write_best(self, row: dict[str, float]) -> None:
+        """The best value so far as a curve; the HPARAMS page shows its end."""
+        for key in _BEST_OF:
+            value, before = row.get(key, math.nan), self.position.log.get(f"best/{key}", math.inf)
+            if not math.isnan(value):
+                self.position.log[f"best/{key}"] = min(value, before)
+                self._write_scalars({f"validation/best_{key[4:]}": min(value, before)})
+
+    def _write(self, epoch: int, row: dict[str, float]) -> None:
+        self._rows += 1
+        if self.csv_file:
+            new = not self.csv_file.exists()
+            with open(self.csv_file, "a", newline="") as file:
+                writer = csv.DictWriter(file, self._columns)
+                if new:
+                    writer.writeheader()
+                shown = {key: f"{value:.6g}" for key, value in row.items()}
+                writer.writerow({"step": self.position.step, "epoch": epoch, **shown})
+        self._write_scalars(
+            {f"validation/{k[4:]}" if k.startswith("val_") else f"train/{k}": value for k, value in row.items()}
+        )
+
+    def _write_scalars(self, values: dict[str, float]) -> None:
+        if self.writer and self.csv_file:
+            with self.writer.as_default(step=self.position.step):
+                for tag, value in values.items():
+                    tf.summary.scalar(tag, float(value))
+            # A checkpoint may follow: what was written before it must outlive the process.
+            self.writer.flush()
+
+
+def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Leaves the rows that were there when the run stood at `position`, and returns them."""
+    if not csv_file.exists():
+        return []
+    rows = list(csv.DictReader(io.StringIO(csv_file.read_text())))
+    # A row without its last columns was being written when the run was killed.
+    rows = [row for row in rows if None not in row.values() and int(row["step"]) <= position.step]
+    # At the position's own step there may be rows from after the checkpoint, such as a validation's.
+    rows = rows[: int(position.log.get("rows", len(rows)))]
+    with write_whole(csv_file) as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def _written_before(position: Position, rows: list[dict[str, str]]) -> Callable[[int, str], bool]:
+    """Whether an event of (step, tag) was there when the run stood at `position` and metrics.csv had `rows`."""
+    newest = [row for row in rows if int(row["step"]) == position.step]
+    kinds = {"training" if row["loss"] else "validation" for row in newest}
+
+    def keep(step: int, tag: str) -> bool:
+        # Hyper-parameters have no step: the start that goes on writes its own.
+        if position.step == 0 or tag.startswith("_hparams_/") or step > position.step:
+            return False
+        kind = "training" if tag.startswith(("train/", f"{_LAYERS}/")) else "validation"
+        return step < position.step or kind in kinds
+
+    return keep

@@ -1,0 +1,137 @@
+"""What is served is what transcribe says: on every file of a test set, without this package, and without Python."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jasper_tf.audio.load import load_audio
+from jasper_tf.export.saved_model.writer import export
+from jasper_tf.model.jasper_ctc import load_model, pad_audio
+
+# Weights and files.
+SETS = {
+    "an4": ("an4_anchor.nemo", "an4/test_manifest.json"),
+    "librispeech": ("quartznet15x5_en.nemo", "librispeech_mini/test_manifest.json"),
+}
+
+ONLY_TENSORFLOW = """
+import sys
+from pathlib import Path
+import numpy as np, tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+for folder in map(Path, sys.argv[2:]):
+    found = np.load(folder / "in.npz")
+    for signature in (folder / "signatures").read_text().split():
+        for name, value in loaded.signatures[signature](**{key: tf.constant(found[key]) for key in found}).items():
+            (folder / f"{name}.out").write_bytes(tf.make_tensor_proto(value.numpy()).SerializeToString())
+assert not any(name.startswith("jasper_tf") for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module", params=SETS)
+def served(request, shared, tmp_path_factory):
+    """SavedModel, requests (audio [B,S], audio_len [B], indices [B] of the files), and what the model says of each.
+
+    The last 8 requests are of one short file each.
+    """
+    weights, manifest = SETS[request.param]
+    model = load_model(shared / "pretrained" / weights)
+    manifest = shared / "data" / manifest
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    sounds = [load_audio(manifest.parent / line["audio_filepath"], model.sample_rate) for line in lines]
+    order = np.argsort([len(sound) for sound in sounds])[::-1]
+    batches = [order[first : first + 16] for first in range(0, len(order), 16)]
+    requests = [(*pad_audio([sounds[i] for i in batch]), batch) for batch in batches]
+    for i in order[-4:]:  # alone, and alone before what is no silence
+        audio, audio_len = pad_audio([sounds[i]])
+        behind = np.full((1, 7777), 0.5, np.float32)
+        requests += [(audio, audio_len, [i]), (np.concatenate([audio, behind], axis=1), audio_len, [i])]
+    version = export(model, tmp_path_factory.mktemp(request.param))
+    texts, log_probs = {}, {}
+    for audio, audio_len, batch in requests[: len(batches)]:
+        text, logits, logit_len = model.recognise(audio, audio_len)
+        for row, i in enumerate(batch):
+            texts[i] = text[row].numpy()
+            log_probs[i] = tf.nn.log_softmax(logits[row, : logit_len[row]]).numpy()
+    some = order[-8:]
+    assert model.transcribe([sounds[i] for i in some]) == [texts[i].decode() for i in some]
+    return version, requests, texts, log_probs
+
+
+@pytest.fixture(scope="module")
+def cpp_loader(tmp_path_factory):
+    """The compiled load_saved_model.cc."""
+    compiler, headers = shutil.which("g++"), Path(tf.sysconfig.get_include())
+    if compiler is None or not (headers / "tensorflow/cc/saved_model/loader.h").is_file():
+        pytest.skip("no g++, or a TensorFlow without its C++ headers")
+    program = tmp_path_factory.mktemp("cpp") / "load_saved_model"
+    library = str(headers.parent)
+    # Nothing calls the sessions and kernels of libtensorflow_cc by name: they register themselves when it is loaded.
+    link = [
+        "-Wl,--no-as-needed",
+        f"-L{library}",
+        "-l:libtensorflow_cc.so.2",
+        "-l:libtensorflow_framework.so.2",
+        f"-Wl,-rpath,{library}",
+    ]
+    source = Path(__file__).with_name("load_saved_model.cc")
+    command = [compiler, "-O0", "-w", *tf.sysconfig.get_compile_flags(), str(source), "-o", str(program), *link]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return program
+
+
+def written(requests, folder):
+    folders = []
+    for number, (audio, audio_len, _) in enumerate(requests):
+        one = folder / str(number)
+        one.mkdir()
+        (one / "signatures").write_text("serving_default log_probs")
+        np.savez(one / "in.npz", audio=audio, audio_len=audio_len)
+        for name, value in (("audio", audio), ("audio_len", audio_len)):
+            (one / f"{name}.in").write_bytes(tf.make_tensor_proto(value).SerializeToString())
+        folders.append(str(one))
+    return folders
+
+
+def read(folder, name):
+    return tf.make_ndarray(type(tf.make_tensor_proto(0)).FromString((folder / f"{name}.out").read_bytes()))
+
+
+def assert_same(served, folders):
+    _, requests, texts, log_probs = served
+    for folder in map(Path, folders):
+        _, _, batch = requests[int(folder.name)]
+        assert not (folder / "error").exists(), (folder / "error").read_text()
+        assert list(read(folder, "text")) == [texts[i] for i in batch]
+        words = np.split(read(folder, "words"), np.cumsum(read(folder, "words_row_lengths"))[:-1])
+        assert [list(row) for row in words] == [texts[i].split() for i in batch]
+        found, lengths = read(folder, "log_probs"), read(folder, "log_probs_len")
+        for row, i in enumerate(batch):
+            assert lengths[row] == len(log_probs[i])
+            np.testing.assert_allclose(found[row, : lengths[row]], log_probs[i], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_that_knows_only_tensorflow(served, tmp_path):
+    folders = written(served[1], tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_TENSORFLOW, str(served[0]), *folders], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same(served, folders)
+
+
+@pytest.mark.slow
+def test_the_loader_of_tensorflow_serving(served, cpp_loader, tmp_path):
+    folders = written(served[1], tmp_path)
+    for signature in ("serving_default", "log_probs"):
+        done = subprocess.run([cpp_loader, served[0], signature, *folders], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert_same(served, folders)

@@ -1,0 +1,176 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jasper_tf.optim.novograd import NovoGrad
+from jasper_tf.optim.schedules.cosine_annealing import CosineAnnealing
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+META = json.loads((GOLDEN / "novograd.json").read_text())
+RUNS = {name: arguments for name, arguments in META["runs"].items() if "luc" not in arguments}
+
+
+def optimizer_of(arguments, **more):
+    arguments = dict(arguments)
+    return NovoGrad(learning_rate=arguments.pop("lr"), **arguments, **more)
+
+
+def twin(parameter, gradients, lr, betas, weight_decay=0.0, grad_averaging=False, amsgrad=False):
+    """The formulas of the class' docstring, float64, one tensor; parameters after every step."""
+    v = largest = 0.0
+    m = np.zeros_like(parameter, np.float64)
+    for step, g in enumerate(np.asarray(gradients, np.float64)):
+        v = (g**2).sum() if v == 0 else betas[1] * v + (1 - betas[1]) * (g**2).sum()
+        largest = max(largest, v)
+        u = g / (np.sqrt(largest if amsgrad else v) + 1e-8) + weight_decay * parameter
+        m = betas[0] * m + u * (1 - betas[0] if grad_averaging else 1)
+        parameter = parameter - (lr(step) if callable(lr) else lr) * m
+        yield parameter
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", RUNS)
+def test_golden(name, compiled):
+    arrays = np.load(GOLDEN / "novograd.npz")
+    weights = [keras.Variable(arrays[f"p0_{j}"], name=f"p{j}") for j in range(2)]
+    optimizer = optimizer_of(RUNS[name])
+    optimizer.build(weights)
+    apply = tf.function(optimizer.apply) if compiled else optimizer.apply
+    for step in range(20):
+        silent = name.endswith("zerofirst") and step < 3
+        apply([tf.constant(arrays[f"g_{j}"][step] * (0.0 if silent else 1.0)) for j in range(2)])
+        for j, weight in enumerate(weights):
+            np.testing.assert_allclose(weight, arrays[f"{name}/p_{j}"][step], atol=5e-7, rtol=0)
+            np.testing.assert_allclose(optimizer._norms[j], arrays[f"{name}/v_{j}"][step], rtol=1e-6)
+    for j in range(2):
+        np.testing.assert_allclose(optimizer._momentums[j], arrays[f"{name}/m_{j}_final"], rtol=2e-6, atol=1e-6)
+
+
+def gradients_and_weight(seed=0, steps=6, shape=(4, 3)):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(steps, *shape)).astype(np.float32), random.normal(size=shape).astype(np.float32)
+
+
+def test_follows_a_schedule_and_decays_once_per_step():
+    gradients, start = gradients_and_weight()
+    schedule = CosineAnnealing(0.05, 6, warmup_steps=2)
+    weight = keras.Variable(start)
+    optimizer = NovoGrad(schedule, betas=(0.8, 0.5), weight_decay=0.1)
+    expected = twin(start, gradients, lambda step: float(schedule(step)), (0.8, 0.5), 0.1)
+    for gradient, after in zip(gradients, expected, strict=True):
+        optimizer.apply([tf.constant(gradient)], [weight])
+        np.testing.assert_allclose(weight, after, atol=1e-6)
+
+
+def test_excluded_variables_do_not_decay():
+    weights = [keras.Variable(np.ones(3, np.float32), name=name) for name in ("kernel", "gamma")]
+    optimizer = NovoGrad(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["gamma"])
+    optimizer.apply([tf.zeros(3), tf.zeros(3)], weights)
+    np.testing.assert_allclose(weights[0], np.full(3, 0.95), rtol=1e-6)
+    np.testing.assert_allclose(weights[1], np.ones(3))
+
+
+def test_global_clipnorm_clips_before_the_moments():
+    weight = keras.Variable(np.zeros(2, np.float32))
+    optimizer = NovoGrad(0.1, betas=(0.8, 0.5), global_clipnorm=1.0)
+    for gradient in ([30.0, 40.0], [0.3, 0.4]):
+        optimizer.apply([tf.constant(gradient)], [weight])
+    np.testing.assert_allclose(optimizer._norms[0], 0.5 * 1.0 + 0.5 * 0.25, rtol=1e-6)
+
+
+def test_ema():
+    gradients, start = gradients_and_weight(1)
+    weight = keras.Variable(start)
+    optimizer = NovoGrad(0.05, use_ema=True, ema_momentum=0.5)
+    average = None
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient)], [weight])
+        average = weight.numpy() if average is None else 0.5 * average + 0.5 * weight.numpy()
+    optimizer.finalize_variable_values([weight])
+    np.testing.assert_allclose(weight, average, rtol=1e-6)
+
+
+def small_model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)])
+
+
+def data(rows=32):
+    random = np.random.default_rng(2)
+    x = random.normal(size=(rows, 5)).astype(np.float32)
+    return x, x.sum(1, keepdims=True)
+
+
+def test_fit_save_and_load_continue_alike(tmp_path):
+    x, y = data()
+    model = small_model()
+    model.compile(NovoGrad(0.05, betas=(0.8, 0.5), weight_decay=1e-3, amsgrad=True), loss="mse")
+    first = model.evaluate(x, y, verbose=0)
+    model.fit(x, y, epochs=3, shuffle=False, verbose=0)
+    assert model.evaluate(x, y, verbose=0) < first
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    assert loaded.optimizer.amsgrad and loaded.optimizer.betas == (0.8, 0.5)
+    for each in (model, loaded):
+        each.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("scale", [2.0**10, 2.0**15])
+def test_loss_scaling_changes_nothing(scale):
+    gradients, start = gradients_and_weight(3)
+    weight = keras.Variable(start)
+    inner = NovoGrad(0.05, betas=(0.8, 0.5), weight_decay=0.01)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=scale)
+    optimizer.build([weight])
+    for gradient, after in zip(gradients, twin(start, gradients, 0.05, (0.8, 0.5), 0.01), strict=True):
+        optimizer.apply([tf.constant(gradient * scale)])
+        np.testing.assert_allclose(weight, after, atol=1e-6)
+    before = weight.numpy()
+    optimizer.apply([tf.fill(start.shape, np.float32("inf"))])
+    np.testing.assert_array_equal(weight, before)
+    assert np.isfinite(inner._norms[0].numpy())
+
+
+def test_half_precision_variables_keep_their_norm_in_float32():
+    weight = keras.Variable(np.zeros(4), dtype="float16")
+    optimizer = NovoGrad(0.1)
+    optimizer.apply([tf.fill([4], tf.constant(1000.0, tf.float16))], [weight])
+    assert float(optimizer._norms[0]) == 4e6
+    np.testing.assert_allclose(weight, np.full(4, -0.05), rtol=1e-3)
+
+
+TWO_DEVICES = """
+import keras, numpy as np, tensorflow as tf
+from jasper_tf.optim.novograd import NovoGrad
+x = np.random.default_rng(2).normal(size=(32, 5)).astype(np.float32)
+finals = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    keras.utils.set_random_seed(0)
+    with tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice()).scope():
+        model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+        model.compile(NovoGrad(0.05, weight_decay=1e-3, amsgrad=True), loss="mse", jit_compile=False)
+    before = model.get_weights()
+    model.fit(tf.data.Dataset.from_tensor_slices((x, x.sum(1, keepdims=True))).batch(16), epochs=3, verbose=0)
+    finals.append(model.get_weights())
+assert np.abs(finals[0][0] - before[0]).max() > 0.1
+for one, two in zip(*finals):
+    np.testing.assert_allclose(two, one, atol=1e-5)
+print("equal")
+"""
+
+
+def test_two_devices_equal_one(on_two_devices):
+    assert on_two_devices(TWO_DEVICES) == "equal\n"
+
+
+def test_betas_are_checked():
+    with pytest.raises(ValueError, match="betas"):
+        NovoGrad(betas=(0.9, 1.0))

@@ -1,0 +1,52 @@
+"""Pictures: their size, and that they show what they are given."""
+
+import numpy as np
+
+from jasper_tf.decoding.alignment import force_align
+from jasper_tf.plots.speech import alignment_picture, spec_augment_picture, spectrogram_picture
+
+LABELS = list(" ab")
+
+
+def test_spectrogram():
+    features = np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32)
+    picture = spectrogram_picture(features, 0.01, "title", size=(400, 200))
+    assert picture.shape == (200, 400, 3) and picture.dtype == np.uint8
+    masked = features.copy()
+    masked[30:60] = 0
+    assert (spectrogram_picture(masked, 0.01, "title", size=(400, 200)) != picture).any()
+
+
+def test_low_channels_are_at_the_bottom():
+    features = np.zeros((50, 10), np.float32)
+    features[:, :5] = 1.0
+    picture = spectrogram_picture(features, 0.01, size=(400, 300)).astype(int).sum(-1)
+    assert picture[200, 200] > picture[80, 200] + 100
+
+
+def test_masks_show_below_what_they_mask():
+    """In one picture with the same colours: what is not masked looks the same above and below."""
+    features = np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32)
+    masked = features.copy()
+    masked[30:60] = 0
+    picture = spec_augment_picture(features, masked, 0.01, size=(400, 300)).astype(int)
+    assert picture.shape == (300, 400, 3)
+    same = spec_augment_picture(features, features, 0.01, size=(400, 300)).astype(int)
+    changed = np.abs(picture - same).sum(-1).astype(bool)
+    # Only the lower panel, and there a quarter of the time (the panel is not as wide as the picture).
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert rows.min() > 130
+    assert 0.2 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
+
+
+def test_alignment_shows_its_letters():
+    log_probs = np.log(np.random.default_rng(0).dirichlet(np.ones(4) * 0.2, 40) + 1e-9)
+    letters = force_align(log_probs, "ab ba", LABELS, 0.02)
+    picture = alignment_picture(log_probs, LABELS, letters, 0.02, size=(500, 300))
+    assert picture.shape == (300, 500, 3) and picture.dtype == np.uint8
+    assert (alignment_picture(log_probs, LABELS, [], 0.02, size=(500, 300)) != picture).any()
+
+
+def test_no_frames():
+    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (320, 1000, 3)
+    assert alignment_picture(np.zeros((0, 4)), LABELS, [], 0.02).shape == (480, 1000, 3)

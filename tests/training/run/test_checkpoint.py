@@ -1,0 +1,204 @@
+"""Checkpoints: everything comes back, the right ones stay, and damage costs one checkpoint only."""
+
+import json
+import math
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from jasper_tf.errors import UserError
+from jasper_tf.optim.novograd import NovoGrad
+from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+
+
+def small_model(units: int = 3) -> keras.Model:
+    layers = [keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dropout(0.5, seed=1)]
+    model = keras.Sequential([*layers, keras.layers.BatchNormalization()])
+    model.compile(NovoGrad(0.1, amsgrad=True), "mse", metrics=["mae"])
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def train_on(model: keras.Model, steps: int) -> None:
+    for step in range(steps):
+        draw = np.random.default_rng(step)
+        model.train_on_batch(draw.normal(size=(4, 2)), draw.normal(size=(4, 3)))
+
+
+def everything(model: keras.Model) -> list[np.ndarray]:
+    metrics = {id(v) for metric in model.metrics for v in metric.variables}
+    return [np.array(v) for v in model.variables + model.optimizer.variables if id(v) not in metrics]
+
+
+def at(step: int, wer: float | None = None, **more) -> Position:
+    return Position(epoch=step, step=step, metrics={} if wer is None else {"val_wer": wer}, **more)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    model = small_model()
+    train_on(model, 2)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path) -> CheckpointFolder:
+    return CheckpointFolder(tmp_path / "checkpoints", save_top_k=2)
+
+
+def test_everything_comes_back(model, folder):
+    position = Position(epoch=3, step_in_epoch=2, step=17, metrics={"val_wer": 0.25, "val_loss": 1.5}, best=0.2)
+    folder.save(model, position)
+    saved = everything(model)
+    # Weights, running statistics, dropout's state; step count, learning rate, a momentum and two norms per tensor.
+    assert len(saved) == 4 + 2 + 1 + 2 + 3 * 4
+    other = small_model()
+    train_on(other, 5)
+    assert any((a != b).any() for a, b in zip(saved, everything(other), strict=True))
+    assert folder.restore(other) == position
+    for a, b in zip(saved, everything(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # What follows is the same too, masks of dropout included.
+    twin = small_model()
+    folder.restore(twin)
+    for continued in (other, twin):
+        train_on(continued, 3)
+    for a, b in zip(everything(other), everything(twin), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_there(model, folder):
+    assert folder.restore(model) is None
+
+
+@pytest.mark.parametrize(
+    ("top_k", "last", "kept"),
+    [(2, True, [2, 4, 6]), (2, False, [2, 4]), (1, True, [4, 6]), (0, True, [6]), (-1, True, [1, 2, 3, 4, 5, 6])],
+)
+def test_the_best_and_the_newest_stay(model, tmp_path, top_k, last, kept):
+    folder = CheckpointFolder(tmp_path, save_top_k=top_k, save_last=last)
+    for step, wer in enumerate([0.9, 0.4, math.nan, 0.3, 0.8, 0.7], start=1):
+        folder.save(model, at(step, wer))
+    assert [int(p.name[5:13]) for p in folder.paths()] == kept
+    assert "-val_wer=0.3000" in "".join(p.name for p in folder.paths()) or top_k == 0
+
+
+def test_the_best_may_be_the_highest(model, tmp_path):
+    folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False, mode="max")
+    for step, value in enumerate([0.2, 0.9, math.nan, 0.4], start=1):
+        folder.save(model, at(step, value))
+    assert [int(p.name[5:13]) for p in folder.paths()] == [2]
+
+
+def test_one_to_keep_stays_until_the_next(model, tmp_path):
+    folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False)
+    folder.save(model, at(1, 0.5))
+    folder.save(model, Position(step=2, step_in_epoch=1), keep=True)
+    assert [int(p.name[5:13]) for p in folder.paths()] == [1, 2]
+    folder.save(model, at(3, 0.4))
+    assert [int(p.name[5:13]) for p in folder.paths()] == [3]
+
+
+def test_a_result_that_is_no_number_ranks_last(model, tmp_path):
+    folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False)
+    for step, wer in enumerate([math.nan, 0.5, 0.4], start=1):
+        folder.save(model, at(step, wer))
+    assert [p.name for p in folder.paths()] == ["step=00000003-val_wer=0.4000"]
+
+
+def test_one_inside_an_epoch_is_newest_but_never_best(model, folder):
+    for position in (at(1, 0.5), at(2, 0.6), at(3, 0.1, step_in_epoch=3), at(4, 0.1, step_in_epoch=4)):
+        folder.save(model, position)
+    assert [p.name for p in folder.paths()] == [
+        "step=00000001-val_wer=0.5000",
+        "step=00000002-val_wer=0.6000",
+        "step=00000004",
+    ]
+
+
+def torn(path):
+    data = (path / "variables.npz").read_bytes()
+    (path / "variables.npz").write_bytes(data[: len(data) // 2])
+
+
+def flipped(path):
+    data = bytearray((path / "variables.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / "variables.npz").write_bytes(data)
+
+
+def without_variables(path):
+    (path / "variables.npz").unlink()
+
+
+def without_position(path):
+    (path / "position.json").unlink()
+
+
+def torn_position(path):
+    (path / "position.json").write_text((path / "position.json").read_text()[:20])
+
+
+def altered_position(path):
+    record = json.loads((path / "position.json").read_text())
+    (path / "position.json").write_text(json.dumps({**record, "step": 3}))
+
+
+def no_mapping(path):
+    (path / "position.json").write_text("[1]")
+
+
+@pytest.mark.parametrize(
+    "damage", [torn, flipped, without_variables, without_position, torn_position, altered_position, no_mapping]
+)
+def test_after_damage_the_one_before(model, folder, damage):
+    folder.save(model, at(1, 0.5))
+    saved = everything(model)
+    train_on(model, 1)
+    damage(folder.save(model, at(5, 0.4)))
+    warnings = []
+    assert folder.restore(model, warn=warnings.append) == at(1, 0.5)
+    assert len(warnings) == 1 and "step=00000005-val_wer=0.4000: damaged checkpoint" in warnings[0]
+    for a, b in zip(saved, everything(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The damaged one neither counts as the newest nor takes a place among the best.
+    folder.save(model, Position(epoch=1, step_in_epoch=2, step=3))
+    assert [p.name for p in folder.paths()] == ["step=00000001-val_wer=0.5000", "step=00000003"]
+    assert folder.restore(model, warn=pytest.fail).epoch == 1
+
+
+def test_all_damaged(model, folder):
+    for step in (1, 2):
+        torn(folder.save(model, at(step, 0.5)))
+    warnings = []
+    assert folder.restore(model, warn=warnings.append) is None
+    assert len(warnings) == 2
+
+
+@pytest.mark.parametrize("crash_at", ["variables", "rename"])
+def test_a_crash_while_writing_leaves_the_one_before(model, folder, monkeypatch, crash_at):
+    folder.save(model, at(1, 0.5))
+
+    def crash(*_, **__):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", crash) if crash_at == "variables" else broken.setattr("pathlib.Path.rename", crash)
+        with pytest.raises(UserError, match="step 2 cannot be written .no space left on device.; make room"):
+            folder.save(model, at(2, 0.4))
+    assert [p.name for p in folder.paths()] == ["step=00000001-val_wer=0.5000"]
+    assert folder.restore(model, warn=pytest.fail) == at(1, 0.5)
+    # What the crash left takes no room for long.
+    folder.save(model, at(3, 0.4))
+    assert sorted(p.name[:13] for p in folder.folder.iterdir()) == ["step=00000001", "step=00000003"]
+
+
+def test_another_models_checkpoint_is_refused(model, folder):
+    folder.save(model, at(1))
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    other.compile(NovoGrad(0.1), "mse")
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(UserError, match="made for another model"):
+        folder.restore(other)
