@@ -79,7 +79,7 @@ def test_what_a_run_leaves(tiny_run):
     assert steps == [f"step={step:08d}" for step in range(2, 19, 2)]
     model = load_model(folder)
     best = min(float(p.name.partition("val_wer=")[2] or 9) for p in (folder / "checkpoints").iterdir())
-    model.compile("sgd", metrics=[ErrorRate(model.labels, "word")])
+    model.compile("sgd", metrics=[ErrorRate(model.tokenizer, "word")])
     batches, _ = build_batches(cfg, "validation_ds")
     assert model.evaluate(batches.dataset(), return_dict=True, verbose=0)["wer"] == pytest.approx(best, abs=1e-4)
 

@@ -77,7 +77,7 @@ def test_the_model_is_what_the_monitor_names(averaged_run):
     model = load_model(folder)
     for a, b in zip(model.weights, averages, strict=True):
         np.testing.assert_array_equal(a, b)
-    model.compile("sgd", metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")])
+    model.compile("sgd", metrics=[ErrorRate(model.tokenizer, "word"), ErrorRate(model.tokenizer, "character")])
     batches, _ = build_batches(cfg, "validation_ds")
     scored = model.evaluate(batches.dataset(), return_dict=True, verbose=0)
     for name in ("loss", "wer", "cer"):

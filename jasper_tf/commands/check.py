@@ -249,11 +249,11 @@ def _text_rules(cfg: Config, section: str) -> TextRules:
     from jasper_tf.data.checks.lines import TextRules
     from jasper_tf.data.manifest.filter import UnknownCharacters
     from jasper_tf.model.frames import encoder_frames
-    from jasper_tf.text.vocabulary import Vocabulary
+    from jasper_tf.text.tokenizer import CharacterTokenizer
 
     dataset = getattr(cfg.model, section)
     unknown: UnknownCharacters = dataset.unknown_characters if dataset else "error"
-    return TextRules(Vocabulary(cfg.model.labels), encoder_frames(cfg, section), unknown)
+    return TextRules(CharacterTokenizer(cfg.model.labels), encoder_frames(cfg, section), unknown)
 
 
 def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.optim_schema import OptimConfig
 from jasper_tf.config.section import (
     OFF,
@@ -234,15 +235,14 @@ class ModelConfig(Section):
     spec_augment: SpecAugmentConfig | None = None
     encoder: EncoderConfig
     decoder: DecoderConfig
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
     optim: OptimConfig
     ctc_reduction: Literal["mean_batch", "mean_volume", "mean", "sum"] = "mean_batch"
     interctc: InterCTCConfig | None = None
     freeze: Literal["encoder"] | list[str] | None = None
 
     # repeat, dropout and separable only hold YAML anchors in NeMo's QuartzNet files.
-    IGNORED = frozenset(
-        "repeat dropout separable log_prediction compute_eval_loss use_cer target nemo_version decoding".split()
-    )
+    IGNORED = frozenset("repeat dropout separable log_prediction compute_eval_loss use_cer target nemo_version".split())
     ONLY = {
         "skip_nan_grad": OFF,
         "init_from_nemo_model": (None,),
@@ -251,5 +251,4 @@ class ModelConfig(Section):
         "freeze_encoder": OFF,
         "adapters": (None,),
         "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
-        "decoding": lambda d: not d or (isinstance(d, dict) and str(d.get("strategy", "greedy")).startswith("greedy")),
     }

@@ -1,4 +1,4 @@
-"""When each letter and word was said: from greedy labels, or by forced alignment of a known text."""
+"""When each label and word was said: from a hypothesis, or by forced alignment of a known text."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jasper_tf.errors import UserError
+from jasper_tf.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    # The client of a server uses TimedText and must not wait for Keras.
-    from jasper_tf.decoding.greedy import GreedyLabels
+if TYPE_CHECKING:  # the client of a server uses TimedText and does not wait for Keras
+    from jasper_tf.decoding.decoder import Hypotheses
 
 
 @dataclass(frozen=True)
 class TimedText:
-    """A letter or a word, from start_s to end_s (seconds from the beginning), with a confidence of 0 to 1."""
+    """A word, or a label's piece of text: from start_s to end_s in seconds, with a confidence of 0 to 1."""
 
     text: str
     start_s: float
@@ -25,61 +25,66 @@ class TimedText:
     confidence: float
 
 
-def greedy_letters(greedy: GreedyLabels, labels: Sequence[str], frame_s: float) -> list[list[TimedText]]:
-    """The letters of each utterance with their times.
+def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[TimedText]]:
+    """The labels of each utterance with their times.
 
-    CTC peaks: a letter lasts only the frames in which it is the best class, usually less than its sound does.
+    CTC peaks: a label lasts only the frames in which it is the best class, usually less than its sound does.
 
     Args:
-        greedy: what `greedy_decode` returned for B utterances.
-        labels: the V texts of the classes.
-        frame_s: seconds of one frame of the logits.
+        best: one hypothesis for each of B utterances: `Hypotheses.best()`.
+        tokenizer: of the model.
+        frame_s: seconds of one frame of the log-probabilities.
     """
-    columns = zip(*(np.asarray(column) for column in greedy), strict=True)
+    columns = (best.labels, best.label_len, best.start_frame, best.end_frame, best.confidence)
     return [
         [
-            TimedText(labels[ids[k]], float(start[k] * frame_s), float(end[k] * frame_s), float(confidence[k]))
+            TimedText(
+                tokenizer.pieces[ids[k]], float(start[k] * frame_s), float(end[k] * frame_s), float(confidence[k])
+            )
             for k in range(ids_len)
         ]
-        for ids, ids_len, start, end, confidence in columns
+        for ids, ids_len, start, end, confidence in zip(*map(np.asarray, columns), strict=True)
     ]
 
 
-def join_words(letters: Sequence[TimedText]) -> list[TimedText]:
-    """Words out of letters: spaces separate; a word's confidence is that of its least certain letter (NeMo: "min")."""
+def join_words(labels: Sequence[TimedText]) -> list[TimedText]:
+    """Words out of labels: a space starts one; its confidence is that of its least certain label (NeMo: "min")."""
     words: list[list[TimedText]] = [[]]
-    for letter in letters:
-        if letter.text == " ":
+    for label in labels:
+        if label.text.startswith(" "):
             words.append([])
-        else:
-            words[-1].append(letter)
+        if label.text != " ":
+            words[-1].append(label)
     return [
-        TimedText("".join(x.text for x in word), word[0].start_s, word[-1].end_s, min(x.confidence for x in word))
+        TimedText(
+            "".join(label.text for label in word).removeprefix(" "),
+            word[0].start_s,
+            word[-1].end_s,
+            min(label.confidence for label in word),
+        )
         for word in words
         if word
     ]
 
 
-def force_align(log_probs: np.ndarray, text: str, labels: Sequence[str], frame_s: float) -> list[TimedText]:
+def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[TimedText]:
     """The most probable CTC path that spells `text` (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
-        text: what was said; every character one of the labels.
-        labels: the V texts of the classes, one character each.
+        text: what was said.
+        tokenizer: of the model.
         frame_s: seconds of one frame.
 
     Returns:
-        One TimedText per character of `text`, spaces included; its confidence is its mean posterior over its frames.
+        One TimedText per label of `text`, spaces included; its confidence is its mean posterior over its frames.
 
     Raises:
-        UserError: a character is not among the labels, or the frames are too few for the text.
+        UserError: a character is out of vocabulary, or the frames are too few for the text.
     """
-    index = {label: i for i, label in enumerate(labels)}
-    unknown = sorted(set(text) - set(index))
-    if unknown:
+    if unknown := sorted(set(tokenizer.out_of_vocabulary(text))):
         raise UserError(f"cannot align {text!r}: not among the labels: {' '.join(map(repr, unknown))}")
-    ids = np.array([index[character] for character in text], dtype=np.int64)
+    ids = tokenizer.encode(text)
     log_probs = np.asarray(log_probs, dtype=np.float64)
     frames, needed = len(log_probs), len(ids) + int(np.sum(ids[1:] == ids[:-1]))
     if frames < needed:
@@ -87,7 +92,7 @@ def force_align(log_probs: np.ndarray, text: str, labels: Sequence[str], frame_s
     if not len(ids):
         return []
 
-    states = np.full(2 * len(ids) + 1, len(labels))
+    states = np.full(2 * len(ids) + 1, len(tokenizer))
     states[1::2] = ids
     # A blank may be left out between two different labels, never between two equal ones.
     may_skip = np.zeros(len(states), dtype=bool)
@@ -109,9 +114,10 @@ def force_align(log_probs: np.ndarray, text: str, labels: Sequence[str], frame_s
     for t in range(frames - 1, 0, -1):
         path[t - 1] = path[t] - came_from[t, path[t]]
 
-    letters = []
-    for k, character in enumerate(text):
+    aligned = []
+    for k, label in enumerate(ids):
         at = np.flatnonzero(path == 2 * k + 1)
-        confidence = float(np.mean(np.exp(log_probs[at, ids[k]])))
-        letters.append(TimedText(character, float(at[0] * frame_s), float((at[-1] + 1) * frame_s), confidence))
-    return letters
+        confidence = float(np.mean(np.exp(log_probs[at, label])))
+        piece, start_s, end_s = tokenizer.pieces[label], float(at[0] * frame_s), float((at[-1] + 1) * frame_s)
+        aligned.append(TimedText(piece, start_s, end_s, confidence))
+    return aligned

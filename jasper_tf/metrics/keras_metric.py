@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.metrics.error_rate import Unit, count_errors
+from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class ErrorRate(keras.metrics.Metric):
-    """errors / reference of all greedy texts since the last reset, the same number that jiwer gives for the whole set.
+    """errors / reference of all decoded texts since the last reset, the same number that jiwer gives for the whole set.
 
     The decoding runs in the graph, the counting on the host, so the step must not be compiled with XLA. The counts are
     summed over the replicas of a `tf.distribute` strategy.
 
     Args:
-        labels: the V texts of the classes.
+        tokenizer: of the model.
         unit: "word" or "character".
+        decoder: from log-probabilities to labels; greedy by default.
         name: "wer" or "cer" unless given.
     """
 
-    def __init__(self, labels: Sequence[str], unit: Unit = "word", name: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        unit: Unit = "word",
+        decoder: Decoder | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         if unit not in ("word", "character"):
             raise ValueError(f'unit must be "word" or "character", not {unit!r}')
         super().__init__(name=name or {"word": "wer", "character": "cer"}[unit], **kwargs)
-        self.labels = list(labels)
+        self.tokenizer = tokenizer
         self.unit = unit
+        self.decoder = decoder or GreedyDecoder()
         self.counts = self.add_variable((4,), "zeros", dtype="int64", name="counts")
 
     def update_state(self, y_true: dict, y_pred: dict, sample_weight: Any = None) -> None:
@@ -42,18 +52,18 @@ class ErrorRate(keras.metrics.Metric):
             y_pred: {"logits": [B,T',V+1], "logit_len": [B]}.
             sample_weight: [B]; rows of weight 0 are left out, every other weight counts as 1.
         """
-        greedy = greedy_decode(y_pred["logits"], y_pred["logit_len"])
+        best = self.decoder(y_pred["logits"], y_pred["logit_len"]).best()
         label_len = tf.cast(y_true["label_len"], tf.int32)
         keep = tf.ones_like(label_len, tf.bool) if sample_weight is None else tf.not_equal(sample_weight, 0)
         counts = tf.numpy_function(
-            self._count, [y_true["labels"], label_len, greedy.ids, greedy.ids_len, keep], tf.int64, stateful=False
+            self._count, [y_true["labels"], label_len, best.labels, best.label_len, keep], tf.int64, stateful=False
         )
         self.counts.assign_add(tf.ensure_shape(counts, (4,)))
 
     def _count(self, labels, label_len, ids, ids_len, keep) -> np.ndarray:
         def texts(rows, lengths):
             return [
-                "".join(self.labels[i] for i in row[:length])
+                self.tokenizer.decode(row[:length])
                 for row, length, kept in zip(rows, lengths, keep, strict=True)
                 if kept
             ]
@@ -68,4 +78,11 @@ class ErrorRate(keras.metrics.Metric):
         return (substitutions + insertions + deletions) / keras.ops.maximum(reference, 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "labels": self.labels, "unit": self.unit}
+        decoder = keras.saving.serialize_keras_object(self.decoder)
+        return {**super().get_config(), "tokenizer": self.tokenizer.get_config(), "unit": self.unit, "decoder": decoder}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ErrorRate:
+        tokenizer = tokenizer_from_config(config.pop("tokenizer"))
+        decoder = keras.saving.deserialize_keras_object(config.pop("decoder"))
+        return cls(tokenizer, decoder=decoder, **config)

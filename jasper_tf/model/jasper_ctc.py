@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.config import Config
-from jasper_tf.decoding.greedy import GreedyTextDecoder
+from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -25,6 +26,7 @@ from jasper_tf.features.splice import FrameSplicing
 from jasper_tf.model.ctc_model import CTCTraining
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 # The keys of NeMo's preprocessor section that LogMelSpectrogram takes under the same name, and the others used here.
 _LOG_MEL_KEYS = (
@@ -70,6 +72,7 @@ class JasperCTC(CTCTraining):
         interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
             losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
         decoder_init_mode: initialisation of the 1x1 head.
+        decoding: NeMo's `model.decoding` keys (see `config.DecodingConfig`); None for greedy.
         sample_rate: of the audio, in Hz.
         seed: of initial weights, dither, masks and dropout.
 
@@ -84,11 +87,13 @@ class JasperCTC(CTCTraining):
         spec_augment: Mapping[str, Any] | None = None,
         interctc: Mapping[str, Any] | None = None,
         decoder_init_mode: str | None = "xavier_uniform",
+        decoding: Mapping[str, Any] | None = None,
         sample_rate: int = 16000,
         seed: int = 0,
         name: str = "jasper_ctc",
         **kwargs,
     ):
+        tokenizer = CharacterTokenizer(labels)
         p = dict(preprocessor)
         log_mel = LogMelSpectrogram(
             sample_rate=sample_rate,
@@ -107,7 +112,7 @@ class JasperCTC(CTCTraining):
             **normalize, pad_to=p["pad_to"], pad_value=p["pad_value"], name="normalization"
         )
         acoustic = ConvASREncoder(**encoder, seed=seed + 1, name="encoder")
-        head = ConvASRDecoder(num_classes=len(labels), init_mode=decoder_init_mode, seed=seed + 2, name="decoder")
+        head = ConvASRDecoder(num_classes=len(tokenizer), init_mode=decoder_init_mode, seed=seed + 2, name="decoder")
 
         audio = keras.Input((None,), dtype="float32", name="audio")  # [B,S]
         audio_len = keras.Input((), dtype="int32", name="audio_len")  # [B]
@@ -129,12 +134,13 @@ class JasperCTC(CTCTraining):
             name=name,
             **kwargs,
         )
-        self.labels = list(labels)
+        self.labels = list(tokenizer.pieces)
         self.sample_rate = sample_rate
         self.hop = log_mel.hop_samples  # samples from frame to frame
         self.encoder = acoustic
         self.decoder = head
-        self.text_decoder = GreedyTextDecoder(self.labels, name="text_decoder")
+        self.tokenizer = tokenizer
+        self.decoding = build_decoder(DecodingConfig(**decoding or {}))
         i = interctc or {"loss_weights": (), "apply_at_layers": ()}
         shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
         self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}
@@ -146,6 +152,7 @@ class JasperCTC(CTCTraining):
             "spec_augment": dict(spec_augment) if spec_augment else None,
             "interctc": dict(interctc) if interctc else None,
             "decoder_init_mode": decoder_init_mode,
+            "decoding": dict(decoding) if decoding else None,
             "sample_rate": sample_rate,
             "seed": seed,
         }
@@ -168,7 +175,8 @@ class JasperCTC(CTCTraining):
         @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)])
         def recognise(audio, audio_len):
             y = self({"audio": audio, "audio_len": audio_len}, training=False)
-            return self.text_decoder(y["logits"], y["logit_len"]), y["logits"], y["logit_len"]
+            best = self.decoding(y["logits"], y["logit_len"]).best()
+            return self.tokenizer.decode_in_graph(best.labels), y["logits"], y["logit_len"]
 
         return recognise
 
@@ -243,6 +251,7 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
         spec_augment=model["spec_augment"],
         interctc=model["interctc"],
         decoder_init_mode=cfg.model.decoder.init_mode,
+        decoding=model["decoding"],
         sample_rate=cfg.model.sample_rate,
         seed=cfg.seed,
     )

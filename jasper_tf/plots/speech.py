@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jasper_tf.decoding.alignment import TimedText
+from jasper_tf.text.tokenizer import Tokenizer
 
 _DPI = 100
 _LABEL = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
@@ -78,20 +79,20 @@ def _draw_spectrogram(axes: Axes, features: np.ndarray, frame_s: float, limits: 
 
 def alignment_picture(
     log_probs: np.ndarray,
-    labels: Sequence[str],
-    letters: Sequence[TimedText],
+    tokenizer: Tokenizer,
+    timings: Sequence[TimedText],
     frame_s: float,
     title: str = "",
     size: tuple[int, int] = (1000, 480),
 ) -> np.ndarray:
-    """CTC posteriors over seconds: the letters above the frames they fill, the labels as colours, the blank below.
+    """CTC posteriors over seconds: the pieces above the frames they fill, the labels as colours, the blank below.
 
     A label has a row when it reaches a posterior of 0.1 anywhere; where few do, the highest six are shown.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
-        labels: the V texts of the classes.
-        letters: from `greedy_letters` or `force_align`; words from `join_words` do as well.
+        tokenizer: of the model.
+        timings: from `time_labels` or `force_align`; words from `join_words` do as well.
         frame_s: seconds of one frame of `log_probs`.
         title: above the picture.
         size: width and height in pixels.
@@ -103,7 +104,7 @@ def alignment_picture(
     text_axes, axes, blank_axes = figure.subplots(3, 1, sharex=True, height_ratios=[1, 8, 2])
     posteriors = np.exp(np.asarray(log_probs, dtype=np.float32))
     if not len(posteriors):
-        posteriors = np.zeros((1, len(labels) + 1), np.float32)
+        posteriors = np.zeros((1, len(tokenizer) + 1), np.float32)
     end_s = len(posteriors) * frame_s
     highest = posteriors[:, :-1].max(axis=0)
     least = min(0.1, np.sort(highest)[-6:][0])
@@ -117,20 +118,19 @@ def alignment_picture(
         vmax=1.0,
         interpolation="nearest",
     )
-    axes.set_yticks(range(len(rows)), [{" ": "␣"}.get(labels[i], labels[i]) for i in rows])
+    axes.set_yticks(range(len(rows)), [tokenizer.pieces[i].replace(" ", "␣") for i in rows])
     axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
     axes.grid(axis="y", which="minor", color="0.9", linewidth=0.6)
     axes.tick_params(axis="y", which="both", length=0, labelsize=9 if len(rows) < 20 else 7)
     axes.set(ylabel="label", xlim=(0.0, end_s))
-    # The blank holds most of the frames: on its own it leaves the colours to the letters.
+    # The blank holds most of the frames: on its own it leaves the colors to the labels.
     blank_axes.stairs(posteriors[:, -1], np.arange(len(posteriors) + 1) * frame_s, fill=True, color="0.7")
     blank_axes.set(ylim=(0.0, 1.0), ylabel="blank", xlabel="seconds")
 
-    for letter in letters:
-        if letter.text == " ":
-            continue
-        text_axes.axvspan(letter.start_s, letter.end_s, color="tab:blue", alpha=0.1 + 0.5 * letter.confidence, lw=0)
-        text_axes.text((letter.start_s + letter.end_s) / 2, 0.5, letter.text, ha="center", va="center", fontsize=11)
+    for piece in timings:
+        text_axes.axvspan(piece.start_s, piece.end_s, color="tab:blue", alpha=0.1 + 0.5 * piece.confidence, lw=0)
+        shown = piece.text.replace(" ", "␣")
+        text_axes.text((piece.start_s + piece.end_s) / 2, 0.5, shown, ha="center", va="center", fontsize=11)
     text_axes.set(title=title, ylim=(0, 1))
     text_axes.set_yticks([])
     text_axes.tick_params(bottom=False, labelbottom=False)

@@ -18,7 +18,7 @@ from jasper_tf.data.manifest.filter import Selected, Selection, select
 from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
 from jasper_tf.model.frames import encoder_frames
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 
 def build_batches(
@@ -49,7 +49,7 @@ def build_batches(
         raise UserError(f"{cfg.source}: model.{section} is missing; give it a manifest_filepath")
     cfg.require(data_key(cfg, section))
     training = section == "train_ds"
-    vocabulary = Vocabulary(model.labels)
+    tokenizer = CharacterTokenizer(model.labels)
     hop = round(model.preprocessor.window_stride * model.sample_rate)
     augmentor = (
         AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
@@ -61,7 +61,7 @@ def build_batches(
     manifest = read_manifest([path for paths in sets.values() for path in paths], tars) if only is None else only
     selection = select(
         manifest,
-        vocabulary,
+        tokenizer,
         min_duration_s=dataset.min_duration,
         max_duration_s=dataset.max_duration,
         unknown_characters=dataset.unknown_characters,
@@ -86,7 +86,7 @@ def build_batches(
     def batches_of(utterances: Selected, mixture: Mixture | None = None) -> SpeechBatches:
         skips = dataset.on_bad_audio == "skip"
         bad_audio = BadAudio(utterances, dataset.max_bad_audio, f"model.{section}") if skips else None
-        return SpeechBatches(utterances, vocabulary, mixture=mixture, bad_audio=bad_audio, **settings)
+        return SpeechBatches(utterances, tokenizer, mixture=mixture, bad_audio=bad_audio, **settings)
 
     if not isinstance(manifest, Manifest) or (len(sets) == 1 and (training or "" in sets)):
         return batches_of(selection.utterances), selection

@@ -51,7 +51,7 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
     model.compile(
         optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
         loss=CTCLoss(cfg.model.ctc_reduction),
-        metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")],
+        metrics=[ErrorRate(model.tokenizer, unit, model.decoding) for unit in ("word", "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
         jit_compile=cfg.trainer.jit_compile,

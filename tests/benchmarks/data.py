@@ -46,7 +46,7 @@ def throughput(rounds: int, utterances: int) -> None:
     from jasper_tf.data.batches.pipeline import SpeechBatches
     from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.model.jasper_ctc import build_model
-    from jasper_tf.text.vocabulary import Vocabulary
+    from jasper_tf.text.tokenizer import CharacterTokenizer
     from jasper_tf.training.trainer import compile_model
 
     with tempfile.TemporaryDirectory() as name:
@@ -74,7 +74,7 @@ def throughput(rounds: int, utterances: int) -> None:
 
         def batches_of(path):
             batches = SpeechBatches(
-                read_manifest(str(path)), Vocabulary(list(" abc")), batch_size=16, shuffle=True, buckets=1
+                read_manifest(str(path)), CharacterTokenizer(list(" abc")), batch_size=16, shuffle=True, buckets=1
             )
 
             def run() -> float:
@@ -131,7 +131,7 @@ def many_lines(lines: int) -> None:
     from jasper_tf.data.batches.pipeline import SpeechBatches
     from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.data.manifest.filter import select
-    from jasper_tf.text.vocabulary import Vocabulary
+    from jasper_tf.text.tokenizer import CharacterTokenizer
 
     random = np.random.default_rng(0)
     words = "the of and to a in that he was it his is with as i had for at by on not be from but".split()
@@ -148,7 +148,7 @@ def many_lines(lines: int) -> None:
                 file.writelines(block)
         print(f"{lines} lines, {path.stat().st_size / 1e9:.2f} GB")
         began = time.perf_counter()
-        vocabulary = Vocabulary(list(" abcdefghijklmnopqrstuvwxyz'"))
+        vocabulary = CharacterTokenizer(list(" abcdefghijklmnopqrstuvwxyz'"))
         chosen = select(read_manifest(str(path)), vocabulary, max_duration_s=16.7)
         opened = time.perf_counter()
         batches = SpeechBatches(chosen.utterances, vocabulary, batch_size=32, shuffle=True, buckets=8)

@@ -5,11 +5,13 @@ from itertools import groupby, product
 import numpy as np
 import pytest
 
-from jasper_tf.decoding.alignment import TimedText, force_align, greedy_letters, join_words
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.alignment import TimedText, force_align, join_words, time_labels
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 LABELS = list(" ab")
+TOKENIZER = CharacterTokenizer(LABELS)
 
 
 def log_probs_of(path, sharpness=6.0):
@@ -19,8 +21,8 @@ def log_probs_of(path, sharpness=6.0):
 
 def test_words_of_greedy_labels():
     log_probs = log_probs_of("-aab- -b-b ")
-    greedy = greedy_decode(np.stack([log_probs, log_probs]), np.array([11, 3]))
-    first, cut = greedy_letters(greedy, LABELS, 0.02)
+    best = GreedyDecoder()(np.stack([log_probs, log_probs]), np.array([11, 3])).best()
+    first, cut = time_labels(best, TOKENIZER, 0.02)
     assert [(x.text, x.start_s, x.end_s) for x in join_words(first)] == [
         ("ab", pytest.approx(0.02), pytest.approx(0.08)),
         ("bb", pytest.approx(0.14), pytest.approx(0.20)),
@@ -35,10 +37,24 @@ def test_a_word_is_as_certain_as_its_least_certain_letter():
     assert join_words([]) == join_words(letters[:1]) == []
 
 
+def test_a_piece_with_a_space_before_it_starts_a_word():
+    pieces = [
+        TimedText(" ab", 0, 1, 0.9),
+        TimedText("c", 1, 2, 0.5),
+        TimedText(" ", 2, 3, 0.1),
+        TimedText("d", 3, 4, 0.7),
+    ]
+    assert join_words([*pieces, TimedText(" e", 4, 5, 0.6)]) == [
+        TimedText("abc", 0, 2, 0.5),
+        TimedText("d", 3, 4, 0.7),
+        TimedText("e", 4, 5, 0.6),
+    ]
+
+
 def test_greedy_path_is_the_forced_path_of_its_own_text():
     log_probs = log_probs_of("-aab- -b-b ")
-    [greedy] = greedy_letters(greedy_decode(log_probs[None], np.array([11])), LABELS, 0.02)
-    forced = force_align(log_probs, "ab bb ", LABELS, 0.02)
+    [greedy] = time_labels(GreedyDecoder()(log_probs[None], np.array([11])).best(), TOKENIZER, 0.02)
+    forced = force_align(log_probs, "ab bb ", TOKENIZER, 0.02)
     assert [(x.text, x.start_s, x.end_s) for x in greedy] == [(x.text, x.start_s, x.end_s) for x in forced]
 
 
@@ -59,21 +75,21 @@ def test_forced_path_is_the_best_of_all(text):
             if c != 3:
                 expected.append((LABELS[c], t, t + n, np.exp(log_probs[t : t + n, c]).mean()))
             t += n
-        got = [(x.text, x.start_s, x.end_s, x.confidence) for x in force_align(log_probs, text, LABELS, 1.0)]
+        got = [(x.text, x.start_s, x.end_s, x.confidence) for x in force_align(log_probs, text, TOKENIZER, 1.0)]
         assert [g[:3] for g in got] == [e[:3] for e in expected]
         np.testing.assert_allclose([g[3] for g in got], [e[3] for e in expected])
 
 
 def test_nothing_to_align():
-    assert force_align(log_probs_of("--"), "", LABELS, 0.02) == []
-    assert force_align(np.zeros((0, 4)), "", LABELS, 0.02) == []
+    assert force_align(log_probs_of("--"), "", TOKENIZER, 0.02) == []
+    assert force_align(np.zeros((0, 4)), "", TOKENIZER, 0.02) == []
 
 
 def test_too_few_frames():
     with pytest.raises(UserError, match="needs 3 frames, the sound has 2"):
-        force_align(log_probs_of("aa"), "aa", LABELS, 0.02)
+        force_align(log_probs_of("aa"), "aa", TOKENIZER, 0.02)
 
 
 def test_unknown_character():
     with pytest.raises(UserError, match="not among the labels: 'z'"):
-        force_align(log_probs_of("aa"), "az", LABELS, 0.02)
+        force_align(log_probs_of("aa"), "az", TOKENIZER, 0.02)

@@ -11,7 +11,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jasper_tf.decoding.greedy import GreedyTextDecoder, greedy_decode
+from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 LABELS = list(" abc")
@@ -30,6 +31,11 @@ def twin(logits, length):
     return runs
 
 
+def texts(logits, lengths, labels=LABELS):
+    """The decoded texts [B] tf.string."""
+    return CharacterTokenizer(labels).decode_in_graph(GreedyDecoder()(logits, lengths).best().labels)
+
+
 def random_logits(seed, batch, frames, classes):
     """Logits whose best classes repeat often."""
     rng = np.random.default_rng(seed)
@@ -38,13 +44,13 @@ def random_logits(seed, batch, frames, classes):
 
 
 @pytest.mark.parametrize(
-    ("logits", "lengths", "texts"),
+    ("logits", "lengths", "expected"),
     [("greedy/logprobs", "greedy/lens", "greedy"), ("logprobs", "enc_len", "greedy_random_decoder")],
 )
-def test_texts_are_those_of_nemo(logits, lengths, texts):
+def test_texts_are_those_of_nemo(logits, lengths, expected):
     arrays, numbers = np.load(GOLDEN / "decoder_ctc.npz"), json.loads((GOLDEN / "decoder_ctc.json").read_text())
-    expected = [entry["text"] if isinstance(entry, dict) else entry for entry in numbers[texts]]
-    decoded = GreedyTextDecoder(numbers["labels"])(arrays[logits], arrays[lengths])
+    expected = [entry["text"] if isinstance(entry, dict) else entry for entry in numbers[expected]]
+    decoded = texts(arrays[logits], arrays[lengths], numbers["labels"])
     assert [text.decode() for text in decoded.numpy()] == expected
 
 
@@ -53,11 +59,14 @@ def test_texts_are_those_of_nemo(logits, lengths, texts):
 def test_twin(seed, batch, frames, data):
     lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
     logits = random_logits(seed, batch, frames, 5)
-    greedy = [np.asarray(x) for x in greedy_decode(logits, np.array(lengths, np.int32))]
-    ids, ids_len, start, end, confidence = greedy
+    best = GreedyDecoder()(logits, np.array(lengths, np.int32)).best()
+    ids, ids_len, start, end, confidence, score = map(np.asarray, best)
     assert ids.shape == (batch, frames) and ids.dtype == np.int32
     for b, length in enumerate(lengths):
         expected, n = twin(logits[b], length), ids_len[b]
+        exact = logits[b, :length].astype(np.float64)
+        best_path = (exact.max(-1) - np.log(np.exp(exact).sum(-1))).sum()
+        np.testing.assert_allclose(score[b], best_path, rtol=1e-5, atol=1e-5)
         assert list(zip(ids[b, :n], start[b, :n], end[b, :n], strict=True)) == [run[:3] for run in expected]
         np.testing.assert_allclose(confidence[b, :n], [run[3] for run in expected], atol=1e-5)
         assert (ids[b, n:] == -1).all() and not start[b, n:].any() and not end[b, n:].any()
@@ -65,21 +74,20 @@ def test_twin(seed, batch, frames, data):
 
 def test_padding_and_batch_change_nothing():
     logits, lengths = random_logits(1, 4, 30, 5), np.array([30, 17, 0, 1], np.int32)
-    decoder = GreedyTextDecoder(LABELS)
-    together = decoder(logits, lengths).numpy()
+    together = texts(logits, lengths).numpy()
     for b, length in enumerate(lengths):
-        assert decoder(logits[b : b + 1, :length], lengths[b : b + 1]).numpy() == [together[b]]
+        assert texts(logits[b : b + 1, :length], lengths[b : b + 1]).numpy() == [together[b]]
         noise = random_logits(2, 1, 50, 5) * 9
         noise[0, :length] = logits[b, :length]
-        assert decoder(noise, lengths[b : b + 1]).numpy() == [together[b]]
+        assert texts(noise, lengths[b : b + 1]).numpy() == [together[b]]
 
 
 def test_unknown_shapes_in_a_graph():
-    decoder = GreedyTextDecoder(["", "é", "字", "c"])
+    labels = ["ø", "é", "字", "c"]
     signature = [tf.TensorSpec((None, None, None)), tf.TensorSpec((None,), tf.int64)]
     logits, lengths = random_logits(3, 3, 20, 5), np.array([20, 3, 0])
-    graph = tf.function(decoder, input_signature=signature)
-    assert (graph(logits, lengths).numpy() == decoder(logits, lengths).numpy()).all()
+    graph = tf.function(lambda logits, lengths: texts(logits, lengths, labels), input_signature=signature)
+    assert (graph(logits, lengths).numpy() == texts(logits, lengths, labels).numpy()).all()
     assert graph(logits[:, :0], lengths * 0).numpy().tolist() == [b"", b"", b""]
 
 
@@ -87,7 +95,7 @@ def test_functional_model_saves_and_ignores_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         inputs = keras.Input((None, 5), dtype="float32"), keras.Input((), dtype="int32")
-        model = keras.Model(inputs, GreedyTextDecoder(LABELS)(*inputs))
+        model = keras.Model(inputs, GreedyDecoder()(*inputs).best().labels)
     finally:
         keras.config.set_dtype_policy("float32")
     model.save(tmp_path / "m.keras")
@@ -95,4 +103,4 @@ def test_functional_model_saves_and_ignores_mixed_precision(tmp_path):
     # Equal in bfloat16: a decoder that rounds would take the lower class.
     logits = np.array([[[1.0, 1.0001, 0, 0, 0]]], np.float32)
     for m in (model, loaded):
-        assert m([logits, np.array([1])]).numpy().tolist() == [b"a"]
+        assert m([logits, np.array([1])]).numpy().tolist() == [[1]]

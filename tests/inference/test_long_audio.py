@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
-from jasper_tf.decoding.alignment import TimedText, greedy_letters, join_words
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.alignment import TimedText, join_words, time_labels
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import join_overlapping, pieces, recognize_long
 from jasper_tf.metrics.error_rate import wer
@@ -121,7 +120,7 @@ def speakers(shared):
 
 
 def heard(model, logits, logit_len):
-    [letters] = greedy_letters(greedy_decode(logits, logit_len), model.labels, model.frame_s)
+    [letters] = time_labels(model.decoding(logits, logit_len).best(), model.tokenizer, model.frame_s)
     words = join_words(letters)
     return Recognition(" ".join(texts(words)), 1.0, tuple(words))
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.decoding.greedy import GreedyTextDecoder
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.metrics.keras_metric import ErrorRate
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 LABELS = list(" ab")
+TOKENIZER = CharacterTokenizer(LABELS)
 
 
 class Echo(keras.Model):
@@ -48,7 +50,8 @@ def utterances(n=12, frames=40, seed=0):
 
 
 def expected(x, y, weight):
-    hypotheses = [t.decode() for t in GreedyTextDecoder(LABELS)(x["audio"], x["audio_len"]).numpy()]
+    best = GreedyDecoder()(x["audio"], x["audio_len"]).best()
+    hypotheses = [t.decode() for t in TOKENIZER.decode_in_graph(best.labels).numpy()]
     references = ["".join(LABELS[i] for i in row[:n]) for row, n in zip(y["labels"], y["label_len"], strict=True)]
     kept = [(r, h) for r, h, w in zip(references, hypotheses, weight, strict=True) if w]
     references, hypotheses = map(list, zip(*kept, strict=True))
@@ -60,7 +63,7 @@ def expected(x, y, weight):
 
 
 def both():
-    return [ErrorRate(LABELS), ErrorRate(LABELS, unit="character")]
+    return [ErrorRate(TOKENIZER), ErrorRate(TOKENIZER, unit="character")]
 
 
 def test_evaluate_counts_the_whole_set():
@@ -81,14 +84,16 @@ def test_without_weights_every_row_counts():
 
 
 def test_nothing_counted_is_zero():
-    assert float(ErrorRate(LABELS).result()) == 0.0
+    assert float(ErrorRate(TOKENIZER).result()) == 0.0
 
 
 def test_config_and_wrong_unit():
-    metric = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ErrorRate(LABELS, "character")))
-    assert (metric.labels, metric.unit, metric.name) == (LABELS, "character", "cer")
+    metric = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(ErrorRate(TOKENIZER, "character"))
+    )
+    assert (list(metric.tokenizer.pieces), metric.unit, metric.name) == (LABELS, "character", "cer")
     with pytest.raises(ValueError, match="unit"):
-        ErrorRate(LABELS, unit="phone")
+        ErrorRate(TOKENIZER, unit="phone")
 
 
 TWO_REPLICAS = """

@@ -40,7 +40,7 @@ def freeze_batch_norm(model: JasperCTC) -> None:
 def trainer(model: JasperCTC, **settings) -> JasperCTC:
     """Compiled; eager, because to trace a step takes longer than a few steps do."""
     settings = {"optimizer": NovoGrad(0.01, betas=(0.8, 0.5), weight_decay=0.001), "run_eagerly": True, **settings}
-    model.compile(metrics=[ErrorRate(model.labels, "word"), ErrorRate(model.labels, "character")], **settings)
+    model.compile(metrics=[ErrorRate(model.tokenizer, "word"), ErrorRate(model.tokenizer, "character")], **settings)
     return model
 
 

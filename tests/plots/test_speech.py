@@ -4,8 +4,9 @@ import numpy as np
 
 from jasper_tf.decoding.alignment import force_align
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture, spectrogram_picture
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
-LABELS = list(" ab")
+TOKENIZER = CharacterTokenizer(list(" ab"))
 
 
 def test_spectrogram():
@@ -41,12 +42,12 @@ def test_masks_show_below_what_they_mask():
 
 def test_alignment_shows_its_letters():
     log_probs = np.log(np.random.default_rng(0).dirichlet(np.ones(4) * 0.2, 40) + 1e-9)
-    letters = force_align(log_probs, "ab ba", LABELS, 0.02)
-    picture = alignment_picture(log_probs, LABELS, letters, 0.02, size=(500, 300))
+    letters = force_align(log_probs, "ab ba", TOKENIZER, 0.02)
+    picture = alignment_picture(log_probs, TOKENIZER, letters, 0.02, size=(500, 300))
     assert picture.shape == (300, 500, 3) and picture.dtype == np.uint8
-    assert (alignment_picture(log_probs, LABELS, [], 0.02, size=(500, 300)) != picture).any()
+    assert (alignment_picture(log_probs, TOKENIZER, [], 0.02, size=(500, 300)) != picture).any()
 
 
 def test_no_frames():
     assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (320, 1000, 3)
-    assert alignment_picture(np.zeros((0, 4)), LABELS, [], 0.02).shape == (480, 1000, 3)
+    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (480, 1000, 3)

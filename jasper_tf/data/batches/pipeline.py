@@ -22,7 +22,7 @@ from jasper_tf.data.manifest.columns import Utterance, columns
 from jasper_tf.data.manifest.filter import Selected
 from jasper_tf.data.storage.sound_reader import SoundReader
 from jasper_tf.errors import UserError
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import Tokenizer
 
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
@@ -48,7 +48,7 @@ class SpeechBatches:
 
     Args:
         utterances: what to read; already selected, at least one. Text and path of a line are read when its turn comes.
-        vocabulary: encodes the transcripts.
+        tokenizer: encodes the transcripts.
         sample_rate: of the batches, in Hz; files at other rates are resampled.
         batch_size: utterances in a batch (all micro-batches and devices together).
         batch_duration_s: seconds in a batch, padding counted, for each of the `parts` that share a step; each bucket
@@ -73,7 +73,7 @@ class SpeechBatches:
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        vocabulary: Vocabulary,
+        tokenizer: Tokenizer,
         *,
         sample_rate: int = 16000,
         batch_size: int,
@@ -102,7 +102,7 @@ class SpeechBatches:
         self.bad_audio = bad_audio
         self.sets: dict[str, SpeechBatches] = {}
         if isinstance(utterances, Selected):
-            duration_s, label_len = utterances.duration_s, utterances.characters
+            duration_s, label_len = utterances.duration_s, utterances.label_len
         else:
             duration_s, label_len, _ = columns(utterances)
         self.audio_len = np.maximum(1, np.rint(duration_s * sample_rate)).astype(np.int64)
@@ -115,7 +115,7 @@ class SpeechBatches:
         if batch_duration_s is not None:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
-        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
         self._reader = SoundReader(sample_rate, channel_selector)
         self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
@@ -286,7 +286,7 @@ class SpeechBatches:
         labels = np.zeros((len(index), batch.labels), np.int32)
         label_len = np.zeros(len(index), np.int32)
         for row, utterance in enumerate(utterances):
-            ids = self._vocabulary.encode(utterance.text)
+            ids = self._tokenizer.encode(utterance.text)
             if len(ids) > batch.labels:
                 raise UserError(f"{utterance.source}: its text was changed while it was read; start again")
             labels[row, : len(ids)], label_len[row] = ids, len(ids)

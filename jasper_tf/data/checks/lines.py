@@ -24,7 +24,7 @@ from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import ProgressLine
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import Tokenizer
 
 _AUDIO_FAULTS = (
     (r"no such file", "missing"),
@@ -46,12 +46,12 @@ class TextRules:
     """What a model asks of a text.
 
     Args:
-        vocabulary: the characters it can write.
+        tokenizer: of the model.
         output_frames: seconds of audio [N] -> encoder frames T' [N].
         unknown_characters: as in `select`; under "remove_character" characters outside labels are no fault.
     """
 
-    vocabulary: Vocabulary
+    tokenizer: Tokenizer
     output_frames: Callable[[np.ndarray], np.ndarray]
     unknown_characters: UnknownCharacters = "error"
 
@@ -210,7 +210,7 @@ def _take(
     if not text.strip():
         fault("empty text", f"text is {text!r}; write what is said, or remove the line")
         return
-    unknown = dict.fromkeys(rules.vocabulary.unknown(text)) if rules else None
+    unknown = dict.fromkeys(rules.tokenizer.out_of_vocabulary(text)) if rules else None
     if unknown and rules and rules.unknown_characters != "remove_character":
         named = ", ".join(f"{character!r} U+{ord(character):04X}" for character in list(unknown)[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -221,13 +221,13 @@ def check_feasible(manifest: CheckedManifest, log: FaultLog, rules: TextRules) -
     """Logs the texts that CTC cannot align, by the declared duration; characters outside labels do not count."""
     frames = rules.output_frames(np.array(manifest.duration_s))
     # A blank between each two labels is the most that a text can need.
-    doubtful = np.flatnonzero(frames < 2 * np.array(manifest.characters) - 1)
+    doubtful = np.flatnonzero(frames < 2 * rules.tokenizer.label_len_bound(np.array(manifest.characters)) - 1)
     for i, (utterance, _) in zip(doubtful, manifest.utterances(doubtful), strict=True):
-        unknown = set(rules.vocabulary.unknown(utterance.text))
+        unknown = set(rules.tokenizer.out_of_vocabulary(utterance.text))
         text = utterance.text
         if unknown:
             text = " ".join("".join(character for character in text if character not in unknown).split())
-        needed = ctc_frames_needed(rules.vocabulary.encode(text))
+        needed = ctc_frames_needed(rules.tokenizer.encode(text))
         if frames[i] < needed:
             detail = f"{utterance.duration_s:g} s give {frames[i]} frames, its text needs {needed}"
             log.add(manifest.path, manifest.line[i], "infeasible for CTC", detail, utterance.duration_s)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jasper_tf.data.manifest.columns import Utterance, columns
 from jasper_tf.errors import UserError
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import Tokenizer
 
 UnknownCharacters = Literal["error", "drop_utterance", "remove_character"]
 
@@ -42,7 +42,7 @@ class Selected(Sequence[Utterance]):
     Attributes:
         positions: [N] their places there.
         duration_s: [N] float64 seconds.
-        characters: [N] int32 length of the text.
+        label_len: [N] int32, no less than the labels of the text.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Selected(Sequence[Utterance]):
         utterances: Sequence[Utterance],
         index: np.ndarray,
         duration_s: np.ndarray,
-        characters: np.ndarray,
+        label_len: np.ndarray,
         removed: frozenset[str] = frozenset(),
     ):
         self._utterances = utterances
         self.positions = index
         self._removed = removed
         self.duration_s = duration_s
-        self.characters = characters
+        self.label_len = label_len
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def part(self, chosen: np.ndarray) -> Selected:
         """Those at the positions `chosen`."""
-        positions, duration_s, characters = self.positions[chosen], self.duration_s[chosen], self.characters[chosen]
-        return Selected(self._utterances, positions, duration_s, characters, self._removed)
+        positions, duration_s, label_len = self.positions[chosen], self.duration_s[chosen], self.label_len[chosen]
+        return Selected(self._utterances, positions, duration_s, label_len, self._removed)
 
     @overload
     def __getitem__(self, i: int) -> Utterance: ...
@@ -143,7 +143,7 @@ def ctc_frames_needed(labels: np.ndarray) -> int:
 
 def select(
     utterances: Sequence[Utterance],
-    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
     *,
     min_duration_s: float | None = None,
     max_duration_s: float | None = None,
@@ -154,16 +154,16 @@ def select(
 
     Args:
         utterances: as `read_manifest` gives them, or a list. Texts are read again only where they matter.
-        vocabulary: the characters of the model.
+        tokenizer: of the model.
         min_duration_s: shorter ones are dropped. Default: no bound.
         max_duration_s: longer ones are dropped. Default: no bound.
-        unknown_characters: what a character outside the vocabulary does: "error" (default) raises, "drop_utterance"
+        unknown_characters: what a character out of vocabulary does: "error" (default) raises, "drop_utterance"
             drops the utterance, "remove_character" takes it out of the text (doubled spaces it leaves become one).
         output_frames: seconds of audio [N] -> encoder frames T' [N]. With it, utterances with fewer frames than
             `ctc_frames_needed` are dropped. Default: not checked.
 
     Raises:
-        UserError: characters outside the vocabulary under "error", or no utterance is left.
+        UserError: characters out of vocabulary under "error", or no utterance is left.
     """
     if unknown_characters not in get_args(UnknownCharacters):
         choices = ", ".join(get_args(UnknownCharacters))
@@ -184,11 +184,11 @@ def select(
         leave_out(duration_s > max_duration_s, f"longer than max_duration {max_duration_s:g} s")
 
     table: list[UnknownCharacter] = []
-    removed: frozenset[str] = frozenset(vocabulary.unknown("".join(alphabet)))
+    removed: frozenset[str] = frozenset(tokenizer.out_of_vocabulary("".join(alphabet)))
     if removed:
-        table, holds = _find_unknown(utterances, np.flatnonzero(wanted), vocabulary)
+        table, holds = _find_unknown(utterances, np.flatnonzero(wanted), tokenizer)
         if table and unknown_characters == "error":
-            raise UserError(_unknown_message(table, vocabulary))
+            raise UserError(_unknown_message(table, tokenizer))
         if unknown_characters == "remove_character":
             characters = characters.copy()
             for i in holds:
@@ -198,20 +198,21 @@ def select(
             chosen[holds] = True
             leave_out(chosen, "characters outside labels")
 
+    label_len = tokenizer.label_len_bound(characters)
     if output_frames is not None:
         frames, details = output_frames(duration_s), {}
         infeasible = np.zeros(len(utterances), bool)
         # A blank between each two labels is the most that a text can need.
-        for i in np.flatnonzero(wanted & (frames < 2 * characters - 1)):
+        for i in np.flatnonzero(wanted & (frames < 2 * label_len - 1)):
             text = utterances[i].text
-            needed = ctc_frames_needed(vocabulary.encode(_without(text, removed) if removed else text))
+            needed = ctc_frames_needed(tokenizer.encode(_without(text, removed) if removed else text))
             if frames[i] < needed:
                 infeasible[i] = True
                 details[int(i)] = f"{duration_s[i]:g} s give {frames[i]} frames, its text needs {needed}"
         leave_out(infeasible, "too short for its text (CTC)", details)
 
     index = np.flatnonzero(wanted)
-    kept = Selected(utterances, index, duration_s[index], characters[index], removed)
+    kept = Selected(utterances, index, duration_s[index], label_len[index], removed)
     selection = Selection(kept, left_out, utterances, table, unknown_characters)
     if not len(kept):
         raise UserError("no utterance is left to use: " + selection.summary().replace("\n", "; "))
@@ -219,14 +220,14 @@ def select(
 
 
 def _find_unknown(
-    utterances: Sequence[Utterance], index: np.ndarray, vocabulary: Vocabulary
+    utterances: Sequence[Utterance], index: np.ndarray, tokenizer: Tokenizer
 ) -> tuple[list[UnknownCharacter], list[int]]:
-    """The characters outside the vocabulary, the most frequent first, and the utterances that have one."""
+    """The characters out of vocabulary, the most frequent first, and the utterances that have one."""
     unknowns: dict[str, UnknownCharacter] = {}
     holds: list[int] = []
     for i in index:
         utterance = utterances[i]
-        unknown = Counter(vocabulary.unknown(utterance.text))
+        unknown = Counter(tokenizer.out_of_vocabulary(utterance.text))
         for character, count in unknown.items():
             unknowns.setdefault(character, UnknownCharacter(character, 0, utterance)).count += count
         if unknown:
@@ -234,10 +235,10 @@ def _find_unknown(
     return sorted(unknowns.values(), key=lambda unknown: -unknown.count), holds
 
 
-def _unknown_message(table: list[UnknownCharacter], vocabulary: Vocabulary) -> str:
+def _unknown_message(table: list[UnknownCharacter], tokenizer: Tokenizer) -> str:
     named = "; ".join(str(unknown) for unknown in table[:_NAMED])
     rest = f"; and {len(table) - _NAMED} more characters" if len(table) > _NAMED else ""
-    if all(not vocabulary.unknown(unknown.character.lower()) for unknown in table):
+    if all(not tokenizer.out_of_vocabulary(unknown.character.lower()) for unknown in table):
         advice = "write the texts in lower case"
     else:
         advice = "correct the texts, add the characters to labels,"

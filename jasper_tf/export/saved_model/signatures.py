@@ -7,8 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from jasper_tf.decoding.greedy import greedy_decode
-from jasper_tf.decoding.words import greedy_words, utterance_confidence, word_strings
+from jasper_tf.decoding.words import group_words, utterance_confidence, word_strings
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
 from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -34,7 +33,7 @@ def signatures(
         audio_bytes: what serving_default gives.
         audio_bytes_text: what text gives.
 
-    Confidences are those of `greedy_words` and `utterance_confidence`.
+    Confidences are those of `group_words` and `utterance_confidence`.
 
     TensorFlow Serving's batching covers all signatures of a SavedModel, cuts every output into the requests' rows, and
     fails where it cannot (batching_session.cc, SplitOutputTensors): W words are no rows. So there is a kind without
@@ -57,17 +56,17 @@ def signatures(
 
     @tf.function(input_signature=_AUDIO, autograph=False)
     def recognise(audio, audio_len):
-        greedy = greedy_decode(*acoustic(audio, audio_len))
-        words = greedy_words(greedy, model.labels)
-        is_word = tf.sequence_mask(words.words_len, tf.shape(greedy.ids)[1])
+        best = model.decoding(*acoustic(audio, audio_len)).best()
+        words = group_words(best, model.tokenizer)
+        is_word = tf.sequence_mask(words.words_len, tf.shape(best.labels)[1])
 
         def flat(values):
             return tf.cast(tf.boolean_mask(values, is_word), tf.float32)
 
         return {
-            "text": model.text_decoder.texts(greedy),
-            "confidence": utterance_confidence(greedy),
-            "words": word_strings(greedy, words, model.labels),
+            "text": model.tokenizer.decode_in_graph(best.labels),
+            "confidence": utterance_confidence(best),
+            "words": word_strings(best, words, model.tokenizer),
             "words_start_s": flat(words.start_frame) * model.frame_s,
             "words_end_s": flat(words.end_frame) * model.frame_s,
             "words_confidence": flat(words.confidence),

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.decoding.alignment import greedy_letters
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.alignment import time_labels
 from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.model.jasper_ctc import pad_audio
@@ -21,7 +20,7 @@ from jasper_tf.training.run.checkpoint import Position
 class ValidationSamples(keras.callbacks.Callback):
     """After each validation: transcripts of some utterances with their edits marked, and one of them in detail.
 
-    The details: its sound, its features before and after SpecAugment, and the CTC posterior with the decoded letters.
+    The details: its sound, its features before and after SpecAugment, and the CTC posterior with the decoded labels.
     Beside them a training utterance as the epoch's augmentation made it sound.
 
     Args:
@@ -85,12 +84,13 @@ class ValidationSamples(keras.callbacks.Callback):
         frames = int(feature_len[0])
         frame_s = model.hop / model.sample_rate
         log_probs = tf.nn.log_softmax(logits[k, : logit_len[k]]).numpy()
-        [letters] = greedy_letters(greedy_decode(log_probs[None], [len(log_probs)]), model.labels, model.frame_s)
+        best = model.decoding(log_probs[None], np.array([len(log_probs)])).best()
+        [labels] = time_labels(best, model.tokenizer, model.frame_s)
         title = self.utterances[k].text
         features = spec_augment_picture(
             np.asarray(clean[0, :frames]), np.asarray(masked[0, :frames]), frame_s, f"said: {title}"
         )
-        alignment = alignment_picture(log_probs, model.labels, letters, model.frame_s, f"said: {title}")
+        alignment = alignment_picture(log_probs, model.tokenizer, labels, model.frame_s, f"said: {title}")
         with self.writer.as_default(step=self.position.step):
             table = edit_table([u.text for u in self.utterances], [text.decode() for text in texts])
             tf.summary.text("validation/transcripts", table)

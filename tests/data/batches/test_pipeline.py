@@ -16,9 +16,9 @@ from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.data.manifest.columns import Utterance
 from jasper_tf.errors import UserError
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
-VOCABULARY = Vocabulary(list("abcdefghijklmnopqrstuvwxyz "))
+TOKENIZER = CharacterTokenizer(list("abcdefghijklmnopqrstuvwxyz "))
 AUGMENTATIONS = {"speed": {"prob": 0.8}, "gain": {"prob": 0.8}, "white_noise": {"prob": 0.8, "min_level": -50}}
 
 
@@ -57,7 +57,7 @@ def utterances(tmp_path_factory) -> list[Utterance]:
 
 def batches_of(utterances, **changes):
     arguments = {"batch_size": 4, "shuffle": True, "buckets": 3, "seed": 7} | changes
-    return SpeechBatches(utterances, VOCABULARY, **arguments)
+    return SpeechBatches(utterances, TOKENIZER, **arguments)
 
 
 def rows_of(batches):
@@ -69,7 +69,7 @@ def rows_of(batches):
             x["audio"].numpy(), x["audio_len"].numpy(), y["labels"].numpy(), y["label_len"].numpy(), strict=True
         ):
             assert not audio[audio_len:].any() and not labels[label_len:].any()
-            text = VOCABULARY.decode(labels[:label_len])
+            text = TOKENIZER.decode(labels[:label_len])
             rows[text] = audio[:audio_len]
             order.append(text)
     return rows, shapes, order
@@ -202,7 +202,7 @@ def test_replicas_share_every_batch(utterances, workers, replicas):
         sizes = [len(p[0]["audio_len"]) for p in parts]
         assert sum(sizes) == len(batch.index) and max(sizes) - min(sizes) <= 1
         texts = [
-            VOCABULARY.decode(labels[:n])
+            TOKENIZER.decode(labels[:n])
             for _, y in parts
             for labels, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)
         ]
@@ -216,7 +216,7 @@ def test_endless_begins_anywhere_and_goes_on_with_the_next_epoch(utterances):
     expected = [batches.plan(3)[-1], *batches.plan(4), batches.plan(5)[0]]
     for batch in expected:
         _, y = next(stream)
-        texts = [VOCABULARY.decode(row[:n]) for row, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)]
+        texts = [TOKENIZER.decode(row[:n]) for row, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)]
         assert texts == [utterances[i].text for i in batch.index]
 
 
@@ -334,7 +334,7 @@ def test_batches_by_seconds_follow_the_plan(utterances, mixed):
         plan = batches.plan(epoch)
         found = list(batches.distributed(tf.distribute.get_strategy(), epoch))
         texts = [
-            VOCABULARY.decode(row[:n])
+            TOKENIZER.decode(row[:n])
             for _, y in found
             for row, n in zip(y["labels"].numpy(), y["label_len"].numpy(), strict=True)
         ]

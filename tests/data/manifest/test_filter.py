@@ -6,9 +6,9 @@ import pytest
 from jasper_tf.data.manifest.columns import Utterance
 from jasper_tf.data.manifest.filter import ctc_frames_needed, select
 from jasper_tf.errors import UserError
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
-VOCABULARY = Vocabulary(list(" abcdefghijklmnopqrstuvwxyz'"))
+TOKENIZER = CharacterTokenizer(list(" abcdefghijklmnopqrstuvwxyz'"))
 
 
 def utterances(*pairs):
@@ -20,7 +20,7 @@ def utterances(*pairs):
 
 def test_durations_at_the_bounds_stay():
     given = utterances((0.9, "a"), (1.0, "b"), (2.0, "c"), (2.1, "d"), (3.0, "e"))
-    selection = select(given, VOCABULARY, min_duration_s=1.0, max_duration_s=2.0)
+    selection = select(given, TOKENIZER, min_duration_s=1.0, max_duration_s=2.0)
     assert [u.text for u in selection.utterances] == ["b", "c"]
     assert [(u.text, reason) for u, reason in selection.dropped] == [
         ("a", "shorter than min_duration 1 s"),
@@ -32,7 +32,7 @@ def test_durations_at_the_bounds_stay():
 def test_unknown_characters_are_an_error_that_lists_them():
     given = utterances((1, "abc"), (1, "caf\u00e9 \u00e9"), (1, "x-ray"), (1, "\u00e9"))
     with pytest.raises(UserError) as raised:
-        select(given, VOCABULARY)
+        select(given, TOKENIZER)
     message = str(raised.value)
     assert "\n" not in message
     assert message.startswith(
@@ -44,12 +44,12 @@ def test_unknown_characters_are_an_error_that_lists_them():
 
 def test_upper_case_is_recognised():
     with pytest.raises(UserError, match="write the texts in lower case"):
-        select(utterances((1, "YES")), VOCABULARY)
+        select(utterances((1, "YES")), TOKENIZER)
 
 
 def test_drop_utterance():
     given = utterances((1800, "abc"), (3600, "a-b"), (1, "-1-"))
-    selection = select(given, VOCABULARY, unknown_characters="drop_utterance")
+    selection = select(given, TOKENIZER, unknown_characters="drop_utterance")
     assert [u.text for u in selection.utterances] == ["abc"]
     assert {reason for _, reason in selection.dropped} == {"characters outside labels"}
     summary = selection.summary()
@@ -61,20 +61,20 @@ def test_drop_utterance():
 
 def test_remove_character_leaves_single_spaces():
     given = utterances((1, "a - b-c"), (1, "d  e"))
-    selection = select(given, VOCABULARY, unknown_characters="remove_character")
+    selection = select(given, TOKENIZER, unknown_characters="remove_character")
     assert [u.text for u in selection.utterances] == ["a bc", "d  e"]
     assert not selection.dropped and selection.utterances[0].source == "m.json:1"
     assert "characters outside labels, removed:\n  '-' U+002D 2 times" in selection.summary()
 
 
 def test_too_long_utterances_do_not_count_characters():
-    selection = select(utterances((9, "a-b"), (1, "a")), VOCABULARY, max_duration_s=5)
+    selection = select(utterances((9, "a-b"), (1, "a")), TOKENIZER, max_duration_s=5)
     assert len(selection.utterances) == 1 and not selection.unknown_characters
 
 
 def test_unknown_setting():
     with pytest.raises(UserError, match="'skip' is none of error, drop_utterance, remove_character"):
-        select(utterances((1, "a")), VOCABULARY, unknown_characters="skip")
+        select(utterances((1, "a")), TOKENIZER, unknown_characters="skip")
 
 
 def test_ctc_needs_a_frame_per_label_and_per_repeat():
@@ -94,7 +94,7 @@ def test_ctc_needs_a_frame_per_label_and_per_repeat():
 
 def test_utterances_that_ctc_cannot_align_are_named():
     given = utterances((0.08, "abcd"), (0.08, "aabc"), (0.06, "abcd"), (0.02, ""))
-    selection = select(given, VOCABULARY, output_frames=lambda duration_s: np.rint(duration_s / 0.02).astype(int))
+    selection = select(given, TOKENIZER, output_frames=lambda duration_s: np.rint(duration_s / 0.02).astype(int))
     assert [u.text for u in selection.utterances] == ["abcd", ""]
     assert [u.source for u, _ in selection.dropped] == ["m.json:2", "m.json:3"]
     summary = selection.summary()
@@ -107,7 +107,7 @@ def test_feasibility_looks_at_the_text_after_removal():
     given = utterances((0.08, "ab--cd"))
     selection = select(
         given,
-        VOCABULARY,
+        TOKENIZER,
         unknown_characters="remove_character",
         output_frames=lambda duration_s: np.full(len(duration_s), 4),
     )
@@ -116,11 +116,11 @@ def test_feasibility_looks_at_the_text_after_removal():
 
 def test_summary_names_twenty_and_counts_the_rest():
     given = utterances((1, "a"), *[(0.02, "too long")] * 25)
-    summary = select(given, VOCABULARY, output_frames=lambda duration_s: (duration_s * 50).astype(int)).summary()
+    summary = select(given, TOKENIZER, output_frames=lambda duration_s: (duration_s * 50).astype(int)).summary()
     assert "dropped 25" in summary and "m.json:21 " in summary
     assert "m.json:22 " not in summary and "and 5 more" in summary
 
 
 def test_nothing_left_is_an_error_with_the_reasons():
     with pytest.raises(UserError, match="no utterance is left.*dropped 2, 0.00 h: longer than max_duration 5 s"):
-        select(utterances((9, "a"), (8, "b")), VOCABULARY, max_duration_s=5)
+        select(utterances((9, "a"), (8, "b")), TOKENIZER, max_duration_s=5)

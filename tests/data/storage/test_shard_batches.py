@@ -19,9 +19,9 @@ from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.shard_plan import ShardSettings
 from jasper_tf.data.storage.shard_writer import write_shards
 from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths, write_tarred_manifest
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
-VOCABULARY = Vocabulary(list("abcdefghijklmnopqrstuvwxyz "))
+TOKENIZER = CharacterTokenizer(list("abcdefghijklmnopqrstuvwxyz "))
 AUGMENTATIONS = {"speed": {"prob": 0.8}, "gain": {"prob": 0.8}, "white_noise": {"prob": 0.8, "min_level": -50}}
 
 
@@ -71,7 +71,7 @@ def batches_of(manifest, bad_audio=False, **changes):
     utterances = read_manifest(manifest)
     noting = BadAudio(utterances, 0.5, "train_ds") if bad_audio else None
     arguments = {"batch_size": 4, "shuffle": True, "buckets": 3, "seed": 7, "bad_audio": noting} | changes
-    return SpeechBatches(utterances, VOCABULARY, **arguments)
+    return SpeechBatches(utterances, TOKENIZER, **arguments)
 
 
 def epoch_of(batches, epoch=0, first_step=0):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.decoding.alignment import greedy_letters, join_words
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import EXTRA, SavedModelTranscriber, export, find_saved_model
 
@@ -82,7 +81,7 @@ def test_signatures_agree(model, exported, loaded):
     # Words, times and confidences are those of the letters that the log-probabilities give in Python.
     log_probs, lengths = out["log_probs"]["log_probs"], out["log_probs"]["log_probs_len"]
     np.testing.assert_allclose(tf.reduce_sum(tf.exp(log_probs), -1), np.ones(log_probs.shape[:2]), atol=1e-5)
-    letters = greedy_letters(greedy_decode(log_probs, lengths), LABELS, model.frame_s)
+    letters = time_labels(model.decoding(log_probs, lengths).best(), model.tokenizer, model.frame_s)
     words = [join_words(utterance) for utterance in letters]
     assert found["words_row_lengths"].numpy().tolist() == [len(utterance) for utterance in words]
     flat = [word for utterance in words for word in utterance]

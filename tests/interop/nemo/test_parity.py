@@ -16,7 +16,7 @@ from jasper_tf.config import config_from_dict
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.metrics.error_rate import count_errors
 from jasper_tf.model.jasper_ctc import build_model, load_model, pad_audio
-from jasper_tf.text.vocabulary import Vocabulary
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 pytestmark = [pytest.mark.nemo, pytest.mark.slow]
 
@@ -102,7 +102,7 @@ def batch(an4_dev):
 @pytest.fixture(scope="module")
 def spelled(an4_dev):
     """The labels [B,U] and label_len [B] of `batch`."""
-    labels = [Vocabulary(LABELS).encode(u.text) for u in an4_dev[:6]]
+    labels = [CharacterTokenizer(LABELS).encode(u.text) for u in an4_dev[:6]]
     size = max(map(len, labels))
     return np.stack([np.pad(row, (0, size - len(row))) for row in labels]), np.array([len(row) for row in labels])
 

@@ -1,0 +1,53 @@
+"""What every decoder takes and gives: log-probabilities in, hypotheses of fixed shapes out, in the graph."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import keras
+
+
+class Hypotheses(NamedTuple):
+    """The N best label sequences of each utterance, the best first, padded on the right.
+
+    labels: [B,N,U] int32, -1 where padded.
+    label_len: [B,N] int32, how many labels each has.
+    start_frame, end_frame: [B,N,U] int32, the frames start <= t < end that a label fills; 0 where padded.
+    confidence: [B,N,U] float32, the mean posterior of a label over its frames; 0 where padded.
+    score: [B,N] float32, natural logarithm; what it counts is the decoder's to say.
+    """
+
+    labels: Any
+    label_len: Any
+    start_frame: Any
+    end_frame: Any
+    confidence: Any
+    score: Any
+
+    def best(self) -> Self:
+        """The best of each utterance: the same fields without the axis N."""
+        return type(self)(*(column[:, 0] for column in self))
+
+
+class Decoder(keras.layers.Layer):
+    """Base class of decoders. Subclasses implement `call`, in `keras.ops` or TensorFlow's operations.
+
+    Call arguments:
+        log_probs: [B,T',V+1] log-probabilities, or logits; the blank is the last class.
+        logit_len: [B] integers, the valid frames; frames behind them never matter.
+
+    Returns:
+        Hypotheses
+    """
+
+    def __init__(self, **kwargs: Any):
+        # float32 always: rounded to bfloat16 the best two classes often tie.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, log_probs, logit_len) -> Hypotheses:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["dtype"]
+        return config

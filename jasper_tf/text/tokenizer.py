@@ -1,0 +1,116 @@
+"""Texts to labels and back. Nothing else in the package may know what a label is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.errors import UserError
+
+
+class Tokenizer(ABC):
+    """The V labels that a model writes; the CTC blank is the class after the last one.
+
+    A label adds its piece of text to what the labels before it have written. A piece that begins with a space starts a
+    word, and the rest of it belongs to that word; the piece " " starts a word and adds nothing to it.
+
+    Attributes:
+        pieces: the V texts.
+        starts_word: [V] bool.
+        word_pieces: the V texts without the space: what a label adds to its word.
+    """
+
+    def __init__(self, pieces: Sequence[str]):
+        self.pieces = tuple(pieces)
+        self.starts_word = np.array([piece.startswith(" ") for piece in self.pieces], bool)
+        self.word_pieces = tuple(piece.removeprefix(" ") for piece in self.pieces)
+
+    def __len__(self) -> int:
+        """V: the number of labels, the blank not counted."""
+        return len(self.pieces)
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Text to labels [U] int32.
+
+        Raises:
+            UserError: a character is out of vocabulary.
+        """
+
+    @abstractmethod
+    def out_of_vocabulary(self, text: str) -> list[str]:
+        """The characters of `text` that no label can write, in order, repeated as often as they occur."""
+
+    @abstractmethod
+    def label_len_bound(self, characters: np.ndarray) -> np.ndarray:
+        """The most labels [N] that texts of `characters` [N] characters can have."""
+
+    @abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """What `tokenizer_from_config` builds an equal tokenizer from; values of JSON."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Labels [U] to text, without blanks and padding."""
+        return "".join(self.pieces[i] for i in ids)
+
+    def decode_in_graph(self, ids: Any) -> Any:
+        """`decode` of TensorFlow's operations: labels [B,U] int32, negative where padded -> text [B] tf.string."""
+        import tensorflow as tf  # the checks of a manifest need a tokenizer and no TensorFlow
+
+        table = tf.constant([*self.pieces, ""])
+        return tf.strings.reduce_join(tf.gather(table, tf.where(ids < 0, len(self.pieces), ids)), axis=1)
+
+
+class CharacterTokenizer(Tokenizer):
+    """Each label is one character.
+
+    Args:
+        labels: the characters in class order, none twice.
+
+    Raises:
+        UserError: labels are empty, longer than one character, or repeated.
+    """
+
+    def __init__(self, labels: Sequence[str]):
+        labels = list(labels)
+        if not labels:
+            raise UserError("labels: the list is empty; give the characters that the model may write")
+        for label in labels:
+            if not isinstance(label, str) or len(label) != 1:
+                raise UserError(f"labels: {label!r} is not one character; quote every entry, one character each")
+        super().__init__(labels)
+        self._ids = {label: i for i, label in enumerate(labels)}
+        if len(self._ids) != len(labels):
+            twice = next(label for i, label in enumerate(labels) if label in labels[:i])
+            raise UserError(f"labels: {twice!r} is listed twice; remove one of them")
+
+    def encode(self, text: str) -> np.ndarray:
+        try:
+            return np.array([self._ids[character] for character in text], np.int32)
+        except KeyError as error:
+            raise UserError(
+                f"the character {error.args[0]!r} of {text!r} is not in labels; see unknown_characters"
+            ) from None
+
+    def out_of_vocabulary(self, text: str) -> list[str]:
+        return [character for character in text if character not in self._ids]
+
+    def label_len_bound(self, characters: np.ndarray) -> np.ndarray:
+        return characters
+
+    def get_config(self) -> dict[str, Any]:
+        return {"type": "characters", "labels": list(self.pieces)}
+
+
+def tokenizer_from_config(config: dict[str, Any]) -> Tokenizer:
+    """The tokenizer that `config` describes: what its `get_config` gave.
+
+    Raises:
+        UserError: an unknown type.
+    """
+    if config["type"] != "characters":
+        raise UserError(f"tokenizer.type: {config['type']!r} is not supported; use characters")
+    return CharacterTokenizer(config["labels"])
