@@ -56,10 +56,11 @@ $(NEMO_STAMP): $(NEMO_CONSTRAINTS)
 	$(NEMO_VENV)/bin/python -m pip install --quiet --constraint $(NEMO_CONSTRAINTS) 'nemo_toolkit[asr]'
 	@touch $@
 
-lint: $(STAMP) ## ruff check, ruff format, mypy
+lint: $(STAMP) ## ruff check, ruff format, mypy, the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-cache
 
 clean: ## remove environments, caches and what the demo made
 	rm -rf .venv-* build serving/demo runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -18,9 +18,9 @@ def main() -> int:
         from jasper_tf.config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
+        from jasper_tf.commands._train import train
         from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
         from jasper_tf.training.distributed.workers import WorkerLostError
-        from jasper_tf.training.trainer import train
 
         try:
             run = train(cfg)

@@ -16,7 +16,7 @@ _WHERE = {
     "JasperCTC": "jasper_tf.model.jasper_ctc",
     "build_dataset": "jasper_tf.training.datasets",
     "build_optimizer": "jasper_tf.optim.optimizer",
-    "train": "jasper_tf.training.trainer",
+    "train": "jasper_tf.commands._train",
     "CTCLoss": "jasper_tf.losses.ctc",
     "NovoGrad": "jasper_tf.optim.novograd",
     "CosineAnnealing": "jasper_tf.optim.schedules.cosine_annealing",

@@ -12,7 +12,6 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.audio.load import user_error_in
-from jasper_tf.commands._fast_dev_run import fast_dev_run
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.optim_schema import PLATEAU
@@ -60,17 +59,13 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
 
 
 def train(cfg: Config) -> Path:
-    """Trains as `cfg` says, or goes on where the run in its folder stopped; returns the run's folder.
+    """Trains as `cfg` says, or resumes the run in its folder; returns the run's folder.
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
         TrainingInterruptedError: a signal or `max_time` stopped it; it can go on.
         WorkerLostError: another machine of the job is gone; a new process can go on.
     """
-    return fast_dev_run(cfg, _train) if cfg.trainer.fast_dev_run else _train(cfg)
-
-
-def _train(cfg: Config) -> Path:
     _require(cfg)
     strategy, devices = strategy_of(cfg.trainer)
     keras.utils.set_random_seed(cfg.seed)

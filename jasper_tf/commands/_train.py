@@ -1,4 +1,4 @@
-"""One step of everything that a run does, before hours are spent on it."""
+"""A training run, or one step of everything that it does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,28 +13,34 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.model.jasper_ctc import load_model
+from jasper_tf.training import trainer
 
 
-def fast_dev_run(cfg: Config, run_training: Callable[[Config], Path]) -> Path:
-    """`trainer.fast_dev_run`: a batch of the longest utterances through training, validation, checkpoint and export.
-
-    All in a temporary folder, which goes away again. Prints the seconds and the peak of memory: the steps of the real
-    run need no more, since no batch of it is larger.
-
-    Args:
-        cfg: of the run.
-        run_training: trains one step as `cfg` says and returns the run's folder.
-
-    Returns:
-        the folder, gone again.
+def train(cfg: Config) -> Path:
+    """Trains as `cfg` says and returns the run's folder: `trainer.train`, or `fast_dev_run` where it is asked for.
 
     Raises:
-        UserError: as `train`.
+        As `trainer.train`.
+    """
+    return fast_dev_run(cfg) if cfg.trainer.fast_dev_run else trainer.train(cfg)
+
+
+def fast_dev_run(cfg: Config) -> Path:
+    """`trainer.fast_dev_run`: a batch of the longest utterances through training, validation, checkpoint and export.
+
+    All in a temporary folder, removed at the end. Prints the seconds and the peak of memory: the steps of the real run
+    need no more, since no batch of it is larger.
+
+    Returns:
+        the removed folder.
+
+    Raises:
+        As `trainer.train`.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fast_dev_run-") as folder:
         place = dataclasses.replace(cfg.exp_manager, exp_dir=folder, resume_if_exists=False, version="run")
-        run = run_training(dataclasses.replace(cfg, exp_manager=place))
+        run = trainer.train(dataclasses.replace(cfg, exp_manager=place))
         if not run.is_dir():  # another machine's process wrote it
             return run
         saved = export(load_model(run), Path(folder) / "serving", (run / "config.yaml").read_text(encoding="utf-8"))
