@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
+from typing import NamedTuple
 
 import soundfile
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError
 
 _PCM = 1
 _HEADER_BYTES = 44
-_FRAME_PER_BLOCK = (_PCM, 3, 6, 7, 0xFFFE)
-"""WAV encodings with one frame in a block: PCM, float, A-law, mu-law, extensible."""
-
 _LARGEST_OGG_PAGE = 65307
 _END_OF_STREAM = 4
 
@@ -31,19 +30,26 @@ _MP3_KBPS = {
 
 
 def refuse_wrong_length(path: str, file: soundfile.SoundFile) -> None:
-    """Raises UserError where libsndfile would leave out sound behind a wrong end without a word."""
+    """Raises AudioError where libsndfile would leave out sound behind a wrong or missing end without a word.
+
+    An MP3 without a frame that states its length (Xing, Info, VBRI), cut exactly between two frames, is whole to anyone
+    who looks at it: such a cut is not noticed.
+    """
+    seconds = file.frames / file.samplerate
     if file.format == "OGG" and ogg_lacks_its_end(path):
-        raise UserError(
-            f"{path}: the file is cut off: sound up to {file.frames / file.samplerate:.2f} s, "
-            "but the Ogg stream goes on; copy it again or remove its line"
-        )
-    counted = mp3_samples(path) if file.format == "MP3" else None
+        detail = f"the file is cut off: sound up to {seconds:.2f} s, but the Ogg stream goes on"
+        raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
+    found = mp3_frames(path) if file.format == "MP3" else None
+    if found is None:
+        return
+    counted_s = found.samples / file.samplerate
     # Encoder delay and padding are four frames at most.
-    if counted and counted[0] > file.frames + 4 * counted[1]:
-        raise UserError(
-            f"{path}: its header promises {file.frames / file.samplerate:.2f} s, but there are "
-            f"{counted[0] / file.samplerate:.2f} s of sound; write it anew (ffmpeg -i OLD NEW)"
-        )
+    if found.samples > file.frames + 4 * found.per_frame:
+        detail = f"its header promises {seconds:.2f} s, but there are {counted_s:.2f} s of sound"
+        raise AudioError(path, "longer", f"{detail}; write it anew (ffmpeg -i OLD NEW)")
+    if found.is_cut:
+        detail = f"the file is cut off: sound up to {counted_s:.2f} s, where it ends inside a frame"
+        raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
 
 
 def preroll_frames(path: str, file: soundfile.SoundFile, start: int) -> int:
@@ -66,34 +72,8 @@ def plain_wav_header(file_bytes: int, sample_rate: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", file_bytes - 8, b"WAVE") + fmt + data
 
 
-def missing_wav_frames(path: str) -> int:
-    """Frames that a WAV's header promises and the file lacks; libsndfile reads such a file without a word."""
-    try:
-        with open(path, "rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            riff, _, wave = struct.unpack("<4sI4s", file.read(12))
-            if (riff, wave) != (b"RIFF", b"WAVE"):
-                return 0
-            encoding = block_bytes = 0
-            while True:
-                name, size = struct.unpack("<4sI", file.read(8))
-                if name == b"data":
-                    break
-                body = file.tell()
-                if name == b"fmt ":
-                    encoding, _, _, _, block_bytes = struct.unpack("<HHIIH", file.read(14))
-                file.seek(body + size + size % 2)
-            missing = max(0, file.tell() + size - file_bytes)
-    except (OSError, struct.error):
-        return 0
-    # Writers that stream cannot know the size and leave the largest number there.
-    if size >= 0x7FFFF000 or not block_bytes or encoding not in _FRAME_PER_BLOCK:
-        return 0
-    return missing // block_bytes
-
-
 def ogg_lacks_its_end(path: str) -> bool:
-    """Whether an Ogg file's last page is cut or does not end the stream; libsndfile takes what there is for the whole.
+    """Whether a file's last Ogg page is cut or does not end the stream; libsndfile takes what there is for the whole.
 
     Source: RFC 3533, section 6: header_type_flag 0x04, "last page of a logical bitstream".
     """
@@ -120,41 +100,82 @@ def last_ogg_page(path: str) -> int:
 
 
 def _ogg_tail(path: str) -> bytes:
-    """Enough of the end of a file for two pages."""
+    """Enough of the end of an Ogg file for two pages; nothing of another file."""
     try:
         with open(path, "rb") as file:
+            if file.read(4) != b"OggS":
+                return b""
             file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * (_LARGEST_OGG_PAGE + 27)))
             return file.read()
     except OSError:
         return b""
 
 
-def mp3_samples(path: str) -> tuple[int, int] | None:
-    """The samples in a layer III file, found by going from frame to frame, and the samples of one frame.
+def missing_mp3_bytes(path: str) -> int:
+    """Bytes that the first frame (Xing, Info) of a layer III file states and that are not there; 0 for other files."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(10)
+            if head[:3] != b"ID3" and head[:1] != b"\xff":
+                return 0
+            first = _after_id3(head, 0)
+            file.seek(first)
+            head = file.read(64)
+            left = os.fstat(file.fileno()).st_size - first
+    except OSError:
+        return 0
+    found = re.search(rb"(?:Xing|Info)\0\0\0([\x02\x03\x06\x07\x0a\x0b\x0e\x0f])", head)
+    if not found:
+        return 0
+    at = found.end() + 4 * (found[1][0] & 1)  # behind the number of frames
+    return max(0, int.from_bytes(head[at : at + 4], "big") - left)
 
-    Encoder delay and padding are counted, the frame that holds the length (Xing, Info, VBRI) is not. None where the
-    frames do not follow each other, as after damage: then there is nothing to compare a header with.
+
+class Mp3Frames(NamedTuple):
+    """What the frames of a layer III file hold.
+
+    Args:
+        samples: of all whole frames, encoder delay and padding among them, without the frame that states the length.
+        per_frame: samples of one frame.
+        is_cut: whether the file ends inside a frame.
+    """
+
+    samples: int
+    per_frame: int
+    is_cut: bool
+
+
+def mp3_frames(path: str) -> Mp3Frames | None:
+    """Goes from frame to frame; tags before and behind (ID3, APE, Lyrics3) are no sound.
+
+    None where the frames do not follow each other, as after damage: then there is nothing to compare a header with.
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _count_mp3_samples(data)
+            return _follow_mp3_frames(data)
     except (OSError, ValueError):
         return None
 
 
-def _count_mp3_samples(data: mmap.mmap) -> tuple[int, int] | None:
+def _after_id3(head: bytes, at: int) -> int:
+    """Where an ID3v2 tag ends that begins at `at` with the ten bytes `head`; `at` if there is none."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return at
+    a, b, c, d = head[6:]  # seven bits each
+    return at + 10 + (a << 21 | b << 14 | c << 7 | d)
+
+
+def _follow_mp3_frames(data: mmap.mmap) -> Mp3Frames | None:
     size, at, frames, per_frame = len(data), 0, 0, 0
-    while data[at : at + 3] == b"ID3" and at + 10 <= size:
-        a, b, c, d = data[at + 6 : at + 10]  # seven bits each
-        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    while (behind := _after_id3(data[at : at + 10], at)) > at:
+        at = behind
     first = at
     while at + 4 <= size:
         head = int.from_bytes(data[at : at + 4], "big")
         version, rate_index, kbps_index = head >> 19 & 3, head >> 10 & 3, head >> 12 & 15
         if head >> 21 != 0x7FF or version == 1 or head >> 17 & 3 != 1 or rate_index == 3 or not 0 < kbps_index < 15:
-            tag = data[at : at + 8]
-            if frames and (tag[:3] in (b"TAG", b"ID3") or tag == b"APETAGEX" or tag[:6] == b"LYRICS"):
-                break
+            if frames and data[at : at + 8].startswith((b"TAG", b"ID3", b"APETAGEX", b"LYRICS")):
+                return Mp3Frames(frames * per_frame, per_frame, False)
             return None
         rate = _MP3_RATES[rate_index] >> (3 - version if version else 2)
         per_frame = 1152 if version == 3 else 576
@@ -164,4 +185,6 @@ def _count_mp3_samples(data: mmap.mmap) -> tuple[int, int] | None:
         states_length = at == first and any(name in data[at : at + 64] for name in (b"Xing", b"Info", b"VBRI"))
         frames += not states_length
         at += frame_bytes
-    return (frames * per_frame, per_frame) if frames else None
+    # Fewer than four bytes are left, or a frame that is not whole.
+    is_cut = at < size and data[at] == 0xFF
+    return Mp3Frames(frames * per_frame, per_frame, is_cut) if frames else None

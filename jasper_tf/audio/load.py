@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import Literal
 
 import numpy as np
 import soundfile
 import soxr
 
-from jasper_tf.audio.containers import missing_wav_frames, preroll_frames, refuse_wrong_length
+from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, refuse_wrong_length
+from jasper_tf.data.container_length import missing_bytes, missing_frames
+from jasper_tf.data.file_access import why_no_access
 from jasper_tf.data.manifest.line import is_remote
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.memory_file import in_memory, read_remote
 
 ChannelSelector = Literal["average"] | int
 
-HEADER_SLACK_S = 0.05
-"""A file may end this much before its own header says: MP3 headers count the encoder's padding."""
+MP3_SLACK_S = 0.05
+"""An MP3 may end this much before its own header says, which counts the encoder's padding."""
 
 DURATION_SLACK_S = 0.5
 """A file may end this much before offset + duration: manifests round to tenths or to whole seconds."""
@@ -27,7 +28,17 @@ DURATION_SLACK_S = 0.5
 MAX_PART_S = 2 * 3600
 """No more than this is read in one piece: 0.5 GB at 16 kHz."""
 
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 384_000
+"""Below, a small file becomes gigabytes at 16 kHz; above, no converter records."""
+
+MAX_AMPLITUDE = 2.0**33
+"""Of float samples: integers of 32 bits that were never scaled are below; the power of 1e19 has no float32."""
+
 _MAX_FRAMES = 1 << 40
+_CUT_CODES = {"FLAC": (39, 158), "SDS": (39,)}
+"""libsndfile: "Internal psf_fseek() failed", "flac decoder lost sync": there is less than the header announces."""
+_NO_SOUND_CODE = 7
+"""libsndfile: "File does not exist or is not a regular file"; both were looked at before."""
 _BLOCK_FRAMES = 1 << 20
 
 
@@ -54,47 +65,44 @@ def load_audio(
             of it, but need not be (resampling, several channels).
 
     Raises:
-        UserError: the file is missing, unreadable, cut off, empty, shorter than asked, longer than `MAX_PART_S` (ask
-            for parts), lacks the channel, or holds samples that are not numbers. One line that begins with the path.
+        AudioError: the file is missing, unreadable, cut off (as far as its format shows it: see `container_length` and
+            `refuse_wrong_length`), empty, shorter than asked, longer than `MAX_PART_S` (ask for parts), lacks the
+            channel, has a rate below `LOWEST_RATE_HZ` or above `HIGHEST_RATE_HZ`, or holds samples that are NaN,
+            infinite or beyond `MAX_AMPLITUDE`.
+        UserError: channel_selector is not one.
     """
     path = os.fspath(path)
     if is_remote(path):
         return _load_remote(path, sample_rate, offset_s, duration_s, channel_selector, out)
     with _opened(path) as file:
         rate = file.samplerate
-        promised = file.frames + missing_wav_frames(path)
+        promised = file.frames + missing_frames(path, file)
         start = round(offset_s * rate)
         end = promised if duration_s is None else start + round(duration_s * rate)
         if end >= promised:
             refuse_wrong_length(path, file)
         if start and start >= promised:
-            raise UserError(f"{path}: offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
+            raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
         if end > promised + DURATION_SLACK_S * rate:
-            raise UserError(
-                f"{path}: ends at {promised / rate:.2f} s, but {offset_s:g} s + {duration_s:g} s are asked for; "
-                "correct offset and duration"
-            )
+            detail = f"ends at {promised / rate:.2f} s, but {offset_s:g} s + {duration_s:g} s are asked for"
+            raise AudioError(path, "outside", f"{detail}; correct offset and duration")
         end = min(end, promised)
         if end - start > MAX_PART_S * rate:
-            raise UserError(
-                f"{path}: {(end - start) / rate / 3600:.1f} h are asked for in one piece, at most "
-                f"{MAX_PART_S // 3600} h are read; cut it with offset and duration"
-            )
+            asked = f"{(end - start) / rate / 3600:.1f} h are asked for in one piece, at most {MAX_PART_S // 3600} h"
+            raise AudioError(path, "too_long", f"{asked} are read; cut it with offset and duration")
         try:
             mono = _read_mono(path, file, start, end, channel_selector, out)
         except (soundfile.SoundFileError, OSError, MemoryError) as error:
-            raise _unreadable(path, error) from None
-    if len(mono) < end - start - HEADER_SLACK_S * rate:
-        raise UserError(
-            f"{path}: the file is cut off: sound up to {(start + len(mono)) / rate:.2f} s, "
-            f"but its header promises {promised / rate:.2f} s; copy it again or remove its line"
-        )
-    if not file.subtype.startswith("PCM") and not np.isfinite(mono).all():
-        raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity); repair or remove it")
+            raise _undecodable(path, error, file.format) from None
+    if len(mono) < end - start - (MP3_SLACK_S * rate if file.format == "MP3" else 0):
+        detail = f"sound up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
+        raise _cut(path, detail)
+    if not file.subtype.startswith("PCM") and len(mono):
+        _refuse_values(path, mono)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if not len(mono):
-        raise UserError(f"{path}: holds no samples in the part that is asked for; remove its line")
+        raise AudioError(path, "empty", "holds no samples in the part that is asked for; remove its line")
     return np.ascontiguousarray(mono, np.float32)
 
 
@@ -102,21 +110,21 @@ def _load_remote(path: str, *arguments) -> np.ndarray:
     with in_memory(read_remote(path)) as name:
         try:
             return load_audio(name, *arguments)
-        except UserError as error:
-            raise UserError(str(error).replace(name, path)) from None
+        except AudioError as error:
+            raise AudioError(path, error.kind, error.detail) from None
 
 
 def audio_duration_s(path: str | os.PathLike) -> float:
     """The length in seconds that the file's header states.
 
     Raises:
-        UserError: the file is missing or unreadable, is an Ogg file without its end, or an MP3 that holds more than its
-            header states. A WAV, FLAC or MP3 that is cut off states what it lost; `load_audio` refuses it.
+        AudioError: the file is missing or unreadable, is an Ogg file without its end, an MP3 that ends inside a frame
+            or holds more than its header states. What else is cut off states what it lost; `load_audio` refuses it.
     """
     path = os.fspath(path)
     with _opened(path) as file:
         refuse_wrong_length(path, file)
-        return (file.frames + missing_wav_frames(path)) / file.samplerate
+        return (file.frames + missing_frames(path, file)) / file.samplerate
 
 
 def user_error_in(error: BaseException) -> UserError | None:
@@ -127,7 +135,8 @@ def user_error_in(error: BaseException) -> UserError | None:
     """
     if isinstance(error, UserError):
         return error
-    if found := re.search(rf"\b{UserError.__name__}: (.*)", str(error)):
+    # TensorFlow keeps the type's name and the line; the fields of an AudioError are lost on the way.
+    if found := re.search(rf"\b(?:{UserError.__name__}|{AudioError.__name__}): (.*)", str(error)):
         return UserError(found.group(1))
     import tensorflow as tf
 
@@ -135,38 +144,32 @@ def user_error_in(error: BaseException) -> UserError | None:
     if isinstance(error, gone):
         # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
         if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
-            reason = _why_not_a_file(found.group(1)) or f"cannot be read ({found.group(2).strip().lower()})"
-            return UserError(f"{found.group(1)}: {reason}")
+            kind, reason = why_no_access(found.group(1)) or ("unreadable", f"cannot be read ({found.group(2).lower()})")
+            return AudioError(found.group(1), kind, reason)
     return None
 
 
-def _why_not_a_file(path: str) -> str:
-    """Why `path` cannot be opened as a file; "" if it can."""
-    try:
-        if stat.S_ISREG(os.stat(path).st_mode):
-            with open(path, "rb"):
-                return ""
-        return "is a folder, not a sound file" if os.path.isdir(path) else "is not a regular file"
-    except FileNotFoundError:
-        return "no such file"
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({str(getattr(error, 'strerror', error)).lower()})"
-
-
 def _opened(path: str) -> soundfile.SoundFile:
+    # What is not a file is not opened: libsndfile would wait for a pipe.
+    if wrong := why_no_access(path):
+        raise AudioError(path, *wrong)
+    if not os.stat(path).st_size:
+        raise AudioError(path, "empty", "is empty (0 bytes); copy it again or remove its line")
+    # Before libsndfile: libmpg123 would write a warning to stderr.
+    if missing := missing_mp3_bytes(path):
+        raise _cut(path, f"{missing} of the bytes are missing that its header states")
     try:
-        found = os.stat(path)
-        # What is no file is not opened: libsndfile would wait for a pipe.
-        file = soundfile.SoundFile(path) if stat.S_ISREG(found.st_mode) and found.st_size else None
+        file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        reason = _why_not_a_file(path)
-        raise (UserError(f"{path}: {reason}") if reason else _unreadable(path, error)) from None
-    if file is None:
-        reason = _why_not_a_file(path) or "is empty (0 bytes); copy it again or remove its line"
-        raise UserError(f"{path}: {reason}")
-    if file.frames > _MAX_FRAMES:
+        raise _undecodable(path, error) from None
+    wrong_rate = not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ
+    if wrong_rate or file.frames > _MAX_FRAMES:
         file.close()
-        raise UserError(f"{path}: its header does not say how long it is; write it anew with its length")
+    if wrong_rate:
+        bounds = f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz are read"
+        raise AudioError(path, "rate", f"its header states {file.samplerate} Hz, {bounds}; correct or remove it")
+    if file.frames > _MAX_FRAMES:
+        raise AudioError(path, "too_long", "its header does not say how long it is; write it anew with its length")
     return file
 
 
@@ -198,23 +201,45 @@ def _read_mono(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _unreadable(path: str, error: Exception) -> UserError:
-    reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+def _refuse_values(path: str, mono: np.ndarray) -> None:
+    peak = max(mono.max(), -mono.min())  # NaN if one of them is
+    if not np.isfinite(peak):
+        detail = "holds samples that are not finite numbers (NaN or infinity); repair or remove it"
+        raise AudioError(path, "values", detail)
+    if peak > MAX_AMPLITUDE:
+        raise AudioError(path, "values", f"holds samples of {peak:.1e}, full scale is 1; scale or remove it")
+
+
+def _cut(path: str, how: str) -> AudioError:
+    return AudioError(path, "cut", f"the file is cut off: {how}; copy it again or remove its line")
+
+
+def _undecodable(path: str, error: Exception, container: str = "") -> AudioError:
+    if missing := missing_bytes(path):
+        return _cut(path, f"{missing} of the bytes are missing that its header states")
+    if ogg_lacks_its_end(path):
+        return _cut(path, "the Ogg stream goes on")
+    reason, code = str(error), 0
+    if isinstance(error, soundfile.LibsndfileError):
+        reason, code = error.error_string, error.code
     reason = " ".join(reason.split()).rstrip(".").removeprefix("Error : ")
-    if "lost sync" in reason:
-        return UserError(f"{path}: the file is cut off or damaged ({reason}); copy it again or remove its line")
-    if "not a regular file" in reason:
+    if code in _CUT_CODES.get(container, ()):
+        detail = f"the file is cut off or damaged ({reason}); copy it again or remove its line"
+        return AudioError(path, "cut", detail)
+    if code == _NO_SOUND_CODE:
         reason = "no sound where its header says"
-    return UserError(f"{path}: cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
+    return AudioError(path, "not_audio", f"cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
 
 
 def _to_mono(path: str, audio: np.ndarray, channel_selector: ChannelSelector) -> np.ndarray:
     """[S, channels] -> [S]."""
     channels = audio.shape[1]
     if channel_selector == "average":
-        return audio.mean(axis=1) if channels > 1 else audio[:, 0]
+        with np.errstate(over="ignore"):  # infinity is refused
+            return audio.mean(axis=1) if channels > 1 else audio[:, 0]
     if isinstance(channel_selector, bool) or not isinstance(channel_selector, int):
         raise UserError(f'channel_selector: {channel_selector!r} is neither "average" nor the number of a channel')
     if not 0 <= channel_selector < channels:
-        raise UserError(f"{path}: has {channels} channel{'s' * (channels > 1)}, no channel {channel_selector}")
+        detail = f"has {channels} channel{'s' * (channels > 1)}, no channel {channel_selector}"
+        raise AudioError(path, "channel", detail)
     return audio[:, channel_selector]

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError
+
+_LONGEST_REASON = 120
 
 
 @contextmanager
@@ -30,12 +32,16 @@ def read_remote(path: str) -> bytes:
     """What `tf.io.gfile` reads under a path with a scheme (gs://, s3://).
 
     Raises:
-        UserError: nothing there, or no access.
+        AudioError: nothing there ("missing"), or no access ("unreadable").
     """
     import tensorflow as tf  # takes seconds; local files do without
 
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
+    except tf.errors.NotFoundError:
+        raise AudioError(path, "missing", "cannot be read (no such file); check the path") from None
     except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message}); check the path") from None
+        # Some file systems give no reason, others a page of HTTP.
+        reason = " ".join(error.message.split())[:_LONGEST_REASON] or type(error).__name__.removesuffix("Error")
+        raise AudioError(path, "unreadable", f"cannot be read ({reason}); check the path and the access") from None

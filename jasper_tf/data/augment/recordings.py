@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jasper_tf.audio.load import audio_duration_s, load_audio
+from jasper_tf.data.file_access import why_no_access
 from jasper_tf.data.manifest.columns import manifest_paths
 from jasper_tf.errors import UserError
 
@@ -84,8 +85,9 @@ class Recordings:
         if not isinstance(path, str) or not path:
             raise UserError(f"{place}: audio_filepath is missing; name the sound file")
         path = os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(path))
-        if not os.path.isfile(path):
-            raise UserError(f"{place}: audio_filepath: no such file {path}")
+        if wrong := why_no_access(path):
+            reason = f"no such file {path}" if wrong.kind == "missing" else f"{path} {wrong.reason}"
+            raise UserError(f"{place}: audio_filepath: {reason}")
         return Recording(path, _seconds(entry, "offset", place) or 0.0, _seconds(entry, "duration", place) or None)
 
     def _measured_s(self, index: int) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator
@@ -19,26 +18,27 @@ import numpy as np
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.manifest.columns import Utterance, parse_line
 from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
-from jasper_tf.data.manifest.line import is_remote, read_fields
+from jasper_tf.data.manifest.line import LineFileError, is_remote, read_fields
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.tokenizer import Tokenizer
 
-_AUDIO_FAULTS = (
-    (r"no such file", "missing"),
-    (r"cut off", "truncated"),
-    (r"samples that are not finite", "not finite"),
-    (r"ends at .* are asked for|lies behind (its|the) end|its header promises", "wrong duration"),
-    (r"asked for in one piece", "too long"),
-    (r"has \d+ channels?, no channel", "no such channel"),
-)
+_FAULT_OF_KIND: dict[AudioErrorKind, str] = {
+    "missing": "missing",
+    "cut": "truncated",
+    "values": "not finite",
+    "outside": "wrong duration",
+    "longer": "wrong duration",
+    "too_long": "too long",
+    "channel": "no such channel",
+}
 
 
-def audio_fault(message: str) -> str:
-    """The kind of fault behind a UserError of `data.audio`."""
-    return next((kind for pattern, kind in _AUDIO_FAULTS if re.search(pattern, message)), "unreadable")
+def audio_fault(error: UserError) -> str:
+    """The kind of fault behind an error of a recording."""
+    return _FAULT_OF_KIND.get(error.kind, "unreadable") if isinstance(error, AudioError) else "unreadable"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def check_lines(
                 fields = read_fields(line, manifest.folder)
             except UserError as error:
                 manifest.lines += 1
-                log.add(manifest.path, number, _line_fault(str(error)), str(error))
+                log.add(manifest.path, number, _line_fault(error), str(error))
             else:
                 if fields is not None:
                     manifest.lines += 1
@@ -169,15 +169,11 @@ def check_lines(
         raise UserError(f"{manifest.path}: the manifest holds no utterance; write one JSON object per line")
 
 
-def _line_fault(message: str) -> str:
-    if re.match(r"(audio|text)_filepath: no such file", message):
-        return "missing"
-    if re.match(r"audio_filepath: .* (is a directory|cannot be reached)", message):
-        return "unreadable"
-    # Of a line without a duration: data.audio, which begins with the path, was asked for it.
-    if message.startswith(("/", "offset ")) and "must be a number" not in message:
-        return audio_fault(message)
-    return "broken line"
+def _line_fault(error: UserError) -> str:
+    if isinstance(error, LineFileError):
+        return error.kind
+    # Of a line without a duration: the sound file was asked for it.
+    return audio_fault(error) if isinstance(error, AudioError) else "broken line"
 
 
 def _take(

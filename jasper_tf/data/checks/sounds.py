@@ -137,7 +137,7 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
     try:
         audio = load_utterance(utterance, rate, rules.channel_selector)
     except UserError as error:
-        findings.faults = [(audio_fault(str(error)), str(error))]
+        findings.faults = [(audio_fault(error), str(error))]
         return findings
     missing_s = utterance.duration_s - len(audio) / rate
     if missing_s > rules.tolerance_s:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jasper_tf.data.corpora.recording import Recording
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.atomic_write import write_whole
 from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.normalization import TextNormalizer
@@ -79,9 +79,8 @@ def prepare_split(
             return 0.0, "no such sound file"
         try:
             duration_s = audio_duration_s(recording.path)
-        except UserError as error:
-            detail = str(error).removeprefix(f"{recording.path}: ").partition(";")[0]
-            return 0.0, f"unreadable sound: {detail}"
+        except AudioError as error:
+            return 0.0, f"unreadable sound: {error.detail.partition(';')[0]}"
         return duration_s, "" if duration_s > 0 else "sound without a sample"
 
     split = PreparedSplit()

@@ -7,16 +7,36 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from jasper_tf.errors import UserError
+from jasper_tf.data.file_access import why_no_access
+from jasper_tf.errors import AudioError, UserError
 
 _OWN_KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")
 _LONGEST_S = 1e9
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What a message of one line must not hold."""
+
+
+class LineFileError(UserError):
+    """A file that a line names and that cannot be used; the message is `key: detail`.
+
+    Args:
+        key: of the line, audio_filepath or text_filepath.
+        kind: what is wrong, for programs.
+        detail: the path, what is wrong and what to do, for people.
+    """
+
+    def __init__(self, key: str, kind: Literal["missing", "unreadable"], detail: str):
+        super().__init__(key, kind, detail)
+        self.key = key
+        self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ def read_fields(
 
             duration_s = audio_duration_s(path) - offset_s
             if duration_s <= 0:
-                raise UserError(f"offset {offset_s:g} s lies behind the end of {path}")
+                raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind the end of the file")
         elif duration_s == 0:
             raise UserError("duration is 0; give the length in seconds or leave the key out")
         _record(entry)
@@ -160,17 +180,12 @@ def _existing_file(entry: dict, key: str, folder: str, exists: bool) -> str | No
             return path
     except OSError:
         pass
-    if os.path.isdir(path):
-        raise UserError(f"{key}: {path} is a directory; name a file")
-    try:
-        os.stat(path)
-    except PermissionError:
-        raise UserError(f"{key}: {path} cannot be reached (permission denied)") from None
-    except (OSError, ValueError):
-        pass
+    wrong = why_no_access(path)
+    if wrong and wrong.kind == "unreadable":
+        raise LineFileError(key, wrong.kind, f"{path} {wrong.reason}")
     slashes = value.replace("\\", "/")
     hint = f"; Windows separators: write {slashes}" if slashes != value else ""
-    raise UserError(f"{key}: no such file {path}{hint}")
+    raise LineFileError(key, "missing", f"no such file {path}{hint}")
 
 
 def _seconds(entry: dict, key: str) -> float | None:

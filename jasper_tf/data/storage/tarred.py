@@ -16,7 +16,7 @@ import tensorflow as tf
 from jasper_tf.audio.load import ChannelSelector, load_audio
 from jasper_tf.data.manifest.line import Utterance, is_remote, read_object
 from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.memory_file import in_memory
 
 _OPEN = ("(", "[", "<", "_OP_")
@@ -194,9 +194,8 @@ def load_member(
     with in_memory(read_part(path, start, size)) as name:
         try:
             return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
-        except UserError as error:
-            reason = str(error).removeprefix(f"{name}: ")
-            raise UserError(f"{path}: the recording at byte {start}: {reason}") from None
+        except AudioError as error:
+            raise AudioError(path, error.kind, f"the recording at byte {start}: {error.detail}") from None
 
 
 def load_part(

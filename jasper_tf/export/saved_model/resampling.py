@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,15 +13,17 @@ _CUTOFF = 0.9568
 _HALF_WIDTH = 94
 _BETA = 12.0
 
-_LARGEST_MATRIX = 1 << 22
-_OUTPUTS_AT_A_TIME = 4096
+_LARGEST_MATRIX = 1 << 21
+_TERMS_AT_A_TIME = 1 << 20
+_PHASES = 1024
+"""So many times for each sample of the lower rate the kernel is computed, and interpolated between them: to 4e-7."""
 
 
 def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
     """Band-limited resampling by a Kaiser-windowed sinc, as `soxr.resample(..., quality="HQ")` within 2e-4.
 
     Rates with a common divisor (8, 11.025, 22.05, 44.1, 48, 96 kHz and the like to 16 kHz) are one matrix product per
-    file, 10 to 20 times cheaper than what other rates need.
+    file, several times cheaper than what other rates need.
 
     Args:
         audio: [S] float32.
@@ -44,7 +48,7 @@ def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
         return tf.cond(
             matrix <= _LARGEST_MATRIX,
             lambda: _by_matrix(audio, up * together, down * together, stretch, reach, outputs),
-            lambda: _one_by_one(audio, up, down, stretch, reach, outputs),
+            lambda: _by_phases(audio, up, down, stretch, reach, outputs),
         )
 
     result = tf.cond(tf.equal(from_hz, to_hz), lambda: audio, convert)
@@ -52,14 +56,22 @@ def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
     return result
 
 
+@functools.cache
+def _kernel_table() -> np.ndarray:
+    """The kernel at distances of 0, 1 / _PHASES, ... at the lower rate, and two zeros behind; float32."""
+    t = np.arange(_HALF_WIDTH * _PHASES + 2) / _PHASES
+    window = np.i0(_BETA * np.sqrt(np.maximum(1 - (t / _HALF_WIDTH) ** 2, 0))) / np.i0(_BETA) * (t < _HALF_WIDTH)
+    return (_CUTOFF * np.sinc(_CUTOFF * t) * window).astype(np.float32)
+
+
 def _kernel(distance: tf.Tensor, stretch: tf.Tensor) -> tf.Tensor:
     """The weight of an input sample `distance` input samples away (float64), as float32."""
-    t = distance / stretch
-    inside = tf.maximum(1.0 - tf.square(t / _HALF_WIDTH), 0.0)
-    window = tf.where(inside > 0, tf.math.bessel_i0(_BETA * tf.sqrt(inside)) / np.i0(_BETA), tf.zeros_like(t))
-    x = np.pi * _CUTOFF * t
-    sinc = tf.where(tf.abs(x) < 1e-9, tf.ones_like(x), tf.math.divide_no_nan(tf.sin(x), x))
-    return tf.cast(_CUTOFF / stretch * sinc * window, tf.float32)
+    table = tf.constant(_kernel_table())
+    at = tf.minimum(tf.abs(distance) * (_PHASES / stretch), float(_HALF_WIDTH * _PHASES))
+    index = tf.cast(at, tf.int32)
+    before = tf.gather(table, index)
+    between = tf.cast(at - tf.cast(index, tf.float64), tf.float32)
+    return (before + between * (tf.gather(table, index + 1) - before)) / tf.cast(stretch, tf.float32)
 
 
 def _by_matrix(audio, up, down, stretch, reach, outputs):
@@ -74,23 +86,29 @@ def _by_matrix(audio, up, down, stretch, reach, outputs):
     return tf.reshape(framed @ _kernel(distance, stretch), [-1])[:outputs]
 
 
-def _one_by_one(audio, up, down, stretch, reach, outputs):
+def _by_phases(audio, up, down, stretch, reach, outputs):
     padded = tf.pad(audio, [[reach, reach + 1]])
-    # Whole and part apart: their sum needs more digits than float64 has in a file of days.
     taps = tf.range(-reach, reach + 1)
+    phases = tf.cast(tf.math.ceil(_PHASES / stretch), tf.int64)
+    phase = tf.cast(tf.range(phases + 1), tf.float64) / tf.cast(phases, tf.float64)
+    kernels = _kernel(tf.cast(taps, tf.float64)[None, :] - phase[:, None], stretch)
+    at_a_time = _TERMS_AT_A_TIME // tf.size(taps, out_type=tf.int64) + 1
 
     def part(first):
-        number = tf.range(first, tf.minimum(first + _OUTPUTS_AT_A_TIME, outputs))
-        whole, rest = number * down // up, number * down % up
-        distance = tf.cast(taps, tf.float64)[None, :] - tf.cast(rest, tf.float64)[:, None] / tf.cast(up, tf.float64)
+        number = tf.range(first, tf.minimum(first + at_a_time, outputs))
+        # Whole and part apart: their sum needs more digits than float64 has in a file of days.
+        whole, rest = number * down // up, number * down % up * phases
+        before = tf.gather(kernels, rest // up)
+        between = tf.cast(rest % up, tf.float32) / tf.cast(up, tf.float32)
+        weights = before + between[:, None] * (tf.gather(kernels, rest // up + 1) - before)
         index = tf.minimum(whole[:, None] + taps[None, :] + reach, tf.size(padded, out_type=tf.int64) - 1)
-        return tf.reduce_sum(tf.gather(padded, index) * _kernel(distance, stretch), axis=1)
+        return tf.reduce_sum(tf.gather(padded, index) * weights, axis=1)
 
-    pieces = tf.cast((outputs + _OUTPUTS_AT_A_TIME - 1) // _OUTPUTS_AT_A_TIME, tf.int32)
+    pieces = tf.cast((outputs + at_a_time - 1) // at_a_time, tf.int32)
     found = tf.TensorArray(tf.float32, size=pieces, infer_shape=False, element_shape=[None])
 
     def step(i, found):
-        return i + 1, found.write(i, part(tf.cast(i, tf.int64) * _OUTPUTS_AT_A_TIME))
+        return i + 1, found.write(i, part(tf.cast(i, tf.int64) * at_a_time))
 
     _, found = tf.while_loop(lambda i, _: i < pieces, step, (0, found), parallel_iterations=1)
     return found.concat()

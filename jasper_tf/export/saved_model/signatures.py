@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.decoding.words import group_words, utterance_confidence, word_strings
+from jasper_tf.audio.load import MAX_AMPLITUDE
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
 from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -110,7 +111,7 @@ def signatures(
 
 
 def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Refuses lengths that the audio does not have, and samples that are no numbers; zeros what lies behind."""
+    """Refuses lengths that the audio does not have, and samples that no sound has; zeros what lies behind."""
     shape = tf.shape(audio)
     same = tf.debugging.Assert(
         tf.equal(shape[0], tf.size(audio_len)),
@@ -120,10 +121,11 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         is_valid = tf.sequence_mask(audio_len, shape[1])
     audio = tf.where(is_valid, audio, 0.0)
     is_length = (audio_len >= 1) & (audio_len <= shape[1])
-    is_finite = tf.math.is_finite(tf.reduce_sum(audio, axis=1))  # one pass over the samples, not two
+    is_sound = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well
+    too_loud = f" or beyond {MAX_AMPLITUDE:.1e}"
     checks = [
         _each(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
-        _each(is_finite, ["audio[", "]: holds samples that are not finite numbers (NaN or infinity)"]),
+        _each(is_sound, ["audio[", f"]: holds samples that are not finite numbers (NaN or infinity){too_loud}"]),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(audio), tf.identity(audio_len)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.audio.load import HEADER_SLACK_S
+from jasper_tf.audio.load import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MAX_AMPLITUDE
 from jasper_tf.export.saved_model.resampling import resample
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -16,16 +16,25 @@ _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _FMT_BYTES = 40
 # Writers that stream cannot know the size and leave the largest number there.
 _STREAMED = 0x7FFFF000
-# Below, a small file with a wrong rate would become gigabytes of samples.
-_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1000, 1_000_000
+# Real files have about ten; each is a step of a loop.
+_MOST_CHUNKS = 1000
+
+MAX_FILE_S = 1800
+"""A file must be shorter; the network's memory grows with it."""
+
+MAX_BATCH_S = 7200
+"""So long may a batch be, with every file padded to the longest: 0.5 GB at 16 kHz."""
 
 
 def decode_wav_files(files: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Whole WAV files -> (audio [B,S] float32 with zeros behind, audio_len [B] int32), as `load_audio` reads them.
 
-    PCM of 8, 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law, plain or extensible, any rate from 1 kHz to
-    1 MHz and any number of channels: mixed down by their mean, then resampled (see `resample`). Chunks other than
-    `fmt ` and `data` are skipped.
+    PCM of 8, 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law, plain or extensible, any rate from
+    `LOWEST_RATE_HZ` to `HIGHEST_RATE_HZ` and any number of channels: mixed down by their mean, then resampled (see
+    `resample`). Chunks other than `fmt ` and `data` are skipped, up to a thousand.
+
+    So that a small request cannot take much time or memory, a file lasts less than `MAX_FILE_S`, and a batch, padded to
+    its longest file, `MAX_BATCH_S`.
 
     Args:
         files: [B] string, the files' bytes.
@@ -38,12 +47,18 @@ def decode_wav_files(files: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.
     waves = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None])
     audio_len = tf.TensorArray(tf.int32, size=count, element_shape=[])
 
-    def step(i, waves, audio_len):
-        mono, rate = _decode(files[i], tf.strings.join(["audio[", tf.strings.as_string(i), "]: "]), sample_rate)
-        wave = resample(mono, rate, sample_rate)
-        return i + 1, waves.write(i, wave), audio_len.write(i, tf.size(wave))
+    def step(i, longest_s, waves, audio_len):
+        where = tf.strings.join(["audio[", tf.strings.as_string(i), "]: "])
+        mono, rate = _decode(files[i], where, sample_rate)
+        longest_s = tf.maximum(longest_s, tf.size(mono) / tf.cast(rate, tf.int32))
+        is_too_long = longest_s * tf.cast(count, tf.float64) > MAX_BATCH_S
+        problem = ["lasts so long that the batch, padded to it, has over ", MAX_BATCH_S, " s; send fewer files at once"]
+        with tf.control_dependencies([_refuse(where, [(is_too_long, problem)])]):
+            wave = resample(tf.identity(mono), rate, sample_rate)
+        return i + 1, longest_s, waves.write(i, wave), audio_len.write(i, tf.size(wave))
 
-    _, waves, audio_len = tf.while_loop(lambda i, *_: i < count, step, (0, waves, audio_len))
+    begin = (0, tf.constant(0.0, tf.float64), waves, audio_len)
+    _, _, waves, audio_len = tf.while_loop(lambda i, *_: i < count, step, begin)
     lengths = audio_len.stack()
     flat = tf.cond(count > 0, waves.concat, lambda: tf.zeros([0]))
     return tf.RaggedTensor.from_row_lengths(flat, lengths).to_tensor(), lengths
@@ -69,7 +84,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     refused = _refuse(
         where,
         [
-            (chunks.data < 0, ["has no data chunk: it ends before its sound; send it again"]),
+            (chunks.data < 0, ["has no data chunk in its first thousand: it ends before its sound; send it again"]),
             ((chunks.fmt < 0) | (chunks.fmt_size < 16), ["has no whole fmt chunk before its data; write it anew"]),
         ],
     )
@@ -90,12 +105,12 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     # read as something else.
     is_possible = (channels > 0) & (block > 0) & tf.equal(block % at_least_1, 0)
     is_possible &= ~is_known | tf.equal((bits + 7) // 8, sample_bytes)
-    is_possible &= (rate >= _LOWEST_RATE_HZ) & (rate <= _HIGHEST_RATE_HZ)
+    is_possible &= (rate >= LOWEST_RATE_HZ) & (rate <= HIGHEST_RATE_HZ)
 
     present = tf.minimum(chunks.data_size, size - chunks.data)
     frames = present // tf.maximum(block, 1)
-    lost_s = tf.cast(chunks.data_size - present, tf.float64) / tf.cast(tf.maximum(block * rate, 1), tf.float64)
-    is_cut = (chunks.data_size < _STREAMED) & (lost_s > HEADER_SLACK_S)
+    seconds = frames // tf.maximum(rate, 1)
+    is_cut = (chunks.data_size < _STREAMED) & (frames < chunks.data_size // tf.maximum(block, 1))
     shape = [channels, " channels, ", rate, " Hz, ", block, " bytes a frame, ", bits, " bits"]
     refused = _refuse(
         where,
@@ -116,6 +131,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
             ),
             (is_cut, ["is cut off: its header promises ", chunks.data_size, " bytes of sound, it has ", present]),
             (2 * frames * sample_rate < rate, ["holds no samples"]),  # nor does it after resampling
+            (seconds >= MAX_FILE_S, ["lasts ", seconds, " s, less than ", MAX_FILE_S, " s are read; cut it"]),
         ],
     )
     with tf.control_dependencies([refused]):
@@ -124,7 +140,14 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     samples = tf.switch_case(tf.cast(index, tf.int32), [lambda read=read: read(raw) for read in _READERS])
     mono = tf.reduce_mean(tf.reshape(samples, tf.stack([frames, channels])), axis=1)
     is_finite = tf.reduce_all(tf.math.is_finite(mono))
-    refused = _refuse(where, [(~is_finite, ["holds samples that are not finite numbers (NaN or infinity); repair it"])])
+    is_loud = tf.reduce_any(tf.abs(mono) > MAX_AMPLITUDE)
+    refused = _refuse(
+        where,
+        [
+            (~is_finite, ["holds samples that are not finite numbers (NaN or infinity); repair it"]),
+            (is_loud, [f"holds samples beyond {MAX_AMPLITUDE:.1e}, full scale is 1; scale it"]),
+        ],
+    )
     with tf.control_dependencies([refused]):
         return tf.identity(mono), tf.identity(rate)  # neither is used before the file is known to be right
 
@@ -181,7 +204,7 @@ def _find_chunks(file: tf.Tensor, size: tf.Tensor) -> _Chunks:
         return body + length + length % 2, found  # chunks begin at even bytes
 
     begin = (tf.constant(12, tf.int64), _Chunks(none, none, none, none))
-    return tf.while_loop(looking, look, begin, parallel_iterations=1)[1]
+    return tf.while_loop(looking, look, begin, parallel_iterations=1, maximum_iterations=_MOST_CHUNKS)[1]
 
 
 def _head(file: tf.Tensor, at: tf.Tensor | int, length: int) -> tf.Tensor:

@@ -8,6 +8,7 @@ from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest, audio_fault, check_lines
 from jasper_tf.data.checks.sounds import SoundRules, check_sounds, clipped_share, examine, loudest_db
 from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.errors import AudioError, UserError
 
 RATE = 16000
 
@@ -107,16 +108,17 @@ def test_findings_come_at_their_lines_whatever_the_number_of_files(sine, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("/a.wav: no such file", "missing"),
-        ("/a.wav: is a folder, not a sound file", "unreadable"),
-        ("/a.wav: is empty (0 bytes); copy it again or remove its line", "unreadable"),
-        ("/a.flac: the file is cut off or damaged (lost sync); copy it again or remove its line", "truncated"),
-        ("/a.mp3: its header promises 1.00 s, but there are 2.00 s of sound; write it anew", "wrong duration"),
-        ("/a.wav: 10.0 h are asked for in one piece, at most 2 h are read; cut it", "too long"),
-        ("/a.wav: holds no samples in the part that is asked for; remove its line", "unreadable"),
+    ("error", "fault"),
+    [(AudioError("/a.wav", kind, ""), "unreadable") for kind in ("unreadable", "empty", "not_audio", "rate")]
+    + [(AudioError("/a.wav", kind, ""), "wrong duration") for kind in ("longer", "outside")]
+    + [
+        (AudioError("/a.wav", "missing", ""), "missing"),
+        (AudioError("/a.wav", "cut", ""), "truncated"),
+        (AudioError("/a.wav", "values", ""), "not finite"),
+        (AudioError("/a.wav", "too_long", ""), "too long"),
+        (AudioError("/a.wav", "channel", ""), "no such channel"),
+        (UserError("/shard.tfrecord: the record at byte 0 is damaged"), "unreadable"),
     ],
 )
-def test_what_the_reader_of_sound_says(message, kind):
-    assert audio_fault(message) == kind
+def test_what_the_reader_of_sound_says(error, fault):
+    assert audio_fault(error) == fault
