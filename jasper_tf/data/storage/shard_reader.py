@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from jasper_tf.data.manifest.line import is_remote
 from jasper_tf.data.storage.shard_record import decode_record, open_frame
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 
 SHARD_SUFFIX = ".tfrecord"
 
@@ -41,10 +41,10 @@ def load_record(
     """
     try:
         return decode_record(open_frame(read_part(path, start, size)), sample_rate, out)
+    except AudioError:
+        raise
     except UserError as error:
-        if str(error).startswith(path):
-            raise
-        raise UserError(f"{path}: the record at byte {start} {error}") from None
+        raise AudioError(path, "unreadable", f"the record at byte {start} {error}") from None
 
 
 def read_part(path: str, start: int, size: int) -> bytes:
@@ -55,9 +55,11 @@ def read_part(path: str, start: int, size: int) -> bytes:
     """
     part, length = _remote_part(path, start, size) if is_remote(path) else _local_part(path, start, size)
     if len(part) < size:
-        raise UserError(
-            f"{path}: the file is cut off at byte {length}, its part from {start} to {start + size} is asked for; "
-            "copy it again, or take the manifest that belongs to it"
+        raise AudioError(
+            path,
+            "cut",
+            f"the file is cut off at byte {length}, its part from {start} to {start + size} is asked for; "
+            "copy it again, or take the manifest that belongs to it",
         )
     return part
 
@@ -76,7 +78,8 @@ def _local_part(path: str, start: int, size: int) -> tuple[bytes, int]:
                 break
             part += more
     except OSError as error:
-        raise _unreadable(path, (error.strerror or str(error)).lower()) from None
+        kind: AudioErrorKind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise _unreadable(path, kind, (error.strerror or str(error)).lower()) from None
     return part, length
 
 
@@ -90,7 +93,8 @@ def _remote_part(path: str, start: int, size: int) -> tuple[bytes, int]:
             return file.read(size), length
     except (tf.errors.OpError, OSError) as error:
         _remote_length.cache_clear()
-        raise _unreadable(path, getattr(error, "message", str(error))) from None
+        kind: AudioErrorKind = "missing" if isinstance(error, tf.errors.NotFoundError) else "unreadable"
+        raise _unreadable(path, kind, getattr(error, "message", str(error)) or type(error).__name__) from None
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -135,6 +139,7 @@ def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _unreadable(path: str, reason: str) -> UserError:
+def _unreadable(path: str, kind: AudioErrorKind, reason: str) -> AudioError:
     reason = " ".join(reason.removeprefix(f"{path}; ").split())
-    return UserError(f"{path}: cannot be read ({reason}); copy it again, or take the manifest that belongs to it")
+    detail = f"cannot be read ({reason}); copy it again, or take the manifest that belongs to it"
+    return AudioError(path, kind, detail)
