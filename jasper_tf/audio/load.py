@@ -144,7 +144,10 @@ def user_error_in(error: BaseException) -> UserError | None:
     if isinstance(error, gone):
         # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
         if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
-            kind, reason = why_no_access(found.group(1)) or ("unreadable", f"cannot be read ({found.group(2).lower()})")
+            kind, reason = why_no_access(found.group(1)) or (
+                "unreadable",
+                f"cannot be read ({found.group(2).strip().lower()})",
+            )
             return AudioError(found.group(1), kind, reason)
     return None
 
@@ -153,13 +156,15 @@ def _opened(path: str) -> soundfile.SoundFile:
     # What is not a file is not opened: libsndfile would wait for a pipe.
     if wrong := why_no_access(path):
         raise AudioError(path, *wrong)
-    if not os.stat(path).st_size:
-        raise AudioError(path, "empty", "is empty (0 bytes); copy it again or remove its line")
     # Before libsndfile: libmpg123 would write a warning to stderr.
     if missing := missing_mp3_bytes(path):
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
     try:
+        if not os.path.getsize(path):
+            raise AudioError(path, "empty", "is empty (0 bytes); copy it again or remove its line")
         file = soundfile.SoundFile(path)
+    except AudioError:
+        raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise _undecodable(path, error) from None
     wrong_rate = not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ

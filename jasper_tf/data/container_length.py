@@ -1,7 +1,7 @@
 """The length that a sound file's header announces, compared with the bytes that are there.
 
-libsndfile reads a file that ends early as if it were whole. FLAC, Ogg, MP3 and SDS are not looked at here: their
-decoders notice, or `sound_container.py` does. IRCAM, PAF and PVF state no length: of these only a cut inside a frame is
+libsndfile reads a file that ends early as if it were whole. FLAC, Ogg and MP3 are not looked at here: the decoder
+notices, or `sound_container.py` does. IRCAM, PAF and PVF state no length: of these only a cut inside a frame is
 noticed. Nor does XI as libsndfile writes it: a cut is not noticed. HTK is recognized by its length alone.
 """
 
