@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from jasper_tf.errors import UserError
     from jasper_tf.export.saved_model.writer import export
+    from jasper_tf.inference.load_model import load_model
     from jasper_tf.interop.nemo.archive import read_archive
-    from jasper_tf.model.jasper_ctc import load_model
 
     run = Path(arguments.run)
     try:

@@ -12,7 +12,7 @@ import importlib
 _WHERE = {
     "load_config": "jasper_tf.config",
     "build_model": "jasper_tf.model.jasper_ctc",
-    "load_model": "jasper_tf.model.jasper_ctc",
+    "load_model": "jasper_tf.inference.load_model",
     "JasperCTC": "jasper_tf.model.jasper_ctc",
     "build_dataset": "jasper_tf.training.datasets",
     "build_optimizer": "jasper_tf.optim.optimizer",

@@ -19,8 +19,9 @@ import yaml
 from jasper_tf.config import load_config
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.metrics.keras_metric import ErrorRate
-from jasper_tf.model.jasper_ctc import build_model, load_model
+from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, first_batches
 from jasper_tf.training.run.checkpoint import CheckpointFolder

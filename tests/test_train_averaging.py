@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.metrics.keras_metric import ErrorRate
-from jasper_tf.model.jasper_ctc import load_model
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import train

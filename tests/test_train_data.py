@@ -80,7 +80,7 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
 
 def test_error_rates_of_sets_add_up_to_that_of_all(tiny_run, tiny_config, overrides):
     """Against the same utterances as one set, scored by Keras."""
-    from jasper_tf.model.jasper_ctc import load_model
+    from jasper_tf.inference.load_model import load_model
     from jasper_tf.training.trainer import compile_model
 
     cfg = tiny_config(*overrides)

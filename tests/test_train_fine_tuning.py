@@ -11,7 +11,7 @@ import pytest
 
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
-from jasper_tf.model.jasper_ctc import load_model
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import train
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     utterances = read_manifest(arguments.manifest)
 
-    from jasper_tf.model.jasper_ctc import load_model
+    from jasper_tf.inference.load_model import load_model
 
     model = load_model(arguments.model)
     labels = set(model.labels)

@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jasper_tf.config import load_config
     from jasper_tf.errors import UserError
+    from jasper_tf.inference.load_model import load_model
     from jasper_tf.interop.nemo.model import export_nemo, import_nemo
-    from jasper_tf.model.jasper_ctc import load_model
 
     source = Path(arguments.model)
     if source.suffix == ".nemo":

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         from jasper_tf.audio.load import load_audio
         from jasper_tf.export.saved_model.writer import SavedModelTranscriber, find_saved_model
-        from jasper_tf.model.jasper_ctc import load_model
+        from jasper_tf.inference.load_model import load_model
 
         exported = find_saved_model(arguments.model)
         model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
@@ -32,7 +33,8 @@ class FeatureNormalization(keras.layers.Layer):
         N - 1 and gets 1e-5 added ("fixed": nothing added); an utterance of one frame becomes zeros.
 
     Raises:
-        UserError: an unknown `normalize`, a negative `pad_to`, or "fixed" without both vectors.
+        UserError: an unknown `normalize`, a negative `pad_to`, "fixed" without both vectors, or a deviation that is not
+            above 0.
 
     Source: NeMo: normalize_batch and FilterbankFeatures.
     """
@@ -57,6 +59,11 @@ class FeatureNormalization(keras.layers.Layer):
             raise UserError(
                 "preprocessor.normalize: fixed_mean and fixed_std go together, and with normalize: fixed only"
             )
+        # In float32, as it is used: 1e-50 is 0 there.
+        if fixed_std is not None and not all(0 < np.float32(v) < np.inf for v in fixed_std):
+            raise UserError("preprocessor.normalize: fixed_std must be finite and above 0; it divides the features")
+        if fixed_mean is not None and not np.isfinite(np.float32(fixed_mean)).all():
+            raise UserError("preprocessor.normalize: fixed_mean must be finite")
         if not isinstance(pad_to, int) or pad_to < 0:
             raise UserError(f"preprocessor.pad_to: {pad_to!r} must be a whole number of frames, 0 for off")
         self.normalize = normalize

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError
+from jasper_tf.io.keras_archive import read_keras_config
 
 INIT_KEYS = ("init_from_nemo_model", "init_from_pretrained_model")
 _SECTIONS = ("sample_rate", "labels", "preprocessor", "encoder")
@@ -69,16 +68,10 @@ def read_sections(key: str, path: str) -> dict[str, Any]:
         config, _ = from_nemo_config(content, f"{path}: {CONFIG}", Path(path).stem, "modern")
         return {name: config.to_dict()["model"][name] for name in _SECTIONS}
     file = Path(path) / "model.keras" if Path(path).is_dir() else Path(path)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            stored = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable .keras model"
-        raise UserError(f"{file}: {reason}; give a run's folder or a model.keras") from None
-    if not isinstance(stored, dict) or stored.get("class_name") != "JasperCTC":
-        raise UserError(f"{file}: not a JasperCTC made by train.py")
-    built = stored["config"]
-    sections = {name: built[name] for name in _SECTIONS}
-    sections["preprocessor"]["sample_rate"] = built["sample_rate"]
+    built = read_keras_config(file)
+    if not all(isinstance(built.get(name), dict) for name in ("preprocessor", "encoder")):
+        raise UserError(f"{file}: its configuration has no preprocessor and encoder")
+    sections = {name: built.get(name) for name in _SECTIONS}
+    sections["preprocessor"]["sample_rate"] = built.get("sample_rate")
     sections["encoder"].pop("synchronized", None)
     return sections

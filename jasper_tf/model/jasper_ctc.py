@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -255,27 +254,3 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
         sample_rate=cfg.model.sample_rate,
         seed=cfg.seed,
     )
-
-
-def load_model(path: str | Path) -> JasperCTC:
-    """A trained model: a run's folder (its best weights so far), a `.keras` file or a NeMo archive (`.nemo`).
-
-    Raises:
-        UserError: nothing there, or not a model of this package.
-    """
-    path = Path(path)
-    if path.suffix == ".nemo":
-        from jasper_tf.interop.nemo.model import import_nemo  # it knows this module, which knows it only here
-
-        return import_nemo(path).model
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        hint = "it holds no model.keras yet: was a validation reached?" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {hint}; give a run's folder, a model.keras or a .nemo")
-    try:
-        model = keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: not a readable .keras model ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(model, JasperCTC):
-        raise UserError(f"{file}: holds a {type(model).__name__}, not a JasperCTC made by train.py")
-    return model

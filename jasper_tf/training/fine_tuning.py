@@ -10,9 +10,10 @@ import keras
 
 from jasper_tf.config import Config
 from jasper_tf.errors import UserError
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.pretrained_config import INIT_KEYS, read_sections
 from jasper_tf.interop.nemo.model import import_nemo
-from jasper_tf.model.jasper_ctc import JasperCTC, load_model
+from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.variable_patterns import match_variables
 
 # They shape training only, or nothing at all: fine-tuning may set them anew.

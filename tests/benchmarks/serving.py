@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.export.saved_model.writer import export
-from jasper_tf.model.jasper_ctc import load_model
+from jasper_tf.inference.load_model import load_model
 
 PARTS = ("variables", "saved_model.pb", "assets.extra")
 

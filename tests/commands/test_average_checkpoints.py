@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jasper_tf.__main__ import main
-from jasper_tf.model.jasper_ctc import build_model, load_model
+from jasper_tf.inference.load_model import load_model
+from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.run.checkpoint import CheckpointFolder, model_variables
 from jasper_tf.training.run.checkpoint_average import average_checkpoints
 

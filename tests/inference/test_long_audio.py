@@ -102,7 +102,7 @@ def test_without_times_it_cannot_be_joined():
 @pytest.fixture(scope="module")
 def anchor(shared):
     """AN4's model with NVIDIA NeMo's trained weights."""
-    from jasper_tf.model.jasper_ctc import load_model
+    from jasper_tf.inference.load_model import load_model
 
     return load_model(shared / "pretrained" / "an4_anchor.nemo")
 

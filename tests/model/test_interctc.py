@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jasper_tf.config import load_config
-from jasper_tf.model.jasper_ctc import JasperCTC, build_model, load_model
+from jasper_tf.inference.load_model import load_model
+from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import train

@@ -12,8 +12,9 @@ import yaml
 from jasper_tf.config import config_from_dict, load_config
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.interop.nemo.model import export_nemo
-from jasper_tf.model.jasper_ctc import build_model, load_model
+from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.trainer import compile_model

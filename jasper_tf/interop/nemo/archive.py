@@ -56,10 +56,12 @@ def read_archive(path: str | Path) -> NemoArchive:
         raise UserError(f"{path}: cannot read this archive ({error.strerror or error})") from None
     except (EOFError, zlib.error) as error:
         raise UserError(f"{path}: cut off or damaged gzip data ({error}); get the file again") from None
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    # RecursionError: tarfile reads a chain of extended headers by calling itself.
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: cut off, damaged, or no .nemo archive ({error}); get the file again") from None
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cut off, damaged, or no .nemo archive ({reason}); get the file again") from None
 
 
 def write_archive(path: str | Path, config: str, weights: bytes) -> None:
@@ -114,14 +116,16 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
 
 
 def _checked_name(path: Path, member: tarfile.TarInfo) -> str:
-    name = member.name
+    name, shown = member.name, f"{member.name[:100]!r}"
     pure = PurePosixPath(name)
+    if not name.isprintable():
+        raise UserError(f"{path}: member {shown} has a name that cannot be printed; do not trust this file")
     if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
-        raise UserError(f"{path}: member {name!r} points out of the archive; do not trust this file")
+        raise UserError(f"{path}: member {shown} points out of the archive; do not trust this file")
     if member.issym() or member.islnk():
-        raise UserError(f"{path}: member {name!r} is a link (to {member.linkname!r}); do not trust this file")
+        raise UserError(f"{path}: member {shown} is a link (to {member.linkname[:100]!r}); do not trust this file")
     if member.issparse() or not (member.isreg() or member.isdir()):
-        raise UserError(f"{path}: member {name!r} is neither a plain file nor a folder; do not trust this file")
+        raise UserError(f"{path}: member {shown} is neither a plain file nor a folder; do not trust this file")
     return str(pure)
 
 

@@ -17,6 +17,7 @@ from jasper_tf.interop.nemo.config import from_nemo_config, to_nemo_config
 from jasper_tf.interop.nemo.torch_checkpoint import read_checkpoint, write_checkpoint
 from jasper_tf.io.atomic_write import write_whole
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
+from jasper_tf.model.validate_weights import validate_weights
 
 # Of the largest value. librosa's filters and torch's window differ from ours by 1e-7, those of a checkpoint that was
 # rounded to float16 by 5e-4; another window, mel scale or band edge by 1e-2 and more.
@@ -68,7 +69,7 @@ def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
 
     Raises:
         UserError: no sound archive; a model or setting that is not supported; tensors that are missing, left over or of
-            another shape, by name.
+            another shape, by name; values that are not finite.
     """
     archive = read_archive(path)
     config, notes = from_nemo_config(archive.config, f"{path}: {CONFIG}", Path(path).stem, generation)
@@ -76,7 +77,9 @@ def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
     checkpoint = read_checkpoint(archive.weights, f"{path}: {WEIGHTS}")
     del archive
     model = build_model(config)
-    return NemoImport(model, config, assign_checkpoint(model, checkpoint, str(path)), notes)
+    tensors = assign_checkpoint(model, checkpoint, str(path))
+    validate_weights(model.weights, str(path))
+    return NemoImport(model, config, tensors, notes)
 
 
 def export_nemo(model: JasperCTC, config: Config, path: str | Path) -> list[str]:

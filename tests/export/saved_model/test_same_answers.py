@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.export.saved_model.writer import export
-from jasper_tf.model.jasper_ctc import load_model, pad_audio
+from jasper_tf.inference.load_model import load_model
+from jasper_tf.model.jasper_ctc import pad_audio
 
 # Weights and files.
 SETS = {

@@ -6,7 +6,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from jasper_tf.model.jasper_ctc import load_model
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.training.run.description import hyper_parameters
 
 

@@ -1,0 +1,57 @@
+"""The `.keras` file: a zip of a configuration and an HDF5 file, looked at before Keras opens it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from jasper_tf.errors import UserError
+
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+
+# The largest published Citrinet takes 60 kB.
+_LARGEST_CONFIG = 4 * 2**20
+
+
+def read_keras_config(path: str | Path) -> dict[str, Any]:
+    """The arguments of the JasperCTC that a `.keras` file holds; nothing is built.
+
+    Keras would make an object of whatever class the file names. This package's models need one, and it is made here.
+
+    Raises:
+        UserError: not such a file, cut off, a model of another class, members that are encrypted or compressed (Keras
+            does neither), or an absurd configuration.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
+                    name = f"{member.filename[:80]!r}"
+                    raise UserError(f"{path}: {name} is encrypted or compressed, Keras's files are not; save it anew")
+            if len({member.filename for member in members}) != len(members):
+                raise UserError(f"{path}: holds a member twice; do not trust this file")
+            size = archive.getinfo(CONFIG).file_size
+            if size > _LARGEST_CONFIG:
+                raise UserError(f"{path}: its {CONFIG} has {size} bytes; a model needs less than {_LARGEST_CONFIG}")
+            archive.getinfo(WEIGHTS)
+            stored = json.loads(archive.read(CONFIG))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give a run's folder or a model.keras") from None
+    except KeyError as error:
+        raise UserError(f"{path}: not a readable .keras model: {str(error.args[0])[:200]}") from None
+    except RecursionError:
+        raise UserError(f"{path}: its {CONFIG} is nested too deeply; do not trust this file") from None
+    except UserError:
+        raise
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a readable .keras model: cut off or damaged ({reason})") from None
+    if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
+        raise UserError(f"{path}: its {CONFIG} does not describe a model")
+    if stored.get("class_name") != "JasperCTC":
+        raise UserError(f"{path}: holds a {str(stored.get('class_name'))[:80]!r}, not a JasperCTC made by train.py")
+    return stored["config"]

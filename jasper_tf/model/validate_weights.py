@@ -1,0 +1,31 @@
+"""Refuses weights that can only make NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from jasper_tf.errors import UserError
+
+
+def validate_weights(variables: Iterable[keras.Variable], source: str) -> None:
+    """Checks that every value is finite and no running variance below 0.
+
+    Raises:
+        UserError: names the first variable that is wrong, and how many are.
+    """
+    wrong = [variable.path for variable in variables if not _is_sound(variable)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(
+            f"{source}: NaN, infinite or negative values where none can be, in {wrong[0]}{more}; train or get it again"
+        )
+
+
+def _is_sound(variable: keras.Variable) -> bool:
+    values = keras.ops.convert_to_numpy(variable.value)
+    if values.dtype.kind != "f":
+        return True
+    return bool(np.isfinite(values).all() and (variable.name != "moving_variance" or (values >= 0).all()))
