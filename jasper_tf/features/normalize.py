@@ -62,7 +62,7 @@ class FeatureNormalization(keras.layers.Layer):
         # In float32, as it is used: 1e-50 is 0 there.
         if fixed_std is not None and not all(0 < np.float32(v) < np.inf for v in fixed_std):
             raise UserError("preprocessor.normalize: fixed_std must be finite and above 0; it divides the features")
-        if fixed_mean is not None and not np.isfinite(np.float32(fixed_mean)).all():
+        if fixed_mean is not None and not np.isfinite(np.asarray(fixed_mean, np.float32)).all():
             raise UserError("preprocessor.normalize: fixed_mean must be finite")
         if not isinstance(pad_to, int) or pad_to < 0:
             raise UserError(f"preprocessor.pad_to: {pad_to!r} must be a whole number of frames, 0 for off")

@@ -69,9 +69,9 @@ def read_sections(key: str, path: str) -> dict[str, Any]:
         return {name: config.to_dict()["model"][name] for name in _SECTIONS}
     file = Path(path) / "model.keras" if Path(path).is_dir() else Path(path)
     built = read_keras_config(file)
-    if not all(isinstance(built.get(name), dict) for name in ("preprocessor", "encoder")):
-        raise UserError(f"{file}: its configuration has no preprocessor and encoder")
-    sections = {name: built.get(name) for name in _SECTIONS}
-    sections["preprocessor"]["sample_rate"] = built.get("sample_rate")
-    sections["encoder"].pop("synchronized", None)
-    return sections
+    for name in ("preprocessor", "encoder"):
+        if not isinstance(built.get(name), dict):
+            raise UserError(f"{file}: its configuration has no {name}")
+    built["preprocessor"]["sample_rate"] = built.get("sample_rate")
+    built["encoder"].pop("synchronized", None)
+    return {name: built.get(name) for name in _SECTIONS}

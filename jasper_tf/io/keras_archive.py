@@ -37,7 +37,6 @@ def read_keras_config(path: str | Path) -> dict[str, Any]:
             size = archive.getinfo(CONFIG).file_size
             if size > _LARGEST_CONFIG:
                 raise UserError(f"{path}: its {CONFIG} has {size} bytes; a model needs less than {_LARGEST_CONFIG}")
-            archive.getinfo(WEIGHTS)
             stored = json.loads(archive.read(CONFIG))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give a run's folder or a model.keras") from None
@@ -50,8 +49,11 @@ def read_keras_config(path: str | Path) -> dict[str, Any]:
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a readable .keras model: cut off or damaged ({reason})") from None
-    if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
-        raise UserError(f"{path}: its {CONFIG} does not describe a model")
-    if stored.get("class_name") != "JasperCTC":
-        raise UserError(f"{path}: holds a {str(stored.get('class_name'))[:80]!r}, not a JasperCTC made by train.py")
+    name = stored.get("class_name") if isinstance(stored, dict) else None
+    if name != "JasperCTC":
+        raise UserError(f"{path}: {CONFIG} describes a {str(name)[:80]!r}, not a JasperCTC made by train.py")
+    if not isinstance(stored.get("config"), dict):
+        raise UserError(f"{path}: {CONFIG} has no arguments of the model")
+    if not any(member.filename == WEIGHTS for member in members):
+        raise UserError(f"{path}: has no {WEIGHTS}; cut off, or written by another program")
     return stored["config"]
