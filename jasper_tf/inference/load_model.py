@@ -47,8 +47,6 @@ def load_model(path: str | Path) -> JasperCTC:
     if not file.is_file():
         hint = "it holds no model.keras yet: was a validation reached?" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {hint}; give a run's folder, a model.keras or a .nemo")
-    if file.suffix != ".keras":
-        raise UserError(f"{file}: its name does not end in .keras or .nemo; give a model in one of these formats")
     try:
         model = _load_keras(file)
     except Exception as error:  # of damaged files: Keras, TensorFlow and h5py pass on every class of exception

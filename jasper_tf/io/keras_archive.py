@@ -49,9 +49,9 @@ def read_keras_config(path: str | Path) -> dict[str, Any]:
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a readable .keras model: cut off or damaged ({reason})") from None
-    name = stored.get("class_name") if isinstance(stored, dict) else None
-    if name != "JasperCTC":
-        raise UserError(f"{path}: {CONFIG} describes a {str(name)[:80]!r}, not a JasperCTC made by train.py")
+    made = stored.get("class_name") if isinstance(stored, dict) else None
+    if made != "JasperCTC":
+        raise UserError(f"{path}: {CONFIG} describes a {str(made)[:80]!r}, not a JasperCTC made by train.py")
     if not isinstance(stored.get("config"), dict):
         raise UserError(f"{path}: {CONFIG} has no arguments of the model")
     if not any(member.filename == WEIGHTS for member in members):
