@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from pathlib import PurePath
 from typing import Any
 
 from jasper_tf.config.duration import seconds
@@ -17,6 +18,8 @@ from jasper_tf.inference.pretrained_config import INIT_KEYS
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
 _MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")
 _EARLY = ("exp_manager", "early_stopping_callback_params", "monitor")
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
+_NAME_BYTES, _PATH_BYTES = 255, 1024  # Linux: NAME_MAX; PATH_MAX is 4096 for all of a path
 _SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
@@ -60,6 +63,7 @@ def complete(config: Config, source: ConfigSource) -> None:
     _check_monitor(config, config.exp_manager.checkpoint_callback_params.monitor, _MONITOR, source)
     if config.exp_manager.create_early_stopping_callback:
         _check_monitor(config, config.exp_manager.early_stopping_callback_params.monitor, _EARLY, source)
+    _check_place(config, source)
     if config.exp_manager.name is None:
         config.exp_manager.name = config.name
     if trainer.max_epochs == -1:
@@ -68,6 +72,27 @@ def complete(config: Config, source: ConfigSource) -> None:
         trainer.gradient_clip_val = None
     # One spelling for each precision; a dict's values are no Literal to mypy.
     trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]  # a table of plain texts
+
+
+def _check_place(config: Config, source: ConfigSource) -> None:
+    """The run's folder has a name that a file system takes, below `exp_dir`."""
+    e = config.exp_manager
+    places: list[tuple[Keys, str | int | None]] = [
+        (("exp_manager", "exp_dir"), e.exp_dir),
+        (("exp_manager", "name") if e.name else ("name",), e.name or config.name),
+        (("exp_manager", "version"), e.version),
+    ]
+    for keys, value in places:
+        if value in (None, MISSING):
+            continue
+        place = str(value)
+        parts = PurePath(place).parts
+        if _CONTROL.search(place):
+            raise source.error(keys, "has a control character; use letters, digits, - and _")
+        if any(len(part.encode()) > _NAME_BYTES for part in parts) or len(place.encode()) > _PATH_BYTES:
+            raise source.error(keys, f"a folder's name has at most {_NAME_BYTES} bytes; shorten it")
+        if keys[-1] != "exp_dir" and (not parts or ".." in parts or parts[0] == "/"):
+            raise source.error(keys, f"'{place}' is no folder below exp_manager.exp_dir; use letters, digits, - and _")
 
 
 def _check_durations(config: Config, source: ConfigSource) -> None:

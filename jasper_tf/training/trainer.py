@@ -42,7 +42,7 @@ from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.folder import RunFolder, run_path
 from jasper_tf.training.run.log import RunLog
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epoch: int = 1) -> None:
@@ -94,7 +94,7 @@ def train(cfg: Config) -> Path:
         checkpoints = _checkpoints(cfg, run)
         position, restored = Position(), None
         if run.resumed:
-            restored = checkpoints.restore(model, warn=run.say) if checkpoints else None
+            restored = checkpoints.restore(model, warn=run.say, writes=run.writes) if checkpoints else None
             position = restored or position
             where = f"going on at epoch {position.epoch + 1}, step {position.step}"
             run.say(where if restored else "no checkpoint to go on from; beginning at step 0")

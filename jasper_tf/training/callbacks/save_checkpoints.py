@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 
+from jasper_tf.errors import UserError
 from jasper_tf.optim.weight_average import weights_for
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint import CheckpointFolder, Position, sync_folder
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -83,8 +85,18 @@ class SaveCheckpoints(keras.callbacks.Callback):
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
             copy.assign(variable)
         beside = self.model_file.with_name(".partial.keras")
-        self._plain.save(beside)
-        beside.replace(self.model_file)
+        try:
+            self._plain.save(beside)
+            with open(beside, "rb") as file:
+                os.fsync(file.fileno())
+            beside.replace(self.model_file)
+            sync_folder(self.model_file.parent)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise UserError(
+                f"{self.model_file}: cannot be written ({error.strerror or error}); make room, then the same command "
+                "goes on"
+            ) from error
 
 
 def _finite(logs: dict | None) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import numpy as np
 from jasper_tf.errors import UserError
 
 _VARIABLES, _POSITION = "variables.npz", "position.json"
+_NAME = re.compile(r"step=(\d+)")
 
 
 @dataclass
@@ -44,12 +48,57 @@ class Position:
     plateau: dict[str, Any] = field(default_factory=dict)
     log: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Position:
+        """The position that `asdict` gave; a key that an older version did not write has its default.
+
+        Raises:
+            ValueError: a key that no position has, or a value that its key cannot have.
+        """
+        for key in sorted(record.keys() | {"epoch", "step_in_epoch", "step"}):
+            if key not in _ALLOWED:
+                raise ValueError(f"{key} is unknown")
+            if key not in record or not _ALLOWED[key](record[key]):
+                raise ValueError(f"{key} is {str(record.get(key, 'missing'))[:60]}")
+        return cls(**record)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(map(_is_number, values.values()))
+
+
+# NaN and infinity are allowed where a loss, a gradient or an error rate may be either.
+_ALLOWED: dict[str, Callable[[Any], bool]] = {
+    "epoch": _is_count,
+    "step_in_epoch": _is_count,
+    "step": _is_count,
+    "metrics": _are_numbers,
+    "best": lambda value: value is None or _is_number(value),
+    "waited": lambda value: (
+        value is None
+        or (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and math.isfinite(value[0]))
+    ),
+    "plateau": lambda value: isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values()),
+    "log": lambda value: (
+        _are_numbers(value) and all(math.isfinite(value.get(key, 0)) for key in ("rows", "window/first_step"))
+    ),
+}
+
 
 class CheckpointFolder:
     """The checkpoints of one run: each a folder with all variables, its position, and a checksum.
 
     A checkpoint holds the model's variables (weights, running statistics, the states of dither, masks and dropout) and
-    the optimizer's. It is written beside and renamed, so it is there whole or not at all.
+    the optimizer's. It is written beside and renamed, and renamed before it is removed, so it is there whole or not at
+    all; what a kill leaves of either, a hidden folder, is removed at the next start or save.
 
     Args:
         folder: where they lie; made when the first is written.
@@ -86,21 +135,26 @@ class CheckpointFolder:
         try:
             return self._save(model, position, keep)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._remove_left_overs()
             raise UserError(
                 f"{self.folder}: the checkpoint of step {position.step} cannot be written ({error.strerror or error}); "
                 "make room, then the same command goes on from the one before"
             ) from error
 
     def _save(self, model: keras.Model, position: Position, keep: bool) -> Path:
-        for left_over in self.folder.glob(".*.partial"):
-            shutil.rmtree(left_over)
+        self._remove_left_overs()
         name = f"step={position.step:08d}"
         if self.monitor in position.metrics and position.step_in_epoch == 0:
             name += f"-{self.monitor}={position.metrics[self.monitor]:.4f}"
         target, beside = self.folder / name, self.folder / f".{name}.partial"
         beside.mkdir(parents=True)
         with open(beside / _VARIABLES, "wb") as file:
-            np.savez(file, **{key: np.asarray(v) for key, v in _variables(model).items()})
+            # As np.savez, which leaves the archive open when the disk is full: its end then prints a traceback.
+            with zipfile.ZipFile(file, "w") as archive:
+                for key, variable in _variables(model).items():
+                    with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, np.asarray(variable), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         record = asdict(position)
@@ -108,44 +162,62 @@ class CheckpointFolder:
             json.dump({**record, "sha256": _sha256(beside / _VARIABLES, record)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(beside)
         if target.exists():
-            shutil.rmtree(target)
+            self._remove(target)
         beside.rename(target)
+        sync_folder(self.folder)
         self._prune(target if keep else None)
         return target
 
-    def restore(self, model: keras.Model, warn: Callable[[str], None] = print) -> Position | None:
+    def restore(self, model: keras.Model, warn: Callable[[str], None] = print, writes: bool = True) -> Position | None:
         """Sets every variable of `model` and its optimizer from the newest sound checkpoint.
 
-        A torn or altered one is named through `warn`, renamed to `damaged-...`, and the one before is taken.
+        A torn or altered one that is newer is named through `warn` and renamed to `damaged-...`; of these the newest
+        stays.
+
+        Args:
+            model: built, with its optimizer.
+            warn: gets a line for each damaged checkpoint.
+            writes: False leaves the folder as it is, for one of several machines that share it.
 
         Returns:
-            where the run stood, or None when there is no sound checkpoint.
+            where the run stood, or None when there is no checkpoint.
 
         Raises:
-            UserError: the checkpoint belongs to another model.
+            UserError: all checkpoints are damaged, or the newest sound one belongs to another model or version.
         """
+        damaged: list[Path] = []
         for path in reversed(self.paths()):
-            record = self._record(path)
-            if record is None or record.pop("sha256", None) != _sha256(path / _VARIABLES, record):
-                # Left where it is, it would count as the newest and crowd out those written from here on.
-                aside = path.with_name(f"damaged-{path.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-                warn(f"{path}: damaged checkpoint, now {aside.name}; taking the one before")
-                continue
-            variables = _variables(model)
-            with np.load(path / _VARIABLES) as stored:
-                if set(stored.files) != set(variables):
-                    odd = sorted(set(stored.files) ^ set(variables))
-                    raise UserError(
-                        f"{path}: made for another model ({len(odd)} variables differ, first {odd[0]}); "
-                        "start a new run with exp_manager.name=..."
-                    )
-                for key, variable in variables.items():
-                    variable.assign(stored[key])
-            return Position(**record)
-        return None
+            record = self._sound(path)
+            if record is not None:
+                break
+            damaged.append(path)
+        else:
+            record = None
+        if damaged and record is None:
+            raise UserError(
+                f"{self.folder}: no sound checkpoint, {len(damaged)} damaged; put one back, remove the folder to begin "
+                "at step 0, or start a new run with exp_manager.name=..."
+            )
+        if writes:
+            self._remove_left_overs()
+            self._set_aside(damaged, warn)
+        if record is None:
+            return None
+        position = _position(path, record)
+        variables = _variables(model)
+        with np.load(path / _VARIABLES) as stored:
+            odd = sorted(set(stored.files) ^ set(variables))
+            odd += [key for key in variables if key in stored and stored[key].shape != tuple(variables[key].shape)]
+            if odd:
+                raise UserError(
+                    f"{path}: made for another model ({len(odd)} variables differ, first {odd[0]}); "
+                    "start a new run with exp_manager.name=..."
+                )
+            for key, variable in variables.items():
+                variable.assign(stored[key])
+        return position
 
     def read(self, path: Path) -> tuple[Position, dict[str, np.ndarray]]:
         """The position and every value of one checkpoint.
@@ -153,11 +225,11 @@ class CheckpointFolder:
         Raises:
             UserError: it is torn or altered.
         """
-        record = self._record(path)
-        if record is None or record.pop("sha256", None) != _sha256(path / _VARIABLES, record):
+        record = self._sound(path)
+        if record is None:
             raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
         with np.load(path / _VARIABLES) as stored:
-            return Position(**record), dict(stored)
+            return _position(path, record), dict(stored)
 
     def ranked(self) -> list[Path]:
         """The checkpoints that a validation with `monitor` belongs to, the best first."""
@@ -166,23 +238,28 @@ class CheckpointFolder:
 
     def paths(self) -> list[Path]:
         """All checkpoints, the oldest first."""
-        return sorted(p for p in self.folder.glob("step=*") if p.is_dir())
+        found = [
+            (int(match[1]), path)
+            for path in self.folder.glob("step=*")
+            if (match := _NAME.match(path.name)) and path.is_dir()
+        ]
+        return [path for _, path in sorted(found)]
 
-    def _record(self, path: Path) -> dict | None:
-        try:
-            record = json.loads((path / _POSITION).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+    def _sound(self, path: Path) -> dict | None:
+        """What position.json says; None where it, the variables or the checksum of both is not as written."""
+        record = _record(path)
+        if record is None:
             return None
-        return record if isinstance(record, dict) else None
+        stated, found = record.pop("sha256", None), _sha256(path / _VARIABLES, record)
+        return record if found is not None and stated == found else None
 
     def _value(self, path: Path) -> float | None:
         """What the checkpoint is ranked by, the lower the better."""
-        record = self._record(path)
-        if record is None or record.get("step_in_epoch") != 0:
+        record = _record(path) or {}
+        metrics = record.get("metrics", {})
+        if record.get("step_in_epoch") != 0 or not _are_numbers(metrics) or self.monitor not in metrics:
             return None
-        value = record["metrics"].get(self.monitor)
-        if value is None:
-            return None
+        value = metrics[self.monitor]
         return math.inf if math.isnan(value) else value if self.mode == "min" else -value
 
     def _prune(self, spared: Path | None) -> None:
@@ -195,7 +272,31 @@ class CheckpointFolder:
             keep.add(paths[-1])
         for path in paths:
             if path not in keep and path != spared:
-                shutil.rmtree(path)
+                self._remove(path)
+
+    def _set_aside(self, damaged: Sequence[Path], warn: Callable[[str], None]) -> None:
+        # Left where it is, it would count as the newest and crowd out those written from here on.
+        for path in damaged:  # the newest first
+            if path == damaged[0]:
+                for older in self.folder.glob("damaged-step=*"):
+                    self._remove(older)
+                path.rename(path.with_name(f"damaged-{path.name}"))
+                warn(f"{path}: damaged checkpoint, now damaged-{path.name}; taking the one before")
+            else:
+                self._remove(path)
+                warn(f"{path}: damaged checkpoint, removed; taking the one before")
+
+    def _remove(self, path: Path) -> None:
+        # Hidden first: a kill inside rmtree must not leave half a checkpoint under a name that counts.
+        hidden = path.with_name(f".{path.name}.removed")
+        shutil.rmtree(hidden, ignore_errors=True)
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+
+    def _remove_left_overs(self) -> None:
+        for kind in ("partial", "removed"):
+            for left_over in self.folder.glob(f".*step=*.{kind}"):
+                shutil.rmtree(left_over)
 
 
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -214,12 +315,45 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
 
 
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in `folder` are on the disk, so that a power cut does not undo a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _position(path: Path, record: dict) -> Position:
+    try:
+        return Position.from_record(record)
+    except ValueError as error:
+        raise UserError(
+            f"{path / _POSITION}: {error}, so another program or version wrote it; remove the checkpoint, or start a "
+            "new run with exp_manager.name=..."
+        ) from None
+
+
+def _record(path: Path) -> dict | None:
+    """What position.json says, its checksum included; None where it is torn or not there."""
+    file = path / _POSITION
+    try:
+        record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); the same command goes on when it can") from error
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def _sha256(file: Path, record: dict) -> str | None:
     """Checksum of a file and a record together; None without the file."""
+    if not file.is_file():
+        return None
     try:
         with open(file, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
-    except OSError:
-        return None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); the same command goes on when it can") from error
     digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
@@ -19,6 +20,8 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
     that was being written when the process died goes too.
     """
     for file in sorted(Path(folder).glob("events.out.tfevents.*")):
+        if not file.is_file():
+            continue
         records = [(len(data) + _FRAME_BYTES, _kept(data, keep)) for data in RawEventFileLoader(str(file)).Load()]
         if not any(kept for _, kept in records):
             file.unlink()
@@ -35,7 +38,10 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
 
 def _kept(data: bytes, keep: Callable[[int, str], bool]) -> bool | None:
     """Of a record; None when it is no summary, such as the version that a file begins with."""
-    event = Event.FromString(data)
+    try:
+        event = Event.FromString(data)
+    except DecodeError:
+        return None
     if not event.HasField("summary"):
         return None
     return any(keep(event.step, value.tag) for value in event.summary.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -9,15 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Self
 
 import yaml
 
-from jasper_tf.config import Config, config_from_dict
+from jasper_tf.config import Config, load_config
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.training.run_lock import RunLock
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr", "jiwer")
 
@@ -27,7 +30,7 @@ class RunFolder:
 
     With `resume_if_exists` and no `version`, the run lies in `exp_dir/name` itself and a second start goes on there.
     Without, each start makes a new folder, named after the time, or `version_0`, `version_1`, ... where
-    `use_datetime_version` is false.
+    `use_datetime_version` is false. A folder in which no step was made is open to any configuration.
 
         config.yaml        the resolved configuration
         environment.json   command, packages, machine, devices, seed, git revision, for each start
@@ -36,46 +39,94 @@ class RunFolder:
         tensorboard/       the same as curves, with pictures and sample transcripts
         checkpoints/       what a resumed run starts from
         model.keras        the best weights so far: what evaluate, transcribe and export read
+        run.lock           while a process trains here: keeps others out
 
     Args:
         cfg: of the run.
         devices: names of what it trains on.
-        writes: False for a process that leaves all writing to another machine's.
+        writes: False for a process that leaves all writing, and the lock, to another machine's.
 
     Raises:
-        UserError: the folder holds another run and resuming was not asked for, or steps were made there with another
-            configuration and `allow_config_change` is false.
+        UserError: the folder cannot be written; another process trains in it; something in it is damaged; it holds
+            another run and resuming was not asked for, or one without config.yaml; or steps were made there with
+            another configuration and `allow_config_change` is false. Nothing in the folder is changed then.
     """
 
     def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True):
-        e = cfg.exp_manager
         self.path = run_path(cfg)
         self.config_file = self.path / "config.yaml"
+        self.environment_file = self.path / "environment.json"
+        self.log_file = self.path / "log.txt"
         self.metrics_file = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.model_file = self.path / "model.keras"
-        self.resumed = self.config_file.exists()
-        if self.resumed and not e.resume_if_exists:
+        self.writes = writes
+        self._log: IO[str] | None = None
+        self._lock: RunLock | None = None
+        try:
+            if writes:
+                self.path.mkdir(parents=True, exist_ok=True)
+            self._check_kinds()
+            if writes:
+                self._lock = RunLock(self.path)
+            known, changes = self._check(cfg)
+            self.resumed = known and cfg.exp_manager.resume_if_exists
+            if writes:
+                self._begin(cfg, devices, changes)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise UserError(
+                    f"{error.filename or self.path}: {error.strerror or error}, so the run has no folder; make room, "
+                    "or name another with exp_manager.exp_dir=..."
+                ) from error
+            raise
+
+    def _check_kinds(self) -> None:
+        for folder in (self.tensorboard, self.checkpoints):
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"{folder}: not a folder, but a run keeps its {folder.name} there; move it away")
+        texts = (self.config_file, self.environment_file, self.log_file, self.metrics_file)
+        for file in (*texts, self.model_file, self.path / "run.lock"):
+            if file.exists() and not file.is_file():
+                raise UserError(f"{file}: not a file, but a run writes its {file.name} there; move it away")
+
+    def _check(self, cfg: Config) -> tuple[bool, list[str]]:
+        """Whether the folder has a configuration, and what `cfg` changes in it; UserError where `cfg` may not run."""
+        known, trained = self.config_file.exists(), self._has_trained()
+        if trained and not cfg.exp_manager.resume_if_exists:
             raise UserError(f"{self.path}: holds a run; give another exp_manager.version, or resume_if_exists=true")
-        changes = self._changes(cfg) if self.resumed else []
-        if changes and self._has_trained() and not e.allow_config_change:
+        if trained and not known:
+            raise UserError(
+                f"{self.path}: holds a run without its config.yaml; put the file back (config.until-* are older ones), "
+                "or start a new run with exp_manager.name=..."
+            )
+        changes = self._changes(cfg) if known else []
+        if trained and changes and not cfg.exp_manager.allow_config_change:
             raise UserError(
                 f"{self.config_file}: this run began with another configuration: {'; '.join(changes)}; start a new run "
                 "with exp_manager.name=..., go on with the old values, or exp_manager.allow_config_change=true"
             )
-        self.writes = writes
-        self._log: IO[str] | None = None
-        if not writes:
-            return
-        if not self.resumed or changes:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if changes:
-                self.config_file.replace(self.path / time.strftime("config.until-%Y-%m-%d_%H-%M-%S.yaml"))
+        return known, changes
+
+    def _begin(self, cfg: Config, devices: Sequence[str], changes: list[str]) -> None:
+        starts = [*self._starts(), _start(cfg, devices)]
+        for left_over in self.path.glob(".*.writing"):  # of a start that was killed
+            left_over.unlink()
+        if changes:
+            # Copied, not renamed: a kill in between leaves a config.yaml.
+            name = datetime.now().strftime("config.until-%Y-%m-%d_%H-%M-%S-%f.yaml")
+            with write_whole(self.path / name, binary=True) as copy:
+                copy.write(self.config_file.read_bytes())
+        if changes or not self.resumed:
             with write_whole(self.config_file) as file:
                 yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
-        self._record_environment(cfg, devices)
-        self._log = open(self.path / "log.txt", "a", encoding="utf-8", buffering=1)
+        with write_whole(self.environment_file) as stream:
+            json.dump(starts, stream, indent=1)
+        self._log = open(self.log_file, "a", encoding="utf-8", buffering=1)
+        if self._lock and not self._lock.supported:
+            self.say(f"{self.path}: this file system has no locks; start no second run in this folder")
         for change in changes:
             self.say(f"configuration changed: {change}")
 
@@ -83,13 +134,22 @@ class RunFolder:
         """Prints a line and keeps it in log.txt."""
         print(text, flush=True)
         if self._log:
-            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            try:
+                self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            except OSError as error:
+                raise UserError(
+                    f"{self.log_file}: cannot write ({error.strerror}); make room, then the same command goes on"
+                ) from error
 
     def close(self) -> None:
-        """Closes log.txt."""
+        """Closes log.txt and releases the folder."""
         if self._log:
-            self._log.close()
+            with contextlib.suppress(OSError):  # what `say` could not write, it has said
+                self._log.close()
             self._log = None
+        if self._lock:
+            self._lock.close()
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,13 +159,14 @@ class RunFolder:
 
     def _has_trained(self) -> bool:
         # A start that ended at a mistake in the configuration has made no step that another one could spoil.
-        return self.metrics_file.exists() or (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+        if self.metrics_file.exists() or self.model_file.exists():
+            return True
+        return self.checkpoints.is_dir() and any(not p.name.startswith(".") for p in self.checkpoints.iterdir())
 
     def _changes(self, cfg: Config) -> list[str]:
         """What differs from the configuration that the run began with, a line for each key."""
         # As a configuration, not as text: a key that came with a newer version then has its default.
-        text = self.config_file.read_text(encoding="utf-8")
-        before = _flat(config_from_dict(yaml.safe_load(text), str(self.config_file)).to_dict())
+        before = _flat(load_config(self.config_file).to_dict())
         now = _flat(cfg.to_dict())
         free = ("exp_manager.", "trainer.max_time")  # where to write and for how long changes no weight
         return [
@@ -114,24 +175,32 @@ class RunFolder:
             if before.get(key) != now.get(key) and not key.startswith(free)
         ]
 
-    def _record_environment(self, cfg: Config, devices: Sequence[str]) -> None:
-        file = self.path / "environment.json"
-        starts = json.loads(file.read_text()) if file.exists() else []
-        starts.append(
-            {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "command": [sys.executable, *sys.argv],
-                "git_revision": _git("rev-parse", "HEAD"),
-                "git_dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),
-                "seed": cfg.seed,
-                "devices": list(devices),
-                "python": platform.python_version(),
-                "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-                "packages": {name: _version(name) for name in _PACKAGES},
-            }
-        )
-        with write_whole(file) as stream:
-            json.dump(starts, stream, indent=1)
+    def _starts(self) -> list[object]:
+        """What environment.json says of the starts before this one."""
+        if not self.environment_file.exists():
+            return []
+        try:
+            starts = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            starts = None
+        if not isinstance(starts, list):
+            raise UserError(f"{self.environment_file}: not a list of starts in JSON; move it away, a new one is made")
+        return starts
+
+
+def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
+    """What environment.json says of this start."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [sys.executable, *sys.argv],
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),
+        "seed": cfg.seed,
+        "devices": list(devices),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
 
 
 def run_path(cfg: Config) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import write_whole
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
@@ -258,18 +259,44 @@ class RunLog(keras.callbacks.Callback):
 
 
 def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Leaves the rows that were there when the run stood at `position`, and returns them."""
+    """Leaves the rows that were there when the run stood at `position`, and returns them.
+
+    Raises:
+        UserError: the file is damaged; nothing is changed then.
+    """
     if not csv_file.exists():
         return []
-    rows = list(csv.DictReader(io.StringIO(csv_file.read_text())))
-    # A row without its last columns was being written when the run was killed.
-    rows = [row for row in rows if None not in row.values() and int(row["step"]) <= position.step]
+    rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= position.step]
     # At the position's own step there may be rows from after the checkpoint, such as a validation's.
     rows = rows[: int(position.log.get("rows", len(rows)))]
     with write_whole(csv_file) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+    return rows
+
+
+def _read_rows(csv_file: Path) -> list[dict[str, str]]:
+    def damaged(reason: str) -> UserError:
+        return UserError(f"{csv_file}: {reason}; put a sound copy back, or move the file away to begin a new one")
+
+    try:
+        text = csv_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise damaged(str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text") from error
+    # What has no end of line was being written when the run was killed.
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise damaged(f"line {reader.line_num}: {error}") from error
+    if "\n" not in text and "step,epoch".startswith(text[:10]):
+        return []
+    if not {"step", "epoch", "loss"} <= set(reader.fieldnames or ()):
+        raise damaged("its first line does not name step, epoch and loss")
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values() or not row["step"].isdecimal() or len(row["step"]) > 18:
+            raise damaged(f"line {line} is not a row of this table")
     return rows
 
 
