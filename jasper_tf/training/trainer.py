@@ -39,6 +39,7 @@ from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.run.description import RunDescription
+from jasper_tf.training.run.event_files import event_file_error
 from jasper_tf.training.run.folder import RunFolder, run_path
 from jasper_tf.training.run.log import RunLog
 
@@ -156,7 +157,7 @@ def _in_one_line(run: RunFolder, strategy: tf.distribute.Strategy) -> Iterator[N
     try:
         yield
     except tf.errors.OpError as error:
-        wrong = user_error_in(error) or lost_worker(strategy, error)
+        wrong = user_error_in(error) or event_file_error(run.tensorboard, error) or lost_worker(strategy, error)
         if wrong is None:
             raise
         raise wrong from error

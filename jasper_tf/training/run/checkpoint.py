@@ -163,10 +163,11 @@ class CheckpointFolder:
             file.flush()
             os.fsync(file.fileno())
         sync_folder(beside)
-        if target.exists():
-            self._remove(target)
+        replaced = _hidden(target) if target.exists() else None
         beside.rename(target)
         sync_folder(self.folder)
+        if replaced:
+            shutil.rmtree(replaced)
         self._prune(target if keep else None)
         return target
 
@@ -272,26 +273,19 @@ class CheckpointFolder:
             keep.add(paths[-1])
         for path in paths:
             if path not in keep and path != spared:
-                self._remove(path)
+                shutil.rmtree(_hidden(path))
 
     def _set_aside(self, damaged: Sequence[Path], warn: Callable[[str], None]) -> None:
         # Left where it is, it would count as the newest and crowd out those written from here on.
         for path in damaged:  # the newest first
             if path == damaged[0]:
                 for older in self.folder.glob("damaged-step=*"):
-                    self._remove(older)
+                    shutil.rmtree(_hidden(older))
                 path.rename(path.with_name(f"damaged-{path.name}"))
                 warn(f"{path}: damaged checkpoint, now damaged-{path.name}; taking the one before")
             else:
-                self._remove(path)
+                shutil.rmtree(_hidden(path))
                 warn(f"{path}: damaged checkpoint, removed; taking the one before")
-
-    def _remove(self, path: Path) -> None:
-        # Hidden first: a kill inside rmtree must not leave half a checkpoint under a name that counts.
-        hidden = path.with_name(f".{path.name}.removed")
-        shutil.rmtree(hidden, ignore_errors=True)
-        path.rename(hidden)
-        shutil.rmtree(hidden)
 
     def _remove_left_overs(self) -> None:
         for kind in ("partial", "removed"):
@@ -313,6 +307,11 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     if average := getattr(model, "weight_average", None):
         named |= {f"average/{i}/{v.name}": v for i, v in enumerate(average.variables)}
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
+
+
+def _hidden(path: Path) -> Path:
+    """Renames what is to be removed: a kill inside rmtree must not leave half a checkpoint under a name that counts."""
+    return path.rename(path.with_name(f".{path.name}.removed"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
+
+from jasper_tf.errors import UserError
 
 # Before the data of a record its length and the length's checksum, behind it one of the data.
 _FRAME_BYTES = 16
@@ -34,6 +37,14 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
                     if kept is not False:
                         new.write(record)
             beside.replace(file)
+
+
+def event_file_error(folder: Path, error: tf.errors.OpError) -> UserError | None:
+    """The full disk behind an error of a training that writes event files to `folder`; None if it is something else."""
+    # TensorFlow has no other sign of it: memory that runs out on a device is a ResourceExhaustedError too.
+    if f"{folder}/events.out." not in error.message:
+        return None
+    return UserError(f"{folder}: the curves cannot be written; make room, then the same command goes on")
 
 
 def _kept(data: bytes, keep: Callable[[int, str], bool]) -> bool | None:

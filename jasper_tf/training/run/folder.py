@@ -78,8 +78,8 @@ class RunFolder:
             self.close()
             if isinstance(error, OSError):
                 raise UserError(
-                    f"{error.filename or self.path}: {error.strerror or error}, so the run has no folder; make room, "
-                    "or name another with exp_manager.exp_dir=..."
+                    f"{error.filename or self.path}: cannot write ({error.strerror or error}); make room, or name "
+                    "another place with exp_manager.exp_dir=..."
                 ) from error
             raise
 

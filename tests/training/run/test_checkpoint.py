@@ -1,8 +1,12 @@
 """Checkpoints: everything comes back, the right ones stay, and damage costs one checkpoint only."""
 
+import gc
+import hashlib
 import json
 import math
 import os
+import resource
+import sys
 
 import keras
 import numpy as np
@@ -150,9 +154,51 @@ def no_mapping(path):
     (path / "position.json").write_text("[1]")
 
 
-@pytest.mark.parametrize(
-    "damage", [torn, flipped, without_variables, without_position, torn_position, altered_position, no_mapping]
-)
+def without_checksum_and_variables(path):
+    record = json.loads((path / "position.json").read_text())
+    del record["sha256"]
+    (path / "position.json").write_text(json.dumps(record))
+    without_variables(path)
+
+
+def empty(path):
+    for file in path.iterdir():
+        file.unlink()
+
+
+def folders(path):
+    for file in list(path.iterdir()):
+        file.unlink()
+        file.mkdir()
+
+
+def pipes(path):
+    for file in list(path.iterdir()):
+        file.unlink()
+        os.mkfifo(file)
+
+
+def nested_position(path):
+    (path / "position.json").write_text("[" * 99_999)
+
+
+DAMAGES = [
+    torn,
+    flipped,
+    without_variables,
+    without_position,
+    torn_position,
+    altered_position,
+    no_mapping,
+    without_checksum_and_variables,
+    empty,
+    folders,
+    pipes,
+    nested_position,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_after_damage_the_one_before(model, folder, damage):
     folder.save(model, at(1, 0.5))
     saved = everything(model)
@@ -169,12 +215,150 @@ def test_after_damage_the_one_before(model, folder, damage):
     assert folder.restore(model, warn=pytest.fail).epoch == 1
 
 
-def test_all_damaged(model, folder):
-    for step in (1, 2):
-        torn(folder.save(model, at(step, 0.5)))
-    warnings = []
-    assert folder.restore(model, warn=warnings.append) is None
-    assert len(warnings) == 2
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_all_damaged(model, folder, damage):
+    """A run that began anew would replace its best model and its metrics."""
+    for path in [folder.save(model, at(step, 0.5)) for step in (1, 2)]:
+        damage(path)
+    names = {p.name for p in folder.folder.iterdir()}
+    with pytest.raises(UserError, match="checkpoints: no sound checkpoint, 2 damaged;[^\n]*$"):
+        folder.restore(model, warn=pytest.fail)
+    assert {p.name for p in folder.folder.iterdir()} == names
+
+
+def test_of_damaged_ones_the_newest_stays(model, folder):
+    folder.save_top_k = -1
+    for steps in ((2, 3), (4, 5, 6)):
+        folder.save(model, at(1, 0.5))
+        for step in steps:
+            torn(folder.save(model, at(step, 0.4)))
+        warnings = []
+        assert folder.restore(model, warnings.append, writes=False) == at(1, 0.5)
+        assert len(folder.paths()) == 1 + len(steps) and warnings == []
+        assert folder.restore(model, warnings.append) == at(1, 0.5)
+        assert len(warnings) == len(steps)
+        names = {p.name for p in folder.folder.iterdir()}
+        assert names == {"step=00000001-val_wer=0.5000", f"damaged-step={steps[-1]:08d}-val_wer=0.4000"}
+
+
+def test_one_that_cannot_be_read_now_is_not_damaged(model, folder):
+    folder.save(model, at(1, 0.5))
+    newest = folder.save(model, at(2, 0.4))
+    for name in ("variables.npz", "position.json"):
+        (newest / name).rename(newest / "away")
+        (newest / name).symlink_to("/proc/self/mem")  # reading its start is an input/output error
+        with pytest.raises(UserError, match=f"{name}: cannot be read"):
+            folder.restore(model, warn=pytest.fail)
+        (newest / "away").rename(newest / name)
+    assert folder.restore(model, warn=pytest.fail).step == 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"step": math.nan},
+        {"step": -1},
+        {"step": "3"},
+        {"step": 10**400},
+        {"step": True},
+        {"step": None},
+        {"step": 1.0},
+        {"epoch": []},
+        {"step_in_epoch": {}},
+        {"metrics": {"val_wer": "low"}},
+        {"metrics": None},
+        {"best": "0.3"},
+        {"waited": [1.0]},
+        {"waited": [math.nan, 0.5]},
+        {"plateau": {"scale": "1"}},
+        {"log": [1]},
+        {"log": {"rows": math.inf}},
+        {"of_tomorrow": 1},
+    ],
+)
+def test_a_position_that_was_written_odd_is_named_and_stays(model, folder, odd):
+    """With a checksum that fits: by a later version, or by hand."""
+    folder.save(model, at(1, 0.5))
+    path = folder.save(model, at(2, 0.4))
+    write_position(path, json.loads((path / "position.json").read_text()) | odd)
+    with pytest.raises(UserError, match=f"step=00000002.*position.json: {next(iter(odd))} is [^\n]*$"):
+        folder.restore(model, warn=pytest.fail)
+    with pytest.raises(UserError, match="position.json"):
+        folder.read(path)
+    assert len(folder.paths()) == 2
+    assert folder.ranked()
+
+
+def write_position(path, record) -> None:
+    """With the checksum that a checkpoint of these files has."""
+    record.pop("sha256")
+    digest = hashlib.sha256((path / "variables.npz").read_bytes() + json.dumps(record, sort_keys=True).encode())
+    (path / "position.json").write_text(json.dumps(record | {"sha256": digest.hexdigest()}))
+
+
+def test_a_position_of_an_older_version(model, folder):
+    path = folder.save(model, at(2, 0.4))
+    record = json.loads((path / "position.json").read_text())
+    for key in ("log", "plateau", "waited"):
+        del record[key]
+    write_position(path, record)
+    assert folder.restore(model, warn=pytest.fail) == at(2, 0.4)
+    del record["step"]
+    write_position(path, record | {"sha256": ""})
+    with pytest.raises(UserError, match="step is missing"):
+        folder.restore(model)
+
+
+def test_names_that_are_no_checkpoints(model, folder):
+    folder.save(model, at(1, 0.5))
+    for name in ("step=best", "step=", "notes"):
+        (folder.folder / name).mkdir()
+    (folder.folder / "step=00000009").touch()
+    assert folder.restore(model, warn=pytest.fail) == at(1, 0.5)
+    assert len(list(folder.folder.iterdir())) == 5
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_kill_while_one_is_removed_leaves_no_half(model, folder, monkeypatch, again):
+    """While the worst is pruned, and while the newest is replaced by one of the same step."""
+    folder.save_top_k = 1
+    for step, wer in ((1, 0.5), (2, 0.4)):
+        folder.save(model, at(step, wer))
+
+    def kill(path, **_):
+        next(path.iterdir()).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", kill)
+        with pytest.raises(Killed):
+            folder.save(model, at(2, 0.4) if again else at(3, 0.3))
+    there = folder.paths()
+    assert folder.restore(model, warn=pytest.fail, writes=False).step == (2 if again else 3)
+    left_over = {p.name for p in folder.folder.iterdir()} - {p.name for p in there}
+    assert left_over and all(name.startswith(".") for name in left_over)
+    folder.restore(model, warn=pytest.fail)
+    assert set(folder.folder.iterdir()) == set(there)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 2000, 3000, 5000])
+def test_a_full_disk_is_one_error(model, folder, monkeypatch, size):
+    """And none from an archive that is deleted unfinished."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    quota = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, quota[1]))
+    try:
+        with pytest.raises(UserError, match="File too large"):
+            folder.save(model, at(1, 0.5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, quota)
+    gc.collect()
+    assert unraisable == [] and list(folder.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("crash_at", ["variables", "rename"])
@@ -200,5 +384,6 @@ def test_another_models_checkpoint_is_refused(model, folder):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     other.compile(NovoGrad(0.1), "mse")
     other.optimizer.build(other.trainable_variables)
-    with pytest.raises(UserError, match="made for another model"):
-        folder.restore(other)
+    for stranger in (other, small_model(units=4)):
+        with pytest.raises(UserError, match="made for another model"):
+            folder.restore(stranger)
