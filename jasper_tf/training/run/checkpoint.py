@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -135,8 +135,7 @@ class CheckpointFolder:
         try:
             return self._save(model, position, keep)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._remove_left_overs()
+            self._remove_left_overs()
             raise UserError(
                 f"{self.folder}: the checkpoint of step {position.step} cannot be written ({error.strerror or error}); "
                 "make room, then the same command goes on from the one before"
@@ -167,7 +166,7 @@ class CheckpointFolder:
         beside.rename(target)
         sync_folder(self.folder)
         if replaced:
-            shutil.rmtree(replaced)
+            shutil.rmtree(replaced, ignore_errors=True)
         self._prune(target if keep else None)
         return target
 
@@ -273,24 +272,24 @@ class CheckpointFolder:
             keep.add(paths[-1])
         for path in paths:
             if path not in keep and path != spared:
-                shutil.rmtree(_hidden(path))
+                shutil.rmtree(_hidden(path), ignore_errors=True)
 
     def _set_aside(self, damaged: Sequence[Path], warn: Callable[[str], None]) -> None:
         # Left where it is, it would count as the newest and crowd out those written from here on.
         for path in damaged:  # the newest first
             if path == damaged[0]:
                 for older in self.folder.glob("damaged-step=*"):
-                    shutil.rmtree(_hidden(older))
+                    shutil.rmtree(_hidden(older), ignore_errors=True)
                 path.rename(path.with_name(f"damaged-{path.name}"))
                 warn(f"{path}: damaged checkpoint, now damaged-{path.name}; taking the one before")
             else:
-                shutil.rmtree(_hidden(path))
+                shutil.rmtree(_hidden(path), ignore_errors=True)
                 warn(f"{path}: damaged checkpoint, removed; taking the one before")
 
     def _remove_left_overs(self) -> None:
         for kind in ("partial", "removed"):
             for left_over in self.folder.glob(f".*step=*.{kind}"):
-                shutil.rmtree(left_over)
+                shutil.rmtree(left_over, ignore_errors=True)
 
 
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -310,7 +309,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _hidden(path: Path) -> Path:
-    """Renames what is to be removed: a kill inside rmtree must not leave half a checkpoint under a name that counts."""
+    """The new name of what is to be removed: a kill inside rmtree leaves no half checkpoint under a name that counts."""
     return path.rename(path.with_name(f".{path.name}.removed"))
 
 
@@ -319,6 +318,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that do not sync folders
+            raise
     finally:
         os.close(descriptor)
 

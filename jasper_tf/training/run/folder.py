@@ -112,7 +112,7 @@ class RunFolder:
 
     def _begin(self, cfg: Config, devices: Sequence[str], changes: list[str]) -> None:
         starts = [*self._starts(), _start(cfg, devices)]
-        for left_over in self.path.glob(".*.writing"):  # of a start that was killed
+        for left_over in self.path.glob(".*writing*"):  # of a start that was killed
             left_over.unlink()
         if changes:
             # Copied, not renamed: a kill in between leaves a config.yaml.

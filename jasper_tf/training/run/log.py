@@ -281,7 +281,7 @@ def _read_rows(csv_file: Path) -> list[dict[str, str]]:
         return UserError(f"{csv_file}: {reason}; put a sound copy back, or move the file away to begin a new one")
 
     try:
-        text = csv_file.read_text(encoding="utf-8")
+        text = csv_file.read_bytes().decode("utf-8")  # as it is: a cut may lie between \r and \n
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text") from error
     # What has no end of line was being written when the run was killed.
@@ -289,7 +289,7 @@ def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     try:
         rows = list(reader)
     except csv.Error as error:
-        raise damaged(f"line {reader.line_num}: {error}") from error
+        raise damaged(f"line {reader.line_num + 1}: {error}") from error
     if "\n" not in text and "step,epoch".startswith(text[:10]):
         return []
     if not {"step", "epoch", "loss"} <= set(reader.fieldnames or ()):

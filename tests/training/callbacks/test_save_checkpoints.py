@@ -1,10 +1,14 @@
 """When a run is saved, and which weights become its model."""
 
+import gc
+import resource
+import sys
 import time
 
 import keras
 import pytest
 
+from jasper_tf.errors import UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
@@ -97,3 +101,21 @@ def test_the_highest_may_be_the_best(saver):
     for number, rate in enumerate([0.4, 0.9, 0.5]):
         epoch(saver, number, rate)
     assert weight_of_model(saver) == 1
+
+
+@pytest.mark.parametrize("size", [100, 1000, 5000])
+def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
+    epoch(saver, 0, 0.5)
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    quota = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, quota[1]))
+    try:
+        with pytest.raises(UserError, match="model.keras: cannot be written"):
+            epoch(saver, 1, 0.4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, quota)
+    gc.collect()
+    assert unraisable == []
+    assert weight_of_model(saver) == 0
+    assert {p.name for p in saver.model_file.parent.iterdir()} == {"model.keras", "checkpoints"}

@@ -1,5 +1,7 @@
 """Event files from which later events are taken out."""
 
+import os
+
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -55,3 +57,17 @@ def _other(folder):
 
 def test_without_files(tmp_path):
     drop_events(tmp_path / "nowhere", lambda step, tag: False)
+
+
+def test_what_is_no_event_file_is_left(tmp_path):
+    write(tmp_path, range(1, 4))
+    (tmp_path / "events.out.tfevents.folder").mkdir()
+    os.mkfifo(tmp_path / "events.out.tfevents.pipe")
+    # A whole record of something else.
+    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.1.other")) as other:
+        other.write(b"\xff no event")
+    drop_events(tmp_path, lambda step, tag: step < 2)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {"events.out.tfevents.folder", "events.out.tfevents.pipe"} < names
+    (tmp_path / "events.out.tfevents.pipe").unlink()
+    assert points(tmp_path)["train/loss"] == [1]

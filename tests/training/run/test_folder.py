@@ -304,6 +304,13 @@ def test_two_at_once(config):
     assert not (run.path / "run.lock").exists()
 
 
+def test_what_killed_starts_left_is_removed(config):
+    with RunFolder(config(RESUME)) as run:
+        (run.path / ".config.yaml.123.writing").touch()
+    with RunFolder(config(RESUME)):
+        assert not [p for p in run.path.iterdir() if p.name.startswith(".")]
+
+
 def test_a_file_system_without_locks(config, monkeypatch, capsys):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jasper_tf.inference.load_model import load_model
+from jasper_tf.errors import UserError
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.datasets import build_batches
@@ -233,3 +234,54 @@ print("same")
 def test_the_sums_come_back_on_two_devices(tiny_run, on_two_devices):
     """There each device holds a part of them."""
     assert on_two_devices(ON_TWO_DEVICES, str(tiny_run[1] / "config.yaml")).endswith("same\n")
+
+
+def log_of(csv_file, step=9, **log) -> RunLog:
+    return RunLog(csv_file, None, Position(step=step, log=log))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """metrics.csv with steps 4, 6, 6, 8, 9 of 9."""
+    file = tmp_path / "metrics.csv"
+    lines = ["step,epoch,loss,val_wer", "4,0,1.5,", "6,0,1.2,", "6,0,,0.9", "8,1,1.1,", "9,1,1.0,"]
+    file.write_bytes("\r\n".join([*lines, ""]).encode())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: b"\xff\xfe" + data, "not UTF-8"),
+        (lambda data: data.replace(b"6,0,1.2,", b"6,0"), "line 3"),
+        (lambda data: data.replace(b"6,0,1.2,", b"6,0,1.2,,,5"), "line 3"),
+        (lambda data: data.replace(b"8,1", b"eight,1"), "line 5"),
+        (lambda data: data.replace(b"8,1", b",1"), "line 5"),
+        (lambda data: data.replace(b"8,1", b"8" * 5000 + b",1"), "line 5"),
+        (lambda data: data.replace(b"step,", b"steps,"), "first line"),
+        (lambda data: data.replace(b"loss,", b""), "first line"),
+        (lambda data: b"no table", "first line"),
+        (lambda data: data.replace(b"8,1", b"8" * 200_000 + b",1"), "line 5"),
+        (lambda data: data.replace(b"8,1", b'"8,1'), "line 5"),
+    ],
+)
+def test_a_damaged_table_is_named_and_stays(table, damage, words):
+    table.write_bytes(damage(table.read_bytes()))
+    before = table.read_bytes()
+    with pytest.raises(UserError, match=f"metrics.csv: .*{words}[^\n]*$"):
+        log_of(table)
+    assert table.read_bytes() == before
+
+
+def test_a_table_cut_anywhere_in_its_last_line_loses_that_only(table):
+    """A kill, or a full disk: also inside the last number, which would pass as another."""
+    whole = table.read_bytes()
+    last = whole.rindex(b"9,1,1.0,")
+    for end in range(last, len(whole)):
+        table.write_bytes(whole[:end])
+        log_of(table)
+        assert [row["step"] for row in csv.DictReader(io.StringIO(table.read_text()))] == ["4", "6", "6", "8"], end
+    for end in range(len(b"step,epoch,loss,val_wer\r\n")):
+        table.write_bytes(whole[:end])
+        log_of(table)
+        assert len(table.read_text().splitlines()) == 1
