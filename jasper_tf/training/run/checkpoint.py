@@ -309,7 +309,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _hidden(path: Path) -> Path:
-    """The new name of what is to be removed: a kill inside rmtree leaves no half checkpoint under a name that counts."""
+    """The new name of what is to be removed: a kill inside rmtree leaves no half under a name that counts."""
     return path.rename(path.with_name(f".{path.name}.removed"))
 
 
