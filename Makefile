@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, transcribe
-	$(BIN)/python -m jasper_tf make-demo-corpus --output $(DEMO)
+	$(BIN)/python -m jasper_tf make-demo-corpus --output $(DEMO) --overwrite
 	$(BIN)/python train.py configs/demo.yaml
 	$(BIN)/python -m jasper_tf evaluate --model runs/demo --manifest $(DEMO)/test.jsonl
 	$(BIN)/python export.py runs/demo --output serving/demo

@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.io.atomic_write import atomic_path
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+
 if TYPE_CHECKING:
     from jasper_tf.training.run.checkpoint import CheckpointFolder
 
@@ -15,11 +18,11 @@ HELP = "average the weights of a run's checkpoints, as a model that evaluate, tr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's folder, with config.yaml and checkpoints/")
     parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names of them; without: all of the run")
-    parser.add_argument("--output", required=True, metavar="FILE.keras", help="the model; must not exist")
+    parser.add_argument("--output", required=True, metavar="FILE.keras", help="the model")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", type=int, metavar="N", help="the newest N instead of all")
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
+    add_overwrite_argument(parser)
     # So that the names may come behind the options: plain parse_args would take RUN for all there is.
     parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]  # files and options mix
 
@@ -32,10 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder, output = Path(arguments.run), Path(arguments.output)
     if output.suffix != ".keras":
         raise UserError(f"--output {output}: a model's name ends in .keras")
-    if output.exists() and not arguments.overwrite:
-        raise UserError(f"--output {output}: exists already; give another name, or --overwrite")
-    if not output.parent.is_dir():
-        raise UserError(f"--output {output}: no folder {output.parent}; make it first")
+    validate_outputs([Output("--output", output, "keras")], [folder / "config.yaml"], arguments.overwrite)
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: not a run's folder, it has no config.yaml")
     if arguments.checkpoints and (arguments.last is not None or arguments.best is not None):
@@ -51,14 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     paths = choose(checkpoints, arguments.checkpoints, arguments.last, arguments.best)
     model = build_model(cfg)
     average_checkpoints(model, checkpoints, paths)
-    beside = output.with_name(f".{output.stem}.partial.keras")
-    try:
+    with atomic_path(output) as beside:
         model.save(beside)
-        beside.replace(output)
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot write ({error.strerror or error})") from None
-    finally:
-        beside.unlink(missing_ok=True)
     print(f"mean of {len(paths)} checkpoints: {output}")
     print(f"next: python -m jasper_tf evaluate --model {output} --manifest MANIFEST")
     return 0

@@ -79,6 +79,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -109,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", metavar="FILE.png", help="draw how long utterances are and how fast they are spoken"
     )
+    add_overwrite_argument(parser)
     parser.add_argument("--ignore", action="append", default=[], metavar="KIND", help="report it, but as no fault")
     parser.add_argument(
         "--min-rate", type=float, metavar="R", help="fewest characters per second (default: from the corpus)"
@@ -138,13 +142,16 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
-    from jasper_tf.io.atomic_write import write_whole
     from jasper_tf.io.progress import ProgressLine, megabytes
 
     _refuse_wrong_use(arguments)
-    if arguments.write_clean:
-        refuse_clean_manifest(arguments.write_clean)
     cfg, sets = _sets(arguments)
+    outputs = {"--list": arguments.list, "--write-clean": arguments.write_clean, "--picture": arguments.picture}
+    validate_outputs(
+        [Output(key, path, "png" if key == "--picture" else "text") for key, path in outputs.items() if path],
+        [arguments.config, *(path for paths in sets.values() for path in paths)],
+        arguments.overwrite,
+    )
     manifests = {}
     for name, paths in sets.items():
         tars = _tars(arguments, cfg, name)
@@ -153,8 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     first = next(iter(manifests))
     training = manifests.get("train_ds", [])
     held_out = [manifest for name, group in manifests.items() if name != "train_ds" for manifest in group]
-    with ExitStack() as outputs:
-        listed = outputs.enter_context(write_whole(arguments.list)) if arguments.list else None
+    with ExitStack() as files:
+        listed = files.enter_context(atomic_write(arguments.list)) if arguments.list else None
         log = FaultLog(listed, NOTES | set(arguments.ignore))
         rules_of = {name: _text_rules(cfg, name) if cfg else None for name in manifests}
         with ProgressLine("reading lines", sum(manifest.size for manifest in every), megabytes) as progress:
@@ -261,7 +268,6 @@ def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManif
     import numpy as np
 
     from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
-    from jasper_tf.io.atomic_write import write_whole
 
     rates = np.concatenate([speaking_rates(manifest) for manifest in manifests])
     bounds = rate_bounds(rates, arguments.min_rate, arguments.max_rate)
@@ -270,7 +276,7 @@ def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManif
         from jasper_tf.plots.histograms import draw_histograms
 
         duration_s = np.concatenate([np.array(manifest.duration_s) for manifest in manifests])
-        with write_whole(arguments.picture, binary=True) as file:
+        with atomic_write(arguments.picture, binary=True) as file:
             draw_histograms(file, duration_s, rates, bounds)
     low, high = ("any" if bound is None else f"{bound:.3g}" for bound in (bounds.low, bounds.high))
     return f"speaking rate: median {bounds.median:.3g} characters a second, accepted {low} to {high}"

@@ -10,7 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,17 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", required=True, nargs="+", metavar="F", help="JSON lines as NeMo's")
     parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    add_overwrite_argument(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Scores every utterance of the manifest once; 1 if one could not be read (it is named, and not scored)."""
-    from jasper_tf.data.manifest.columns import read_manifest
+    from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
     from jasper_tf.errors import UserError
     from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    paths = {f"--{key}": path for key in ("output", "json") if (path := getattr(arguments, key))}
+    model_files = [Path(arguments.model, name) for name in ("", "model.keras", "config.yaml")]
+    validate_outputs(
+        [Output(option, path) for option, path in paths.items()],
+        [*model_files, *manifest_paths(arguments.manifest)],
+        arguments.overwrite,
+    )
     utterances = read_manifest(arguments.manifest)
 
     from jasper_tf.inference.load_model import load_model
@@ -48,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"{unknown.total()} characters of the references are not among the labels and count as errors: {table}")
 
     with ExitStack() as outputs:
-        files = {key: _open(outputs, getattr(arguments, key)) for key in ("output", "json")}
+        files = {option: outputs.enter_context(atomic_write(path)) for option, path in paths.items()}
         words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, 0
         lines: list[dict[str, Any]] = [{} for _ in utterances]
         progress = _Progress(len(utterances))
@@ -81,10 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
             "unreadable": unreadable,
             "unknown_characters": dict(unknown),
         }
-        if files["output"]:
-            files["output"].writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        if files["json"]:
-            json.dump(report, files["json"], ensure_ascii=False, indent=1)
+        if file := files.get("--output"):
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        if file := files.get("--json"):
+            json.dump(report, file, ensure_ascii=False, indent=1)
     print(
         f"WER {words.rate:.2%} ({words.substitutions} substitutions, {words.insertions} insertions, "
         f"{words.deletions} deletions in {words.reference} words)  CER {characters.rate:.2%}  "
@@ -93,12 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
         + (f"  real-time factor {report['real_time_factor']:.4f}" if audio_s else "")
     )
     return 1 if unreadable else 0
-
-
-def _open(outputs: ExitStack, path: str | None) -> Any:
-    from jasper_tf.io.atomic_write import write_whole
-
-    return outputs.enter_context(write_whole(path)) if path else None
 
 
 def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
 
 
@@ -11,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, metavar="M", help="a run's folder, a model.keras beside config.yaml, or a .nemo"
     )
-    parser.add_argument("--output", required=True, metavar="MODEL.nemo", help="the archive; replaced if there")
+    parser.add_argument("--output", required=True, metavar="MODEL.nemo", help="the archive")
+    add_overwrite_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,12 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.interop.nemo.model import export_nemo, import_nemo
 
     source = Path(arguments.model)
+    folder = source if source.is_dir() else source.parent
+    validate_outputs(
+        [Output("--output", arguments.output, "nemo")],
+        [source, folder / "model.keras", folder / "config.yaml"],
+        arguments.overwrite,
+    )
     if source.suffix == ".nemo":
         imported = import_nemo(source)
         model, config = imported.model, imported.config
     else:
         model = load_model(source)
-        file = (source if source.is_dir() else source.parent) / "config.yaml"
+        file = folder / "config.yaml"
         if not file.is_file():
             raise UserError(f"{file}: no such file; NeMo needs the configuration that the model was trained with")
         config = load_config(file)

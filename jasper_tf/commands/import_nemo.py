@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+
 HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 
 
@@ -12,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="gets model.keras and config.yaml; made if absent"
     )
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--features",
         choices=("modern", "legacy"),
@@ -32,9 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file, give a folder")
-    for name in ("model.keras", "config.yaml"):
-        if (folder / name).exists():
-            raise UserError(f"--output {folder}: holds a {name} already; give another folder")
+    if (folder / "checkpoints").exists():
+        raise UserError(f"--output {folder}: holds the checkpoints of a training; give another folder")
+    outputs = [
+        Output("--output", folder / "model.keras", "keras"),
+        Output("--output", folder / "config.yaml", "config"),
+    ]
+    validate_outputs(outputs, [arguments.archive], arguments.overwrite, makes_folders=True)
     imported = import_nemo(arguments.archive, arguments.features)
     for name, became in imported.tensors.items():
         print(f"{name} {became}")

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from jasper_tf.data.corpora.synthesis import make_corpus
+from jasper_tf.data.corpora.synthesis import corpus_files, make_corpus
 from jasper_tf.errors import UserError
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 HELP = "synthesise a small spoken corpus: digits and short commands, test voices unheard in training"
 
@@ -14,15 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for split, count in (("train", 2400), ("dev", 160), ("test", 240)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"utterances (default {count})")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus (default 0)")
+    add_overwrite_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    counts = {split: getattr(arguments, split) for split in ("train", "dev", "test")}
+    manifests, sounds = corpus_files(arguments.output, counts)
+    outputs = [Output("--output", path) for path in manifests] + [Output("--output", path, "wav") for path in sounds]
+    validate_outputs(outputs, [], arguments.overwrite, makes_folders=True)
     try:
-        manifests = make_corpus(
-            arguments.output, train=arguments.train, dev=arguments.dev, test=arguments.test, seed=arguments.seed
-        )
+        made = make_corpus(arguments.output, **counts, seed=arguments.seed)
     except OSError as error:
         raise UserError(f"--output {arguments.output}: cannot write there: {error}") from None
-    for manifest in manifests.values():
+    for manifest in made.values():
         print(manifest)
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
     from jasper_tf.data.corpora.manifests import PreparedSplit
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source", nargs="+", type=Path, metavar="PATH", help="local archives or folders; nothing is downloaded")
     add("--part", nargs="+", default=[], metavar="PART", help="parts of the corpus, e.g. train-clean-100 dev-clean")
     add("--base-url", metavar="URL", help="a mirror: the folder that holds the archives")
-    add("--overwrite", action="store_true", help="replace manifests of an earlier call, once the new ones are written")
+    add_overwrite_argument(parser)
     add("--threads", type=int, default=4, metavar="N", help="sound files opened at the same time (%(default)s)")
     split = parser.add_argument_group("sets apart (folder, an4, or a train set without a dev set)")
     add = split.add_argument
@@ -79,9 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     archives = _archives(arguments)
     expected = arguments.part or {"folder": ["train"], "an4": ["train", "test"]}.get(name) or archives
     nothing_left = sum(shares.values()) > 1 - 1e-9
-    if not arguments.overwrite:
-        kept = [split for split in expected if not (nothing_left and split == "train")]
-        manifests.refuse_to_overwrite(output, [*kept, *shares])
+    kept = [split for split in expected if not (nothing_left and split == "train")]
+    _validate_outputs(arguments, [*kept, *shares])
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,8 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"{split}: no utterance to use: " + ("; ".join(prepared.reasons()) or "it is empty"))
     if shares:
         splits = _apart(splits, shares, arguments)
-    if not arguments.overwrite:
-        manifests.refuse_to_overwrite(output, splits)
+    _validate_outputs(arguments, splits)
     try:
         written = manifests.write_manifests(output, splits)
     except OSError as error:
@@ -108,6 +108,14 @@ def run(arguments: argparse.Namespace) -> int:
     for manifest in written:
         print(manifest)
     return 0
+
+
+def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> None:
+    from jasper_tf.data.corpora.manifests import output_paths
+
+    outputs = [Output("--output", path) for path in output_paths(arguments.output, splits)]
+    inputs = [*(arguments.source or []), arguments.table, arguments.config]
+    validate_outputs(outputs, inputs, arguments.overwrite, makes_folders=True)
 
 
 def _refuse_foreign_options(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_tuner.engine import trial as trial_module
 
 from jasper_tf.config.tune_schema import TuneConfig
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 
 IDLE, RUNNING, STOPPED, COMPLETED, FAILED = (
     getattr(trial_module.TrialStatus, name) for name in ("IDLE", "RUNNING", "STOPPED", "COMPLETED", "FAILED")
@@ -154,5 +154,5 @@ def build_oracle(tune: TuneConfig, space: keras_tuner.HyperParameters) -> Steady
 
 
 def _write_json(path: str | Path, state: Any) -> None:
-    with write_whole(path) as file:
+    with atomic_write(path) as file:
         json.dump(state, file)

@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
 from jasper_tf.config.tune_schema import Choice, IntRange
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.tuning.search_space import SearchSpace
 
 
@@ -72,7 +72,7 @@ class Results:
     def write(self) -> None:
         """Writes `results.csv`, and what `hparams/` lacks."""
         objective, keys = self.space.tune.objective, list(self.space.tune.space)
-        with write_whole(self.folder / "results.csv") as file:
+        with atomic_write(self.folder / "results.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
             head = ["trial", "status", objective, "epochs", "continues", "seconds", *keys, "reason", "command"]
             writer.writerow(head)

@@ -19,7 +19,7 @@ from keras_tuner.engine import trial as trial_module
 from jasper_tf.config import Config
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.training.datasets import build_batches, data_key
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
@@ -102,7 +102,7 @@ class Search(base_tuner.BaseTuner):
         """Saves keras-tuner's state, whole or not at all."""
         if self.role != "worker":
             self._local.save()
-        with write_whole(self._get_tuner_fname()) as file:
+        with atomic_write(self._get_tuner_fname()) as file:
             json.dump(self.get_state(), file)
 
     def run_trial(self, trial: trial_module.Trial, *fit_args: Any, **fit_kwargs: Any) -> float:
@@ -130,11 +130,11 @@ class Search(base_tuner.BaseTuner):
             except TrialError as error:
                 outcome.status, outcome.reason = "failed", str(error)
                 trial.status, trial.message = FAILED, str(error)
-                with write_whole(folder / "failure.txt") as file:
+                with atomic_write(folder / "failure.txt") as file:
                     file.writelines(traceback.format_exception(error.__cause__ or error))
                 _say(f"{outcome.name} failed: {error}")
             outcome.seconds = time.monotonic() - began
-            with write_whole(folder / "outcome.json") as file:
+            with atomic_write(folder / "outcome.json") as file:
                 json.dump(asdict(outcome), file, indent=1)
             self.oracle.end_trial(trial)
             reasons.append(outcome.reason)
@@ -196,7 +196,7 @@ class Search(base_tuner.BaseTuner):
         if self.output.exists() and any(not p.name.startswith(".") for p in self.output.iterdir()):
             raise UserError(f"{self.output}: holds something else than a search; give another output")
         self.output.mkdir(parents=True, exist_ok=True)
-        with write_whole(file) as stream:
+        with atomic_write(file) as stream:
             yaml.safe_dump(now, stream, sort_keys=False, allow_unicode=True)
 
     def _get_tuner_fname(self):

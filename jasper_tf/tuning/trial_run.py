@@ -19,7 +19,7 @@ from jasper_tf.config import Config, load_config
 from jasper_tf.config.optim_schema import SCHEDULES
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError, UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
 from jasper_tf.training.distributed.devices import choose_devices
@@ -136,7 +136,7 @@ class TrialRun:
         beside = run.with_name(f".{run.name}.partial")
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(source, beside)
-        with write_whole(beside / "config.yaml") as file:
+        with atomic_write(beside / "config.yaml") as file:
             yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
         beside.rename(run)
 

@@ -98,10 +98,14 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("checkpoints"))
     there = tmp_path / "there.keras"
     there.write_text("mine")
+    sound = tmp_path / "sound.keras"
+    shutil.copy(run / "model.keras", sound)
     before = sorted(tmp_path.rglob("*"))
     for arguments, words in [
         ([run, "--output", tmp_path / "mean.h5"], ["mean.h5", "ends in .keras"]),
-        ([run, "--output", there], ["there.keras: exists already", "--overwrite"]),
+        ([run, "--output", there], ["there.keras: exists", "name another"]),
+        ([run, "--output", there, "--overwrite"], ["there.keras: exists", "name another"]),
+        ([run, "--output", sound], ["sound.keras: exists already", "--overwrite"]),
         ([run, "--output", tmp_path / "no" / "mean.keras"], ["no folder"]),
         ([tmp_path, "--output", file], ["not a run's folder"]),
         ([bare, "--output", file], ["no checkpoints"]),
@@ -122,11 +126,12 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
 
 def test_overwrite_says_so(tiny_run, tmp_path, run_here):
     file = tmp_path / "mean.keras"
-    file.write_text("old")
-    assert run_here(tiny_run[1], "--output", file)[0] == 2
-    assert file.read_text() == "old"
+    shutil.copy(tiny_run[1] / "model.keras", file)
+    before = file.read_bytes()
+    assert run_here(tiny_run[1], "--output", file, "--last", "1")[0] == 2
+    assert file.read_bytes() == before
     assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "1")[0] == 0
-    assert load_model(file).labels
+    assert_mean_of(load_model(file), CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-1:])
 
 
 def test_another_models_checkpoint(tiny_run, tmp_path, run_here):

@@ -89,7 +89,7 @@ def test_every_manifest_of_a_configuration_is_checked(tiny_config, tmp_path, cap
         (["--manifest", "m.json", "--tolerance", "-1"], "--tolerance -1"),
         (["--manifest", "m.json", "--max-clipped", "5"], "--max-clipped 5"),
         (["--manifest", "m.json", "--picture", "rates.svg"], "--picture rates.svg: is drawn as PNG"),
-        (["--manifest", "m.json", "--write-clean", "m.json"], "--write-clean m.json: exists already"),
+        (["--manifest", "m.json", "--write-clean", "m.json"], "--write-clean m.json: is the same file as m.json"),
         (["--manifest", "m.json", "--list", "gone/faults.jsonl"], "gone/faults.jsonl: cannot write"),
         (["model.labels=[a]", "--manifest", "m.json"], "model.labels=[a]: key=value changes a configuration"),
     ],

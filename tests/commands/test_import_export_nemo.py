@@ -95,13 +95,15 @@ def test_mistakes_leave_one_line_and_no_files(folder, tmp_path, monkeypatch, cap
     write_archive("evil.nemo", config, (tmp_path / "weights").read_bytes())
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "config.yaml").write_text("mine")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     before = sorted(os.listdir())
     good = str(folder / "model.nemo")
     for arguments, word in (
         (["import-nemo", "evil.nemo", "--output", "made"], "posix.system"),
         (["transcribe", "--model", "evil.nemo", "x.wav"], "posix.system"),
         (["import-nemo", "absent.nemo", "--output", "made"], "absent.nemo"),
-        (["import-nemo", good, "--output", "held"], "holds a config.yaml already"),
+        (["import-nemo", good, "--output", "held"], "held/config.yaml: exists already"),
+        (["import-nemo", good, "--output", "run", "--overwrite"], "holds the checkpoints"),
         (["import-nemo", good, "--output", "weights"], "is a file"),
         (["export-nemo", "--model", "held", "--output", "a.nemo"], "no model.keras"),
         (["export-nemo", "--model", good, "--output", "no/such/a.nemo"], "cannot write"),

@@ -9,19 +9,12 @@ from pathlib import Path
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 
 
-def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest] = ()) -> None:
-    """Raises UserError where `write_clean_manifest` could not write, before anything is read for long.
-
-    It never overwrites, and never moves a line whose relative paths would then lead elsewhere.
-    """
+def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
+    """Raises UserError where relative paths in the lines of `manifests` would lead elsewhere from `path`."""
     path = Path(path)
-    if path.exists() or path.is_symlink():
-        raise UserError(f"--write-clean {path}: exists already; name a new file")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"--write-clean {path}: no folder {path.absolute().parent}; name a folder that exists")
     here = os.path.realpath(path.absolute().parent)
     for manifest in manifests:
         if manifest.relative and os.path.realpath(manifest.folder) != here:
@@ -35,11 +28,11 @@ def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest],
     """Writes the lines without a fault, byte for byte, manifest after manifest -> lines written and left out.
 
     Raises:
-        UserError: `path` exists, a manifest was changed meanwhile, or no utterance would be left.
+        UserError: see `refuse_clean_manifest`; a manifest was changed meanwhile, or no utterance would be left.
     """
     refuse_clean_manifest(path, manifests)
     written = left_out = 0
-    with write_whole(path, binary=True) as out:
+    with atomic_write(path, binary=True) as out:
         for manifest in manifests:
             manifest.refuse_changed()
             ends = b"\n"
@@ -57,5 +50,4 @@ def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest],
                 out.write(b"\n")
         if not written:
             raise UserError(f"--write-clean {path}: no line is without a fault; nothing is written")
-        refuse_clean_manifest(path)
     return written, left_out

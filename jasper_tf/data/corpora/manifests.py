@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jasper_tf.data.corpora.recording import Recording
 from jasper_tf.errors import AudioError, UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.normalization import TextNormalizer
 
@@ -113,14 +113,6 @@ def output_paths(folder: Path, splits: Iterable[str]) -> list[Path]:
     return [folder / f"{split}_{name}" for split in splits for name in ("manifest.json", TEXT_CHANGES, LEFT_OUT)]
 
 
-def refuse_to_overwrite(folder: Path, splits: Iterable[str]) -> None:
-    """Raises UserError if one of `output_paths` is there."""
-    existing = [path for path in output_paths(folder, splits) if path.exists()]
-    if existing:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise UserError(f"{existing[0]}{more}: is there already; give another --output or --overwrite")
-
-
 def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[Path]:
     """Writes SPLIT_manifest.json, SPLIT_text_changes.tsv and SPLIT_left_out.tsv; none appears before all are written.
 
@@ -148,14 +140,14 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
     with ExitStack() as files:
 
         def table(name: str, *columns: str) -> Callable[[Sequence[str]], object]:
-            file = files.enter_context(write_whole(folder / name))
+            file = files.enter_context(atomic_write(folder / name))
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(columns)
             return writer.writerow
 
         for name, split in splits.items():
             manifests.append(folder / f"{name}_manifest.json")
-            manifest = files.enter_context(write_whole(manifests[-1]))
+            manifest = files.enter_context(atomic_write(manifests[-1]))
             write_left_out = table(f"{name}_{LEFT_OUT}", "audio_filepath", "reason")
             write_change = table(f"{name}_{TEXT_CHANGES}", "audio_filepath", "kinds", "before", "after")
             for path, reason in split.left_out:

@@ -6,10 +6,9 @@ The voices of train, dev and test are disjoint: no variant of a test voice is ev
 
 import ctypes
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +17,7 @@ import soundfile
 import soxr
 
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -118,6 +117,17 @@ def _load_private_copy(file: Path) -> ctypes.CDLL:
         return ctypes.CDLL(shutil.copy(file, folder))
 
 
+def corpus_files(folder: Path, counts: Mapping[str, int]) -> tuple[list[Path], list[Path]]:
+    """The manifests and the sound files that `make_corpus` writes for so many utterances of each split."""
+    manifests = [folder / f"{split}.jsonl" for split, count in counts.items() if count > 0]
+    sounds = [folder / _sound_name(split, number) for split, count in counts.items() for number in range(count)]
+    return manifests, sounds
+
+
+def _sound_name(split: str, number: int) -> str:
+    return f"wav/{split}/{number:05d}.wav"
+
+
 def make_corpus(
     folder: str | Path, *, train: int = 2400, dev: int = 160, test: int = 240, seed: int = 0
 ) -> dict[str, Path]:
@@ -148,7 +158,7 @@ def make_corpus(
                 continue
             (folder / "wav" / split).mkdir(parents=True, exist_ok=True)
             manifests[split] = folder / f"{split}.jsonl"
-            with write_whole(manifests[split]) as manifest:
+            with atomic_write(manifests[split]) as manifest:
                 for entry in _speak_split(synthesizer, folder, split, count, np.random.default_rng((seed, index))):
                     manifest.write(json.dumps(entry) + "\n")
     return manifests
@@ -172,10 +182,9 @@ def _speak_split(
         peak = 10.0 ** (rng.uniform(-20.0, -1.0) / 20.0)
         before, after = (rng.uniform(0.05, 0.3, size=2) * SAMPLE_RATE_HZ).astype(int)
         audio = np.pad(spoken * (peak / max(float(np.abs(spoken).max()), 1e-6)), (before, after))
-        name = f"wav/{split}/{number:05d}.wav"
-        part = folder / f"{name}.part"
-        soundfile.write(part, audio, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
-        os.replace(part, folder / name)
+        name = _sound_name(split, number)
+        with atomic_write(folder / name, binary=True) as file:
+            soundfile.write(file, audio, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
         yield {
             "audio_filepath": name,
             "duration": round(len(audio) / SAMPLE_RATE_HZ, 4),

@@ -31,7 +31,7 @@ from jasper_tf.data.storage.shard_plan import ShardSettings, describe_source, pl
 from jasper_tf.data.storage.shard_record import encode_record, frame_record
 from jasper_tf.data.storage.tarred import load_utterance
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 
 
 @dataclass
@@ -93,7 +93,7 @@ def write_shards(
                 if written is None or (written.skipped and on_bad_audio == "error"):
                     left = max_bad_audio * len(manifest) - bad if on_bad_audio == "skip" else None
                     written = _write_shard(output / name, manifest, span, settings, pool, workers, left, progress, say)
-                    with write_whole(_note(output, name)) as file:
+                    with atomic_write(_note(output, name)) as file:
                         json.dump(asdict(written), file)
                 else:
                     say(f"{name}: kept, was finished before")
@@ -140,7 +140,7 @@ def _write_shard(
     written = _Written(Shard(path.name, 0, 0, 0, ""))
     digest, position, samples = hashlib.sha256(), 0, 0
     try:
-        with write_whole(path, binary=True) as file:
+        with atomic_write(path, binary=True) as file:
             for i, (utterance, *result) in zip(span, _in_order(pool, record, span, 4 * workers), strict=True):
                 if isinstance(result[0], UserError):
                     if may_skip is None:
@@ -194,7 +194,7 @@ def _finish(
     source: dict[str, Any],
 ) -> ShardIndex:
     digest, size = hashlib.sha256(), 0
-    with write_whole(output / MANIFEST_NAME, binary=True) as file:
+    with atomic_write(output / MANIFEST_NAME, binary=True) as file:
         for number, (name, written) in enumerate(zip(names, finished, strict=True)):
             for i, record in enumerate(written.records, start=int(first[number])):
                 if record is not None:
@@ -214,7 +214,7 @@ def _finish(
         manifest_sha256=digest.hexdigest(),
         shards=shards,
     )
-    with write_whole(output / INDEX_NAME) as file:
+    with atomic_write(output / INDEX_NAME) as file:
         file.write(index.to_json())
     return index
 
@@ -280,10 +280,10 @@ def _claimed(output: Path, source: dict[str, Any]) -> Iterator[ShardIndex | None
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"--output {output}: another run is writing there; wait for it") from None
-            for partial in output.glob(".*.writing"):
+            for partial in output.glob(".writing-*"):
                 partial.unlink()
             if index is None:
-                with write_whole(plan) as file:
+                with atomic_write(plan) as file:
                     json.dump(source, file)
             yield index
             shutil.rmtree(unfinished)

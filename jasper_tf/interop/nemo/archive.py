@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
@@ -70,7 +70,7 @@ def write_archive(path: str | Path, config: str, weights: bytes) -> None:
     Raises:
         UserError: `path` cannot be written.
     """
-    with write_whole(path, binary=True) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with atomic_write(path, binary=True) as file, tarfile.open(fileobj=file, mode="w|") as tar:
         for name, content in ((CONFIG, config.encode()), (WEIGHTS, weights)):
             member = tarfile.TarInfo(f"./{name}")
             member.size = len(content)

@@ -15,7 +15,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.interop.nemo.archive import CONFIG, WEIGHTS, read_archive, write_archive
 from jasper_tf.interop.nemo.config import from_nemo_config, to_nemo_config
 from jasper_tf.interop.nemo.torch_checkpoint import read_checkpoint, write_checkpoint
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_path, atomic_write
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.model.validate_weights import validate_weights
 
@@ -48,14 +48,13 @@ class NemoImport:
             UserError: `folder` cannot be made or written to.
         """
         folder = Path(folder)
-        beside = folder / ".partial.keras"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.model.save(beside)
-            beside.replace(folder / "model.keras")
         except OSError as error:
             raise UserError(f"{folder}: cannot write here ({error.strerror or error})") from None
-        with write_whole(folder / "config.yaml") as file:
+        with atomic_path(folder / "model.keras") as beside:
+            self.model.save(beside)
+        with atomic_write(folder / "config.yaml") as file:
             yaml.safe_dump(self.config.to_dict(), file, sort_keys=False, allow_unicode=True)
 
 

@@ -11,7 +11,7 @@ import keras
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.training.run.checkpoint import Position
 
 _NAMED = 5
@@ -58,7 +58,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         index = self.batches.plan(self.position.epoch)[step_in_epoch].index
         utterances = [self.batches.utterances[i] for i in index]
         if self.report:
-            with write_whole(self.report) as file:
+            with atomic_write(self.report) as file:
                 for u in utterances:
                     entry = {"audio_filepath": u.path, "offset": u.offset_s, "duration": u.duration_s, "text": u.text}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -19,7 +19,7 @@ import yaml
 
 from jasper_tf.config import Config, load_config
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.training.run_lock import RunLock
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr", "jiwer")
@@ -117,12 +117,12 @@ class RunFolder:
         if changes:
             # Copied, not renamed: a kill in between leaves a config.yaml.
             name = datetime.now().strftime("config.until-%Y-%m-%d_%H-%M-%S-%f.yaml")
-            with write_whole(self.path / name, binary=True) as copy:
+            with atomic_write(self.path / name, binary=True) as copy:
                 copy.write(self.config_file.read_bytes())
         if changes or not self.resumed:
-            with write_whole(self.config_file) as file:
+            with atomic_write(self.config_file) as file:
                 yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
-        with write_whole(self.environment_file) as stream:
+        with atomic_write(self.environment_file) as stream:
             json.dump(starts, stream, indent=1)
         self._log = open(self.log_file, "a", encoding="utf-8", buffering=1)
         if self._lock and not self._lock.supported:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import write_whole
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
 from jasper_tf.training.run.checkpoint import Position
@@ -269,7 +269,7 @@ def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str])
     rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= position.step]
     # At the position's own step there may be rows from after the checkpoint, such as a validation's.
     rows = rows[: int(position.log.get("rows", len(rows)))]
-    with write_whole(csv_file) as file:
+    with atomic_write(csv_file) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

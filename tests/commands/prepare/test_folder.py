@@ -2,6 +2,7 @@
 
 import csv
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -110,17 +111,20 @@ def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, 
     assert len(table(tmp_path / "out/test_left_out.tsv")) == 3
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_while_the_manifests_are_written(tmp_path, make_sound, prepare, refused, monkeypatch):
+def test_a_full_disk_while_the_manifests_are_written(tmp_path, make_sound, prepare, refused):
     make_sound(tmp_path / "in/0.wav").with_suffix(".txt").write_text("hello")
     prepare("folder", "--source", tmp_path / "in", "--output", tmp_path / "out")
     before = (tmp_path / "out/train_manifest.json").read_text()
-    monkeypatch.setattr("os.getpid", lambda: 1)
-    (tmp_path / "out/.train_manifest.json.1.writing").symlink_to("/dev/full")
-    line = refused(
-        "folder", "--source", tmp_path / "in", "--output", tmp_path / "out", "--overwrite", "--case", "upper"
-    )
-    assert "cannot be written (No space left on device); no manifest was changed" in line
+    files = sorted((tmp_path / "out").iterdir())
+    quota = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, quota[1]))
+    try:
+        line = refused(
+            "folder", "--source", tmp_path / "in", "--output", tmp_path / "out", "--overwrite", "--case", "upper"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, quota)
+    assert "cannot write: File too large; make room" in line and sorted((tmp_path / "out").iterdir()) == files
     assert (tmp_path / "out/train_manifest.json").read_text() == before
 
 

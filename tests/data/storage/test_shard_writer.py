@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on(source, shards, tmp_path, at, fails):
     with fails(f"{folder}: holds no index.json", "run the `shard` that was interrupted again"):
         resolve_shards(str(folder))
     finished = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.tfrecord")}
-    (folder / ".shard-00000.1.writing").write_bytes(b"left by a process that was killed")
+    (folder / ".writing-0-shard-00000.tfrecord").write_bytes(b"left by a process that was killed")
     write_shards(str(source), folder, chosen, workers=2, say=said.append)
     assert content(folder) == content(shards)
     assert len([line for line in said if "kept" in line]) == len(finished)
