@@ -33,9 +33,9 @@ def main(argv: list[str] | None = None) -> int:
 
     run = Path(arguments.run)
     try:
-        # A wrong report should not be found out after the long work.
         if run.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(run, arguments.output):
             raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
+        # A wrong report should not be found out after the long work.
         report = _json(Path(arguments.report)) if arguments.report else None
         model, config, environment = load_model(run), None, None
         if run.suffix == ".nemo":

@@ -17,7 +17,7 @@ from typing import IO, Any
 from jasper_tf.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # the file system, or a folder's mode, forbids it
 _MOST_LINKS = 40  # Linux follows no more
 
 
@@ -43,11 +43,16 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """As `atomic_write`, for a library that opens files by name: gives the path to write, with the same suffix."""
     if is_stream(path):
-        with tempfile.TemporaryDirectory() as folder:
-            complete = Path(folder) / Path(path).name
-            yield complete
-            with open(complete, "rb") as source, _open_stream(path, binary=True) as file:
-                shutil.copyfileobj(source, file)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                complete = Path(folder) / Path(path).name
+                yield complete
+                with open(complete, "rb") as source, _open_stream(path, binary=True) as file:
+                    shutil.copyfileobj(source, file)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise _cannot_write(path, error) from None
+            raise
         return
     target = Path(os.path.realpath(path))
     # The end of the name: it has the suffix. At most 50 characters, as names are limited to 255 bytes.

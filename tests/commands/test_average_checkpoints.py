@@ -128,10 +128,10 @@ def test_overwrite_says_so(tiny_run, tmp_path, run_here):
     file = tmp_path / "mean.keras"
     shutil.copy(tiny_run[1] / "model.keras", file)
     before = file.read_bytes()
-    assert run_here(tiny_run[1], "--output", file, "--last", "1")[0] == 2
+    assert run_here(tiny_run[1], "--output", file, "--last", "2")[0] == 2
     assert file.read_bytes() == before
-    assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "1")[0] == 0
-    assert_mean_of(load_model(file), CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-1:])
+    assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "2")[0] == 0
+    assert_mean_of(load_model(file), CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-2:])
 
 
 def test_another_models_checkpoint(tiny_run, tmp_path, run_here):

@@ -169,21 +169,24 @@ def test_outputs_with_fixed_names_are_no_inputs_either(here, capfd):
     assert capfd.readouterr().err.count("\n") == 1 and not (here / "run" / "1").exists()
 
 
-def test_devices_and_pipes(here, capfd):
-    """/dev/null by a link, /dev/fd/N as the shell's >(command) gives it, a device that is always full, /dev/stdout."""
-    (here / "null.json").symlink_to("/dev/null")
-    evaluate = "evaluate --model run --manifest m.jsonl --json null.json --output"
+def test_devices_and_pipes(here):
+    """A link to a terminal, /dev/fd/N as the shell's >(command) gives it, a pipe with a name, /dev/stdout."""
+    controller, device = os.openpty()  # where not even root could replace a device by a file
+    (here / "report.json").symlink_to(os.ttyname(device))
     read, write = os.pipe()
-    assert main(f"{evaluate} /dev/fd/{write}".split()) == 0
+    evaluate = f"evaluate --model run --manifest m.jsonl --json report.json --output /dev/fd/{write}"
+    assert main(evaluate.split()) == 0
     os.close(write)
     with open(read) as pipe:
         assert json.loads(pipe.read())["text"] == "abc"
-    capfd.readouterr()
-    assert main(f"{evaluate} /dev/full".split()) == 2
-    assert capfd.readouterr().err.splitlines()[-1].startswith("error: /dev/full: cannot write")
-    check = [sys.executable, "-m", "jasper_tf", *"check --manifest m.jsonl --list /dev/null --write-clean".split()]
+    assert json.loads(os.read(controller, 4000))["utterances"] == 1 and (here / "report.json").is_symlink()
+    os.mkfifo(here / "list")
+    faults = subprocess.Popen(["cat", "list"], stdout=subprocess.PIPE)
+    check = [sys.executable, "-m", "jasper_tf", *"check --manifest m.jsonl --list list --write-clean".split()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*check, "/dev/stdout"], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and (here / "m.jsonl").read_text() in done.stdout, done.stderr
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and (here / "null.json").is_symlink()
+    assert faults.communicate(timeout=60) == (b"", None) and (here / "list").is_fifo()
+    os.close(controller)
+    os.close(device)
     assert not list(here.rglob(".*"))

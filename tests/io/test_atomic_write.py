@@ -70,16 +70,24 @@ def test_a_link_stays_and_its_target_is_replaced_in_its_own_folder(tmp_path, wri
     assert sorted(os.listdir(tmp_path / "here")) == ["a", "b"] and os.listdir(tmp_path / "there") == ["a"]
 
 
+@pytest.fixture
+def terminal():
+    """A device that not even root could replace by a file, and a function that returns what was written to it."""
+    controller, device = os.openpty()
+    yield Path(os.ttyname(device)), lambda: os.read(controller, 1000)
+    os.close(controller)
+    os.close(device)
+
+
 @BOTH
 @pytest.mark.parametrize("link", [False, True])
-def test_a_device_is_written_to_and_stays_one(tmp_path, write, link):
-    path = "/dev/null"
+def test_a_device_is_written_to_and_stays_one(tmp_path, write, link, terminal):
+    path, read = terminal
     if link:
-        path = tmp_path / "null"
-        path.symlink_to("/dev/null")
-    write(path)
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    assert all((tmp_path / name).is_symlink() for name in os.listdir(tmp_path))
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link"
+    write(path, "through")
+    assert read() == b"through" and stat.S_ISCHR(os.stat(path).st_mode) and path.is_symlink() == link
 
 
 @BOTH
@@ -141,16 +149,17 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)
 
 
-@BOTH
 @pytest.mark.parametrize("size", [10, 100_000])
+@BOTH
 def test_a_full_disk(tmp_path, write, size):
     """Found while the text is written, or when the file is closed."""
     (tmp_path / "a").write_text("old")
     with largest_file(5), pytest.raises(UserError, match="a: cannot write: .*make room"):
         write(tmp_path / "a", "x" * size)
     assert (tmp_path / "a").read_text() == "old" and os.listdir(tmp_path) == ["a"]
-    with pytest.raises(UserError, match="/dev/full: cannot write: No space left on device"):
-        write("/dev/full", "x" * size)
+    with open(tmp_path / "b", "w") as file, largest_file(5):
+        with pytest.raises(UserError, match=f"/dev/fd/{file.fileno()}: cannot write: .*make room"):
+            write(f"/dev/fd/{file.fileno()}", "x" * size)
 
 
 def test_errors_of_the_block_are_its_own(tmp_path):
