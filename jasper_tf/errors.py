@@ -1,4 +1,4 @@
-"""The exceptions that a user's mistake raises."""
+"""The exceptions that a user's mistake raises, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -19,13 +19,27 @@ AudioErrorKind = Literal[
     "rate",  # a sample rate that no recording of speech has
 ]
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 and C1, line and paragraph separators, directional overrides, and surrogates, which no encoding can write."""
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str) -> str:
+    r"""`text` as one line that steers no terminal: controls become \n, \r, \t or \uXXXX, as in JSON."""
+    return _CONTROL.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+
 
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a value.
 
     The message is one line that names the place (file, line or key), says what is wrong and what to do.
-    Command lines print it as `error: ...` and leave with status 2, without a traceback.
+    Command lines print it as `error: ...` and leave with status 2, without a traceback. Whatever text the message is
+    made of (a path, a server's reply), its control characters are escaped.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(str(message)))
 
 
 class AudioError(UserError):
@@ -38,15 +52,13 @@ class AudioError(UserError):
     """
 
     def __init__(self, path: str, kind: AudioErrorKind, detail: str):
-        super().__init__(path, kind, detail)
+        super().__init__(f"{path}: {detail}")
         self.path = path
         self.kind = kind
         self.detail = detail
 
-    def __str__(self) -> str:
-        # The texts of libraries and the names of files may have line ends and other control characters.
-        line = f"{self.path}: {self.detail}"
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], line)
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.kind, self.detail)
 
 
 class DivergedError(UserError):

@@ -142,6 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
+    from jasper_tf.errors import printable
     from jasper_tf.io.progress import ProgressLine, megabytes
 
     _refuse_wrong_use(arguments)
@@ -183,10 +184,10 @@ def run(arguments: argparse.Namespace) -> int:
     if log.tallies:
         print(table(log))
     if arguments.list:
-        print(f"each fault: {arguments.list}")
+        print(f"each fault: {printable(arguments.list)}")
     if arguments.write_clean:
         written, left_out = write_clean_manifest(arguments.write_clean, manifests[first], log)
-        print(f"{arguments.write_clean}: {written} lines without a fault, {left_out} left out")
+        print(f"{printable(arguments.write_clean)}: {written} lines without a fault, {left_out} left out")
     return 1 if log.found else 0
 
 

@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.long_audio import Chunking, recognize_long
+from jasper_tf.inference.recording import open_recording
+from jasper_tf.inference.transcript import Transcript
 from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
-from jasper_tf.serving.client.recognition import Recognition
 from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
 
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; 1 if a file got no text, the others are still printed."""
     _check(arguments)
+    chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
     failed = 0
     with _client(arguments) as client:
         longest = client.max_samples() / arguments.sample_rate
@@ -66,44 +69,38 @@ def run(arguments: argparse.Namespace) -> int:
                 f"--chunk-s {arguments.chunk_s:g}: at {arguments.sample_rate} Hz no more than {longest:.1f} s fit into "
                 f"--max-message-mb {arguments.max_message_mb:g}"
             )
-        for number, (path, found) in enumerate(_ask_in_order(client, arguments), 1):
-            if isinstance(found, Recognition):
+        for number, (path, found) in enumerate(_ask_in_order(client, arguments, chunking), 1):
+            if isinstance(found, Transcript):
                 print(_line(path, found, arguments.json), flush=True)
                 continue
             failed += 1
             if isinstance(found, ServerError) and found.concerns_all:
                 unasked = len(arguments.files) - number
                 rest = f" ({unasked} more files not asked for)" if unasked else ""
-                print(f"error: {path}: {found}{rest}", file=sys.stderr)
+                print(f"error: {printable(path)}: {found}{rest}", file=sys.stderr)
                 break
             # load_audio's own messages begin with the path.
-            told = str(found) if str(found).startswith(f"{path}: ") else f"{path}: {found}"
-            print(f"error: {told}", file=sys.stderr, flush=True)
+            where = printable(f"{path}: ")
+            print(f"error: {where}{str(found).removeprefix(where)}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 
 
-def _line(path: str, found: Recognition, as_json: bool) -> str:
+def _line(path: str, found: Transcript, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"audio_filepath": path, **found.as_json()}, ensure_ascii=False)
-    return f"{path}\t{found.text}"
+        return printable(json.dumps({"audio_filepath": path, **found.as_json()}, ensure_ascii=False))
+    return f"{printable(path)}\t{printable(found.text)}"
 
 
 def _ask_in_order(
-    client: GrpcClient | RestClient, arguments: argparse.Namespace
-) -> Iterator[tuple[str, Recognition | UserError]]:
-    from jasper_tf.audio.load import load_audio
-    from jasper_tf.inference.long_audio import recognize_long
-
+    client: GrpcClient | RestClient, arguments: argparse.Namespace, chunking: Chunking
+) -> Iterator[tuple[str, Transcript | UserError]]:
     answered = False
 
-    def ask(path: str) -> Recognition | UserError:
+    def ask(path: str) -> Transcript | UserError:
         nonlocal answered
         rate = arguments.sample_rate
         try:
-            audio = load_audio(path, rate)
-            found = recognize_long(
-                client.recognize, audio, rate, arguments.chunk_s, arguments.overlap_s, words=arguments.json
-            )
+            found = recognize_long(client.recognize, open_recording(path, rate), rate, chunking, words=arguments.json)
         except ServerError as error:
             if not error.unavailable:
                 answered = True
@@ -118,7 +115,7 @@ def _ask_in_order(
 
     pool = ThreadPoolExecutor(arguments.concurrency)
     try:
-        waiting: deque[tuple[str, Future[Recognition | UserError]]] = deque()
+        waiting: deque[tuple[str, Future[Transcript | UserError]]] = deque()
         for path in arguments.files:
             waiting.append((path, pool.submit(ask, path)))
             # A few ahead, not all: their samples are in memory.
@@ -175,13 +172,6 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--max-message-mb", arguments.max_message_mb, 0 < arguments.max_message_mb < 2048, "from 0 to 2047"),
         ("--sample-rate", arguments.sample_rate, arguments.sample_rate >= 1000, "must be 1000 or more"),
         ("--version", arguments.version, arguments.version is None or arguments.version >= 0, "must be 0 or more"),
-        ("--chunk-s", arguments.chunk_s, arguments.chunk_s >= 0, "must be 0 (never cut) or more"),
-        (
-            "--overlap-s",
-            arguments.overlap_s,
-            0 <= arguments.overlap_s and (not arguments.chunk_s or 2 * arguments.overlap_s < arguments.chunk_s),
-            f"must be less than half of --chunk-s {arguments.chunk_s:g}",
-        ),
     )
     for option, value, holds, must in rules:
         if not holds:

@@ -7,8 +7,6 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +15,16 @@ from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jasper_tf.data.manifest.columns import Utterance
 
 HELP = "word and character error rate of a model on a manifest"
 
 
+_MODEL = "a run's folder, a model.keras, a .nemo, or a folder written by export.py"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="M", help="a run's folder, a model.keras or a .nemo")
+    parser.add_argument("--model", required=True, metavar="M", help=_MODEL)
     parser.add_argument("--manifest", required=True, nargs="+", metavar="F", help="JSON lines as NeMo's")
     parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Scores every utterance of the manifest once; 1 if one could not be read (it is named, and not scored)."""
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.errors import UserError
+    from jasper_tf.errors import UserError, printable
     from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
@@ -51,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     utterances = read_manifest(arguments.manifest)
 
     from jasper_tf.inference.load_model import load_model
+    from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+    from jasper_tf.inference.transcriber import Transcriber
 
-    model = load_model(arguments.model)
+    exported = find_saved_model(arguments.model)
+    model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)
     labels = set(model.labels)
     unknown = Counter(c for utterance in utterances for c in utterance.text if c not in labels)
     if unknown:
@@ -64,20 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
         words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, 0
         lines: list[dict[str, Any]] = [{} for _ in utterances]
         progress = _Progress(len(utterances))
-        for batch in _batches(utterances, arguments.batch_size, model.sample_rate):
-            readable = [(i, sound) for i, sound, _ in batch if sound is not None]
-            sounds = [sound for _, sound in readable]
-            texts = model.transcribe(sounds, batch_size=arguments.batch_size) if sounds else []
-            audio_s += sum(len(sound) for sound in sounds) / model.sample_rate
-            for i, sound, error in batch:
-                if sound is None:
-                    unreadable += 1
-                    _say(f"error: {error}")
-                    lines[i] = _line(utterances[i], error=error)
-            for (i, _), text in zip(readable, texts, strict=True):
-                word, character = (count_errors([utterances[i].text], [text], u) for u in ("word", "character"))
+        # The longest first: memory runs out at once or never.
+        order = sorted(range(len(utterances)), key=lambda i: -utterances[i].duration_s)
+        transcriber = Transcriber(model, words=False, batch_size=arguments.batch_size)
+        for i, found in zip(order, transcriber.stream(utterances[i] for i in order), strict=True):
+            if isinstance(found, UserError):
+                unreadable += 1
+                error = f"{utterances[i].source}: {found}"
+                _say(f"error: {printable(error)}")
+                lines[i] = _line(utterances[i], error=error)
+            else:
+                audio_s += found.duration_s or 0.0
+                word, character = (count_errors([utterances[i].text], [found.text], u) for u in ("word", "character"))
                 words, characters = words + word, characters + character
-                lines[i] = _line(utterances[i], pred_text=text, wer=word.rate, cer=character.rate)
+                lines[i] = _line(utterances[i], pred_text=found.text, wer=word.rate, cer=character.rate)
             progress.show(words.utterances + unreadable, words.rate)
         report = {
             "wer": words.rate,
@@ -115,33 +117,6 @@ def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:
         "text": utterance.text,
         **found,
     }
-
-
-def _batches(
-    utterances: Sequence[Utterance], batch_size: int, sample_rate: int
-) -> Iterator[list[tuple[int, np.ndarray | None, str]]]:
-    """(index, audio [S], "") or (index, None, what is wrong), longest first, the next batch read while one is used.
-
-    Utterances of like length share a batch, which keeps padding small; the longest come first so that memory runs out
-    at once or never.
-    """
-    from jasper_tf.data.storage.tarred import load_utterance
-    from jasper_tf.errors import UserError
-
-    def read(i: int) -> tuple[int, np.ndarray | None, str]:
-        utterance = utterances[i]
-        try:
-            return i, load_utterance(utterance, sample_rate), ""
-        except UserError as error:
-            return i, None, f"{utterance.source}: {error}"
-
-    order = sorted(range(len(utterances)), key=lambda i: -utterances[i].duration_s)
-    chunks = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        ahead = [pool.submit(read, i) for i in chunks[0]]
-        for following in [*chunks[1:], []]:
-            batch, ahead = ahead, [pool.submit(read, i) for i in following]
-            yield [future.result() for future in batch]
 
 
 class _Progress:

@@ -17,12 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
     )
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="files at a time (default %(default)s)")
+    parser.add_argument(
+        "--chunk-s",
+        type=float,
+        default=40.0,
+        metavar="S",
+        help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
+    )
+    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="what pieces share (%(default)g)")
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; 1 if a file could not be read, the others are still transcribed."""
-    from jasper_tf.errors import UserError
+    from jasper_tf.errors import UserError, printable
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
@@ -30,21 +38,31 @@ def run(arguments: argparse.Namespace) -> int:
     # Only texts belong on stdout; whatever a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        from jasper_tf.audio.load import load_audio
-        from jasper_tf.export.saved_model.writer import SavedModelTranscriber, find_saved_model
         from jasper_tf.inference.load_model import load_model
+        from jasper_tf.inference.long_audio import Chunking
+        from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+        from jasper_tf.inference.transcriber import Transcriber
+        from jasper_tf.io.progress import ProgressLine
 
+        chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
         exported = find_saved_model(arguments.model)
         model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)
-        for first in range(0, len(arguments.files), arguments.batch_size):
-            paths, sounds = [], []
-            for path in arguments.files[first : first + arguments.batch_size]:
-                try:
-                    sounds.append(load_audio(path, model.sample_rate))
-                    paths.append(path)
-                except UserError as error:
+        transcriber = Transcriber(model, chunking, words=False, batch_size=arguments.batch_size)
+        progress = ProgressLine("transcribing", None, lambda s: f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}")
+
+        def show(done_s: float, opened_s: float, opened: int) -> None:
+            # Of files whose headers are not read yet, as much again as of the others.
+            progress.total = round(opened_s / opened * len(arguments.files))
+            if sys.stderr.isatty():
+                progress.advance(round(done_s) - progress.done)
+
+        with progress:
+            found = transcriber.stream(arguments.files, on_progress=show)
+            for path, one in zip(arguments.files, found, strict=True):
+                progress.close()
+                if isinstance(one, UserError):
                     failed += 1
-                    print(f"error: {error}", file=sys.stderr)
-            for path, text in zip(paths, model.transcribe(sounds, arguments.batch_size) if sounds else [], strict=True):
-                print(f"{path}\t{text}", file=stdout, flush=True)
+                    print(f"error: {one}", file=sys.stderr)
+                else:
+                    print(f"{printable(path)}\t{printable(one.text)}", file=stdout, flush=True)
     return 1 if failed else 0

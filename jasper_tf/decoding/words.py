@@ -93,3 +93,29 @@ def word_strings(best: Hypotheses, words: Words, tokenizer: Tokenizer) -> Any:
     pieces = tf.gather(tf.constant(tokenizer.word_pieces), tf.boolean_mask(best.labels, in_word))
     number = tf.boolean_mask(words.word_of_label + first, in_word)
     return tf.strings.unsorted_segment_join(pieces, number, tf.reduce_sum(words.words_len))
+
+
+def word_outputs(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> dict[str, Any]:
+    """Confidences, and the words of all utterances one after the other, as TensorFlow tensors.
+
+    Returns:
+        confidence [B] float32 (`utterance_confidence`), words [W] string, words_start_s, words_end_s (seconds),
+        words_confidence [W] float32, and words_row_lengths [B] int64: how many words belong to each utterance
+        (tf.RaggedTensor.from_row_lengths).
+    """
+    import tensorflow as tf  # as in `word_strings`
+
+    words = group_words(best, tokenizer)
+    is_word = tf.sequence_mask(words.words_len, tf.shape(best.labels)[1])
+
+    def flat(values):
+        return tf.cast(tf.boolean_mask(values, is_word), tf.float32)
+
+    return {
+        "confidence": utterance_confidence(best),
+        "words": word_strings(best, words, tokenizer),
+        "words_start_s": flat(words.start_frame) * frame_s,
+        "words_end_s": flat(words.end_frame) * frame_s,
+        "words_confidence": flat(words.confidence),
+        "words_row_lengths": tf.cast(words.words_len, tf.int64),
+    }

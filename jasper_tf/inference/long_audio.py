@@ -1,18 +1,56 @@
-"""Recordings longer than one request: cut with overlap, recognised piece by piece, joined."""
+"""Long recordings: cut with overlap, recognized piece by piece, joined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jasper_tf.decoding.alignment import TimedText
 from jasper_tf.errors import UserError
-from jasper_tf.serving.client.recognition import Recognition
+from jasper_tf.inference.recording import Recording
+from jasper_tf.inference.transcript import Transcript
 
 SAME_WORD_S = 0.3
 """The same word heard in two pieces lies at most this much apart: the pieces' frames differ, and their context."""
+
+
+_MOST_PIECES = 100_000
+"""A manifest or a header can claim any length; what would be more pieces is read whole, which refuses it."""
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """Which recordings are cut, and how.
+
+    A recording of up to `chunk_s` stays whole. What looks at the whole recording (`normalize: per_feature`,
+    squeeze-and-excite without `se_context_size`) sees each piece by itself: a word may come out differently than in one
+    piece. On AN4 the error rate stays the same (tests/inference/test_long_audio.py).
+
+    Args:
+        chunk_s: longest piece, seconds; 0: never cut. Utterances of speech corpora are shorter than the default.
+        overlap_s: what neighbors share at least, seconds; less than half of `chunk_s`.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    chunk_s: float = 40.0
+    overlap_s: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not self.chunk_s >= 0:
+            raise UserError(f"--chunk-s {self.chunk_s:g}: must be 0 (never cut) or more")
+        if not (self.overlap_s >= 0 and (not self.chunk_s or 2 * self.overlap_s < self.chunk_s)):
+            raise UserError(f"--overlap-s {self.overlap_s:g}: must be less than half of --chunk-s {self.chunk_s:g}")
+
+    def parts(self, samples: int, sample_rate: int) -> list[tuple[int, int]]:
+        """(start, end) of the pieces of a recording, in samples; one for a recording that stays whole."""
+        longest, overlap = round(self.chunk_s * sample_rate), round(self.overlap_s * sample_rate)
+        if not longest or samples > _MOST_PIECES * (longest - overlap):
+            return [(0, samples)]
+        return pieces(samples, longest, overlap)
 
 
 def pieces(samples: int, longest: int, overlap: int) -> list[tuple[int, int]]:
@@ -59,51 +97,62 @@ def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], midd
     ]
 
 
-def recognize_long(
-    recognize: Callable[[np.ndarray, bool], Recognition],
-    audio: np.ndarray,
-    sample_rate: int,
-    chunk_s: float,
-    overlap_s: float,
-    words: bool = True,
-) -> Recognition:
-    """Audio [S] of any length to its Recognition, in requests of at most `chunk_s`.
-
-    A recording of up to `chunk_s` is one request, and its answer stays as it is. What looks at the whole recording
-    (`normalize: per_feature`, squeeze-and-excite without `se_context_size`) sees each piece by itself: a word may come
-    out otherwise than in one request. On AN4 the error rate stays the same (tests/inference/test_long_audio.py).
+def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcript], sample_rate: int) -> Transcript:
+    """What was heard in each part of a recording -> the transcript of all of it.
 
     Args:
-        recognize: audio [S], whether words are needed -> Recognition; a client's.
-        audio: float32.
+        parts: of `pieces`, (start, end) in samples.
+        found: of each part; where there are several, all with words.
         sample_rate: Hz.
-        chunk_s: longest piece, seconds; 0: never cut.
-        overlap_s: what neighbours share at least, seconds; less than half of `chunk_s`.
+
+    Raises:
+        UserError: there are several parts, and one has no times of words.
+    """
+    duration_s = parts[-1][1] / sample_rate
+    if len(parts) == 1:
+        return replace(found[0], duration_s=duration_s)
+    joined: list[TimedText] = []
+    confidence = weight = 0.0
+    for k, ((start, _), one) in enumerate(zip(parts, found, strict=True)):
+        if one.words is None:
+            raise UserError(
+                "is longer than --chunk-s, and the model gives no times of words to join the pieces by; "
+                "serve an export without --batchable, or raise --chunk-s"
+            )
+        shift_s = start / sample_rate
+        heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in one.words]
+        middle_s = (start + parts[k - 1][1]) / 2 / sample_rate
+        joined = join_overlapping(joined, heard, middle_s) if k else heard
+        confidence += len(one.text) * (one.confidence or 0.0)
+        weight += len(one.text)
+    text = " ".join(word.text for word in joined)
+    return Transcript(text, confidence / max(weight, 1.0), tuple(joined), duration_s=duration_s)
+
+
+def recognize_long(
+    recognize: Callable[[np.ndarray, bool], Transcript],
+    recording: Recording,
+    sample_rate: int,
+    chunking: Chunking,
+    words: bool = True,
+) -> Transcript:
+    """A recording of any length to its transcript, piece by piece; no more than one piece is in memory.
+
+    Args:
+        recognize: audio [S] float32, whether words are needed -> Transcript; a client's.
+        recording: opened at `sample_rate`.
+        sample_rate: Hz.
+        chunking: where to cut.
         words: whether the answer needs them; cutting always asks for them.
 
     Raises:
-        UserError: it must be cut, but the model does not say when its words were said.
+        UserError: it cannot be read; or it must be cut, but the model does not say when its words were said.
     """
-    longest = round(chunk_s * sample_rate) or len(audio)
-    parts = pieces(len(audio), longest, round(overlap_s * sample_rate))
+    parts = chunking.parts(recording.samples, sample_rate)
     if len(parts) == 1:
-        return recognize(audio, words)
-    joined: list[TimedText] = []
-    confidence = weight = 0.0
-    for k, (start, end) in enumerate(parts):
-        found = recognize(audio[start:end], True)
-        if found.words is None:
-            raise UserError(
-                f"is longer than --chunk-s {chunk_s:g}, and the model gives no times of words to join the pieces by; "
-                "serve an export without --batchable, or raise --chunk-s and --max-message-mb"
-            )
-        shift_s = start / sample_rate
-        heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in found.words]
-        middle_s = (start + parts[k - 1][1]) / 2 / sample_rate
-        joined = join_overlapping(joined, heard, middle_s) if k else heard
-        confidence += len(found.text) * (found.confidence or 0.0)
-        weight += len(found.text)
-    return Recognition(" ".join(word.text for word in joined), confidence / max(weight, 1.0), tuple(joined))
+        audio = recording.whole()
+        return join_transcripts([(0, len(audio))], [recognize(audio, words)], sample_rate)
+    return join_transcripts(parts, [recognize(recording.part(*part), True) for part in parts], sample_rate)
 
 
 def _nearest(word: TimedText, others: Sequence[TimedText]) -> int | None:

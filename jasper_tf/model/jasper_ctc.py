@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.audio.load import load_audio
 from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.words import word_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -198,23 +198,30 @@ class JasperCTC(CTCTraining):
     def training_outputs(self, x: dict) -> list[dict]:
         return self.with_intermediate(x, training=True) if self.loss_weights else super().training_outputs(x)
 
-    def transcribe(self, recordings: Sequence[str | Path | np.ndarray], batch_size: int = 16) -> list[str]:
-        """Texts of recordings, in their order: file paths, or float32 arrays [S] at `sample_rate`.
+    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True) -> dict[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` what `word_outputs` gives."""
+        text, logits, logit_len = self.recognise(audio, audio_len)
+        outputs = {"text": text}
+        if words:
+            outputs |= word_outputs(self.decoding(logits, logit_len).best(), self.tokenizer, self.frame_s)
+        return {name: np.asarray(value) for name, value in outputs.items()}
+
+    def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
+        """The text of one recording as str, or of several as a list in their order; `Transcriber` gives more.
+
+        Args:
+            recordings: one of what `open_recording` takes (a path, an array, an open file), or an iterable of them.
+            batch_size: recordings at a time, at most.
+            sample_rate: of arrays, Hz. Default: the model's.
 
         Raises:
-            UserError: a file is missing, unreadable or empty; the message names it.
+            UserError: a recording cannot be read; the message names it.
         """
-        if isinstance(recordings, (str, Path)):
-            raise UserError(f"transcribe takes a list: transcribe([{str(recordings)!r}])")
-        texts: list[str] = []
-        for start in range(0, len(recordings), batch_size):
-            audio = [
-                np.asarray(r, np.float32) if isinstance(r, np.ndarray) else load_audio(r, self.sample_rate)
-                for r in recordings[start : start + batch_size]
-            ]
-            text, _, _ = self.recognise(*pad_audio(audio))
-            texts += [t.decode() for t in text.numpy()]
-        return texts
+        # A model is below what works with it; this one method is there for a notebook's convenience.
+        from jasper_tf.inference.transcriber import Transcriber
+
+        found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
+        return [one.text for one in found] if isinstance(found, list) else found.text
 
     # ------------------------------------------------------------------ serialisation
 

@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from jasper_tf.audio.load import load_audio
-from jasper_tf.inference.long_audio import recognize_long
+from jasper_tf.inference.long_audio import Chunking, recognize_long
+from jasper_tf.inference.recording import open_recording
 from jasper_tf.serving.client.grpc_client import GrpcClient
 from jasper_tf.serving.client.rest_client import RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
@@ -128,7 +129,8 @@ class Soak:
 
     def _in_pieces(self):
         seconds = len(self.long) / 16000
-        return recognize_long(self.grpc.recognize, self.long, 16000, seconds / 2, seconds / 10).text
+        recording, chunking = open_recording(self.long, 16000), Chunking(seconds / 2, seconds / 10)
+        return recognize_long(self.grpc.recognize, recording, 16000, chunking).text
 
     def _send(self, kind, rng):
         """What was wrong with the answer, or None."""

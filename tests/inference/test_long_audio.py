@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from jasper_tf.audio.load import load_audio
 from jasper_tf.decoding.alignment import TimedText, join_words, time_labels
 from jasper_tf.errors import UserError
-from jasper_tf.inference.long_audio import join_overlapping, pieces, recognize_long
+from jasper_tf.inference.long_audio import Chunking, join_overlapping, pieces
+from jasper_tf.inference.long_audio import recognize_long as recognize_recording
+from jasper_tf.inference.recording import open_recording
+from jasper_tf.inference.transcript import Transcript
 from jasper_tf.metrics.error_rate import wer
-from jasper_tf.serving.client.recognition import Recognition
 
 
 @given(st.integers(1, 10_000), st.integers(3, 500), st.data())
@@ -26,6 +28,10 @@ def test_pieces_cover_all_and_overlap(samples, longest, data):
     for (_, end), (start, _) in zip(found, found[1:], strict=False):
         assert end - start >= overlap
     assert len(found) == 1 if samples <= longest else (len(found) - 1) * (longest - overlap) + overlap < samples
+
+
+def recognize_long(recognize, audio, rate, chunk_s, overlap_s):
+    return recognize_recording(recognize, open_recording(audio, rate), rate, Chunking(chunk_s, overlap_s))
 
 
 def said(*words):
@@ -82,7 +88,7 @@ def test_what_pieces_hear_right_joins_to_the_whole(words, seed, data):
             replace(w, start_s=w.start_s - start_s + d, end_s=w.end_s - start_s + d)
             for w, d in zip(inside, off, strict=True)
         ]
-        return Recognition(" ".join(texts(heard)), 1.0, tuple(heard))
+        return Transcript(" ".join(texts(heard)), 1.0, tuple(heard))
 
     chunk_s = data.draw(st.sampled_from([5.0, 8.0, 30.0]))
     found = recognize_long(recognize, audio, rate, chunk_s, 2.0)
@@ -93,10 +99,10 @@ def test_what_pieces_hear_right_joins_to_the_whole(words, seed, data):
 
 def test_without_times_it_cannot_be_joined():
     sound = np.zeros(3000, np.float32)
-    assert recognize_long(lambda *_: Recognition("yes"), sound, 100, 30.0, 2.0) == Recognition("yes")
-    assert recognize_long(lambda *_: Recognition("yes"), sound, 100, 0, 0) == Recognition("yes")
-    with pytest.raises(UserError, match="longer than --chunk-s 10, and the model gives no times"):
-        recognize_long(lambda *_: Recognition("yes"), sound, 100, 10.0, 2.0)
+    assert recognize_long(lambda *_: Transcript("yes"), sound, 100, 30.0, 2.0) == Transcript("yes", duration_s=30.0)
+    assert recognize_long(lambda *_: Transcript("yes"), sound, 100, 0, 0) == Transcript("yes", duration_s=30.0)
+    with pytest.raises(UserError, match="longer than --chunk-s, and the model gives no times"):
+        recognize_long(lambda *_: Transcript("yes"), sound, 100, 10.0, 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,7 @@ def speakers(shared):
 def heard(model, logits, logit_len):
     [letters] = time_labels(model.decoding(logits, logit_len).best(), model.tokenizer, model.frame_s)
     words = join_words(letters)
-    return Recognition(" ".join(texts(words)), 1.0, tuple(words))
+    return Transcript(" ".join(texts(words)), 1.0, tuple(words))
 
 
 @pytest.mark.parametrize(("chunk_s", "overlap_s"), [(5.0, 2.0), (10.0, 4.0), (30.0, 4.0)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jasper_tf.data.checks.faults import KINDS, FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest
+from jasper_tf.errors import printable
 
 
 def table(log: FaultLog) -> str:
@@ -21,7 +22,7 @@ def table(log: FaultLog) -> str:
         tally = log.tallies[kind]
         # A broken line has no length.
         hours = f"{tally.duration_s / 3600:.3f}" if tally.duration_s else "-"
-        rows.append(f"{names[kind]:<{width}}  {tally.count:>8}  {hours:>8}  {tally.example}")
+        rows.append(printable(f"{names[kind]:<{width}}  {tally.count:>8}  {hours:>8}  {tally.example}"))
     return "\n".join(rows)
 
 
@@ -32,5 +33,6 @@ def summary(manifests: Sequence[CheckedManifest], log: FaultLog) -> list[str]:
         faulty = log.count_faulty(manifest.path)
         found = f"{faulty} with a fault" if faulty else "no fault"
         hours = sum(manifest.duration_s) / 3600
-        rows.append(f"{manifest.path}: {manifest.lines} line{'s' * (manifest.lines != 1)}, {hours:.2f} h: {found}")
+        lines = f"{manifest.lines} line{'s' * (manifest.lines != 1)}"
+        rows.append(f"{printable(manifest.path)}: {lines}, {hours:.2f} h: {found}")
     return rows

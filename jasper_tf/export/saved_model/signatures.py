@@ -7,8 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from jasper_tf.decoding.words import group_words, utterance_confidence, word_strings
 from jasper_tf.audio.load import MAX_AMPLITUDE
+from jasper_tf.decoding.words import word_outputs
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
 from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -58,21 +58,8 @@ def signatures(
     @tf.function(input_signature=_AUDIO, autograph=False)
     def recognise(audio, audio_len):
         best = model.decoding(*acoustic(audio, audio_len)).best()
-        words = group_words(best, model.tokenizer)
-        is_word = tf.sequence_mask(words.words_len, tf.shape(best.labels)[1])
-
-        def flat(values):
-            return tf.cast(tf.boolean_mask(values, is_word), tf.float32)
-
-        return {
-            "text": model.tokenizer.decode_in_graph(best.labels),
-            "confidence": utterance_confidence(best),
-            "words": word_strings(best, words, model.tokenizer),
-            "words_start_s": flat(words.start_frame) * model.frame_s,
-            "words_end_s": flat(words.end_frame) * model.frame_s,
-            "words_confidence": flat(words.confidence),
-            "words_row_lengths": tf.cast(words.words_len, tf.int64),
-        }
+        text = model.tokenizer.decode_in_graph(best.labels)
+        return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s)}
 
     @tf.function(input_signature=_FILES, autograph=False)
     def decode(audio):

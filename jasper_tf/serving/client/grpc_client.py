@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.serving.client.prediction_messages import array_to_tensor, prediction_api, tensor_to_array
-from jasper_tf.serving.client.recognition import Recognition, recognitions
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 GRPC_PORT = 8500
@@ -77,8 +77,8 @@ class GrpcClient:
         """The longest recording that fits into one message."""
         return max(0, int(self.max_message_mb * 2**20) - _ENVELOPE_BYTES) // _BYTES_PER_SAMPLE
 
-    def recognize(self, audio: np.ndarray, words: bool = True) -> Recognition:
-        """Audio [S] float32 at the model's rate -> its Recognition.
+    def recognize(self, audio: np.ndarray, words: bool = True) -> Transcript:
+        """Audio [S] float32 at the model's rate -> its Transcript.
 
         Args:
             words: False: the signature `text` is asked, and the server leaves out the words. An output filter would
@@ -96,9 +96,9 @@ class GrpcClient:
         array_to_tensor(np.array([len(audio)], np.int32), request.inputs["audio_len"])
         response = self.back_off.call(lambda: self._try(request))
         try:
-            [found] = recognitions({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
-        except (KeyError, ValueError) as error:
-            reason = "no output 'text'" if isinstance(error, KeyError) else str(error)
+            [found] = read_outputs({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"no output {error}" if isinstance(error, KeyError) else said_by_server(str(error))
             raise ServerError(
                 f"{self.server}: model {self.model!r} does not answer as export.py's do ({reason})", concerns_all=True
             ) from None

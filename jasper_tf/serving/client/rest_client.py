@@ -9,13 +9,15 @@ import io
 import json
 import socket
 import time
+import urllib.parse
 from typing import Any
 
 import numpy as np
+import orjson
 import soundfile
 
+from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.serving.client.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
-from jasper_tf.serving.client.recognition import Recognition, recognitions
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
@@ -53,15 +55,15 @@ class RestClient:
         self.max_message_mb = max_message_mb
         self.sample_rate = sample_rate
         self._limit = int(max_message_mb * 2**20)
-        at = f"/v1/models/{model}" + ("" if version is None else f"/versions/{version}")
+        at = f"/v1/models/{urllib.parse.quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
         self._path = f"{at}:predict"
 
     def max_samples(self) -> int:
         """The longest recording that fits into one message."""
         return max(0, self._limit - _ENVELOPE_BYTES) * 3 // 4 // 4
 
-    def recognize(self, audio: np.ndarray, words: bool = True) -> Recognition:
-        """Audio [S] float32 at `sample_rate` -> its Recognition.
+    def recognize(self, audio: np.ndarray, words: bool = True) -> Transcript:
+        """Audio [S] float32 at `sample_rate` -> its Transcript.
 
         Args:
             words: False: the server leaves out the words.
@@ -73,8 +75,8 @@ class RestClient:
         soundfile.write(wav, np.asarray(audio, np.float32), self.sample_rate, format="WAV", subtype="FLOAT")
         return self.recognize_file(wav.getvalue(), words)
 
-    def recognize_file(self, wav: bytes, words: bool = True) -> Recognition:
-        """The bytes of a whole WAV file -> its Recognition.
+    def recognize_file(self, wav: bytes, words: bool = True) -> Transcript:
+        """The bytes of a whole WAV file -> its Transcript.
 
         Args:
             words: False: the server leaves out the words.
@@ -92,13 +94,15 @@ class RestClient:
             )
         answer = self.back_off.call(lambda: self._try(body))
         try:
-            outputs = json.loads(answer)["outputs"]
+            # It refuses what json takes, a lone surrogate and 200,000 brackets.
+            outputs = orjson.loads(answer)["outputs"]
             # A signature with one output answers without its name.
             outputs = outputs if isinstance(outputs, dict) else {"text": outputs}
-            [found] = recognitions({name: np.asarray(value) for name, value in outputs.items()})
+            [found] = read_outputs({name: np.asarray(value) for name, value in outputs.items()})
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(
-                f"{self.server}: model {self.model!r} does not answer as export.py's do ({error})", concerns_all=True
+                f"{self.server}: model {self.model!r} does not answer as export.py's do ({said_by_server(str(error))})",
+                concerns_all=True,
             ) from None
         return found
 
@@ -112,20 +116,16 @@ class RestClient:
         self.close()
 
     def _try(self, body: bytes) -> bytes:
-        connection = http.client.HTTPConnection(self.server, timeout=self.timeout_s)
+        connection = http.client.HTTPConnection(self.server)
         try:
-            give_up = time.monotonic() + self.timeout_s
-            connection.connect()
+            connection.sock = _connect(connection.host, connection.port, time.monotonic() + self.timeout_s)
             # A server may refuse a message before it has all of it; what it says about that can still be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-            connected = connection.sock
-            connected.settimeout(_left_s(give_up))
             response = connection.getresponse()
-            answer = b""
+            answer = bytearray()
             while len(answer) <= self._limit and (part := response.read1(1 << 16)):
                 answer += part
-                connected.settimeout(_left_s(give_up))
             if response.length and len(answer) <= self._limit:
                 raise ConnectionResetError("the answer is cut off")
         except TimeoutError:
@@ -143,16 +143,17 @@ class RestClient:
         except socket.gaierror as error:
             raise ServerError(f"{self.server}: no such host ({error.strerror})", concerns_all=True) from None
         except (OSError, http.client.HTTPException) as error:
+            said = said_by_server(str(error))
             raise ServerError(
-                f"{self.server}: no server answers there, or it is not ready: {error}", unavailable=True
+                f"{self.server}: no server answers there, or it is not ready: {said}", unavailable=True
             ) from None
         finally:
             connection.close()
         if len(answer) > self._limit:
             raise ServerError(f"{self.server}: the answer is too large; raise --max-message-mb")
         if response.status != http.HTTPStatus.OK:
-            raise self._explain(response.status, answer)
-        return answer
+            raise self._explain(response.status, bytes(answer))
+        return bytes(answer)
 
     def _explain(self, status: int, answer: bytes) -> ServerError:
         said = _said(answer)
@@ -175,19 +176,52 @@ class RestClient:
         return ServerError(f"{where}HTTP {status}: {said}")
 
 
-def _left_s(give_up: float) -> float:
-    """Seconds until `give_up` (of the monotonic clock): a socket's timeout is for one operation, a deadline for all."""
-    left = give_up - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+class _DeadlineSocket(socket.socket):
+    """A socket whose operations all together end at `give_up` (of the monotonic clock).
+
+    A socket's own timeout is for one operation, and so are those of http.client, urllib3 and requests: a header line
+    takes many.
+    """
+
+    give_up: float
+
+    def limit(self) -> None:
+        left_s = self.give_up - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self.settimeout(left_s)
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.limit()
+        return super().recv_into(*arguments)
+
+    def sendall(self, *arguments: Any) -> None:
+        self.limit()
+        super().sendall(*arguments)
+
+
+def _connect(host: str, port: int, give_up: float) -> _DeadlineSocket:
+    """A connection to the first of the host's addresses that answers."""
+    failed: OSError = OSError("the host has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connected = _DeadlineSocket(family, kind, protocol)
+        connected.give_up = give_up
+        try:
+            connected.limit()
+            connected.connect(address)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as http.client does
+            return connected
+        except OSError as error:
+            connected.close()
+            failed = error
+    raise failed
 
 
 def _said(answer: bytes) -> str:
     """The server's own words in one line: the value of "error", or the beginning of whatever it sent."""
     text = answer.decode("utf-8", "replace")
     try:
-        found: Any = json.loads(text)["error"]
+        found: Any = orjson.loads(text)["error"]
     except (KeyError, TypeError, ValueError):
-        found = text[:200]
+        found = text
     return said_by_server(str(found))

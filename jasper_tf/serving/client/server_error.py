@@ -27,11 +27,18 @@ class ServerError(UserError):
         self.concerns_all = concerns_all
 
 
+_SAID_LENGTH = 300
+
+
 def said_by_server(text: str) -> str:
-    """A server's words in one line; of a failed check in the graph only what it says, not which operation said it."""
-    line = " ".join(text.split())
+    """A server's words in one line of bounded length.
+
+    Of a failed check in the graph only what it says, not which operation said it.
+    """
+    line = " ".join(text[: 100 * _SAID_LENGTH].split())
     failed = re.search(r"assertion failed: \[(.*?)\](?: \[\[\{\{|$)", line)
-    return failed.group(1).replace("] [", " ") if failed else line
+    said = failed.group(1).replace("] [", " ") if failed else line
+    return said if len(said) <= _SAID_LENGTH else f"{said[:_SAID_LENGTH]} ..."
 
 
 class BackOff:

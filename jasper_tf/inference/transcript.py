@@ -1,4 +1,4 @@
-"""What a server answers for one recording."""
+"""What a model heard in one recording."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from jasper_tf.decoding.alignment import TimedText
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """The text of one recording.
+class Transcript:
+    """The text of one recording; `str()` gives the text alone.
 
     text: the words with spaces between.
-    confidence: 0 to 1; None if the server did not say.
-    words: each with its times (seconds from the recording's beginning) and confidence; None if the server did not say.
+    confidence: 0 to 1; None if it is not known.
+    words: each with its times (seconds from the recording's beginning) and confidence; None if they are not known.
+    segments: stretches of several words with their times; None: nothing divides a recording yet.
+    duration_s: of the recording, seconds; None if it is not known.
     """
 
     text: str
     confidence: float | None = None
     words: tuple[TimedText, ...] | None = None
+    segments: tuple[TimedText, ...] | None = None
+    duration_s: float | None = None
+
+    def __str__(self) -> str:
+        return self.text
 
     def as_json(self) -> dict[str, Any]:
-        """For a line of JSON: text, and confidence and words where they are known; seconds to the millisecond."""
+        """For a line of JSON: text, and confidence and words where they are known; seconds to a tenth of a ms."""
         found: dict[str, Any] = {"text": self.text}
         if self.confidence is not None:
             found["confidence"] = round(self.confidence, 4)
@@ -37,15 +44,15 @@ class Recognition:
         return found
 
 
-def recognitions(outputs: Mapping[str, np.ndarray]) -> list[Recognition]:
-    """The B recognitions in the outputs of `serving_default` or `audio_bytes`.
+def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:
+    """The B transcripts in the outputs of `JasperCTC.recognize_batch`, or of a served signature.
 
     Args:
         outputs: text [B] (UTF-8 bytes or str); optionally confidence [B]; optionally words [W], words_start_s,
             words_end_s, words_confidence [W] and words_row_lengths [B], whose sum is W.
 
     Raises:
-        KeyError, ValueError: something is missing, or the lengths do not agree.
+        KeyError, TypeError, ValueError: something is missing or of another kind, or the lengths do not agree.
     """
     texts = [_text(text) for text in outputs["text"]]
     confidence = [float(c) for c in outputs["confidence"]] if "confidence" in outputs else [None] * len(texts)
@@ -60,7 +67,7 @@ def recognitions(outputs: Mapping[str, np.ndarray]) -> list[Recognition]:
         if len(flat) != (ends[-1] if len(ends) else 0):
             raise ValueError(f"{len(flat)} words, but row lengths for {ends[-1]}")
         words = [tuple(flat[end - size : end]) for end, size in zip(ends, outputs["words_row_lengths"], strict=True)]
-    return [Recognition(*one) for one in zip(texts, confidence, words, strict=True)]
+    return [Transcript(*one) for one in zip(texts, confidence, words, strict=True)]
 
 
 def _text(text: bytes | str) -> str:

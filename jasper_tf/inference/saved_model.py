@@ -1,0 +1,120 @@
+"""A SavedModel that export.py wrote, as a model to transcribe with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.words import word_outputs
+from jasper_tf.errors import UserError
+from jasper_tf.export.saved_model.graph import validate_graph
+from jasper_tf.export.saved_model.writer import EXTRA, versions
+from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.text.tokenizer import CharacterTokenizer
+
+
+class SavedModelTranscriber:
+    """An exported version, with `recognize_batch` and `transcribe` as a JasperCTC has them.
+
+    A SavedModel is a program; one whose operations do more than to compute is not loaded (see `validate_graph`).
+
+    Args:
+        folder: a version's folder, or the folder above (then the newest version).
+
+    Raises:
+        UserError: no SavedModel there, not one of `export`, damaged, or with operations that `export` never writes.
+    """
+
+    def __init__(self, folder: str | Path):
+        found = find_saved_model(folder)
+        if found is None:
+            raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
+        self._folder = found
+        labels, self.sample_rate, self.frame_s = _read_about(found)
+        self.tokenizer = CharacterTokenizer(labels)
+        validate_graph(found)
+        try:
+            # The signature does not keep the variables alive, what was loaded does.
+            self._loaded = tf.saved_model.load(str(found))
+            self._signatures = self._loaded.signatures
+            variables = [variable.numpy() for variable in self._loaded.weights]
+            text = self._signatures["text"]
+            inputs, outputs = text.structured_input_signature[1], text.structured_outputs
+        except Exception as error:  # of damaged files: the loader passes on every class of exception
+            raise UserError(f"{found}: a damaged SavedModel ({_one_line(error)}); export it anew") from None
+        expected = {"audio": (tf.float32, 2), "audio_len": (tf.int32, 1)}
+        given = {name: (value.dtype, value.shape.rank) for name, value in inputs.items()}
+        if given != expected or "text" not in outputs or outputs["text"].dtype != tf.string:
+            raise UserError(f"{found}: its signature 'text' is not that of export.py: audio and audio_len to text")
+        if not all(np.isfinite(values).all() for values in variables if values.dtype.kind == "f"):
+            raise UserError(f"{found}: its weights have NaN or infinite values; export a model that is sound")
+
+    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True) -> dict[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> text, confidence [B], and with `words` those, with times.
+
+        Raises:
+            UserError: the SavedModel fails at its work.
+        """
+        given = {"audio": tf.constant(audio), "audio_len": tf.constant(audio_len)}
+        try:
+            outputs = self._signatures["serving_default" if words else "text"](**given)
+            if words and "words" not in outputs:  # exported as batchable
+                frames = self._signatures["log_probs"](**given)
+                best = GreedyDecoder()(frames["log_probs"], frames["log_probs_len"]).best()
+                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+            found = {name: value.numpy() for name, value in outputs.items()}
+            texts = [text.decode("utf-8") for text in found["text"]]
+        except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
+            raise UserError(f"{self._folder}: the SavedModel failed ({_one_line(error)})") from None
+        if len(texts) != len(audio_len):
+            raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
+        return found
+
+    def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
+        """As `JasperCTC.transcribe`."""
+        found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
+        return [one.text for one in found] if isinstance(found, list) else found.text
+
+
+def _read_about(folder: Path) -> tuple[list[str], int, float]:
+    """Labels, sample rate and seconds per frame, of `model.json`."""
+    file = folder / EXTRA / "model.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        labels, sample_rate, frame_s = about["labels"], about["sample_rate"], about["frame_s"]
+    except OSError:
+        raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise UserError(f"{file}: cut off or damaged ({_one_line(error)}); export it anew") from None
+    if (
+        not isinstance(labels, list)
+        or not all(isinstance(label, str) for label in labels)
+        or type(sample_rate) is not int
+        or not 1 <= sample_rate < 2**31
+        or type(frame_s) not in (int, float)
+        or not 0 < frame_s < math.inf
+    ):
+        raise UserError(f"{file}: labels, sample_rate and frame_s are not texts and two numbers above 0")
+    return labels, sample_rate, frame_s
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def find_saved_model(folder: str | Path) -> Path | None:
+    """`folder` if it is a SavedModel, the newest version if it holds versions of one, otherwise None."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    if folder.is_dir():
+        for version in sorted(versions(folder), reverse=True):
+            if (folder / str(version) / "saved_model.pb").is_file():
+                return folder / str(version)
+    return None

@@ -1,0 +1,233 @@
+"""Recordings to transcripts by a model: in batches of bounded size, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from jasper_tf.errors import UserError
+from jasper_tf.inference.long_audio import Chunking, join_transcripts
+from jasper_tf.inference.recording import Recording, is_one_recording, open_recording
+from jasper_tf.inference.transcript import Transcript, read_outputs
+from jasper_tf.model.jasper_ctc import pad_audio
+from jasper_tf.text.tokenizer import Tokenizer
+
+_READERS = 4
+_LOOK_AHEAD = 128
+"""Recordings whose headers are read at a time, so that those of like length share a batch."""
+
+
+class Recognizer(Protocol):
+    """What a Transcriber needs of a model; JasperCTC and SavedModelTranscriber have it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool) -> Mapping[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> what `read_outputs` takes."""
+
+
+class Transcriber:
+    """Recordings of any number and length to transcripts.
+
+    Headers are read some way ahead; recordings, and the pieces of long ones, of like length share a batch. Sound is
+    decoded for the batch at hand and the next one only.
+
+    Args:
+        model: a JasperCTC or a SavedModelTranscriber.
+        chunking: which recordings are cut, and how. A model none of whose labels starts a word has no words to join
+            pieces by: its recordings stay whole.
+        words: whether transcripts have `words` and `confidence`.
+        batch_size: recordings or pieces in a batch, at most.
+        batch_s: seconds of a batch, padding included, at most; a single piece may be longer. It bounds the memory.
+    """
+
+    def __init__(
+        self,
+        model: Recognizer,
+        chunking: Chunking | None = None,
+        words: bool = True,
+        batch_size: int = 16,
+        batch_s: float = 240.0,
+    ):
+        self.model = model
+        chunking = Chunking() if chunking is None else chunking
+        self.chunking = chunking if model.tokenizer.starts_word.any() else Chunking(chunk_s=0)
+        self.words = words
+        self.batch_size = batch_size
+        self.batch_s = batch_s
+
+    def transcribe(self, recordings: Any, sample_rate: int | None = None) -> Any:
+        """One recording -> Transcript; an iterable of several -> a list of Transcript in their order.
+
+        Args:
+            recordings: what `open_recording` takes, or an iterable of it.
+            sample_rate: of arrays, Hz. Default: the model's.
+
+        Raises:
+            UserError: the first that cannot be read.
+        """
+        if is_one_recording(recordings):
+            return self.transcribe([recordings], sample_rate)[0]
+        found = []
+        for one in self.stream(recordings, sample_rate):
+            if isinstance(one, UserError):
+                raise one
+            found.append(one)
+        return found
+
+    def stream(
+        self,
+        recordings: Iterable[Any],
+        sample_rate: int | None = None,
+        on_progress: Callable[[float, float, int], None] | None = None,
+    ) -> Iterator[Transcript | UserError]:
+        """The transcript of each recording, in their order, as soon as it is there; or why there is none.
+
+        Args:
+            recordings: each what `open_recording` takes; a generator is asked for `_LOOK_AHEAD` at a time.
+            sample_rate: of arrays, Hz. Default: the model's.
+            on_progress: is called after each batch with the seconds done, the seconds of the recordings opened so far,
+                and how many these are.
+        """
+        jobs = _Jobs(self._open(recordings, sample_rate))
+        with ThreadPoolExecutor(_READERS) as pool:
+            batches = self._batches(jobs)
+            ahead = self._read(pool, next(batches, None))
+            while ahead is not None:
+                batch, ahead = ahead, self._read(pool, next(batches, None))
+                self._recognize(batch)
+                if on_progress is not None:
+                    jobs.done += sum(piece.samples for piece, _ in batch)
+                    rate = self.model.sample_rate
+                    on_progress(jobs.done / rate, jobs.opened / rate, jobs.count)
+                yield from jobs.finished()
+            yield from jobs.finished()
+
+    def _open(self, recordings: Iterable[Any], sample_rate: int | None) -> Iterator[_Job]:
+        rate = self.model.sample_rate
+        for source in recordings:
+            try:
+                recording = open_recording(source, rate, sample_rate)
+            except UserError as error:
+                yield _Job(None, [], error)
+            else:
+                yield _Job(recording, self.chunking.parts(recording.samples, rate))
+
+    def _batches(self, jobs: _Jobs) -> Iterator[list[_Piece]]:
+        most = self.batch_s * self.model.sample_rate
+        while window := jobs.open_window(most):
+            pieces = [_Piece(job, k) for job in window for k in range(len(job.parts))]
+            # The longest first: memory runs out at once or never.
+            pieces.sort(key=lambda piece: -piece.samples)
+            batch: list[_Piece] = []
+            for piece in pieces:
+                if batch and (len(batch) == self.batch_size or (len(batch) + 1) * batch[0].samples > most):
+                    yield batch
+                    batch = []
+                batch.append(piece)
+            if batch:
+                yield batch
+
+    def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Read | None:
+        return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
+
+    def _recognize(self, batch: _Read) -> None:
+        heard = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
+        if not heard:
+            return
+        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in heard)
+        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in heard]), words)
+        for (piece, _), found in zip(heard, read_outputs(outputs), strict=True):
+            piece.job.found[piece.k] = found
+        for job in {id(piece.job): piece.job for piece, _ in heard}.values():
+            job.finish(self.model.sample_rate, self.words)
+
+
+@dataclass
+class _Job:
+    """A recording on its way: its parts (in samples), and what was found in each."""
+
+    recording: Recording | None
+    parts: list[tuple[int, int]]
+    result: Transcript | UserError | None = None
+    found: dict[int, Transcript] = field(default_factory=dict)
+
+    def finish(self, sample_rate: int, words: bool) -> None:
+        if self.result is None and len(self.found) == len(self.parts):
+            found = [self.found[k] for k in range(len(self.parts))]
+            try:
+                joined = join_transcripts(self.parts, found, sample_rate)
+            except UserError as error:
+                self.result = error
+            else:
+                self.result = joined if words else replace(joined, words=None, confidence=None)
+            self.recording = None  # may hold its samples
+
+
+@dataclass
+class _Piece:
+    """Part `k` of a job."""
+
+    job: _Job
+    k: int
+
+    @property
+    def samples(self) -> int:
+        start, end = self.job.parts[self.k]
+        return end - start
+
+    def read(self) -> np.ndarray | None:
+        """audio [S] float32; None if it, or another part of the recording, cannot be read."""
+        job, recording = self.job, self.job.recording
+        if job.result is not None or recording is None:
+            return None
+        try:
+            if len(job.parts) > 1:
+                return recording.part(*job.parts[self.k])
+            audio = recording.whole()
+        except UserError as error:
+            job.result = error
+            return None
+        job.parts = [(0, len(audio))]  # what a header states is not exact
+        return audio
+
+
+_Read = list[tuple[_Piece, "Future[np.ndarray | None]"]]
+
+
+class _Jobs:
+    """The jobs that are open, in the order given."""
+
+    def __init__(self, source: Iterator[_Job]):
+        self._source = source
+        self._open: deque[_Job] = deque()
+        self.count = self.done = self.opened = 0
+
+    def open_window(self, held: float) -> list[_Job]:
+        """The next jobs: `_LOOK_AHEAD`, or fewer when they hold `held` samples in memory."""
+        window: list[_Job] = []
+        for job in self._source:
+            window.append(job)
+            self._open.append(job)
+            self.count += 1
+            if job.recording is not None:
+                self.opened += job.recording.samples
+                held -= job.recording.samples * job.recording.is_held
+            if len(window) == _LOOK_AHEAD or held <= 0:
+                break
+        return window
+
+    def finished(self) -> Iterator[Transcript | UserError]:
+        """The results at the front."""
+        while self._open and (result := self._open[0].result) is not None:
+            self._open.popleft()
+            yield result
