@@ -1,0 +1,212 @@
+"""Recordings of any kind, number and length to transcripts, in bounded batches."""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from jasper_tf.audio.load import load_audio
+from jasper_tf.data.manifest.line import Utterance
+from jasper_tf.errors import UserError
+from jasper_tf.export.saved_model.writer import SavedModelTranscriber, export
+from jasper_tf.inference.long_audio import Chunking
+from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.inference.transcript import Transcript
+
+ROOT = Path(__file__).parents[2]
+LABELS = list(" abcdefghijklmnopqrstuvwxyz'")
+SECONDS = (0.9, 2.1, 0.4, 1.3, 0.7)
+
+
+@pytest.fixture(scope="module")
+def model(untrained_model):
+    return untrained_model(LABELS)
+
+
+@pytest.fixture(scope="module")
+def sounds():
+    rng = np.random.default_rng(5)
+    return [rng.normal(scale=0.1, size=int(16000 * seconds)).astype(np.float32) for seconds in SECONDS]
+
+
+@pytest.fixture(scope="module")
+def files(sounds, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sounds")
+    for k, sound in enumerate(sounds):
+        soundfile.write(folder / f"{k}.wav", sound, 16000, subtype="FLOAT")
+    return [folder / f"{k}.wav" for k in range(len(sounds))]
+
+
+@pytest.fixture(scope="module")
+def texts(model, sounds):
+    """What the model alone hears."""
+    found = [model.recognise(sound[None], np.array([len(sound)], np.int32))[0] for sound in sounds]
+    found = [text.numpy()[0].decode() for text in found]
+    assert len(set(found)) == len(found)
+    return found
+
+
+class Recorder:
+    """The model, with a note of the shape of every batch."""
+
+    def __init__(self, model):
+        self.model, self.labels, self.sample_rate, self.batches = model, model.labels, model.sample_rate, []
+
+    def recognize_batch(self, audio, audio_len, words):
+        self.batches.append((audio.shape[0], audio.shape[1] / self.sample_rate))
+        return self.model.recognize_batch(audio, audio_len, words)
+
+
+def test_every_kind_of_recording_in_order(model, sounds, files, texts):
+    utterance = Utterance(str(files[3]), 0.0, SECONDS[3], "", "m.json:1")
+    mixed = [files[0], sounds[1], open(files[2], "rb"), utterance, io.BytesIO(files[4].read_bytes())]
+    found = Transcriber(model, batch_size=2).transcribe(mixed)
+    assert [str(one) for one in found] == texts
+    for one, sound in zip(found, sounds, strict=True):
+        assert isinstance(one, Transcript) and one.duration_s == len(sound) / 16000 and one.segments is None
+        assert [word.text for word in one.words] == one.text.split() and 0 < one.confidence <= 1
+        assert all(0 <= word.start_s < word.end_s <= one.duration_s + 0.1 for word in one.words)
+    assert model.transcribe(str(files[0])) == texts[0] and model.transcribe([]) == []
+    assert model.transcribe(sound for sound in sounds) == texts
+
+
+def test_arrays_of_every_kind(model, files, texts):
+    int16, _ = soundfile.read(files[0], dtype="int16")
+    right = model.transcribe(int16.astype(np.float32) / 32768)
+    stereo = np.stack([int16, int16], axis=1)
+    for array in (int16, stereo, int16.astype(np.int32) * 65536, int16.astype(np.float64) / 32768):
+        assert model.transcribe(array) == right
+    uint8 = (np.arange(16000) % 251).astype(np.uint8)
+    assert model.transcribe(uint8) == model.transcribe((uint8.astype(np.float32) - 128) / 128)
+    slow = soxr.resample(int16, 16000, 8000)
+    again = soxr.resample(slow.astype(np.float32) / 32768, 8000, 16000, quality="HQ")
+    assert model.transcribe(slow, sample_rate=8000) == model.transcribe(again)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.array([0.1, np.nan], np.float32), "NaN"),
+        (np.array([], np.float32), "no samples"),
+        (np.zeros((2, 16000)), "transpose"),
+        (np.zeros((1, 2, 3)), "give \\[S\\]"),
+        (np.array(["a"]), "give \\[S\\]"),
+        ([7], "int is not a recording"),
+        (io.StringIO("RIFF"), "binary mode"),
+        (io.BytesIO(b"this is text"), "the open file: cannot be decoded"),
+    ],
+)
+def test_what_is_no_recording(model, wrong, message):
+    with pytest.raises(UserError, match=message):
+        model.transcribe(wrong)
+
+
+def test_batches_are_bounded_in_seconds_and_of_like_length(model, sounds, texts):
+    recorder = Recorder(model)
+    found = Transcriber(recorder, batch_s=3.0, batch_size=3, words=False).transcribe(sounds * 3)
+    assert [one.text for one in found] == texts * 3 and found[0].words is None
+    for rows, longest_s in recorder.batches:
+        assert rows <= 3 and rows * longest_s <= 3.0 + 1e-6
+    assert sum(rows for rows, _ in recorder.batches) == 15
+    # In batches of three as they come, 2.1 s would be padded to thrice each time.
+    assert sum(rows * longest_s for rows, longest_s in recorder.batches) < 1.15 * 3 * sum(SECONDS)
+
+
+def test_long_recordings_go_through_in_pieces(model, sounds, files):
+    """A file and the same samples in memory are cut alike, and what the pieces give is joined by time."""
+    recorder = Recorder(model)
+    transcriber = Transcriber(recorder, Chunking(1.0, 0.3), batch_s=2.0)
+    long, short, same = transcriber.transcribe([files[1], files[2], sounds[1]])
+    assert max(rows * longest_s for rows, longest_s in recorder.batches) <= 2.0
+    assert max(longest_s for _, longest_s in recorder.batches) <= 1.0
+    assert long == same and long.duration_s == 2.1
+    assert [word.start_s for word in long.words] == sorted(word.start_s for word in long.words)
+    assert long.words[-1].end_s > 1.8 and long.text == " ".join(word.text for word in long.words)
+    assert short == Transcriber(model).transcribe(files[2])
+    whole = Transcriber(model, Chunking(chunk_s=0)).transcribe(files[1])
+    assert whole.text == model.transcribe(files[1])
+
+
+def test_a_model_without_spaces_is_not_cut(untrained_model, sounds):
+    model = untrained_model(list("abc"))
+    recorder = Recorder(model)
+    assert Transcriber(recorder, Chunking(1.0, 0.3)).transcribe(sounds[1]).text == model.transcribe(sounds[1])
+    assert recorder.batches == [(1, 2.1)]
+
+
+def test_what_cannot_be_read_does_not_hold_up_the_others(model, files, texts, tmp_path):
+    content = files[1].read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: len(content) * 3 // 4])
+    recordings = [files[0], tmp_path / "absent.wav", files[2], tmp_path / "cut.wav", files[3]]
+    # The cut is in the third piece of four: the others were read already, or need not be.
+    found = list(Transcriber(model, Chunking(0.8, 0.1), batch_size=1).stream(recordings))
+    assert [one.text for one in found if isinstance(one, Transcript)][1] == texts[2]
+    assert "absent.wav: no such file" in str(found[1]) and "cut.wav: the file is cut off" in str(found[3])
+    assert isinstance(found[4], Transcript) and len(found) == 5
+    everything_wrong = Transcriber(model).stream([tmp_path / "absent.wav"] * 300)
+    assert sum(isinstance(one, UserError) for one in everything_wrong) == 300
+
+
+def test_a_manifest_that_claims_any_length(model, files):
+    utterance = Utterance(str(files[0]), 0.0, 1e9, "", "m.json:1")
+    with pytest.raises(UserError, match="asked for"):
+        Transcriber(model).transcribe([utterance])
+    part = replace(utterance, offset_s=0.2, duration_s=0.5)
+    assert model.transcribe([part]) == [model.transcribe(load_audio(files[0], 16000, 0.2, 0.5))]
+
+
+def test_arrays_of_a_generator_are_not_all_in_memory(model, sounds):
+    taken = []
+    generator = (taken.append(k) or np.tile(sounds[0], 40) for k in range(12))  # 36 s each
+    stream = Transcriber(model, batch_s=72.0, words=False).stream(generator)
+    next(stream)
+    assert len(taken) <= 6
+    assert len(list(stream)) == 11
+
+
+def test_progress_reaches_the_whole(model, files):
+    calls = []
+    list(
+        Transcriber(model, Chunking(1.0, 0.2), batch_size=1).stream(files, on_progress=lambda *call: calls.append(call))
+    )
+    done = [call[0] for call in calls]
+    assert done == sorted(done) and len(calls) > len(files)
+    assert calls[-1][1] == pytest.approx(sum(SECONDS)) and calls[-1][2] == len(files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batchable", [False, True])
+def test_a_saved_model_says_the_same(model, sounds, files, tmp_path, batchable):
+    served = SavedModelTranscriber(export(model, tmp_path / "serving", batchable=batchable))
+    chunking = Chunking(1.0, 0.3)
+    for ours, theirs in zip(*(Transcriber(m, chunking).transcribe(files) for m in (model, served)), strict=True):
+        assert ours.text == theirs.text and [w.text for w in ours.words] == [w.text for w in theirs.words]
+        np.testing.assert_allclose([w.start_s for w in ours.words], [w.start_s for w in theirs.words], atol=1e-5)
+
+
+PEAK = """
+import resource, sys
+from jasper_tf.__main__ import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_two_hours_of_silence_fit_into_memory(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    soundfile.write(tmp_path / "silence.flac", np.zeros(2 * 3600 * 8000, np.int16), 8000)
+    soundfile.write(tmp_path / "short.wav", np.zeros(8000, np.int16), 8000)
+    paths = [str(tmp_path / name) for name in ("short.wav", "silence.flac")]
+    command = [sys.executable, "-c", PEAK, "transcribe", "--model", str(tmp_path / "model.keras"), *paths]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == paths
+    assert int(done.stderr.split()[-1]) < 1_500_000  # KiB, TensorFlow included
