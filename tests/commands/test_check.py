@@ -41,6 +41,14 @@ def test_formats_and_rates_are_no_faults(shared, capsys):
     assert check(capsys, "--manifest", *manifests, "--min-rate", "0.4")[0] == 0
 
 
+def test_a_manifest_cannot_steer_the_terminal(capsys, tmp_path):
+    manifest = tmp_path / "m\x1b[2J.json"
+    lines = [{"audio_filepath": "absent\u202e.wav", "duration": 1, "text": "\x9b31m a"}, {"\x1b[2J": 1}, ["\n"]]
+    manifest.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    status, out, err = check(capsys, "--manifest", manifest, "--list", tmp_path / "l\x1b.jsonl")
+    assert status == 1 and all(line.isprintable() for line in out + err)
+
+
 def test_every_manifest_of_a_configuration_is_checked(tiny_config, tmp_path, capsys):
     """Several training sets, several named validation sets; one manifest may serve validation and test."""
     values = tiny_config().to_dict()

@@ -1,6 +1,8 @@
 """The verbs evaluate and transcribe, as a user calls them."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +136,47 @@ def test_transcribe_with_a_saved_model(folder, model, tmp_path, capfd):
         capfd.readouterr()
         assert main(["transcribe", "--model", str(path), file]) == 0
         assert capfd.readouterr().out == f"{file}\t{model.transcribe([file])[0]}\n"
+    line = {"audio_filepath": file, "duration": 1.9, "text": model.transcribe([file])[0]}
+    manifest = write_manifest(tmp_path / "m.jsonl", [line])
+    assert main(["evaluate", "--model", str(version.parent), "--manifest", str(manifest)]) == 0
+    assert "WER 0.00%" in capfd.readouterr().out
+
+
+def test_a_path_cannot_break_the_lines_or_steer_the_terminal(folder, model, tmp_path, capfd):
+    names = ["a\tb.wav", "c\nd.wav", "e\x1b[2Jf.wav", "absent\n\x9b\udce4.wav"]
+    for name in names[:-1]:
+        shutil.copy(folder / "2.wav", tmp_path / name)
+    assert main(["transcribe", "--model", str(folder / "run"), *(str(tmp_path / name) for name in names)]) == 1
+    out, err = capfd.readouterr()
+    text = model.transcribe(folder / "2.wav")
+    assert [line.partition("\t")[2] for line in out.splitlines()] == [text] * 3
+    assert out.replace("\t", "").replace("\n", "").isprintable()
+    [error] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "absent" in error and error.isprintable()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_long_file_shows_the_time_left_on_a_terminal(folder, tmp_path):
+    soundfile.write(tmp_path / "long.flac", np.zeros(16000 * 120, np.int16), 16000)
+    command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run"]
+    command += ["--batch-size", "1", "--chunk-s", "3", "--overlap-s", "1", tmp_path / "long.flac"]
+    reader, terminal = os.openpty()
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=120)
+    os.close(terminal)
+    shown = os.read(reader, 1 << 16).decode()
+    os.close(reader)
+    assert done.returncode == 0 and done.stdout.startswith(f"{tmp_path / 'long.flac'}\t")
+    assert "left" in shown and "of 0:02:00" in shown and shown.endswith("\x1b[K")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--chunk-s", "-1"], "--chunk-s -1: "), (["--chunk-s", "5", "--overlap-s", "3"], "--overlap-s 3: must be less")],
+)
+def test_transcribe_wrong_use(folder, capfd, options, message):
+    assert main(["transcribe", "--model", str(folder / "run"), *options, str(folder / "1.wav")]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith(f"error: {message}") and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("path", ["absent", "broken.wav", "."])
