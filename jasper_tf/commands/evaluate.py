@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 HELP = "word and character error rate of a model on a manifest"
 
 
-_MODEL = "a run's folder, a model.keras, a .nemo, or a folder written by export.py"
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="M", help=_MODEL)
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="M",
+        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
+    )
     parser.add_argument("--manifest", required=True, nargs="+", metavar="F", help="JSON lines as NeMo's")
     parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jasper_tf.audio.load import MAX_PART_S
 from jasper_tf.decoding.alignment import TimedText
 from jasper_tf.errors import UserError
 from jasper_tf.inference.recording import Recording
@@ -14,7 +15,6 @@ from jasper_tf.inference.transcript import Transcript
 
 SAME_WORD_S = 0.3
 """The same word heard in two pieces lies at most this much apart: the pieces' frames differ, and their context."""
-
 
 _MOST_PIECES = 100_000
 """A manifest or a header can claim any length; what would be more pieces is read whole, which refuses it."""
@@ -40,8 +40,8 @@ class Chunking:
     overlap_s: float = 4.0
 
     def __post_init__(self) -> None:
-        if not self.chunk_s >= 0:
-            raise UserError(f"--chunk-s {self.chunk_s:g}: must be 0 (never cut) or more")
+        if self.chunk_s != 0 and not 0.1 <= self.chunk_s <= MAX_PART_S:
+            raise UserError(f"--chunk-s {self.chunk_s:g}: must be 0 (never cut), or from 0.1 to {MAX_PART_S} seconds")
         if not (self.overlap_s >= 0 and (not self.chunk_s or 2 * self.overlap_s < self.chunk_s)):
             raise UserError(f"--overlap-s {self.overlap_s:g}: must be less than half of --chunk-s {self.chunk_s:g}")
 
@@ -122,7 +122,11 @@ def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcrip
         shift_s = start / sample_rate
         heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in one.words]
         middle_s = (start + parts[k - 1][1]) / 2 / sample_rate
-        joined = join_overlapping(joined, heard, middle_s) if k else heard
+        # Earlier words cannot be the same: looking at all of them would take the square of the recording's length.
+        near = len(joined)
+        while near and _centre_s(joined[near - 1]) >= shift_s - SAME_WORD_S:
+            near -= 1
+        joined[near:] = join_overlapping(joined[near:], heard, middle_s) if k else heard
         confidence += len(one.text) * (one.confidence or 0.0)
         weight += len(one.text)
     text = " ".join(word.text for word in joined)

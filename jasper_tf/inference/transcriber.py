@@ -137,10 +137,10 @@ class Transcriber:
             if batch:
                 yield batch
 
-    def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Read | None:
+    def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Decoding | None:
         return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
 
-    def _recognize(self, batch: _Read) -> None:
+    def _recognize(self, batch: _Decoding) -> None:
         heard = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
         if not heard:
             return
@@ -201,7 +201,7 @@ class _Piece:
         return audio
 
 
-_Read = list[tuple[_Piece, "Future[np.ndarray | None]"]]
+_Decoding = list[tuple[_Piece, "Future[np.ndarray | None]"]]
 
 
 class _Jobs:

@@ -171,7 +171,11 @@ def test_a_long_file_shows_the_time_left_on_a_terminal(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--chunk-s", "-1"], "--chunk-s -1: "), (["--chunk-s", "5", "--overlap-s", "3"], "--overlap-s 3: must be less")],
+    [
+        (["--chunk-s", "-1"], "--chunk-s -1: "),
+        (["--chunk-s", "inf"], "--chunk-s inf: "),
+        (["--chunk-s", "5", "--overlap-s", "3"], "--overlap-s 3: must be less"),
+    ],
 )
 def test_transcribe_wrong_use(folder, capfd, options, message):
     assert main(["transcribe", "--model", str(folder / "run"), *options, str(folder / "1.wav")]) == 2
