@@ -10,12 +10,12 @@ import numpy as np
 import soundfile
 import soxr
 
+from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, refuse_wrong_length
-from jasper_tf.data.container_length import missing_bytes, missing_frames
-from jasper_tf.data.file_access import why_no_access
-from jasper_tf.data.manifest.line import is_remote
 from jasper_tf.errors import AudioError, UserError
+from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.memory_file import in_memory, read_remote
+from jasper_tf.io.remote import is_remote
 
 ChannelSelector = Literal["average"] | int
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from jasper_tf.config import Config
 from jasper_tf.export.saved_model.writer import export
-from jasper_tf.training import trainer
 from jasper_tf.inference.load_model import load_model
+from jasper_tf.training import trainer
 
 
 def train(cfg: Config) -> Path:

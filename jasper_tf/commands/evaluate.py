@@ -57,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     exported = find_saved_model(arguments.model)
     model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)
-    labels = set(model.labels)
-    unknown = Counter(c for utterance in utterances for c in utterance.text if c not in labels)
+    unknown = Counter(c for utterance in utterances for c in model.tokenizer.out_of_vocabulary(utterance.text))
     if unknown:
         table = ", ".join(f"{c!r} {n}" for c, n in unknown.most_common())
         _say(f"{unknown.total()} characters of the references are not among the labels and count as errors: {table}")

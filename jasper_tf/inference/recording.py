@@ -11,9 +11,10 @@ import numpy as np
 import soxr
 
 from jasper_tf.audio.load import audio_duration_s, load_audio
-from jasper_tf.data.manifest.line import Utterance, is_remote
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.memory_file import in_memory
+from jasper_tf.io.remote import is_remote
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,8 @@ def _of_samples(audio: np.ndarray) -> Recording:
 
 
 def _of_utterance(utterance: Utterance, sample_rate: int) -> Recording:
-    from jasper_tf.data.storage.tarred import (
-        load_utterance,  # imports TensorFlow, which a client of a server need not wait for
-    )
+    # It imports TensorFlow, which a client of a server need not wait for.
+    from jasper_tf.data.storage.utterance_audio import load_utterance
 
     def part(start: int, end: int) -> np.ndarray:
         if utterance.record is not None:  # a shard's record is read whole, and short

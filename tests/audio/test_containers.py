@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jasper_tf.audio.container_length import missing_bytes
 from jasper_tf.audio.containers import Mp3Frames, mp3_frames, ogg_lacks_its_end
-from jasper_tf.data.container_length import missing_bytes
 
 
 @pytest.fixture

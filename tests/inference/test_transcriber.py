@@ -14,8 +14,9 @@ import soxr
 from jasper_tf.audio.load import load_audio
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
-from jasper_tf.export.saved_model.writer import SavedModelTranscriber, export
+from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.long_audio import Chunking
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from jasper_tf.audio.load import audio_duration_s, load_audio
-from jasper_tf.data.file_access import why_no_access
 from jasper_tf.data.manifest.columns import manifest_paths
 from jasper_tf.errors import UserError
+from jasper_tf.io.file_access import why_no_access
 
 _CACHED = 64
 

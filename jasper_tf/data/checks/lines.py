@@ -18,11 +18,12 @@ import numpy as np
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.manifest.columns import Utterance, parse_line
 from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
-from jasper_tf.data.manifest.line import LineFileError, is_remote, read_fields
+from jasper_tf.data.manifest.line import LineFileError, read_fields
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 from jasper_tf.io.progress import ProgressLine
+from jasper_tf.io.remote import is_remote
 from jasper_tf.text.tokenizer import Tokenizer
 
 _FAULT_OF_KIND: dict[AudioErrorKind, str] = {

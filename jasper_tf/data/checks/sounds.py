@@ -16,10 +16,10 @@ from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.checks.lines import CheckedManifest, audio_fault
 from jasper_tf.data.manifest.columns import Utterance
-from jasper_tf.data.manifest.line import is_remote
-from jasper_tf.data.storage.tarred import load_utterance
+from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import ProgressLine
+from jasper_tf.io.remote import is_remote
 
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ALAW": 32256 / 32768, "ULAW": 32124 / 32768}
 """The largest positive sample of encodings coarser than 16 bits (8 bits; ITU-T G.711, tables 1a and 2a)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jasper_tf.data.corpora.recording import Recording
-from jasper_tf.errors import AudioError, UserError
+from jasper_tf.errors import AudioError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import ProgressLine
 from jasper_tf.text.normalization import TextNormalizer

@@ -12,11 +12,12 @@ from typing import IO, overload
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.manifest.line import Utterance, is_remote, parse_line
+from jasper_tf.data.manifest.line import Utterance, parse_line
 from jasper_tf.data.manifest.scan import ManifestScan, scan_file
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
+from jasper_tf.io.remote import is_remote
 
 __all__ = ["Manifest", "Utterance", "manifest_paths", "parse_line", "read_manifest"]
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import orjson
 
-from jasper_tf.data.file_access import why_no_access
 from jasper_tf.errors import AudioError, UserError
+from jasper_tf.io.file_access import why_no_access
+from jasper_tf.io.remote import is_remote
 
 _OWN_KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")
 _LONGEST_S = 1e9
@@ -30,13 +31,13 @@ class LineFileError(UserError):
     """
 
     def __init__(self, key: str, kind: Literal["missing", "unreadable"], detail: str):
-        super().__init__(key, kind, detail)
+        super().__init__(f"{key}: {detail}")
         self.key = key
         self.kind = kind
         self.detail = detail
 
-    def __str__(self) -> str:
-        return f"{self.key}: {self.detail}"
+    def __reduce__(self) -> tuple:
+        return type(self), (self.key, self.kind, self.detail)
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,6 @@ class Utterance:
     """Every key of the line that has no meaning here, unchanged."""
     record: tuple[int, int] | None = None
     """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
-
-
-def is_remote(path: str) -> bool:
-    """Whether `tf.io.gfile` reads it (gs://, s3://, ...), not the file system."""
-    return "://" in path
 
 
 def parse_line(

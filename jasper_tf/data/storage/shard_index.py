@@ -12,9 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from jasper_tf.data.manifest.line import is_remote, parse_line
+from jasper_tf.data.manifest.line import parse_line
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.errors import UserError
+from jasper_tf.io.remote import is_remote
 
 INDEX_NAME = "index.json"
 MANIFEST_NAME = "manifest.jsonl"

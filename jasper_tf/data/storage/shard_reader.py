@@ -12,9 +12,9 @@ from collections import OrderedDict
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.manifest.line import is_remote
 from jasper_tf.data.storage.shard_record import decode_record, open_frame
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
+from jasper_tf.io.remote import is_remote
 
 SHARD_SUFFIX = ".tfrecord"
 

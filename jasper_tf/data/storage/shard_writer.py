@@ -29,7 +29,7 @@ from jasper_tf.data.storage.shard_index import (
 )
 from jasper_tf.data.storage.shard_plan import ShardSettings, describe_source, plan_shards
 from jasper_tf.data.storage.shard_record import encode_record, frame_record
-from jasper_tf.data.storage.tarred import load_utterance
+from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 

@@ -9,7 +9,7 @@ import numpy as np
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.data.batches.buffer_pool import BatchMemory
 from jasper_tf.data.manifest.columns import Utterance
-from jasper_tf.data.storage.tarred import load_utterance
+from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 
 ChangeSound = Callable[[int, np.ndarray], np.ndarray]

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from jasper_tf import __version__
-from jasper_tf.decoding.greedy import greedy_decode
-from jasper_tf.decoding.words import word_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
+from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
-from jasper_tf.training.run.folder import git_revision
 
 EXTRA = "assets.extra"
 """TensorFlow's loader leaves this folder alone; it is the place for what people and clients want to know."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.tensor_pickle import STORAGES, read_tensor_pickle
+from jasper_tf.interop.nemo.tensor_pickle import STORAGES, read_tensor_pickle
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
 # What torch.save began with before version 1.6.

@@ -6,12 +6,10 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Self
 
@@ -20,7 +18,8 @@ import yaml
 from jasper_tf.config import Config, load_config
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.training.run_lock import RunLock
+from jasper_tf.io.environment import git, package_version
+from jasper_tf.training.run.lock import RunLock
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr", "jiwer")
 
@@ -193,13 +192,13 @@ def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [sys.executable, *sys.argv],
-        "git_revision": _git("rev-parse", "HEAD"),
-        "git_dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),
+        "git_revision": git("rev-parse", "HEAD"),
+        "git_dirty": None if (status := git("status", "--porcelain")) is None else bool(status),
         "seed": cfg.seed,
         "devices": list(devices),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: package_version(name) for name in _PACKAGES},
     }
 
 
@@ -225,26 +224,3 @@ def _flat(tree, prefix: str = "") -> dict[str, object]:
     if isinstance(tree, list) and any(isinstance(item, (dict, list)) for item in tree):
         return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{prefix}{i}.").items()}
     return {prefix[:-1]: tree}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def git_revision() -> str | None:
-    """The commit of this package's checkout, with "-dirty" behind it where files are changed; None without git."""
-    revision = _git("rev-parse", "HEAD")
-    return f"{revision}-dirty" if revision and _git("status", "--porcelain") else revision
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says of this package's checkout; None where it is none."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

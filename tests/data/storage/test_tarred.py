@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.data.manifest.columns import read_manifest
-from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths, load_member, load_utterance, write_tarred_manifest
+from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths, load_member, write_tarred_manifest
+from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 
 

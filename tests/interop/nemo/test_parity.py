@@ -16,8 +16,8 @@ from jasper_tf.config import config_from_dict
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.metrics.error_rate import count_errors
-from jasper_tf.text.tokenizer import CharacterTokenizer
 from jasper_tf.model.jasper_ctc import build_model, pad_audio
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 pytestmark = [pytest.mark.nemo, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.tensor_pickle import read_tensor_pickle
+from jasper_tf.interop.nemo.tensor_pickle import read_tensor_pickle
 
 START = b"\x80\x02"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from jasper_tf.errors import UserError
-from jasper_tf.training.run_lock import RunLock
+from jasper_tf.training.run.lock import RunLock
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from jasper_tf.training.run_lock import RunLock
+from jasper_tf.training.run.lock import RunLock
 
 folder, *then = sys.argv[1:]
 lock = RunLock(Path(folder))

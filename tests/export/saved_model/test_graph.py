@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from jasper_tf.errors import UserError
-from jasper_tf.export.saved_model.writer import EXTRA, SavedModelTranscriber, export
+from jasper_tf.export.saved_model.writer import EXTRA, export
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 
 VALUES = "variables/variables.data-00000-of-00001"
 SOUND = [np.random.default_rng(0).normal(scale=0.1, size=8000).astype(np.float32)]

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from jasper_tf.data.file_access import why_no_access
 from jasper_tf.data.manifest.line import LineFileError, parse_line
+from jasper_tf.io.file_access import why_no_access
 
 WRONG = {"gone": "missing", "gone/deeper": "missing", "folder": "unreadable", "pipe": "unreadable"}
 WRONG |= {"loop": "unreadable", "link": "missing", "x" * 300: "unreadable"}

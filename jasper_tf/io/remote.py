@@ -1,0 +1,6 @@
+"""Which paths belong to a remote file system."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether `tf.io.gfile` reads it (gs://, s3://, ...), not the file system."""
+    return "://" in path
