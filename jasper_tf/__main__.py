@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jasper_tf.errors import UserError
+from jasper_tf.process_exit import exit_with
 
 PROGRAM = "python -m jasper_tf"
 
@@ -76,4 +77,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -205,15 +204,16 @@ class SpeechBatches:
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
 
-        def parts() -> Iterator[np.ndarray]:
+        def parts(_: np.ndarray) -> np.ndarray:
             epoch, first_step = self.epoch, self.first_step
             self.epoch, self.first_step = epoch + 1, 0
-            yield self._parts(epoch, first_step, range(1), 1)
+            return self._parts(epoch, first_step, range(1), 1)
 
         steps = self.steps(self.epoch) - self.first_step
         if self._steps_vary:
             steps = tf.data.experimental.UNKNOWN_CARDINALITY
-        return self._batches(parts).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+        batches = self._batches(tf.data.Dataset.range(1), parts)
+        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
 
     def distributed(
         self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False
@@ -234,12 +234,11 @@ class SpeechBatches:
             share = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * share
 
-            def parts() -> Iterator[np.ndarray]:
-                epochs = itertools.count(epoch) if endless else [epoch]
-                for e in epochs:
-                    yield self._parts(e, first_step if e == epoch else 0, range(first, first + share), replicas)
+            def parts(e: np.ndarray) -> np.ndarray:
+                return self._parts(int(e), first_step if e == epoch else 0, range(first, first + share), replicas)
 
-            batches = self._batches(parts)
+            epochs = tf.data.Dataset.counter(epoch) if endless else tf.data.Dataset.from_tensors(np.int64(epoch))
+            batches = self._batches(epochs, parts)
             if endless:  # so that nobody asks every process at every step whether it has more
                 batches = batches.apply(
                     tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
@@ -254,10 +253,14 @@ class SpeechBatches:
         parts = np.array([(epoch, step, replica, replicas) for step in steps for replica in mine], np.int64)
         return parts.reshape(-1, 4)
 
-    def _batches(self, parts: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-        """Parts of the plan as batches, in their order."""
-        # An epoch at a time: Python that is asked for each step would hold up the threads that read.
-        dataset = tf.data.Dataset.from_generator(parts, output_signature=tf.TensorSpec([None, 4], tf.int64)).unbatch()
+    def _batches(self, epochs: tf.data.Dataset, parts: Callable[[np.ndarray], np.ndarray]) -> tf.data.Dataset:
+        """The rows of `parts(epoch)` as batches, in their order."""
+
+        # An epoch at a time: Python that is asked for each step would hold up the threads that read. Not by
+        # `from_generator`: it calls Python once more when its iterator is deleted, too late when the process ends.
+        def rows(epoch: tf.Tensor) -> tf.data.Dataset:
+            found = tf.numpy_function(parts, [epoch], tf.int64)
+            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, [None, 4]))
 
         def batch(part: tf.Tensor) -> tuple[dict, dict]:
             types = tf.float32, tf.int32, tf.int32, tf.int32
@@ -273,7 +276,7 @@ class SpeechBatches:
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         # Its own threads: what waits for a disk must not hold those that run the model.
         options.threading.private_threadpool_size = _THREADS + 1
-        return dataset.map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
+        return epochs.flat_map(rows).map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
 
     def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
         """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
@@ -304,6 +307,8 @@ class SpeechBatches:
                 raise errors[row]
             self.bad_audio.add(int(index[row]), str(errors[row]))
         kept = [row for row in range(len(index)) if row not in errors]
+        if not kept and self.bad_audio is not None:
+            self.bad_audio.require_rest(int(i) for planned in plan for i in planned.index)
         return audio[kept], audio_len[kept], labels[kept], label_len[kept]
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
