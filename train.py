@@ -7,7 +7,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from jasper_tf.errors import UserError
-from jasper_tf.process_exit import exit_with
+from jasper_tf.io.process_exit import exit_with
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
             os.execv(sys.executable, sys.orig_argv)  # TensorFlow joins a cluster once in a process
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where exp_manager.resume_if_exists is true", file=sys.stderr)
         return 130

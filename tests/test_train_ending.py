@@ -64,7 +64,7 @@ def test_a_recording_that_cannot_be_read(train, tiny_run, without_tensorflow_log
     for k in range(count):
         process = train(f"run{k}", f"model.train_ds.manifest_filepath={manifest}")
         status, err = ending(process, without_tensorflow_log)
-        assert status == 2 and err.startswith("error: ") and "copy.wav: cannot be decoded" in err, (k, status, err)
+        assert status == 1 and err.startswith("error: ") and "copy.wav: cannot be decoded" in err, (k, status, err)
         assert err.count("\n") == 1, err
 
 
@@ -78,7 +78,7 @@ def test_a_manifest_overwritten_in_training(train, tiny_run, without_tensorflow_
             time.sleep(0.01)
         manifest.write_text("x" * len(text))
         status, err = ending(process, without_tensorflow_log)
-        assert status == 2 and err.startswith("error: ") and "overwritten.jsonl" in err, (k, status, err)
+        assert status == 1 and err.startswith("error: ") and "overwritten.jsonl" in err, (k, status, err)
         assert err.count("\n") == 1, err
 
 
@@ -93,7 +93,7 @@ def test_in_validation_after_which_all_that_was_written_is_whole(
             time.sleep(0.01)
         (tmp_path / "copy.wav").write_text("This is text, not sound.\n")
         status, err = ending(process, without_tensorflow_log)
-        assert status == 2 and "copy.wav: cannot be decoded" in err, (k, status, err)
+        assert status == 1 and "copy.wav: cannot be decoded" in err, (k, status, err)
         rows, curves = logged_figures(folder)
         assert [int(row["step"]) for row in rows if row["loss"]] == [step for step, _ in curves["train/loss"]]
         assert (folder / "metrics.csv").read_text().endswith("\n")

@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 HEAD = """
 import atexit, sys, threading
-from jasper_tf.process_exit import exit_with
+from jasper_tf.io.process_exit import exit_with
 atexit.register(print, "registered")
 threading.Thread(target=threading.Event().wait).start()  # would keep Python from ending
 """
