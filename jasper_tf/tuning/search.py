@@ -20,6 +20,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.bounded_yaml import read_yaml
 from jasper_tf.training.datasets import build_batches, data_key
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
@@ -189,7 +190,7 @@ class Search(base_tuner.BaseTuner):
         file = self.output / "search.yaml"
         now = json.loads(json.dumps({"search": _asked(self.tune), "configuration": base.to_dict()}))
         if file.exists():
-            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+            before = read_yaml(file, what="search")
             for difference in _differences(before, now):
                 raise UserError(f"{file}: this search began with {difference}; give another output, or the old value")
             return
