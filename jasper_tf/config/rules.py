@@ -262,7 +262,8 @@ def _check_depth(blocks: list[JasperBlockConfig], source: ConfigSource) -> None:
     convolutions, subsampling, panes = 0, 1, 0
     for i, block in enumerate(blocks):
         at = ("model", "encoder", "jasper", str(i))
-        if MISSING in (block.repeat, block.stride):
+        flags = (block.separable, block.residual, block.residual_dense, block.stride_last)
+        if MISSING in (block.repeat, block.stride, *block.stride, *flags):
             return
         panes = panes + 1 if block.residual_dense else 1
         convolutions += block.repeat * (1 + block.separable) + block.residual * panes
@@ -276,9 +277,11 @@ def _check_depth(blocks: list[JasperBlockConfig], source: ConfigSource) -> None:
 
 
 def _check_interctc(model: ModelConfig, source: ConfigSource) -> None:
-    if model.interctc is None or MISSING in (model.interctc.loss_weights, model.interctc.apply_at_layers):
+    if model.interctc in (None, MISSING):
         return
     weights, layers = model.interctc.loss_weights, model.interctc.apply_at_layers
+    if MISSING in (weights, layers, *weights, *layers):
+        return
     at: Keys = ("model", "interctc", "loss_weights")
     if len(weights) != len(layers):
         raise source.error(at, f"{len(weights)} of them, but apply_at_layers names {len(layers)} blocks; give one each")

@@ -23,6 +23,7 @@ from jasper_tf.features.splice import FrameSplicing
 from jasper_tf.model.ctc_model import CTCTraining
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
+from jasper_tf.model.memory_estimate import estimate_memory, require_memory
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 # The keys of NeMo's preprocessor section that LogMelSpectrogram takes under the same name, and the others used here.
@@ -246,16 +247,26 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
     Args:
         cfg: what `load_config` gave.
         synchronized: batch-norm statistics over all replicas of a distribution strategy.
+
+    Raises:
+        UserError: its layers do not fit each other, or its weights this machine's memory.
     """
+    require_memory(cfg)
     model = dataclasses.asdict(cfg.model)
-    return JasperCTC(
-        labels=cfg.model.labels,
-        preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
-        encoder=model["encoder"] | {"synchronized": synchronized},
-        spec_augment=model["spec_augment"],
-        interctc=model["interctc"],
-        decoder_init_mode=cfg.model.decoder.init_mode,
-        decoding=model["decoding"],
-        sample_rate=cfg.model.sample_rate,
-        seed=cfg.seed,
-    )
+    try:
+        return JasperCTC(
+            labels=cfg.model.labels,
+            preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
+            encoder=model["encoder"] | {"synchronized": synchronized},
+            spec_augment=model["spec_augment"],
+            interctc=model["interctc"],
+            decoder_init_mode=cfg.model.decoder.init_mode,
+            decoding=model["decoding"],
+            sample_rate=cfg.model.sample_rate,
+            seed=cfg.seed,
+        )
+    except tf.errors.ResourceExhaustedError:  # others use the memory too, or a GPU has less of it
+        gib = sum(estimate_memory(cfg).values()) / 2**30
+        raise UserError(
+            f"{cfg.source}: no room for the {gib:.1f} GiB that the model needs; reduce its filters"
+        ) from None

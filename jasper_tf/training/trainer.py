@@ -37,6 +37,7 @@ from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
+from jasper_tf.training.memory_estimate import require_memory
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.event_files import event_file_error
@@ -73,6 +74,9 @@ def train(cfg: Config) -> Path:
     set_precision(cfg.trainer.precision)
     # The data before the model: what is wrong with a manifest shows at once, however large the model.
     training, validation, total_steps, report = read_data(cfg, strategy.num_replicas_in_sync)
+    rows, samples = training.largest_batch(cfg.trainer.accumulate_grad_batches * strategy.num_replicas_in_sync)
+    on_gpu = "GPU" in devices[0]  # whose memory holds the activations, and is not the machine's
+    require_memory(cfg, 1 if on_gpu else rows, 0 if on_gpu else samples)
     # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
     begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
     pretrained = None if begun else read_pretrained(cfg)

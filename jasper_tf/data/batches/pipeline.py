@@ -26,6 +26,9 @@ from jasper_tf.text.tokenizer import Tokenizer
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
 
+_COUNTED_EPOCHS = 1000
+"""Counting one takes milliseconds, and draws the speed of every utterance."""
+
 
 class _Epoch(NamedTuple):
     """Lengths and speed rates, as `SpeechBatches.lengths` gives them, and the plan."""
@@ -136,18 +139,22 @@ class SpeechBatches:
         return count_batches(self.lengths(epoch)[0][self._members(epoch)], self.buckets, self.sizes)
 
     def total_steps(self, epochs: int) -> int:
-        """Batches of the first `epochs` epochs."""
-        return sum(self.steps(e) for e in range(epochs)) if self._steps_vary else epochs * self.steps_per_epoch
+        """Batches of the first `epochs` epochs; where they vary, epochs after the first 1,000 count as their mean."""
+        if not self._steps_vary:
+            return epochs * self.steps_per_epoch
+        counted = sum(self.steps(e) for e in range(min(epochs, _COUNTED_EPOCHS)))
+        return counted * epochs // min(epochs, _COUNTED_EPOCHS) if epochs else 0
 
     def epochs(self, total_steps: int) -> int:
-        """In which so many steps lie, the last one perhaps in part."""
+        """In which so many steps lie, the last one perhaps in part; counted as by `total_steps`."""
         if not self._steps_vary:
             return -(-total_steps // self.steps_per_epoch)
-        epochs = 0
-        while total_steps > 0:
-            total_steps -= self.steps(epochs)
-            epochs += 1
-        return epochs
+        counted = 0
+        for epoch in range(_COUNTED_EPOCHS):
+            if counted >= total_steps:
+                return epoch
+            counted += self.steps(epoch)
+        return -(-total_steps * _COUNTED_EPOCHS // counted)
 
     def _members(self, epoch: int) -> np.ndarray | slice:
         return slice(None) if self.mixture is None else self.mixture.members(epoch)
@@ -184,6 +191,11 @@ class SpeechBatches:
                 self._plans = dict([*self._plans.items()][-1:]) | {epoch: found}
             return found
 
+    def largest_batch(self, parts: int = 1) -> tuple[int, int]:
+        """Utterances and samples of the batch of epoch 0 that takes the most memory, as one of `parts` gets it."""
+        batch = max(self.plan(0), key=lambda batch: batch.samples * len(batch.index))
+        return -(-len(batch.index) // parts), batch.samples
+
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
         lengths, _, plan = self._epoch(epoch)
@@ -209,11 +221,11 @@ class SpeechBatches:
             self.epoch, self.first_step = epoch + 1, 0
             return self._parts(epoch, first_step, range(1), 1)
 
-        steps = self.steps(self.epoch) - self.first_step
-        if self._steps_vary:
-            steps = tf.data.experimental.UNKNOWN_CARDINALITY
         batches = self._batches(tf.data.Dataset.range(1), parts)
-        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+        if not self._steps_vary:  # its number of steps stays unknown
+            steps = self.steps(self.epoch) - self.first_step
+            batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+        return batches.prefetch(4)
 
     def distributed(
         self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False

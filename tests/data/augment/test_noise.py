@@ -1,6 +1,7 @@
 """Noise against a float64 mix: the ratio really met, the place, what is read."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,6 +134,18 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     assert line(b'{"audio_filepath": "a.wav", "offset": -1}') == (
         f"{start}{path}:1: offset is -1; it must be a number of seconds, 0 or more"
     )
+
+
+def test_manifests_made_to_do_harm(tmp_path):
+    path = tmp_path / "m.json"
+    soundfile.write(tmp_path / "a.wav", np.zeros(10), RATE_HZ)
+    for content in ("[" * 100_000, '{"audio_filepath": "a.wav", "offset": ' + "9" * 400 + "}", "\0" * (2 << 20)):
+        path.write_text(content)
+        assert message({"noise": {"manifest_path": str(path)}}).startswith(f"augmentor.noise.manifest_path: {path}:1: ")
+    path.unlink()
+    os.mkfifo(path)
+    for name in (path, "/dev/zero", f"{path}\0"):
+        assert message({"noise": {"manifest_path": str(name)}}).startswith("augmentor.noise.manifest_path: ")
 
 
 @pytest.mark.parametrize("name", ["noise", "impulse"])
