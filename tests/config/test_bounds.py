@@ -161,7 +161,7 @@ def run(tree, mutations):
 
 def test_a_sample_of_mutations(tree):
     every = [(path, value) for path in paths_of(tree) for value in VALUES]
-    run(tree, random.Random(0).sample(every, 250))
+    run(tree, random.Random(0).sample(every, 200))
 
 
 @pytest.mark.slow

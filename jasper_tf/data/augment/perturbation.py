@@ -67,13 +67,13 @@ class Perturbation:
         for key, value in chosen.items():
             if key not in known:
                 raise AugmentorError([name, key], "unknown key", known)
-            if fault := _fault(value, getattr(cls, key), cls.BOUNDS.get(key)):
+            if fault := _fault(value, getattr(cls, key), (0, 1) if key == "prob" else cls.BOUNDS.get(key)):
                 raise AugmentorError([name, key], f"{printable(repr(value)[:_SHOWN])} {fault}")
         perturbation = cls(**chosen)
         low, high = (getattr(perturbation, key) for key in cls.RANGE or ("prob", "prob"))
-        if low > high or not 0 <= perturbation.prob <= 1:
+        if low > high:
             got = printable(str(perturbation))
-            raise AugmentorError([name], f"needs 0 <= prob <= 1 and min <= max, got {got}")
+            raise AugmentorError([name], f"needs min <= max, got {got}")
         for key in known:
             if getattr(perturbation, key) in (None, ""):
                 raise AugmentorError([name, key], "is missing; name a file of JSON lines with audio_filepath")

@@ -106,7 +106,7 @@ def test_what_nemo_demands_of_speed_is_accepted():
         ({"reverb": {}}, "augmentor.reverb: unknown perturbation"),
         ({"gain": {"loudness": 3}}, "augmentor.gain.loudness: unknown key"),
         ({"gain": {"min_gain_dbfs": 3, "max_gain_dbfs": -3}}, "augmentor.gain: needs"),
-        ({"gain": {"prob": 1.5}}, "augmentor.gain: needs"),
+        ({"gain": {"prob": 1.5}}, "augmentor.gain.prob: 1.5 is out of range"),
         ({"speed": {"min_speed_rate": 0.0}}, "augmentor.speed.min_speed_rate: 0.0 is out of range; use at least 0.1"),
         ({"speed": {"prob": "often"}}, "augmentor.speed.prob: 'often' is not a number"),
         ({"speed": {"prob": True}}, "augmentor.speed.prob: True is not a number"),
