@@ -112,7 +112,7 @@ class OptimConfig(Section):
     """
 
     name: Literal["novograd", "adamw", "adam", "sgd", "adafactor", "lion"] = "novograd"
-    lr: Factor
+    lr: Annotated[float, Range(0, 1e30, without=(0,))]  # within float32; what diverges is named when it does
     betas: tuple[BelowOne, BelowOne] | None = None
     eps: Eps | tuple[Eps, Eps] | None = None
     weight_decay: FactorOrZero | None = None
