@@ -30,6 +30,12 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
 
 
+def shorten(value: object, most: int = 300) -> str:
+    """`str(value)` for a message: cut in the middle above `most` characters."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a value.
 

@@ -15,9 +15,8 @@ from jasper_tf.config.rules import complete, inherit
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING, Range, Section
 from jasper_tf.config.source import ConfigSource, Keys, nearest
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.inference.pretrained_config import take_over
-from jasper_tf.io.bounded_file import printable
 
 # YAML 1.1 wants a dot in a float, so PyYAML reads 1e-3 as text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -253,7 +252,7 @@ def _describe(hint: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        text = printable(value)
+        text = shorten(value)
         return f"the text '{text}'" if len(text) < 60 else f"the text '{text[:57]}...'"
     if isinstance(value, dict):
         return "a mapping"

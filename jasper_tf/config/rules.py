@@ -18,8 +18,8 @@ from jasper_tf.config.optim_schema import METRICS, OPTIMIZERS, PLATEAU, REQUIRED
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys, nearest
+from jasper_tf.errors import shorten
 from jasper_tf.inference.pretrained_config import INIT_KEYS
-from jasper_tf.io.bounded_file import printable
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
 _MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")
@@ -113,7 +113,7 @@ def _check_durations(config: Config, source: ConfigSource) -> None:
             try:
                 seconds(value)
             except ValueError as error:
-                raise source.error(keys, f"{printable(repr(value))}: {error}") from None
+                raise source.error(keys, f"{shorten(repr(value))}: {error}") from None
 
 
 def _datasets(model: ModelConfig) -> list[tuple[str, DatasetConfig]]:
@@ -130,7 +130,7 @@ def _check_labels(model: ModelConfig, source: ConfigSource) -> None:
     for i, label in enumerate(labels):
         at = ("model", "labels", str(i))
         if len(label) != 1 and label != MISSING:
-            raise source.error(at, f"'{printable(label)}' is not a single character")
+            raise source.error(at, f"'{shorten(label)}' is not a single character")
         if first.setdefault(label, i) != i:
             raise source.error(at, f"the label '{label}' is already entry {first[label]}; keep one")
     copies: list[tuple[Keys, list[str] | None]] = [(("model", n, "labels"), d.labels) for n, d in _datasets(model)]
@@ -191,7 +191,7 @@ def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
         for name, paths in manifests.items():
             if not isinstance(name, str) or not _SET_NAME.fullmatch(name) or name.split("_")[-1] == "ema":
                 reason = "cannot name a set; use letters, digits, '-', '.' and '_', no ..._ema"
-                raise source.error(here, f"{printable(str(name))!r} {reason}")
+                raise source.error(here, f"{shorten(str(name))!r} {reason}")
             if not isinstance(paths, str) and not (isinstance(paths, list) and all(isinstance(p, str) for p in paths)):
                 raise source.error((*here, name), "expected a path or a list of paths")
     if dataset.input_cfg is None:
@@ -360,7 +360,7 @@ def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource)
     of_sets = {f"{kind}_{name}{ema}": f"{kind}{ema}" for name in names for ema in ("", "_ema") for kind in kinds}
     known = (*METRICS, *of_sets)
     if monitor not in (*known, MISSING):
-        raise source.error(at, f"expected one of {', '.join(known)}, got the text '{printable(monitor)}'")
+        raise source.error(at, f"expected one of {', '.join(known)}, got the text '{shorten(monitor)}'")
     if monitor in of_sets and config.trainer.overfit_batches not in (0, MISSING):
         of_all = of_sets[monitor]
         raise source.error(

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jasper_tf.config.section import MISSING
-from jasper_tf.errors import UserError
-from jasper_tf.io.bounded_file import printable
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.bounded_yaml import DEEPEST, MOST_VALUES, parse_yaml, read_yaml
 
 Keys = tuple[str, ...]
@@ -42,7 +41,7 @@ class ConfigSource:
     def from_file(cls, path: str | Path) -> ConfigSource:
         """Reads YAML. UserError: no such file, not YAML, a key twice, not a mapping; see `read_yaml`."""
         places: dict[Keys, str] = {}
-        return cls(printable(path), read_yaml(path, places), places)
+        return cls(shorten(path), read_yaml(path, places), places)
 
     def error(self, keys: Keys, message: str) -> UserError:
         """The one-line error about the value at `keys`."""
@@ -51,7 +50,7 @@ class ConfigSource:
             known = known[:-1]
         if known:
             place = self._places[known]
-        return UserError(f"{place}: {printable('.'.join(map(str, keys)))}: {message}")
+        return UserError(f"{place}: {shorten('.'.join(map(str, keys)))}: {message}")
 
     def override(self, assignments: Sequence[str]) -> None:
         """Applies `a.b.c=value` in order; values are YAML; a number picks an entry of a list; `+a.b` means `a.b`."""
@@ -59,11 +58,11 @@ class ConfigSource:
             key, equals, text = assignment.partition("=")
             keys = tuple(key.strip().lstrip("+").split("."))
             if not equals or not all(keys):
-                shown = printable(assignment)
+                shown = shorten(assignment)
                 raise UserError(f"{COMMAND_LINE}: '{shown}' is not an override; write KEY=VALUE, as in seed=1")
             if len(keys) > DEEPEST:
-                raise UserError(f"{COMMAND_LINE}: {printable(key)}: more than {DEEPEST} keys deep")
-            value = parse_yaml(text, f"{COMMAND_LINE}: {printable(key)}")
+                raise UserError(f"{COMMAND_LINE}: {shorten(key)}: more than {DEEPEST} keys deep")
+            value = parse_yaml(text, f"{COMMAND_LINE}: {shorten(key)}")
             for known in [known for known in self._places if known[: len(keys)] == keys]:
                 del self._places[known]
             self._places[keys] = COMMAND_LINE
@@ -79,9 +78,9 @@ class ConfigSource:
     def _index(node: Any, keys: Keys) -> Any:
         if isinstance(node, dict):
             return keys[-1]
-        key = printable(".".join(keys))
+        key = shorten(".".join(keys))
         if not isinstance(node, list):
-            parent = printable(".".join(keys[:-1]))
+            parent = shorten(".".join(keys[:-1]))
             raise UserError(f"{COMMAND_LINE}: {key}: {parent} is a single value, it has no keys of its own")
         index = _list_index(keys[-1], node)
         if index is None:
@@ -118,15 +117,15 @@ class ConfigSource:
             node = node[: match.start()] + shown + node[match.end() :]
             if len(node) > _MOST_CHARACTERS:
                 reason = f"stands for more than {_MOST_CHARACTERS:,} characters; do not trust this file"
-                raise self.error(at, f"{printable(match[0])} {reason}")
+                raise self.error(at, f"{shorten(match[0])} {reason}")
         return node
 
     def _at(self, reference: str, at: Keys, active: Keys, level: int) -> Any:
-        shown = printable(reference)
+        shown = shorten(reference)
         if ":" in reference or reference.startswith("."):
             raise self.error(at, f"${{{shown}}} is not supported; only ${{a.b}} with a full key is")
         if reference in active:
-            circle = printable(" -> ".join([*active, reference]))
+            circle = shorten(" -> ".join([*active, reference]))
             raise self.error(at, f"${{...}} goes round in a circle: {circle}")
         node: Any = self.tree
         done: Keys = ()
@@ -140,7 +139,7 @@ class ConfigSource:
                 node = node[part]
             else:
                 known = nearest(reference, _full_keys(self.tree))
-                raise self.error(at, f"${{{shown}}} names no key; nearest known key: {printable(known)}")
+                raise self.error(at, f"${{{shown}}} names no key; nearest known key: {shorten(known)}")
             done = (*done, part)
         return self._resolved(node, done, active, level + 1)
 

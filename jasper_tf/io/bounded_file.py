@@ -10,7 +10,7 @@ import stat
 import time
 from pathlib import Path
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 
 _PATIENCE_S = 10.0
 """How long a pipe or a device may take to give all it has."""
@@ -29,7 +29,7 @@ def read_bounded(path: str | Path, most: int, what: str = "file") -> bytes:
         UserError: it cannot be opened or read, holds more than `most` bytes, or is a pipe that
             does not end within 10 s.
     """
-    shown = printable(path)
+    shown = shorten(path)
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -60,19 +60,13 @@ def require_regular_file(path: str | Path, what: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except ValueError:
-        raise UserError(f"{printable(path)}: cannot read this {what} (no path has such a character)") from None
+        raise UserError(f"{shorten(path)}: cannot read this {what} (no path has such a character)") from None
     except OSError as error:
-        raise UserError(f"{printable(path)}: the {what} cannot be read ({error.strerror}); check the path") from None
+        raise UserError(f"{shorten(path)}: the {what} cannot be read ({error.strerror}); check the path") from None
     if stat.S_ISDIR(mode):
-        raise UserError(f"{printable(path)}: the {what} cannot be read (is a folder); name a file")
+        raise UserError(f"{shorten(path)}: the {what} cannot be read (is a folder); name a file")
     if not stat.S_ISREG(mode):
-        raise UserError(f"{printable(path)}: the {what} is a pipe or a device; write it to a file first")
-
-
-def printable(path: str | Path) -> str:
-    """The path for a message of one line: control characters as escapes, cut in the middle above 300 characters."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
-    return text if len(text) <= 300 else f"{text[:150]}...{text[-150:]}"
+        raise UserError(f"{shorten(path)}: the {what} is a pipe or a device; write it to a file first")
 
 
 def _read(descriptor: int, most: int) -> bytes | None:

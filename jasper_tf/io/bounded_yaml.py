@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from jasper_tf.errors import UserError
-from jasper_tf.io.bounded_file import printable, read_bounded
+from jasper_tf.errors import UserError, shorten
+from jasper_tf.io.bounded_file import read_bounded
 
 MOST_BYTES = 1 << 20
 MOST_VALUES = 100_000
@@ -26,7 +26,7 @@ Places = dict[tuple[str, ...], str]
 
 def read_yaml(path: str | Path, places: Places | None = None, what: str = "configuration") -> Any:
     """The values of a YAML file; see `parse_yaml`, and `read_bounded` for what may be a file."""
-    return parse_yaml(read_bounded(path, MOST_BYTES, what), printable(path), places, what)
+    return parse_yaml(read_bounded(path, MOST_BYTES, what), shorten(path), places, what)
 
 
 def parse_yaml(content: str | bytes, name: str, places: Places | None = None, what: str = "configuration") -> Any:
@@ -164,5 +164,5 @@ def _note_places(node: yaml.Node, keys: tuple[str, ...], name: str, places: Plac
 
 
 def _one_line(text: str) -> str:
-    text = printable(" ".join(text.split()))
+    text = shorten(" ".join(text.split()))
     return text if len(text) <= 200 else f"{text[:197]}..."

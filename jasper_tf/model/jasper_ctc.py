@@ -15,6 +15,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.words import word_outputs
+from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment

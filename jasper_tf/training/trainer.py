@@ -22,6 +22,7 @@ from jasper_tf.inference.pretrained_config import INIT_KEYS
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
+from jasper_tf.model.memory_estimate import require_memory
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.optim.weight_average import AverageWeights, WeightAverage
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
@@ -37,7 +38,6 @@ from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
-from jasper_tf.training.memory_estimate import require_memory
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
 from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.event_files import event_file_error

@@ -20,7 +20,7 @@ from jasper_tf.audio.load import user_error_in
 from jasper_tf.config import config_from_dict, load_config
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.memory_estimate import require_memory
+from jasper_tf.model.memory_estimate import require_memory
 from jasper_tf.training.trainer import compile_model, read_data
 
 ROOT = Path(__file__).parent.parent.parent

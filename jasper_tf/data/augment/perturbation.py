@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from jasper_tf.errors import UserError
-from jasper_tf.io.bounded_file import printable
+from jasper_tf.errors import UserError, shorten
 
 _SHOWN = 60
 _NO_PATHS = "is not the path of a manifest, nor a list of paths"
@@ -61,18 +60,18 @@ class Perturbation:
         """
         known = [field.name for field in fields(cls) if field.init]
         if not isinstance(values, Mapping | None):
-            shown = printable(repr(values)[:_SHOWN])
+            shown = shorten(repr(values)[:_SHOWN])
             raise AugmentorError([name], f"{shown} is not a mapping; its keys are {', '.join(known)}")
         chosen = {key: value for key, value in (values or {}).items() if key not in cls.IGNORED}
         for key, value in chosen.items():
             if key not in known:
                 raise AugmentorError([name, key], "unknown key", known)
             if fault := _fault(value, getattr(cls, key), (0, 1) if key == "prob" else cls.BOUNDS.get(key)):
-                raise AugmentorError([name, key], f"{printable(repr(value)[:_SHOWN])} {fault}")
+                raise AugmentorError([name, key], f"{shorten(repr(value)[:_SHOWN])} {fault}")
         perturbation = cls(**chosen)
         low, high = (getattr(perturbation, key) for key in cls.RANGE or ("prob", "prob"))
         if low > high:
-            got = printable(str(perturbation))
+            got = shorten(str(perturbation))
             raise AugmentorError([name], f"needs min <= max, got {got}")
         for key in known:
             if getattr(perturbation, key) in (None, ""):

@@ -7,7 +7,7 @@ import pytest
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.memory_estimate import estimate_memory, machine_memory, require_memory
+from jasper_tf.model.memory_estimate import estimate_memory, machine_memory, require_memory
 
 ROOT = Path(__file__).parent.parent.parent
 AN4 = ROOT / "configs" / "an4.yaml"
