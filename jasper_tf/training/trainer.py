@@ -23,8 +23,9 @@ from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.model.memory_estimate import require_memory
+from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
 from jasper_tf.optim.optimizer import build_optimizer
-from jasper_tf.optim.weight_average import AverageWeights, WeightAverage
+from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
 from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
@@ -94,7 +95,7 @@ def train(cfg: Config) -> Path:
             compile_model(model, cfg, total_steps, training.steps_per_epoch)
         ema = cfg.trainer.ema
         # Before the checkpoint is read: it holds the average.
-        average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
+        average = ExponentialMovingAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
         checkpoints = _checkpoints(cfg, run)
         position, restored = Position(), None

@@ -65,8 +65,8 @@ def test_loss_and_gradient_are_those_of_the_cut_models(tiny_config, batch):
 def test_accumulated_it_is_the_large_batchs(tiny_config, batch):
     one, other = (build_model(tiny_config(*CERTAIN, INTERCTC)) for _ in range(2))
     for model in (one, other):
-        for layer in model._flatten_layers():
-            if type(layer).__name__ == "BatchNorm":
+        for block in model.encoder.blocks:
+            for layer in (*block.normalizations, *block.residual_normalizations):
                 layer.trainable = False
     (figures, gradients), (in_parts, accumulated) = step(one, batch), step(other, batch, accumulate_grad_batches=3)
     for name in ("loss", *NAMES):

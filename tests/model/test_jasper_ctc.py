@@ -33,8 +33,8 @@ def with_statistics(model: JasperCTC) -> JasperCTC:
 
 
 def freeze_batch_norm(model: JasperCTC) -> None:
-    for layer in model._flatten_layers():
-        if type(layer).__name__ == "BatchNorm":
+    for block in model.encoder.blocks:
+        for layer in (*block.normalizations, *block.residual_normalizations):
             layer.trainable = False
 
 
@@ -66,9 +66,9 @@ def batch(tiny_config):
 def test_alone_and_padded_in_a_batch(model, recordings):
     lengths = [len(recordings[i]) for i in (0, 5, -1)]
     assert lengths[0] < lengths[1] < lengths[2]
-    texts, logits, logit_len = model.recognise(*pad_audio([recordings[i] for i in (0, 5, -1)]))
+    texts, logits, logit_len = model.recognize(*pad_audio([recordings[i] for i in (0, 5, -1)]))
     for row, i in enumerate((0, 5, -1)):
-        text, alone, alone_len = model.recognise(*pad_audio([recordings[i]]))
+        text, alone, alone_len = model.recognize(*pad_audio([recordings[i]]))
         frames = int(alone_len[0])
         assert frames == logit_len[row] == model.output_frames(lengths[row] / 16000)
         np.testing.assert_allclose(logits[row, :frames], alone[0, :frames], atol=1e-4)

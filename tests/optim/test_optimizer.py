@@ -10,6 +10,7 @@ import tensorflow as tf
 import jasper_tf
 from jasper_tf.config import config_from_dict
 from jasper_tf.errors import UserError
+from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
@@ -170,7 +171,7 @@ def test_schedules_by_name(sched, rates):
 def test_reduce_on_plateau_makes_the_schedule_scalable():
     plateau = {"name": "CosineAnnealing", "reduce_on_plateau": True}
     optimizer = build_optimizer(config(sched=plateau), 10)
-    schedule = optimizer._learning_rate
+    schedule = schedule_of(optimizer)
     rate = tf.function(lambda: optimizer.learning_rate)
     assert isinstance(schedule, ScaledSchedule) and float(rate()) == pytest.approx(0.1)
     schedule.scale.assign(0.25)  # seen by what was traced before

@@ -10,6 +10,7 @@ import tensorflow as tf
 from jasper_tf.audio.load import MAX_AMPLITUDE
 from jasper_tf.decoding.words import word_outputs
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
+from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 Outputs = dict[str, tf.Tensor]
@@ -105,7 +106,7 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         ["audio and audio_len: not the same number of rows:", shape[0], tf.size(audio_len)],
     )
     with tf.control_dependencies([same]):
-        is_valid = tf.sequence_mask(audio_len, shape[1])
+        is_valid = valid_frames(audio_len, shape[1])
     audio = tf.where(is_valid, audio, 0.0)
     is_length = (audio_len >= 1) & (audio_len <= shape[1])
     is_sound = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well

@@ -53,7 +53,7 @@ def from_nemo_config(content: bytes, source: str, name: str, generation: str) ->
         raise UserError(f"{source}: preprocessor: missing")
     if values["preprocessor"].get("frame_splicing") not in (None, 1):
         raise UserError(
-            f"{source}: preprocessor.frame_splicing: NeMo stacks copies of one frame, this package neighbouring ones; "
+            f"{source}: preprocessor.frame_splicing: NeMo stacks copies of one frame, this package neighboring ones; "
             "these weights would not see what they were trained on"
         )
     optional = {key: values[key] for key in _TRAINING_ONLY if values.get(key) is not None}
@@ -93,7 +93,7 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
     if model["preprocessor"]["frame_splicing"] > 1:
         raise UserError(
             f"{config.source}: model.preprocessor.frame_splicing: NeMo stacks copies of one frame, this package "
-            "neighbouring ones; NeMo could not run this model"
+            "neighboring ones; NeMo could not run this model"
         )
     notes = []
     if model["preprocessor"]["generation"] == "legacy":

@@ -11,8 +11,9 @@ from jasper_tf.config import config_from_dict
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.interop.nemo.archive import read_archive, write_archive
-from jasper_tf.interop.nemo.model import assign_checkpoint, export_nemo, import_nemo
+from jasper_tf.interop.nemo.model import export_nemo, import_nemo
 from jasper_tf.interop.nemo.torch_checkpoint import read_checkpoint, write_checkpoint
+from jasper_tf.interop.nemo.weights import assign_checkpoint
 from jasper_tf.model.jasper_ctc import build_model
 
 BLOCK = {"filters": 16, "repeat": 1, "kernel": [5], "stride": [1], "dilation": [1], "dropout": 0.1, "residual": False}
