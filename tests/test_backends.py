@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# The model as a whole and its training step are TensorFlow's, and what reads the model as a whole.
+# The whole model and its training step run on TensorFlow.
 ON_TENSORFLOW = {"ctc_model.py", "jasper_ctc.py"}
 
 # In a process of another backend TensorFlow must not even be importable.
 WITHOUT_TENSORFLOW = """
-import sys
+import importlib, pkgutil, sys
 
 class NoTensorFlow:
     def find_spec(self, name, path=None, target=None):
@@ -24,13 +24,15 @@ class NoTensorFlow:
             raise ImportError(name)
 
 sys.meta_path.insert(0, NoTensorFlow())
+for room in ("features", "losses", "decoding"):
+    package = importlib.import_module(f"jasper_tf.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"jasper_tf.{room}."):
+        importlib.import_module(module.name)
 """
 LAYERS = """
 import numpy as np
 from keras import ops
-from jasper_tf.decoding.alignment import greedy_letters
 from jasper_tf.decoding.greedy import greedy_decode
-from jasper_tf.decoding.words import greedy_words, utterance_confidence
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
@@ -68,17 +70,13 @@ for mode in ("batch", "group"):
 y = {"labels": np.array([[0, 1, 1], [2, 3, 0], [0, 0, 0]], "int32"), "label_len": np.array([3, 2, 1], "int32")}
 results["loss"] = CTCLoss()(y, {"logits": logits, "logit_len": logit_len})
 greedy = greedy_decode(logits, logit_len)
-words = greedy_words(greedy, " abc")
-assert len(greedy_letters(greedy, " abc", 0.02)) == 3
-results |= greedy._asdict() | {f"word {key}": value for key, value in words._asdict().items()}
-results["confidence of all"] = utterance_confidence(greedy)
-results["logit_len"] = logit_len
+results |= {"logit_len": logit_len, **greedy._asdict()}
 results = {key: ops.convert_to_numpy(value) for key, value in results.items()}
 """
 
 
 def test_no_module_of_layers_imports_tensorflow():
-    """But behind a check of the backend, or in the function that joins strings in TensorFlow's graph."""
+    """Except behind a check of the backend, and in the functions that join strings in a TensorFlow graph."""
     files = [
         file for room in ("features", "model", "losses", "decoding") for file in ROOT.glob(f"jasper_tf/{room}/*.py")
     ]

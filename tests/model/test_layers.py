@@ -1,4 +1,4 @@
-"""The layers of the encoder alone: twins in NumPy, serialisation, replicas."""
+"""The layers of the encoder alone: twins in NumPy, serialization, replicas."""
 
 import os
 import subprocess
