@@ -1,4 +1,4 @@
-"""Trains a recogniser: python train.py configs/an4.yaml [key=value ...]"""
+"""Trains a recognizer: python train.py configs/an4.yaml [key=value ...]"""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from jasper_tf.io.process_exit import exit_with
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Train a CTC recogniser as a YAML configuration says.")
+    parser = argparse.ArgumentParser(description="Train a CTC recognizer as a YAML configuration says.")
     parser.add_argument("config", help="a file in NeMo's layout, such as configs/an4.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_epochs=10")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Long recordings: cut, recognised in pieces, joined."""
+"""Long recordings: cut, recognized in pieces, joined."""
 
 import json
 from dataclasses import replace

@@ -47,7 +47,7 @@ def files(sounds, tmp_path_factory):
 @pytest.fixture(scope="module")
 def texts(model, sounds):
     """What the model alone hears."""
-    found = [model.recognise(sound[None], np.array([len(sound)], np.int32))[0] for sound in sounds]
+    found = [model.recognize(sound[None], np.array([len(sound)], np.int32))[0] for sound in sounds]
     found = [text.numpy()[0].decode() for text in found]
     assert len(set(found)) == len(found)
     return found

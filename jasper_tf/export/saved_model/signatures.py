@@ -42,7 +42,7 @@ def signatures(
     them, for servers that batch.
 
     Args:
-        model: a recogniser.
+        model: a recognizer.
         batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
 
     Raises (all signatures, when called):
@@ -57,7 +57,7 @@ def signatures(
         return out["logits"], out["logit_len"]
 
     @tf.function(input_signature=_AUDIO, autograph=False)
-    def recognise(audio, audio_len):
+    def recognize(audio, audio_len):
         best = model.decoding(*acoustic(audio, audio_len)).best()
         text = model.tokenizer.decode_in_graph(best.labels)
         return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s)}
@@ -68,11 +68,11 @@ def signatures(
 
     def text(audio, audio_len):
         # What the words need beside is pruned from this signature's graph.
-        found = recognise(audio, audio_len)
+        found = recognize(audio, audio_len)
         return {key: found[key] for key in ("text", "confidence")}
 
     def everything(audio, audio_len):
-        return text(audio, audio_len) if batchable else recognise(audio, audio_len)
+        return text(audio, audio_len) if batchable else recognize(audio, audio_len)
 
     features_of = keras.Model(model.input, model.get_layer("normalization").output)
 

@@ -60,8 +60,8 @@ def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
             versions did (see `LogMelSpectrogram`).
 
     Raises:
-        UserError: a damaged archive; a model or setting that is not supported; tensors that are missing, left over or of
-            another shape, by name; values that are not finite.
+        UserError: a damaged archive; an unsupported model or setting; tensors that are missing, left over or of another
+            shape, by name; values that are not finite.
     """
     archive = read_archive(path)
     config, notes = from_nemo_config(archive.config, f"{path}: {CONFIG}", Path(path).stem, generation)
