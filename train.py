@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_epochs=10")
     arguments = parser.parse_args()
     try:
-        from jasper_tf.config import load_config
+        from jasper_tf.inference.pretrained_config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
         from jasper_tf.commands._train import train

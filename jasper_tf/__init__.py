@@ -10,7 +10,7 @@ The names load when they are first used: a command that needs no TensorFlow does
 import importlib
 
 _WHERE = {
-    "load_config": "jasper_tf.config",
+    "load_config": "jasper_tf.inference.pretrained_config",
     "build_model": "jasper_tf.model.jasper_ctc",
     "load_model": "jasper_tf.inference.load_model",
     "JasperCTC": "jasper_tf.model.jasper_ctc",

@@ -90,7 +90,7 @@ def tiny_config(spoken_corpus: Path, built_once):
     """`tiny_config("trainer.max_epochs=2", ...)`: a Config of 3 blocks, 22 training and 5 validation utterances."""
     import yaml
 
-    from jasper_tf.config import load_config
+    from jasper_tf import load_config
 
     def write_manifests(folder: Path) -> None:
         for split, count in (("train", 22), ("dev", 5)):

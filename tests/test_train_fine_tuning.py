@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jasper_tf.config import load_config
+from jasper_tf import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.training.run.checkpoint import CheckpointFolder

@@ -220,7 +220,7 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
 
     cfg: Config | None = None
     if arguments.config:
-        from jasper_tf.config import load_config
+        from jasper_tf.inference.pretrained_config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
         cfg.require("model.labels", "model.preprocessor", "model.encoder")

@@ -21,9 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints where NeMo will not compute the same, if anywhere, and the archive's path."""
     from pathlib import Path
 
-    from jasper_tf.config import load_config
     from jasper_tf.errors import UserError
     from jasper_tf.inference.load_model import load_model
+    from jasper_tf.inference.pretrained_config import load_config
     from jasper_tf.interop.nemo.model import export_nemo, import_nemo
 
     source = Path(arguments.model)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
+    from jasper_tf.data.corpora.entry import Archive, CorpusEntry
     from jasper_tf.data.corpora.manifests import PreparedSplit
-    from jasper_tf.data.corpora.recording import Archive, Recording
     from jasper_tf.text.normalization import TextNormalizer
 
 HELP = "turn a corpus (downloaded or local) or a folder of recordings into manifests"
@@ -155,7 +155,7 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
         raise UserError("--labels, --config: one of them")
     labels = frozenset(arguments.labels or "")
     if arguments.config:
-        from jasper_tf.config import load_config
+        from jasper_tf.inference.pretrained_config import load_config
 
         labels = frozenset(load_config(arguments.config, cross_check=False).model.labels)
     if arguments.no_normalization:
@@ -198,7 +198,7 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
     return {part: known[part] for part in parts or known}
 
 
-def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[Recording]]:
+def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[CorpusEntry]]:
     from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
     from jasper_tf.data.corpora.download import download
     from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from jasper_tf.config.pretrained import ReadSections, take_over
 from jasper_tf.config.rules import complete, inherit
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING, Range, Section
 from jasper_tf.config.source import ConfigSource, Keys, nearest
 from jasper_tf.errors import UserError, shorten
-from jasper_tf.inference.pretrained_config import take_over
 
 # YAML 1.1 wants a dot in a float, so PyYAML reads 1e-3 as text.
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -24,13 +24,20 @@ S = TypeVar("S", bound=Section)
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a mapping"}
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, cross_check: bool = True) -> Config:
+def load_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    cross_check: bool = True,
+    pretrained: ReadSections | None = None,
+) -> Config:
     """Reads a configuration file.
 
     Args:
         path: a YAML file in NeMo's layout. A value `???` is allowed here; see `Config.require`.
         overrides: `a.b.c=value`, values as in YAML, entries of lists by number: `model.encoder.jasper.0.dropout=0.1`.
         cross_check: False looks at each value alone, not at whether they fit together, and fills in nothing.
+        pretrained: reads the sections that the file leaves to the model that it starts from. Default: that is an error.
 
     Raises:
         UserError: the file cannot be read; a key is unknown, twice or missing; a value has a wrong type or does not
@@ -40,7 +47,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, cross_check:
     # The pretrained model first, so that the other overrides can change what comes from it.
     first = [o for o in overrides if o.lstrip("+").startswith("init_from_")]
     source.override(first)
-    taken_over = take_over(source)
+    taken_over = take_over(source, pretrained)
     source.override([o for o in overrides if o not in first])
     replaced = {o.lstrip("+").partition("=")[0].strip() for o in overrides}
     return _build(source, [name for name in taken_over if f"model.{name}" not in replaced], cross_check)
@@ -49,7 +56,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, cross_check:
 def config_from_dict(values: Mapping[str, Any], source: str = "configuration") -> Config:
     """`load_config` for values that are already in memory; `source` stands for the file in messages."""
     tree = ConfigSource(source, values)
-    return _build(tree, take_over(tree))
+    return _build(tree, take_over(tree, None))
 
 
 def read_section(kind: type[S], source: ConfigSource, keys: Keys = ()) -> S:

@@ -15,11 +15,11 @@ from jasper_tf.config.model_schema import (
     ModelConfig,
 )
 from jasper_tf.config.optim_schema import METRICS, OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
+from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys, nearest
 from jasper_tf.errors import shorten
-from jasper_tf.inference.pretrained_config import INIT_KEYS
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
 _MONITOR = ("exp_manager", "checkpoint_callback_params", "monitor")

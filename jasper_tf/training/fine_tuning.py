@@ -9,10 +9,11 @@ from typing import Any
 import keras
 
 from jasper_tf.config import Config
+from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.errors import UserError
 from jasper_tf.features.framing import Framing
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.inference.pretrained_config import INIT_KEYS, read_sections
+from jasper_tf.inference.pretrained_config import read_sections
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.variable_patterns import match_variables

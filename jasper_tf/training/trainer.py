@@ -15,10 +15,10 @@ from jasper_tf.audio.load import user_error_in
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.optim_schema import PLATEAU
+from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.section import MISSING
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
-from jasper_tf.inference.pretrained_config import INIT_KEYS
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model

@@ -10,10 +10,10 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from jasper_tf.config import load_config
 from jasper_tf.config.source import COMMAND_LINE
 from jasper_tf.config.tune_schema import Choice, IntRange, TuneConfig
 from jasper_tf.errors import UserError
+from jasper_tf.inference.pretrained_config import load_config
 
 # Keys that the search itself sets in every trial.
 _SET_BY_SEARCH = (

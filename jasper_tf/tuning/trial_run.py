@@ -15,10 +15,11 @@ import keras
 import tensorflow as tf
 import yaml
 
-from jasper_tf.config import Config, load_config
+from jasper_tf.config import Config
 from jasper_tf.config.optim_schema import SCHEDULES
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError, UserError
+from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.callbacks.interruption import TrainingInterruptedError

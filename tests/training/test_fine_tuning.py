@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from jasper_tf.config import config_from_dict, load_config
+from jasper_tf import load_config
+from jasper_tf.config import config_from_dict
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model

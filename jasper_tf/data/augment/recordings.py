@@ -20,8 +20,8 @@ _CACHED = 64
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A stretch of a sound file; `duration_s` None: to its end."""
+class _Entry:
+    """Part of a sound file; `duration_s` None: to its end."""
 
     path: str
     offset_s: float
@@ -43,7 +43,7 @@ class Recordings:
 
     def __init__(self, key: str, paths: str | list[str], sample_rate: int):
         self.key, self.sample_rate = key, sample_rate
-        self.entries: list[Recording] = []
+        self.entries: list[_Entry] = []
         for manifest in manifest_paths(paths):
             before = len(self.entries)
             try:
@@ -94,7 +94,7 @@ class Recordings:
             reason = f"no such file {path}" if wrong.kind == "missing" else f"{path} {wrong.reason}"
             raise UserError(f"{place}: audio_filepath: {reason}")
         offset_s, duration_s = (_seconds(entry, name, place) for name in ("offset", "duration"))
-        self.entries.append(Recording(path, offset_s or 0.0, duration_s or None))
+        self.entries.append(_Entry(path, offset_s or 0.0, duration_s or None))
 
     def _measured_s(self, index: int) -> float:
         entry = self.entries[index]

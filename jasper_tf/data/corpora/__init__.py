@@ -1,1 +1,1 @@
-"""The corpora that `prepare` knows: each reads its own layout into `Recording`s."""
+"""The corpora that `prepare` knows: each reads its own layout into `CorpusEntry`s."""

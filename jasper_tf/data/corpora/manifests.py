@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jasper_tf.data.corpora.recording import Recording
+from jasper_tf.data.corpora.entry import CorpusEntry
 from jasper_tf.errors import AudioError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import ProgressLine
@@ -58,7 +58,7 @@ class PreparedSplit:
 
 
 def prepare_split(
-    name: str, recordings: Sequence[Recording], normalizer: TextNormalizer | None, threads: int
+    name: str, recordings: Sequence[CorpusEntry], normalizer: TextNormalizer | None, threads: int
 ) -> PreparedSplit:
     """Measures every sound file by its header (frames / rate), in parallel, and normalises every transcript.
 
@@ -70,7 +70,7 @@ def prepare_split(
     """
     from jasper_tf.audio.load import audio_duration_s  # TensorFlow comes with it
 
-    def measure(recording: Recording) -> tuple[float, str]:
+    def measure(recording: CorpusEntry) -> tuple[float, str]:
         if recording.trouble:
             return 0.0, f"unreadable entry: {recording.trouble}"
         if recording.text is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jasper_tf.data.corpora.librispeech import MINI_LIBRISPEECH
-from jasper_tf.data.corpora.recording import Archive
+from jasper_tf.data.corpora.entry import Archive
 
 
 def make_librispeech(make_sound, root, part="dev-clean-2", speakers=("84", "1272")):

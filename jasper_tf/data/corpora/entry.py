@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class CorpusEntry:
     """A sound file and its transcript.
 
     Attributes:
