@@ -195,12 +195,12 @@ def _read_mono(
     if begin:
         file.seek(begin - preroll)
     if out is not None and file.channels == 1 and not preroll and start < end <= start + min(len(out), block):
-        return _to_mono(path, file.read(out=out[: end - start, None]), channel_selector)
+        return mix_down(path, file.read(out=out[: end - start, None]), channel_selector)
     parts = []
     for at in range(start, max(end, start + 1), block):
         wanted = min(block, end - at) + preroll
         audio = file.read(wanted, dtype="float32", always_2d=True)
-        parts.append(_to_mono(path, audio[preroll:], channel_selector))
+        parts.append(mix_down(path, audio[preroll:], channel_selector))
         if len(audio) < wanted:
             break
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -236,8 +236,13 @@ def _undecodable(path: str, error: Exception, container: str = "") -> AudioError
     return AudioError(path, "not_audio", f"cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
 
 
-def _to_mono(path: str, audio: np.ndarray, channel_selector: ChannelSelector) -> np.ndarray:
-    """[S, channels] -> [S]."""
+def mix_down(path: str, audio: np.ndarray, channel_selector: ChannelSelector) -> np.ndarray:
+    """audio [S, channels] -> [S]: the mean of the channels, or one of them.
+
+    Raises:
+        AudioError: it lacks the channel.
+        UserError: channel_selector is not one.
+    """
     channels = audio.shape[1]
     if channel_selector == "average":
         with np.errstate(over="ignore"):  # infinity is refused

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
+    from jasper_tf.audio.load import ChannelSelector
     from jasper_tf.data.manifest.columns import Utterance
+    from jasper_tf.inference.audio_settings import AudioSettings
 
 HELP = "word and character error rate of a model on a manifest"
 
@@ -27,36 +30,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
     )
-    parser.add_argument("--manifest", required=True, nargs="+", metavar="F", help="JSON lines as NeMo's")
+    parser.add_argument(
+        "--manifest", required=True, nargs="+", metavar="F", help="JSON lines in NeMo's layout, or a folder of shards"
+    )
+    parser.add_argument(
+        "--tarred-audio-filepaths",
+        nargs="+",
+        metavar="TAR",
+        help="tar files that hold the recordings, NeMo's patterns (audio__OP_0..7_CL_.tar) allowed",
+    )
+    parser.add_argument(
+        "--channel-selector",
+        type=_channel,
+        metavar="C",
+        help="average, or the number of a channel (default: of the model's validation_ds, or else test_ds)",
+    )
+    parser.add_argument(
+        "--trim-silence",
+        action=argparse.BooleanOptionalAction,
+        help="cut off silence at both ends (default: as --channel-selector)",
+    )
     parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
     add_overwrite_argument(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
+    parser.add_argument(
+        "--chunk-s",
+        type=float,
+        default=40.0,
+        metavar="S",
+        help="longer utterances are recognized in pieces (%(default)g; 0: never, as in the validation of a training)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores every utterance of the manifest once; 1 if one could not be read (it is named, and not scored)."""
+    """Scores every utterance of the manifest once; returns 1 if one cannot be read (it is named, and not scored)."""
+    import numpy as np
+
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
+    from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
     from jasper_tf.errors import UserError, printable
+    from jasper_tf.inference.long_audio import Chunking
     from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    chunking = Chunking(arguments.chunk_s, overlap_s=min(Chunking.overlap_s, arguments.chunk_s / 10))
+    patterns = arguments.tarred_audio_filepaths
+    tar_paths = expand_tar_paths(patterns) if patterns else []
     paths = {f"--{key}": path for key in ("output", "json") if (path := getattr(arguments, key))}
     model_files = [Path(arguments.model, name) for name in ("", "model.keras", "config.yaml")]
     validate_outputs(
         [Output(option, path) for option, path in paths.items()],
-        [*model_files, *manifest_paths(arguments.manifest)],
+        [*model_files, *manifest_paths(arguments.manifest), *tar_paths],
         arguments.overwrite,
     )
-    utterances = read_manifest(arguments.manifest)
+    utterances = read_manifest(arguments.manifest, TarIndex(tar_paths) if tar_paths else None)
 
-    from jasper_tf.inference.load_model import load_model
-    from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+    from jasper_tf.inference.load_model import load_recognizer
     from jasper_tf.inference.transcriber import Transcriber
 
-    exported = find_saved_model(arguments.model)
-    model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)
+    model = load_recognizer(arguments.model)
+    audio = _audio_settings(arguments)
+    _say(
+        f"audio: channel_selector {audio.channel_selector}, trim_silence {str(audio.trim_silence).lower()} "
+        f"({printable(audio.source)})"
+    )
+    cut = int(np.sum(utterances.duration_s > chunking.chunk_s)) if chunking.chunk_s else 0
+    if cut:
+        _say(f"{cut} utterances above {chunking.chunk_s:g} s are recognized in pieces; --chunk-s 0 prevents it")
     unknown = Counter(c for utterance in utterances for c in model.tokenizer.out_of_vocabulary(utterance.text))
     if unknown:
         table = ", ".join(f"{c!r} {n}" for c, n in unknown.most_common())
@@ -64,12 +106,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     with ExitStack() as outputs:
         files = {option: outputs.enter_context(atomic_write(path)) for option, path in paths.items()}
-        words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, 0
+        words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, len(utterances.absent)
+        for absent in utterances.absent:
+            _say(f"error: {printable(absent)}")
         lines: list[dict[str, Any]] = [{} for _ in utterances]
         progress = _Progress(len(utterances))
-        # The longest first: memory runs out at once or never.
-        order = sorted(range(len(utterances)), key=lambda i: -utterances[i].duration_s)
-        transcriber = Transcriber(model, words=False, batch_size=arguments.batch_size)
+        # The longest first: a shortage of memory shows at once.
+        order = np.argsort(-utterances.duration_s, kind="stable").tolist()
+        transcriber = Transcriber(
+            model,
+            chunking,
+            words=False,
+            batch_size=arguments.batch_size,
+            channel_selector=audio.channel_selector,
+            trim_silence=audio.trim_silence,
+        )
         for i, found in zip(order, transcriber.stream(utterances[i] for i in order), strict=True):
             if isinstance(found, UserError):
                 unreadable += 1
@@ -81,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
                 word, character = (count_errors([utterances[i].text], [found.text], u) for u in ("word", "character"))
                 words, characters = words + word, characters + character
                 lines[i] = _line(utterances[i], pred_text=found.text, wer=word.rate, cer=character.rate)
-            progress.show(words.utterances + unreadable, words.rate)
+            progress.show(words.utterances + unreadable - len(utterances.absent), words.rate)
         report = {
             "wer": words.rate,
             "cer": characters.rate,
@@ -95,6 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
             "real_time_factor": progress.elapsed_s() / audio_s if audio_s else None,
             "unreadable": unreadable,
             "unknown_characters": dict(unknown),
+            "channel_selector": audio.channel_selector,
+            "trim_silence": audio.trim_silence,
         }
         if file := files.get("--output"):
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -108,6 +161,28 @@ def run(arguments: argparse.Namespace) -> int:
         + (f"  real-time factor {report['real_time_factor']:.4f}" if audio_s else "")
     )
     return 1 if unreadable else 0
+
+
+def _channel(text: str) -> ChannelSelector:
+    if text == "average":
+        return "average"
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither average nor the number of a channel")
+
+
+def _audio_settings(arguments: argparse.Namespace) -> AudioSettings:
+    """Those of the model's configuration, where no option replaces them."""
+    from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
+
+    given = {
+        key: value for key in ("channel_selector", "trim_silence") if (value := getattr(arguments, key)) is not None
+    }
+    if len(given) == 2:
+        return AudioSettings(**given, source="command line")
+    found = read_audio_settings(arguments.model)
+    options = "".join(f"; --{key.replace('_', '-')}" for key in given)
+    return replace(found, **given, source=found.source + options)
 
 
 def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:

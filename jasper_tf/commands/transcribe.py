@@ -29,29 +29,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints `path<TAB>text` in the order given; 1 if a file could not be read, the others are still transcribed."""
+    """Prints `path<TAB>text` in the order given; returns 1 if a file cannot be read, after the others."""
     from jasper_tf.errors import UserError, printable
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     failed = 0
-    # Only texts belong on stdout; whatever a library prints goes to stderr.
+    # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        from jasper_tf.inference.load_model import load_model
+        from jasper_tf.inference.load_model import load_recognizer
         from jasper_tf.inference.long_audio import Chunking
-        from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
         from jasper_tf.inference.transcriber import Transcriber
         from jasper_tf.io.progress import ProgressLine
 
         chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
-        exported = find_saved_model(arguments.model)
-        model = SavedModelTranscriber(exported) if exported else load_model(arguments.model)
-        transcriber = Transcriber(model, chunking, words=False, batch_size=arguments.batch_size)
+        transcriber = Transcriber(
+            load_recognizer(arguments.model), chunking, words=False, batch_size=arguments.batch_size
+        )
         progress = ProgressLine("transcribing", None, lambda s: f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}")
 
         def show(done_s: float, opened_s: float, opened: int) -> None:
-            # Of files whose headers are not read yet, as much again as of the others.
+            # Files whose headers are not read yet are assumed to have the mean length of the others.
             progress.total = round(opened_s / opened * len(arguments.files))
             if sys.stderr.isatty():
                 progress.advance(round(done_s) - progress.done)

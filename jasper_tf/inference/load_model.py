@@ -1,4 +1,4 @@
-"""Loads a trained model, whoever wrote it: a run's folder, a `.keras` file or a NeMo archive."""
+"""Loads a trained model: a run's folder, a `.keras` file, a NeMo archive or a SavedModel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from jasper_tf.config import Config, config_from_dict
 from jasper_tf.errors import UserError
 from jasper_tf.inference.keras_weights import StoredWeights, extract_keras_weights
+from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.io.keras_archive import CONFIG, read_keras_config
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
@@ -32,14 +33,24 @@ _KNOWN = {
 _LARGEST_FILTERBANK = 2**24
 
 
-def load_model(path: str | Path) -> JasperCTC:
-    """A trained model: a run's folder (its best weights so far), a `.keras` file or a NeMo archive (`.nemo`).
-
-    The file need not be trusted: no code in it is run, no class but JasperCTC is made, and what it declares is compared
-    with what it holds before memory is taken for it.
+def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber:
+    """Loads whatever `--model` names, for a Transcriber: what `load_model` takes, or a folder that export.py wrote.
 
     Raises:
-        UserError: nothing there, not a model of this package, damaged, or made to do harm.
+        UserError: it is missing, not a model of this package, damaged or malicious.
+    """
+    exported = find_saved_model(path)
+    return SavedModelTranscriber(exported) if exported else load_model(path)
+
+
+def load_model(path: str | Path) -> JasperCTC:
+    """Loads a run's folder (its best weights so far), a `.keras` file or a NeMo archive (`.nemo`).
+
+    The file need not be trusted: none of its code is run, no class but JasperCTC is created, and the sizes it declares
+    are compared with its content before memory is allocated.
+
+    Raises:
+        UserError: it is missing, not a model of this package, damaged or malicious.
     """
     path = Path(path)
     if path.suffix == ".nemo":
@@ -50,8 +61,8 @@ def load_model(path: str | Path) -> JasperCTC:
         raise UserError(f"{path}: {hint}; give a run's folder, a model.keras or a .nemo")
     try:
         model = _load_keras(file)
-    except Exception as error:  # of damaged files: Keras, TensorFlow and h5py pass on every class of exception
-        # Values of the file are part of some messages.
+    except Exception as error:  # of damaged files: Keras, TensorFlow and h5py raise every class of exception
+        # Some messages contain values of the file.
         text = " ".join(str(error).split()).removeprefix(f"{file}: ")
         reason = "".join(c if c.isprintable() else "?" for c in text)[:300]
         what = "" if isinstance(error, UserError) else f"its weights are not those of its {CONFIG}: "
@@ -61,14 +72,14 @@ def load_model(path: str | Path) -> JasperCTC:
 
 
 def _load_keras(file: Path) -> JasperCTC:
-    """By `load_weights`, not `keras.saving.load_model`: that makes objects of the classes that the file names."""
+    """By `load_weights`: `keras.saving.load_model` would create objects of the classes that the file names."""
     arguments = read_keras_config(file)
     config = _checked_config(arguments, f"{file}: {CONFIG}")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         weights, stored = extract_keras_weights(file, folder)
         _validate_size(config, stored, f"{file}: {CONFIG}")
         model = build_model(config, synchronized=bool(arguments["encoder"].get("synchronized")))
-        warnings.simplefilter("ignore")  # Keras's lines on what it skips: the optimizer
+        warnings.simplefilter("ignore")  # of Keras, about the optimizer that it skips
         model.load_weights(weights)
     return model
 
@@ -82,7 +93,7 @@ def _checked_config(arguments: dict[str, Any], source: str) -> Config:
         if not isinstance(arguments.get(key), dict):
             raise UserError(f"{source}: {key}: missing")
         model[key] = {name: value for name, value in arguments[key].items() if name != "synchronized"}
-    # What only training reads: the schema wants an optimizer.
+    # Only training reads it, but the schema requires an optimizer.
     model |= {"decoder": {"init_mode": arguments.get("decoder_init_mode")}, "optim": {"name": "sgd", "lr": 0.1}}
     config = config_from_dict({"name": "model", "seed": arguments.get("seed"), "model": model}, source)
     config.require("model.labels", "model.preprocessor", "model.encoder")
@@ -90,7 +101,7 @@ def _checked_config(arguments: dict[str, Any], source: str) -> Config:
 
 
 def _validate_size(config: Config, stored: StoredWeights, source: str) -> None:
-    """Compares the least that the model needs with what the file stores, before a model of any size is built."""
+    """Compares the smallest size of the model with the size of the file, before the model is built."""
     front, encoder = config.model.preprocessor, config.model.encoder
     frame = max(front.n_fft or 0, front.window_size * config.model.sample_rate)
     if frame * front.features > _LARGEST_FILTERBANK:
@@ -106,5 +117,5 @@ def _validate_size(config: Config, stored: StoredWeights, source: str) -> None:
     if arrays > stored.arrays or values > stored.values:
         raise UserError(
             f"{source}: describes a model of at least {values} values in {arrays} arrays, the file holds "
-            f"{stored.values} in {stored.arrays}; damaged, or made to do harm"
+            f"{stored.values} in {stored.arrays}; damaged or malicious"
         )

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.words import word_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.graph import validate_graph
@@ -20,15 +22,16 @@ from jasper_tf.text.tokenizer import CharacterTokenizer
 
 
 class SavedModelTranscriber:
-    """An exported version, with `recognize_batch` and `transcribe` as a JasperCTC has them.
+    """An exported model with the `recognize_batch` and `transcribe` of a JasperCTC.
 
-    A SavedModel is a program; one whose operations do more than to compute is not loaded (see `validate_graph`).
+    A SavedModel is a program: one with operations other than computations is not loaded (see `validate_graph`).
 
     Args:
         folder: a version's folder, or the folder above (then the newest version).
 
     Raises:
-        UserError: no SavedModel there, not one of `export`, damaged, or with operations that `export` never writes.
+        UserError: there is no SavedModel, or one not written by `export`, damaged, or with operations that `export`
+            never writes.
     """
 
     def __init__(self, folder: str | Path):
@@ -38,15 +41,16 @@ class SavedModelTranscriber:
         self._folder = found
         labels, self.sample_rate, self.frame_s = _read_about(found)
         self.tokenizer = CharacterTokenizer(labels)
+        self.decoding = build_decoder(DecodingConfig())
         validate_graph(found)
         try:
-            # The signature does not keep the variables alive, what was loaded does.
+            # The signatures do not keep the variables alive, the loaded object does.
             self._loaded = tf.saved_model.load(str(found))
             self._signatures = self._loaded.signatures
             variables = [variable.numpy() for variable in self._loaded.weights]
             text = self._signatures["text"]
             inputs, outputs = text.structured_input_signature[1], text.structured_outputs
-        except Exception as error:  # of damaged files: the loader passes on every class of exception
+        except Exception as error:  # of damaged files: the loader raises every class of exception
             raise UserError(f"{found}: a damaged SavedModel ({_one_line(error)}); export it anew") from None
         expected = {"audio": (tf.float32, 2), "audio_len": (tf.int32, 1)}
         given = {name: (value.dtype, value.shape.rank) for name, value in inputs.items()}
@@ -55,19 +59,27 @@ class SavedModelTranscriber:
         if not all(np.isfinite(values).all() for values in variables if values.dtype.kind == "f"):
             raise UserError(f"{found}: its weights have NaN or infinite values; export a model that is sound")
 
-    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True) -> dict[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> text, confidence [B], and with `words` those, with times.
+    def recognize_batch(
+        self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
+    ) -> dict[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` the outputs of `word_outputs`.
+
+        `decoder` None: the one in the graph.
 
         Raises:
-            UserError: the SavedModel fails at its work.
+            UserError: the SavedModel fails.
         """
         given = {"audio": tf.constant(audio), "audio_len": tf.constant(audio_len)}
         try:
-            outputs = self._signatures["serving_default" if words else "text"](**given)
-            if words and "words" not in outputs:  # exported as batchable
+            outputs = {}
+            if decoder is None:
+                outputs = self._signatures["serving_default" if words else "text"](**given)
+            if "text" not in outputs or (words and "words" not in outputs):  # without words: exported as batchable
                 frames = self._signatures["log_probs"](**given)
-                best = GreedyDecoder()(frames["log_probs"], frames["log_probs_len"]).best()
-                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                best = (decoder or self.decoding)(frames["log_probs"], frames["log_probs_len"]).best()
+                outputs |= {"text": self.tokenizer.decode_in_graph(best.labels)}
+                if words:
+                    outputs |= word_outputs(best, self.tokenizer, self.frame_s)
             found = {name: value.numpy() for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:

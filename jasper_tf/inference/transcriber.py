@@ -1,4 +1,4 @@
-"""Recordings to transcripts by a model: in batches of bounded size, in bounded memory."""
+"""Recordings to transcripts, in batches of bounded size and in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jasper_tf.audio.load import ChannelSelector
+from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
-from jasper_tf.inference.recording import Recording, is_one_recording, open_recording
+from jasper_tf.inference.recording import Recording, hold_samples, is_one_recording, open_recording
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.text.tokenizer import Tokenizer
 
 _READERS = 4
 _LOOK_AHEAD = 128
-"""Recordings whose headers are read at a time, so that those of like length share a batch."""
+"""Number of recordings whose headers are read in advance, to batch those of similar length."""
 
 
 class Recognizer(Protocol):
-    """What a Transcriber needs of a model; JasperCTC and SavedModelTranscriber have it."""
+    """The interface of a model that a Transcriber uses: JasperCTC and SavedModelTranscriber implement it."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -31,39 +35,54 @@ class Recognizer(Protocol):
     @property
     def sample_rate(self) -> int: ...
 
-    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool) -> Mapping[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> what `read_outputs` takes."""
+    def recognize_batch(
+        self, audio: np.ndarray, audio_len: np.ndarray, words: bool, decoder: Decoder | None
+    ) -> Mapping[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
+
+        `decoder` None: the model's own.
+        """
 
 
 class Transcriber:
-    """Recordings of any number and length to transcripts.
+    """Transcribes recordings of any number and length.
 
-    Headers are read some way ahead; recordings, and the pieces of long ones, of like length share a batch. Sound is
-    decoded for the batch at hand and the next one only.
+    Headers are read in advance, and recordings, or pieces of long ones, of similar length are batched. Audio is decoded
+    for the current batch and the next one only.
 
     Args:
-        model: a JasperCTC or a SavedModelTranscriber.
-        chunking: which recordings are cut, and how. A model none of whose labels starts a word has no words to join
-            pieces by: its recordings stay whole.
+        model: a JasperCTC or a SavedModelTranscriber, as `load_recognizer` gives them.
+        chunking: which recordings are cut, and how. Without a label that starts a word there are no words to join
+            pieces by: recordings stay whole.
+        decoding: how log-probabilities become text. Default: the model's own.
         words: whether transcripts have `words` and `confidence`.
-        batch_size: recordings or pieces in a batch, at most.
-        batch_s: seconds of a batch, padding included, at most; a single piece may be longer. It bounds the memory.
+        batch_size: largest number of recordings or pieces in a batch.
+        batch_s: longest batch in seconds, padding included; a single piece may be longer. It bounds the memory.
+        channel_selector: "average" or the number of a channel, counted from 0.
+        trim_silence: whether silence at both ends of a recording is cut off; times then count from where it was cut,
+            and a recording that is recognized in pieces is in memory as a whole.
     """
 
     def __init__(
         self,
         model: Recognizer,
         chunking: Chunking | None = None,
+        decoding: DecodingConfig | None = None,
         words: bool = True,
         batch_size: int = 16,
         batch_s: float = 240.0,
+        channel_selector: ChannelSelector = "average",
+        trim_silence: bool = False,
     ):
         self.model = model
         chunking = Chunking() if chunking is None else chunking
         self.chunking = chunking if model.tokenizer.starts_word.any() else Chunking(chunk_s=0)
+        self.decoder = None if decoding is None else build_decoder(decoding)
         self.words = words
         self.batch_size = batch_size
         self.batch_s = batch_s
+        self.channel_selector = channel_selector
+        self.trim_silence = trim_silence
 
     def transcribe(self, recordings: Any, sample_rate: int | None = None) -> Any:
         """One recording -> Transcript; an iterable of several -> a list of Transcript in their order.
@@ -90,13 +109,13 @@ class Transcriber:
         sample_rate: int | None = None,
         on_progress: Callable[[float, float, int], None] | None = None,
     ) -> Iterator[Transcript | UserError]:
-        """The transcript of each recording, in their order, as soon as it is there; or why there is none.
+        """Yields each recording's transcript, or the error that prevented it, in order and as soon as it is known.
 
         Args:
-            recordings: each what `open_recording` takes; a generator is asked for `_LOOK_AHEAD` at a time.
+            recordings: each what `open_recording` takes; `_LOOK_AHEAD` at a time are taken from a generator.
             sample_rate: of arrays, Hz. Default: the model's.
-            on_progress: is called after each batch with the seconds done, the seconds of the recordings opened so far,
-                and how many these are.
+            on_progress: called after each batch with the seconds done, the seconds of the recordings opened so far,
+                and their number.
         """
         jobs = _Jobs(self._open(recordings, sample_rate))
         with ThreadPoolExecutor(_READERS) as pool:
@@ -116,17 +135,21 @@ class Transcriber:
         rate = self.model.sample_rate
         for source in recordings:
             try:
-                recording = open_recording(source, rate, sample_rate)
+                recording = open_recording(source, rate, sample_rate, self.channel_selector, self.trim_silence)
+                parts = self.chunking.parts(recording.samples, rate)
+                if len(parts) > 1 and self.trim_silence:  # the pieces are those of the trimmed recording
+                    recording = hold_samples(recording.whole())
+                    parts = self.chunking.parts(recording.samples, rate)
             except UserError as error:
                 yield _Job(None, [], error)
             else:
-                yield _Job(recording, self.chunking.parts(recording.samples, rate))
+                yield _Job(recording, parts)
 
     def _batches(self, jobs: _Jobs) -> Iterator[list[_Piece]]:
         most = self.batch_s * self.model.sample_rate
         while window := jobs.open_window(most):
             pieces = [_Piece(job, k) for job in window for k in range(len(job.parts))]
-            # The longest first: memory runs out at once or never.
+            # The longest first: a shortage of memory shows at once.
             pieces.sort(key=lambda piece: -piece.samples)
             batch: list[_Piece] = []
             for piece in pieces:
@@ -145,7 +168,7 @@ class Transcriber:
         if not heard:
             return
         words = self.words or any(len(piece.job.parts) > 1 for piece, _ in heard)
-        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in heard]), words)
+        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in heard]), words, self.decoder)
         for (piece, _), found in zip(heard, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
         for job in {id(piece.job): piece.job for piece, _ in heard}.values():
@@ -154,7 +177,7 @@ class Transcriber:
 
 @dataclass
 class _Job:
-    """A recording on its way: its parts (in samples), and what was found in each."""
+    """A recording in progress: its parts (in samples) and the transcripts found so far."""
 
     recording: Recording | None
     parts: list[tuple[int, int]]
@@ -197,7 +220,7 @@ class _Piece:
         except UserError as error:
             job.result = error
             return None
-        job.parts = [(0, len(audio))]  # what a header states is not exact
+        job.parts = [(0, len(audio))]  # a header is not exact, and silence is trimmed
         return audio
 
 
@@ -205,7 +228,7 @@ _Decoding = list[tuple[_Piece, "Future[np.ndarray | None]"]]
 
 
 class _Jobs:
-    """The jobs that are open, in the order given."""
+    """The open jobs, in the order of the recordings."""
 
     def __init__(self, source: Iterator[_Job]):
         self._source = source
@@ -213,7 +236,7 @@ class _Jobs:
         self.count = self.done = self.opened = 0
 
     def open_window(self, held: float) -> list[_Job]:
-        """The next jobs: `_LOOK_AHEAD`, or fewer when they hold `held` samples in memory."""
+        """The next `_LOOK_AHEAD` jobs, or fewer when they hold `held` samples in memory."""
         window: list[_Job] = []
         for job in self._source:
             window.append(job)

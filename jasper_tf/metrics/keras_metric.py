@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.metrics.error_rate import Unit, count_errors
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
@@ -24,7 +25,7 @@ class ErrorRate(keras.metrics.Metric):
     Args:
         tokenizer: of the model.
         unit: "word" or "character".
-        decoder: from log-probabilities to labels; greedy by default.
+        decoder: from log-probabilities to labels: `model.decoding`. Default: that of the default configuration.
         name: "wer" or "cer" unless given.
     """
 
@@ -41,7 +42,7 @@ class ErrorRate(keras.metrics.Metric):
         super().__init__(name=name or {"word": "wer", "character": "cer"}[unit], **kwargs)
         self.tokenizer = tokenizer
         self.unit = unit
-        self.decoder = decoder or GreedyDecoder()
+        self.decoder = decoder or build_decoder(DecodingConfig())
         self.counts = self.add_variable((4,), "zeros", dtype="int64", name="counts")
 
     def update_state(self, y_true: dict, y_pred: dict, sample_weight: Any = None) -> None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.words import word_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
@@ -201,12 +202,21 @@ class JasperCTC(CTCModel):
     def training_outputs(self, x: dict) -> list[dict]:
         return self.with_intermediate(x, training=True) if self.loss_weights else super().training_outputs(x)
 
-    def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True) -> dict[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` what `word_outputs` gives."""
+    def recognize_batch(
+        self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
+    ) -> dict[str, np.ndarray]:
+        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` the outputs of `word_outputs`.
+
+        `decoder` None: the model's own, `decoding`.
+        """
         text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
-        if words:
-            outputs |= word_outputs(self.decoding(logits, logit_len).best(), self.tokenizer, self.frame_s)
+        if words or decoder is not None:
+            best = (decoder or self.decoding)(logits, logit_len).best()
+            if decoder is not None:
+                outputs["text"] = self.tokenizer.decode_in_graph(best.labels)
+            if words:
+                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:

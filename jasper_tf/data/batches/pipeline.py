@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.audio.load import ChannelSelector
-from jasper_tf.audio.silence import trim_silence as trimmed
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.mixture import Mixture
@@ -118,7 +117,7 @@ class SpeechBatches:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._tokenizer = tokenizer
-        self._reader = SoundReader(sample_rate, channel_selector)
+        self._reader = SoundReader(sample_rate, channel_selector, trim_silence)
         self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
 
@@ -210,7 +209,7 @@ class SpeechBatches:
         """
         audio = self._reader.read(self.utterances[index])
         if epoch is None:
-            return trimmed(audio) if self.trim_silence else audio
+            return audio
         return self._change_sound(audio, self._epoch(epoch).rates[index], epoch, index)
 
     def dataset(self) -> tf.data.Dataset:
@@ -324,7 +323,5 @@ class SpeechBatches:
         return audio[kept], audio_len[kept], labels[kept], label_len[kept]
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
-        """audio [S] float32 of one utterance, trimmed and augmented."""
-        if self.trim_silence:
-            audio = trimmed(audio)
+        """audio [S] float32 of one utterance, augmented."""
         return audio if self.augmentor is None else self.augmentor(audio, rate, epoch, index)

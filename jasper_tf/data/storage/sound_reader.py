@@ -21,11 +21,13 @@ class SoundReader:
     Args:
         sample_rate: wanted rate in Hz.
         channel_selector: "average", or the channel to read.
+        trim_silence: whether silence at both ends is cut off.
     """
 
-    def __init__(self, sample_rate: int, channel_selector: ChannelSelector):
+    def __init__(self, sample_rate: int, channel_selector: ChannelSelector, trim_silence: bool = False):
         self._sample_rate = sample_rate
         self._channel_selector = channel_selector
+        self._trim_silence = trim_silence
         self._memory = BatchMemory()
 
     def read(self, utterance: Utterance, out: np.ndarray | None = None) -> np.ndarray:
@@ -34,7 +36,7 @@ class SoundReader:
         Raises:
             UserError: it cannot be read.
         """
-        return load_utterance(utterance, self._sample_rate, self._channel_selector, out)
+        return load_utterance(utterance, self._sample_rate, self._channel_selector, self._trim_silence, out)
 
     def read_batch(
         self, utterances: Sequence[Utterance], limits: np.ndarray, samples: int, change: ChangeSound | None = None

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jasper_tf.data.corpora.librispeech import MINI_LIBRISPEECH
 from jasper_tf.data.corpora.entry import Archive
+from jasper_tf.data.corpora.librispeech import MINI_LIBRISPEECH
 
 
 def make_librispeech(make_sound, root, part="dev-clean-2", speakers=("84", "1272")):
