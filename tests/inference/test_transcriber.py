@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from keras import ops
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.silence import trim_silence
+from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.data.manifest.line import Utterance
-from jasper_tf.errors import UserError
+from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
+from jasper_tf.model.jasper_ctc import pad_audio
 
 ROOT = Path(__file__).parents[2]
 LABELS = list(" abcdefghijklmnopqrstuvwxyz'")
@@ -181,6 +186,49 @@ def test_progress_reaches_the_whole(model, files):
     assert calls[-1][1] == pytest.approx(sum(SECONDS)) and calls[-1][2] == len(files)
 
 
+class Shifted(GreedyDecoder):
+    """Greedy decoding that gives the next label in place of each one."""
+
+    def call(self, log_probs, logit_len):
+        found = super().call(log_probs, logit_len)
+        return found._replace(labels=ops.where(found.labels < 0, -1, (found.labels + 1) % len(LABELS)))
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_another_decoder_in_place_of_the_models(model, sounds, words):
+    batch = pad_audio(sounds[:2])
+    right = model.recognize_batch(*batch, words=False)["text"]
+    found = model.recognize_batch(*batch, words, Shifted())
+    shifted = str.maketrans("".join(LABELS), "".join(LABELS[1:] + LABELS[:1]))
+    assert [text.decode() for text in found["text"]] == [text.decode().translate(shifted) for text in right]
+    assert ("words" in found) == words
+    if words:
+        assert [w.decode() for w in found["words"]] == " ".join(text.decode() for text in found["text"]).split()
+
+
+def test_decoding_of_a_configuration(model, sounds):
+    assert Transcriber(model, decoding=DecodingConfig()).transcribe(sounds) == Transcriber(model).transcribe(sounds)
+
+
+def test_channel_and_silence(model, sounds, tmp_path):
+    """The same of a path, an array and an open file, whole and in pieces."""
+    loud = sounds[1].copy()
+    loud[:4000] = loud[-8000:] = 0
+    trimmed = trim_silence(loud)
+    assert len(trimmed) < len(loud) - 10_000
+    stereo = np.stack([sounds[1][::-1], loud], axis=1)
+    soundfile.write(tmp_path / "stereo.wav", stereo, 16000, subtype="FLOAT")
+    for chunking in (Chunking(), Chunking(0.6, 0.1)):
+        sources = [tmp_path / "stereo.wav", stereo, io.BytesIO((tmp_path / "stereo.wav").read_bytes())]
+        wanted = Transcriber(model, chunking).transcribe(trimmed)
+        transcriber = Transcriber(model, chunking, channel_selector=1, trim_silence=True)
+        assert transcriber.transcribe(sources) == [wanted] * 3
+        assert wanted != Transcriber(model, chunking, channel_selector=1).transcribe(stereo)
+        for wrong in sources[:2]:
+            with pytest.raises(AudioError, match="no channel 2"):
+                Transcriber(model, chunking, channel_selector=2).transcribe(wrong)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batchable", [False, True])
 def test_a_saved_model_says_the_same(model, sounds, files, tmp_path, batchable):
@@ -189,6 +237,11 @@ def test_a_saved_model_says_the_same(model, sounds, files, tmp_path, batchable):
     for ours, theirs in zip(*(Transcriber(m, chunking).transcribe(files) for m in (model, served)), strict=True):
         assert ours.text == theirs.text and [w.text for w in ours.words] == [w.text for w in theirs.words]
         np.testing.assert_allclose([w.start_s for w in ours.words], [w.start_s for w in theirs.words], atol=1e-5)
+    batch = pad_audio(sounds)
+    for words in (False, True):
+        ours, theirs = (m.recognize_batch(*batch, words, Shifted()) for m in (model, served))
+        assert ours["text"].tolist() == theirs["text"].tolist()
+        assert not words or ours["words"].tolist() == theirs["words"].tolist()
 
 
 PEAK = """
