@@ -13,6 +13,7 @@ _WHERE = {
     "load_config": "jasper_tf.inference.pretrained_config",
     "build_model": "jasper_tf.model.jasper_ctc",
     "load_model": "jasper_tf.inference.load_model",
+    "Transcriber": "jasper_tf.inference.transcriber",
     "JasperCTC": "jasper_tf.model.jasper_ctc",
     "build_dataset": "jasper_tf.training.datasets",
     "build_optimizer": "jasper_tf.optim.optimizer",

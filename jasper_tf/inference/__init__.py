@@ -1,1 +1,1 @@
-"""Trained models in use: loading them, recordings to transcripts."""
+"""Inference: loading trained models, transcribing recordings."""

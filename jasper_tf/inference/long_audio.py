@@ -14,23 +14,23 @@ from jasper_tf.inference.recording import Recording
 from jasper_tf.inference.transcript import Transcript
 
 SAME_WORD_S = 0.3
-"""The same word heard in two pieces lies at most this much apart: the pieces' frames differ, and their context."""
+"""Largest distance between the times of one word in two pieces, whose frames and context differ."""
 
 _MOST_PIECES = 100_000
-"""A manifest or a header can claim any length; what would be more pieces is read whole, which refuses it."""
+"""A manifest or a header can state any length; beyond this number the recording is read whole, which is an error."""
 
 
 @dataclass(frozen=True)
 class Chunking:
     """Which recordings are cut, and how.
 
-    A recording of up to `chunk_s` stays whole. What looks at the whole recording (`normalize: per_feature`,
-    squeeze-and-excite without `se_context_size`) sees each piece by itself: a word may come out differently than in one
-    piece. On AN4 the error rate stays the same (tests/inference/test_long_audio.py).
+    A recording of up to `chunk_s` is not cut. Statistics over the whole recording (`normalize: per_feature`,
+    squeeze-and-excite without `se_context_size`) become those of a piece, which can change a word. On AN4 the error
+    rate stays the same (tests/inference/test_long_audio.py).
 
     Args:
         chunk_s: longest piece, seconds; 0: never cut. Utterances of speech corpora are shorter than the default.
-        overlap_s: what neighbors share at least, seconds; less than half of `chunk_s`.
+        overlap_s: least overlap of neighboring pieces, seconds; less than half of `chunk_s`.
 
     Raises:
         UserError: a value is out of range.
@@ -46,7 +46,7 @@ class Chunking:
             raise UserError(f"--overlap-s {self.overlap_s:g}: must be less than half of --chunk-s {self.chunk_s:g}")
 
     def parts(self, samples: int, sample_rate: int) -> list[tuple[int, int]]:
-        """(start, end) of the pieces of a recording, in samples; one for a recording that stays whole."""
+        """(start, end) of the pieces of a recording, in samples; one for a recording that is not cut."""
         longest, overlap = round(self.chunk_s * sample_rate), round(self.overlap_s * sample_rate)
         if not longest or samples > _MOST_PIECES * (longest - overlap):
             return [(0, samples)]
@@ -54,14 +54,14 @@ class Chunking:
 
 
 def pieces(samples: int, longest: int, overlap: int) -> list[tuple[int, int]]:
-    """Where to cut: (start, end) of the fewest pieces of at most `longest` samples that overlap by `overlap` or more.
+    """(start, end) of the fewest pieces of at most `longest` samples that overlap by at least `overlap`.
 
-    All are of one length (to a sample), so that none is a scrap without context.
+    All have the same length (to a sample), so that each has context.
 
     Args:
         samples: of the recording, 1 or more.
         longest: samples of a piece; more than twice `overlap`.
-        overlap: samples that neighbours share.
+        overlap: least overlap of neighboring pieces, samples.
     """
     if samples <= longest:
         return [(0, samples)]
@@ -72,19 +72,19 @@ def pieces(samples: int, longest: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], middle_s: float) -> list[TimedText]:
-    """The words of two overlapping pieces as those of one, all times from the recording's beginning.
+    """Joins the words of two overlapping pieces; all times count from the recording's beginning.
 
-    Near the edge of a piece a word lacks its context or its end, so the seam belongs near the middle of the overlap: at
-    the word there that both pieces hold (the same text, the centres within `SAME_WORD_S`, each the other's nearest).
-    The left piece's words up to it stay, then the right one's. Where they share none, the left one's centred before the
-    middle stay and the right one's from there on.
+    Near the edge of a piece words lack context or are cut, so the seam is near the middle of the overlap: at the word
+    there that both pieces contain (the same text, the centers within `SAME_WORD_S`, each the other's nearest). The left
+    piece's words up to it are kept, then the right one's. Without a common word, those of the left piece centered
+    before the middle are kept, and those of the right one from there on.
 
     Args:
-        left, right: in the order of time.
+        left, right: in temporal order.
         middle_s: the middle of the overlap.
     """
     shared = [
-        (abs(_centre_s(a) - middle_s), i, j)
+        (abs(_center_s(a) - middle_s), i, j)
         for i, a in enumerate(left)
         if (j := _nearest(a, right)) is not None and _nearest(right[j], left) == i
     ]
@@ -92,21 +92,21 @@ def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], midd
         _, i, j = min(shared)
         return [*left[: i + 1], *right[j + 1 :]]
     return [
-        *(word for word in left if _centre_s(word) < middle_s),
-        *(word for word in right if _centre_s(word) >= middle_s),
+        *(word for word in left if _center_s(word) < middle_s),
+        *(word for word in right if _center_s(word) >= middle_s),
     ]
 
 
 def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcript], sample_rate: int) -> Transcript:
-    """What was heard in each part of a recording -> the transcript of all of it.
+    """Joins the transcripts of a recording's parts.
 
     Args:
         parts: of `pieces`, (start, end) in samples.
-        found: of each part; where there are several, all with words.
+        found: the transcript of each part, with words if there are several.
         sample_rate: Hz.
 
     Raises:
-        UserError: there are several parts, and one has no times of words.
+        UserError: there are several parts, and one has no word times.
     """
     duration_s = parts[-1][1] / sample_rate
     if len(parts) == 1:
@@ -116,15 +116,15 @@ def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcrip
     for k, ((start, _), one) in enumerate(zip(parts, found, strict=True)):
         if one.words is None:
             raise UserError(
-                "is longer than --chunk-s, and the model gives no times of words to join the pieces by; "
+                "is longer than --chunk-s, and the model gives no word times to join the pieces by; "
                 "serve an export without --batchable, or raise --chunk-s"
             )
         shift_s = start / sample_rate
         heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in one.words]
         middle_s = (start + parts[k - 1][1]) / 2 / sample_rate
-        # Earlier words cannot be the same: looking at all of them would take the square of the recording's length.
+        # Earlier words cannot be the same; comparing all of them would take quadratic time.
         near = len(joined)
-        while near and _centre_s(joined[near - 1]) >= shift_s - SAME_WORD_S:
+        while near and _center_s(joined[near - 1]) >= shift_s - SAME_WORD_S:
             near -= 1
         joined[near:] = join_overlapping(joined[near:], heard, middle_s) if k else heard
         confidence += len(one.text) * (one.confidence or 0.0)
@@ -140,17 +140,17 @@ def recognize_long(
     chunking: Chunking,
     words: bool = True,
 ) -> Transcript:
-    """A recording of any length to its transcript, piece by piece; no more than one piece is in memory.
+    """Transcribes a recording of any length piece by piece; at most one piece is in memory.
 
     Args:
-        recognize: audio [S] float32, whether words are needed -> Transcript; a client's.
+        recognize: (audio [S] float32, whether words are needed) -> Transcript, as of a server's client.
         recording: opened at `sample_rate`.
         sample_rate: Hz.
         chunking: where to cut.
-        words: whether the answer needs them; cutting always asks for them.
+        words: whether the transcript needs words; pieces are always requested with words.
 
     Raises:
-        UserError: it cannot be read; or it must be cut, but the model does not say when its words were said.
+        UserError: it cannot be read, or it must be cut and the model gives no word times.
     """
     parts = chunking.parts(recording.samples, sample_rate)
     if len(parts) == 1:
@@ -160,11 +160,11 @@ def recognize_long(
 
 
 def _nearest(word: TimedText, others: Sequence[TimedText]) -> int | None:
-    """Where among the others the same word lies; of one said twice, the nearer one. None: nowhere near."""
-    apart_s = {k: abs(_centre_s(x) - _centre_s(word)) for k, x in enumerate(others) if x.text == word.text}
+    """Index of the nearest occurrence of the same word; None if it is further than `SAME_WORD_S`."""
+    apart_s = {k: abs(_center_s(x) - _center_s(word)) for k, x in enumerate(others) if x.text == word.text}
     nearest = min(apart_s, key=apart_s.__getitem__, default=None)
     return nearest if nearest is not None and apart_s[nearest] <= SAME_WORD_S else None
 
 
-def _centre_s(word: TimedText) -> float:
+def _center_s(word: TimedText) -> float:
     return (word.start_s + word.end_s) / 2

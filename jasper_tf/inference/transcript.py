@@ -1,4 +1,4 @@
-"""What a model heard in one recording."""
+"""The transcript of one recording."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from jasper_tf.decoding.alignment import TimedText
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one recording; `str()` gives the text alone.
+    """The text of one recording, and what is known beside it; `str()` gives the text.
 
-    text: the words with spaces between.
-    confidence: 0 to 1; None if it is not known.
-    words: each with its times (seconds from the recording's beginning) and confidence; None if they are not known.
-    segments: stretches of several words with their times; None: nothing divides a recording yet.
-    duration_s: of the recording, seconds; None if it is not known.
+    Attributes:
+        text: the words, separated by spaces.
+        confidence: 0 to 1; None if it is not known.
+        words: with times (seconds from the recording's beginning) and confidences; None if they are not known.
+        segments: several words each, with times; None: recordings are not segmented yet.
+        duration_s: of the recording, seconds; None if it is not known.
     """
 
     text: str
@@ -32,7 +33,7 @@ class Transcript:
         return self.text
 
     def as_json(self) -> dict[str, Any]:
-        """For a line of JSON: text, and confidence and words where they are known; seconds to a tenth of a ms."""
+        """Values for a line of JSON: text, and confidence and words if known; seconds rounded to 0.1 ms."""
         found: dict[str, Any] = {"text": self.text}
         if self.confidence is not None:
             found["confidence"] = round(self.confidence, 4)
@@ -45,14 +46,14 @@ class Transcript:
 
 
 def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:
-    """The B transcripts in the outputs of `JasperCTC.recognize_batch`, or of a served signature.
+    """Converts the outputs of `JasperCTC.recognize_batch`, or of a served signature, to B transcripts.
 
     Args:
         outputs: text [B] (UTF-8 bytes or str); optionally confidence [B]; optionally words [W], words_start_s,
             words_end_s, words_confidence [W] and words_row_lengths [B], whose sum is W.
 
     Raises:
-        KeyError, TypeError, ValueError: something is missing or of another kind, or the lengths do not agree.
+        KeyError, TypeError, ValueError: an output is missing or of a wrong type, or lengths do not agree.
     """
     texts = [_text(text) for text in outputs["text"]]
     confidence = [float(c) for c in outputs["confidence"]] if "confidence" in outputs else [None] * len(texts)

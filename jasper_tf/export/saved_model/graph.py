@@ -1,4 +1,4 @@
-"""A SavedModel is a program: which operations one may have to be loaded here."""
+"""Validates the graph of a SavedModel, which is a program, before it is loaded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from jasper_tf.errors import UserError
 
-# What `export` writes for any model of this package, and its like: they compute, and touch nothing but their inputs and
-# the variables. No files, no network, no Python, no printing.
+# The operations that `export` writes for any model of this package, and similar ones: they compute from their inputs and
+# the variables only. No files, network, Python or printing.
 _ALLOWED = frozenset(
     """
     Abs Add AddN AddV2 All Any ArgMax ArgMin AsString Assert BatchMatMulV2 BatchToSpaceND BesselI0 BiasAdd Bitcast
@@ -39,19 +39,19 @@ _OF_SAVER = frozenset("AssignVariableOp DisableCopyOnRead MergeV2Checkpoints Res
 
 
 def validate_graph(folder: Path) -> None:
-    """Reads `saved_model.pb` and refuses operations that do more than to compute; nothing is loaded.
+    """Reads `saved_model.pb` and rejects operations with side effects; nothing is loaded.
 
-    The operations that read and write the variables' files are allowed in the two functions of the saver, as long as
-    nothing but the saver can reach these.
+    The operations that read and write the variables' files are allowed in the two functions of the saver, if only the
+    saver uses these functions.
 
     Raises:
-        UserError: damaged, or such an operation; names it and where it is.
+        UserError: damaged, or such an operation; names the operation and its node.
     """
     file = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel()
     try:
         saved.ParseFromString(file.read_bytes())
-        # The loader prints a traceback of a damaged one, and goes on; none at all is sound.
+        # The loader prints a traceback for a damaged fingerprint and continues; a missing one is valid.
         with contextlib.suppress(FileNotFoundError):
             tf.saved_model.experimental.read_fingerprint(str(folder))
     except (OSError, DecodeError, RuntimeError, ValueError) as error:
@@ -59,7 +59,7 @@ def validate_graph(folder: Path) -> None:
             f"{folder}: cut off or damaged ({' '.join(str(error).split())[:200]}); export it anew"
         ) from None
     if len(saved.meta_graphs) != 1:
-        raise UserError(f"{file}: holds {len(saved.meta_graphs)} graphs, export.py writes one; cut off or damaged?")
+        raise UserError(f"{file}: holds {len(saved.meta_graphs)} graphs, export.py writes one; export it again")
     graph = saved.meta_graphs[0]
     saver = _saver_functions(graph)
     for function in graph.graph_def.library.function:
@@ -94,7 +94,7 @@ def _saver_functions(graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
 
 
 def _used_functions(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """The functions that anything but the saver's nodes names, or that its nodes give to something else."""
+    """Names of the functions used outside the saver's nodes, or by nodes that other nodes use."""
     library, saved, saver = graph.graph_def.library, graph.object_graph_def, _saver_nodes(graph)
     for function in library.function:
         yield from _functions(function.attr.values())
@@ -129,7 +129,7 @@ def _composite_names(tensor: meta_graph_pb2.TensorInfo) -> set[str]:
 
 
 def _functions(attributes: Iterable[attr_value_pb2.AttrValue]) -> Iterator[str]:
-    """The names of functions in attributes, and in the attributes of these."""
+    """Names of the functions in attributes, nested ones included."""
     for attribute in attributes:
         for function in (attribute.func, *attribute.list.func):
             if function.name:

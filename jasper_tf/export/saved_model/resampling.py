@@ -1,4 +1,4 @@
-"""Resampling from any rate to any other with TensorFlow's own ops, so that a server without Python can do it."""
+"""Resampling between any two rates with TensorFlow operations, for servers without Python."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-# soxr HQ, which the training resamples with: 20 bits, pass band to 0.9136 and stop band from 1.0 of the lower Nyquist
-# frequency (soxr.c, soxr_quality_spec). Its impulse response between five pairs of rates is this kernel to 1e-4.
+# soxr HQ, used in training: 20 bits, pass band up to 0.9136 and stop band from 1.0 of the lower Nyquist frequency
+# (soxr.c, soxr_quality_spec). Between five pairs of rates its impulse response equals this kernel to 1e-4.
 _CUTOFF = 0.9568
 _HALF_WIDTH = 94
 _BETA = 12.0
@@ -16,14 +16,14 @@ _BETA = 12.0
 _LARGEST_MATRIX = 1 << 21
 _TERMS_AT_A_TIME = 1 << 20
 _PHASES = 1024
-"""So many times for each sample of the lower rate the kernel is computed, and interpolated between them: to 4e-7."""
+"""Tabulated kernel values per sample of the lower rate; interpolation between them is exact to 4e-7."""
 
 
 def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
-    """Band-limited resampling by a Kaiser-windowed sinc, as `soxr.resample(..., quality="HQ")` within 2e-4.
+    """Band-limited resampling by a Kaiser-windowed sinc; equals `soxr.resample(..., quality="HQ")` to 2e-4.
 
-    Rates with a common divisor (8, 11.025, 22.05, 44.1, 48, 96 kHz and the like to 16 kHz) are one matrix product per
-    file, several times cheaper than what other rates need.
+    Rates with a large common divisor (8, 11.025, 22.05, 44.1, 48, 96 kHz to 16 kHz) take one matrix product per file,
+    several times less work than other rates.
 
     Args:
         audio: [S] float32.
@@ -31,18 +31,18 @@ def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
         to_hz: the wanted rate.
 
     Returns:
-        [round(S * to_hz / from_hz)] float32, without delay; the audio itself where the rates are the same.
+        [round(S * to_hz / from_hz)] float32, without delay; the audio itself if the rates are equal.
     """
     from_hz = tf.cast(from_hz, tf.int64)
 
     def convert() -> tf.Tensor:
         divisor = _greatest_common_divisor(from_hz, to_hz)
         up, down = to_hz // divisor, from_hz // divisor
-        # In input samples: at the lower rate the sinc's zeros are that much further apart.
+        # In input samples: the distance of the sinc's zeros at the lower rate.
         stretch = tf.maximum(tf.cast(down, tf.float64) / tf.cast(up, tf.float64), 1.0)
         reach = tf.cast(tf.math.ceil(_HALF_WIDTH * stretch), tf.int64)
         outputs = (2 * tf.size(audio, out_type=tf.int64) * up + down) // (2 * down)
-        # Frames that do not move by about their own length would copy each sample many times.
+        # Frames shifted by much less than their length would copy each sample many times.
         together = tf.maximum(2 * reach // down, 1)
         matrix = up * together * (down * together + 2 * reach)
         return tf.cond(
@@ -58,7 +58,7 @@ def resample(audio: tf.Tensor, from_hz: tf.Tensor, to_hz: int) -> tf.Tensor:
 
 @functools.cache
 def _kernel_table() -> np.ndarray:
-    """The kernel at distances of 0, 1 / _PHASES, ... at the lower rate, and two zeros behind; float32."""
+    """The kernel at distances 0, 1 / _PHASES, ... at the lower rate, followed by two zeros; float32."""
     t = np.arange(_HALF_WIDTH * _PHASES + 2) / _PHASES
     window = np.i0(_BETA * np.sqrt(np.maximum(1 - (t / _HALF_WIDTH) ** 2, 0))) / np.i0(_BETA) * (t < _HALF_WIDTH)
     return (_CUTOFF * np.sinc(_CUTOFF * t) * window).astype(np.float32)
@@ -75,7 +75,7 @@ def _kernel(distance: tf.Tensor, stretch: tf.Tensor) -> tf.Tensor:
 
 
 def _by_matrix(audio, up, down, stretch, reach, outputs):
-    # After `up` outputs and `down` inputs the distances repeat: each frame of inputs gives `up` outputs by one matrix.
+    # The distances repeat after `up` outputs and `down` inputs: one matrix maps a frame of inputs to `up` outputs.
     frames = (outputs + up - 1) // up
     width = down + 2 * reach
     behind = tf.maximum(frames * down + reach - tf.size(audio, out_type=tf.int64), 0)
@@ -96,7 +96,7 @@ def _by_phases(audio, up, down, stretch, reach, outputs):
 
     def part(first):
         number = tf.range(first, tf.minimum(first + at_a_time, outputs))
-        # Whole and part apart: their sum needs more digits than float64 has in a file of days.
+        # Integer and fraction are separate: float64 has too few digits for their sum in a file of days.
         whole, rest = number * down // up, number * down % up * phases
         before = tf.gather(kernels, rest // up)
         between = tf.cast(rest % up, tf.float32) / tf.cast(up, tf.float32)

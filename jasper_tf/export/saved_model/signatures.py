@@ -1,4 +1,4 @@
-"""The functions behind a SavedModel's signatures: one network, several ways in and out."""
+"""The signatures of a SavedModel: one network, several inputs and outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def signatures(
 ) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
     """Each signature's name, its function and its inputs.
 
-    From audio [B,S] float32 (-1 to 1, at `model.sample_rate`; behind audio_len anything) and audio_len [B] int32:
+    From audio [B,S] float32 (-1 to 1, at `model.sample_rate`; padded with any values) and audio_len [B] int32:
         serving_default: text [B] string (UTF-8), confidence [B] float32, and the words of all utterances one after the
             other: words [W] string, words_start_s, words_end_s (seconds), words_confidence [W] float32, of which
             words_row_lengths [B] int64 belong to each utterance (tf.RaggedTensor.from_row_lengths).
@@ -37,19 +37,19 @@ def signatures(
 
     Confidences are those of `group_words` and `utterance_confidence`.
 
-    TensorFlow Serving's batching covers all signatures of a SavedModel, cuts every output into the requests' rows, and
-    fails where it cannot (batching_session.cc, SplitOutputTensors): W words are no rows. So there is a kind without
-    them, for servers that batch.
+    TensorFlow Serving's batching covers all signatures of a SavedModel, splits every output into the rows of the
+    requests, and fails on outputs without one row per utterance, such as W words (batching_session.cc,
+    SplitOutputTensors). Models for servers that batch are therefore exported without words.
 
     Args:
         model: a recognizer.
         batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
 
     Raises (all signatures, when called):
-        tf.errors.InvalidArgumentError: which row of the batch is wrong, and why.
+        tf.errors.InvalidArgumentError: names the wrong row of the batch and the reason.
     """
 
-    # Traced once and called by several signatures: the file holds the network and the decoding once, not six times.
+    # Traced once and called by several signatures, so that the file contains network and decoding once.
     @tf.function(input_signature=_AUDIO, autograph=False)
     def acoustic(audio, audio_len):
         audio, audio_len = _checked(audio, audio_len)
@@ -67,7 +67,7 @@ def signatures(
         return decode_wav_files(audio, model.sample_rate)
 
     def text(audio, audio_len):
-        # What the words need beside is pruned from this signature's graph.
+        # The computation of words is pruned from this signature's graph.
         found = recognize(audio, audio_len)
         return {key: found[key] for key in ("text", "confidence")}
 
@@ -99,7 +99,7 @@ def signatures(
 
 
 def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Refuses lengths that the audio does not have, and samples that no sound has; zeros what lies behind."""
+    """Rejects impossible lengths and samples; sets the padding to zero."""
     shape = tf.shape(audio)
     same = tf.debugging.Assert(
         tf.equal(shape[0], tf.size(audio_len)),
@@ -120,5 +120,5 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
 
 def _each(is_right: tf.Tensor, parts: list) -> tf.Operation:
-    row = tf.strings.as_string(tf.argmin(tf.concat([tf.cast(is_right, tf.int32), [0]], 0)))  # the first that is wrong
+    row = tf.strings.as_string(tf.argmin(tf.concat([tf.cast(is_right, tf.int32), [0]], 0)))  # the first wrong one
     return tf.debugging.Assert(tf.reduce_all(is_right), [tf.strings.join([parts[0], row, *parts[1:]])])

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving runs when it loads a version, so that no user waits for the first ones."""
+"""Warm-up requests, which TensorFlow Serving runs when it loads a version."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 
 
 def write_warmup_requests(file: str | Path, model_name: str, sample_rate: int, seconds: float = 2.0) -> None:
-    """A TFRecord of PredictionLog messages, one for each signature that gives text: one row of quiet noise.
+    """Writes a TFRecord of PredictionLog messages, one per signature that gives text: one row of quiet noise.
 
-    The first request of a signature pays for the optimisation of its graph and for the memory of its kernels.
+    The first request of a signature is slow: its graph is optimized and the memory of its kernels allocated.
 
     Args:
-        file: to write, `assets.extra/tf_serving_warmup_requests` of a version.
-        model_name: as the server will call it; it serves the requests under any name.
+        file: `assets.extra/tf_serving_warmup_requests` of a version.
+        model_name: the name on the server, which accepts the requests under any name.
         sample_rate: of the model, Hz.
         seconds: of audio in each request.
     """
@@ -34,10 +34,10 @@ def write_warmup_requests(file: str | Path, model_name: str, sample_rate: int, s
 
 
 def prediction_log(model_name: str, signature: str, inputs: dict[str, tf.Tensor]) -> bytes:
-    """A serialised tensorflow.serving.PredictionLog that holds one PredictRequest.
+    """A serialized tensorflow.serving.PredictionLog with one PredictRequest.
 
-    Written by hand from the message's five fields, because tensorflow-serving-api is a gRPC client's package, and an
-    export should not need it (prediction_log.proto, predict.proto, model.proto of TensorFlow Serving).
+    Written by hand, five fields, because an export should not need tensorflow-serving-api, the package of gRPC clients
+    (prediction_log.proto, predict.proto, model.proto of TensorFlow Serving).
     """
     spec = _field(1, model_name.encode()) + _field(3, signature.encode())  # ModelSpec: name, signature_name
     request = _field(1, spec)  # PredictRequest: model_spec, inputs

@@ -1,4 +1,4 @@
-"""WAV files to mono samples with TensorFlow's own ops, so that stock TensorFlow Serving takes whole files."""
+"""Decodes WAV files with TensorFlow operations, so that stock TensorFlow Serving takes whole files."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from jasper_tf.audio.load import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MAX_AMPLITUDE
 from jasper_tf.export.saved_model.resampling import resample
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-# The bytes of a sub-format's GUID behind its first two, which are the encoding (Microsoft: WAVEFORMATEXTENSIBLE).
+# A sub-format's GUID after its first two bytes, which are the encoding (Microsoft: WAVEFORMATEXTENSIBLE).
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _FMT_BYTES = 40
-# Writers that stream cannot know the size and leave the largest number there.
+# Streaming writers do not know the size and write the largest number.
 _STREAMED = 0x7FFFF000
-# Real files have about ten; each is a step of a loop.
+# Real files have about ten; each takes a step of a loop.
 _MOST_CHUNKS = 1000
 
 MAX_FILE_S = 1800
-"""A file must be shorter; the network's memory grows with it."""
+"""Files must be shorter: the network's memory grows with the length."""
 
 MAX_BATCH_S = 7200
-"""So long may a batch be, with every file padded to the longest: 0.5 GB at 16 kHz."""
+"""Longest batch, padded to its longest file: 0.5 GB at 16 kHz."""
 
 
 def decode_wav_files(files: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whole WAV files -> (audio [B,S] float32 with zeros behind, audio_len [B] int32), as `load_audio` reads them.
+    """Decodes whole WAV files like `load_audio` -> (audio [B,S] float32 padded with zeros, audio_len [B] int32).
 
     PCM of 8, 16, 24 and 32 bits, floats of 32 and 64, A-law and mu-law, plain or extensible, any rate from
-    `LOWEST_RATE_HZ` to `HIGHEST_RATE_HZ` and any number of channels: mixed down by their mean, then resampled (see
-    `resample`). Chunks other than `fmt ` and `data` are skipped, up to a thousand.
+    `LOWEST_RATE_HZ` to `HIGHEST_RATE_HZ` and any number of channels, which are averaged and then resampled (see
+    `resample`). Up to a thousand chunks other than `fmt ` and `data` are skipped.
 
-    So that a small request cannot take much time or memory, a file lasts less than `MAX_FILE_S`, and a batch, padded to
-    its longest file, `MAX_BATCH_S`.
+    To bound the time and memory of a request, files must be shorter than `MAX_FILE_S`, and a batch, padded to its
+    longest file, shorter than `MAX_BATCH_S`.
 
     Args:
-        files: [B] string, the files' bytes.
+        files: [B] string, the contents of the files.
         sample_rate: of the result, Hz.
 
     Raises:
-        tf.errors.InvalidArgumentError: the first file that is broken, counted from 0, and why: `audio[2]: ...`.
+        tf.errors.InvalidArgumentError: the first invalid file, counted from 0, and the reason: `audio[2]: ...`.
     """
     count = tf.size(files)
     waves = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None])
@@ -65,7 +65,7 @@ def decode_wav_files(files: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.
 
 
 class _Chunks(NamedTuple):
-    """Where the bodies of the chunks begin, in bytes from the file's start (-1: not found), and their sizes; int64."""
+    """Positions of the chunks' bodies, in bytes from the file's start (-1: not found), and their sizes; int64."""
 
     fmt: tf.Tensor
     fmt_size: tf.Tensor
@@ -74,7 +74,7 @@ class _Chunks(NamedTuple):
 
 
 def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """One file's bytes (a scalar) -> mono [S] float32 and its rate, int64; `where` begins what is wrong with it."""
+    """One file's bytes (a scalar) -> mono [S] float32 and its rate, int64; `where` begins error messages."""
     size = tf.cast(tf.strings.length(file), tf.int64)
     start = _head(file, 0, 12)
     is_wav = tf.equal(tf.strings.substr(start, 0, 4), "RIFF") & tf.equal(tf.strings.substr(start, 8, 4), "WAVE")
@@ -101,8 +101,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     is_pcm = tf.equal(encoding, _PCM) & (sample_bytes <= 4)
     is_companded = (tf.equal(encoding, _A_LAW) | tf.equal(encoding, _MU_LAW)) & tf.equal(sample_bytes, 1)
     is_known = is_pcm | is_float & (tf.equal(sample_bytes, 4) | tf.equal(sample_bytes, 8)) | is_companded
-    # Other encodings count their bits as they please; of those that are read, bits that do not fill the bytes would be
-    # read as something else.
+    # Other encodings define their bits differently; those that are decoded here must fill their bytes.
     is_possible = (channels > 0) & (block > 0) & tf.equal(block % at_least_1, 0)
     is_possible &= ~is_known | tf.equal((bits + 7) // 8, sample_bytes)
     is_possible &= (rate >= LOWEST_RATE_HZ) & (rate <= HIGHEST_RATE_HZ)
@@ -130,7 +129,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
                 ],
             ),
             (is_cut, ["is cut off: its header promises ", chunks.data_size, " bytes of sound, it has ", present]),
-            (2 * frames * sample_rate < rate, ["holds no samples"]),  # nor does it after resampling
+            (2 * frames * sample_rate < rate, ["holds no samples"]),  # none are left after resampling
             (seconds >= MAX_FILE_S, ["lasts ", seconds, " s, less than ", MAX_FILE_S, " s are read; cut it"]),
         ],
     )
@@ -149,7 +148,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
         ],
     )
     with tf.control_dependencies([refused]):
-        return tf.identity(mono), tf.identity(rate)  # neither is used before the file is known to be right
+        return tf.identity(mono), tf.identity(rate)  # after the checks
 
 
 def _pcm24(raw: tf.Tensor) -> tf.Tensor:
@@ -208,7 +207,7 @@ def _find_chunks(file: tf.Tensor, size: tf.Tensor) -> _Chunks:
 
 
 def _head(file: tf.Tensor, at: tf.Tensor | int, length: int) -> tf.Tensor:
-    """`length` bytes from `at` on, with zero bytes where the file has ended."""
+    """`length` bytes from `at` on, zeros after the end of the file."""
     at = tf.minimum(tf.cast(at, tf.int64), tf.cast(tf.strings.length(file), tf.int64))
     return tf.strings.join([tf.strings.substr(file, at, tf.constant(length, tf.int64)), b"\0" * length])
 
@@ -220,7 +219,7 @@ def _number(file: tf.Tensor, at: int, length: int) -> tf.Tensor:
 
 
 def _refuse(where: tf.Tensor, problems: list[tuple[tf.Tensor, list]]) -> tf.Operation:
-    """Fails with the first problem that is true; the parts of its text are strings and numbers."""
+    """Fails with the text of the first problem that is true, whose parts are strings and numbers."""
     message = tf.constant("")
     for is_true, parts in reversed(problems):
         text = tf.strings.join([part if isinstance(part, str) else tf.strings.as_string(part) for part in parts])

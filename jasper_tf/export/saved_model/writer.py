@@ -1,4 +1,4 @@
-"""The recognizer as a TensorFlow SavedModel: raw audio in, text out, everything in the graph."""
+"""Exports a recognizer as a TensorFlow SavedModel: raw audio in, text out, all in the graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 EXTRA = "assets.extra"
-"""TensorFlow's loader leaves this folder alone; it is the place for what people and clients want to know."""
+"""Folder that TensorFlow's loader ignores: information for people and clients."""
 
 
 def export(
@@ -28,24 +28,24 @@ def export(
     environment_json: str | None = None,
     batchable: bool = False,
 ) -> Path:
-    """Writes `output_folder/<version>`, the layout TensorFlow Serving watches; versions count up from 1.
+    """Writes `output_folder/<version>`, the layout that TensorFlow Serving watches; versions count from 1.
 
-    A version is written beside and renamed: it is complete or not there, and never replaces an older one.
+    A version is written to a temporary folder and renamed: it is complete or absent, and never replaces an older one.
 
-    Its signatures are those of `signatures`. In `assets.extra`, where the loader of a SavedModel looks at nothing
-    (what lies in `assets` it feeds to the graph, and nothing in the graph reads these), it carries:
+    Its signatures are those of `signatures`. The files of `assets.extra`, which the loader of a SavedModel ignores (it
+    feeds those of `assets` to the graph):
 
-        model.json      labels, sample_rate, frame_s, and which git revision and versions wrote it
-        vocabulary.txt  the labels, one a line
-        config.yaml, report.json, environment.json    what is given
-        tf_serving_warmup_requests    what TensorFlow Serving runs before it answers
+        model.json      labels, sample_rate, frame_s, and the git revision and versions that wrote it
+        vocabulary.txt  the labels, one per line
+        config.yaml, report.json, environment.json    as given
+        tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
 
     Args:
         model: a trained recognizer.
-        output_folder: made if it is not there; its name is the model's in the warm-up requests.
+        output_folder: created if it does not exist; its name is the model's in the warm-up requests.
         config_yaml: the run's configuration.
-        report_json: what `evaluate --json` found.
-        environment_json: of the run's folder: where and from which revision it was trained.
+        report_json: the output of `evaluate --json`.
+        environment_json: of the run's folder: the machine and the revision of the training.
         batchable: without words, for servers that batch requests (see `signatures`).
 
     Returns:
@@ -57,7 +57,7 @@ def export(
     output = Path(output_folder)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        # In containers a process has the number of the one that was killed and left its folder.
+        # Not named by the process: in containers its number may be that of a killed one that left its folder.
         beside = output / f".writing-{secrets.token_hex(8)}"
         beside.mkdir()
     except OSError as error:
@@ -94,7 +94,7 @@ def _publish(beside: Path, output: Path) -> Path:
         try:
             beside.rename(version)
         except OSError:
-            # Two exports at once: the other one took this number.
+            # A concurrent export took this number.
             if not version.exists():
                 raise
         else:
