@@ -1,4 +1,4 @@
-"""A trained run to a SavedModel for TensorFlow Serving: python export.py runs/an4 --output serving/an4"""
+"""Exports a trained model for TensorFlow Serving: python export.py runs/an4 --output serving/an4"""
 
 import argparse
 import json
@@ -11,17 +11,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="export.py", description=__doc__)
     parser.add_argument("run", help="a run's folder, a model.keras or a .nemo")
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="gets the next version: FOLDER/1, FOLDER/2, ..."
+        "--output", required=True, metavar="FOLDER", help="folder of the versions: writes FOLDER/1, FOLDER/2, ..."
     )
     parser.add_argument(
         "--report",
         metavar="FILE",
-        help="travels along: what evaluate --json wrote; default: report.json of the run's folder, where it has one",
+        help="output of evaluate --json, copied into the export (default: report.json of the run's folder, if any)",
     )
     parser.add_argument(
         "--batchable",
         action="store_true",
-        help="without words and their times, for servers that batch (configs/serving/batching_parameters.txt)",
+        help="no words and times, for servers that batch requests (configs/serving/batching_parameters.txt)",
     )
     arguments = parser.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if run.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(run, arguments.output):
             raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
-        # A wrong report should not be found out after the long work.
+        # Before the long work.
         report = _json(Path(arguments.report)) if arguments.report else None
         model, config, environment = load_model(run), None, None
         if run.suffix == ".nemo":
@@ -64,9 +64,9 @@ def _json(file: Path) -> str:
         text = file.read_text(encoding="utf-8")
         json.loads(text)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; give what evaluate --json wrote") from None
+        raise UserError(f"{file}: cannot be read: {error.strerror}; give the output of evaluate --json") from None
     except ValueError:
-        raise UserError(f"{file}: is no JSON; give what evaluate --json wrote") from None
+        raise UserError(f"{file}: is not JSON; give the output of evaluate --json") from None
     return text
 
 

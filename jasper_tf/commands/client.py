@@ -17,7 +17,7 @@ from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODE
 from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
 
-HELP = "print the text of sound files as a TensorFlow Serving server hears them, one line per file: path, tab, text"
+HELP = "print the text of sound files by a TensorFlow Serving server, one line per file: path, tab, text"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--server",
         required=True,
         metavar="HOST[:PORT]",
-        help=f"where the server listens (default port {GRPC_PORT}, with --rest {REST_PORT})",
+        help=f"the server's address (default port {GRPC_PORT}, with --rest {REST_PORT})",
     )
-    parser.add_argument("--rest", action="store_true", help="HTTP and JSON instead of gRPC")
-    parser.add_argument("--model", default=MODEL_NAME, metavar="NAME", help="the model's name there (%(default)s)")
-    parser.add_argument("--version", type=int, metavar="N", help="one version of it (default: the server's choice)")
-    parser.add_argument("--json", action="store_true", help="lines of JSON: text, confidence, words with their times")
+    parser.add_argument("--rest", action="store_true", help="use HTTP and JSON instead of gRPC")
+    parser.add_argument("--model", default=MODEL_NAME, metavar="NAME", help="its name on the server (%(default)s)")
+    parser.add_argument("--version", type=int, metavar="N", help="its version (default: the server's choice)")
+    parser.add_argument("--json", action="store_true", help="print lines of JSON: text, confidence, words with times")
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="S", help="deadline of one request, seconds (%(default)g)"
     )
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=4,
         metavar="N",
-        help="send a request again when no server answers, after growing waits (%(default)s); nothing else is retried",
+        help="repetitions of a request while no server responds, after growing waits (%(default)s)",
     )
     parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="requests at a time (%(default)s)")
     parser.add_argument(
@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
-    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="what pieces share (%(default)g)")
+    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's (%(default)s)")
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints `path<TAB>text` in the order given; 1 if a file got no text, the others are still printed."""
+    """Prints `path<TAB>text` in the order given; returns 1 if a file has no text, after the others."""
     _check(arguments)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
     failed = 0
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         longest = client.max_samples() / arguments.sample_rate
         if arguments.chunk_s > longest:
             raise UserError(
-                f"--chunk-s {arguments.chunk_s:g}: at {arguments.sample_rate} Hz no more than {longest:.1f} s fit into "
+                f"--chunk-s {arguments.chunk_s:g}: at {arguments.sample_rate} Hz at most {longest:.1f} s fit into "
                 f"--max-message-mb {arguments.max_message_mb:g}"
             )
         for number, (path, found) in enumerate(_ask_in_order(client, arguments, chunking), 1):
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             failed += 1
             if isinstance(found, ServerError) and found.concerns_all:
                 unasked = len(arguments.files) - number
-                rest = f" ({unasked} more files not asked for)" if unasked else ""
+                rest = f" ({unasked} more files not sent)" if unasked else ""
                 print(f"error: {printable(path)}: {found}{rest}", file=sys.stderr)
                 break
             # load_audio's own messages begin with the path.
@@ -105,7 +105,7 @@ def _ask_in_order(
             if not error.unavailable:
                 answered = True
             elif not answered:
-                # Nobody was ever there: the other files need not wait for as many tries.
+                # The server has never responded: the other files need no retries.
                 error.concerns_all = True
             return error
         except UserError as error:
@@ -118,7 +118,7 @@ def _ask_in_order(
         waiting: deque[tuple[str, Future[Transcript | UserError]]] = deque()
         for path in arguments.files:
             waiting.append((path, pool.submit(ask, path)))
-            # A few ahead, not all: their samples are in memory.
+            # Only a few in advance: their samples are in memory.
             if len(waiting) >= 2 * arguments.concurrency:
                 first, answer = waiting.popleft()
                 yield first, answer.result()
@@ -145,13 +145,13 @@ def _client(arguments: argparse.Namespace) -> GrpcClient | RestClient:
 
 
 def _port(server: str) -> int | None:
-    """The port of HOST:PORT; None without one.
+    """The port of HOST:PORT; None for HOST.
 
     Raises:
-        UserError: it is neither.
+        UserError: `server` is neither.
     """
     host, colon, port = server.rpartition(":")
-    # An IPv6 address stands in brackets: [::1]:8500.
+    # IPv6 addresses are in brackets: [::1]:8500.
     if not colon or server.endswith("]"):
         host, port = server, ""
     bracketed = host.startswith("[") and host.endswith("]")

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
-    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="what pieces share (%(default)g)")
+    parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
 
 

@@ -96,7 +96,7 @@ def test_one_slow_file_fails_alone(serving, folder, texts, capfd):
 def test_what_concerns_all_is_said_once(serving, texts, capfd, options, said):
     assert main(["client", "--server", serving.address, "--concurrency", "1", *options, *texts]) == 1
     out, err = capfd.readouterr()
-    assert out == "" and said in err and "(3 more files not asked for)" in err and len(err.splitlines()) == 1
+    assert out == "" and said in err and "(3 more files not sent)" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_what_concerns_all_is_said_once(serving, texts, capfd, options, said):
         (["--retries", "-1"], "--retries -1: must be 0 or more"),
         (["--concurrency", "0"], "--concurrency 0: must be 1 or more"),
         (["--overlap-s", "15"], "--overlap-s 15: must be less than half of --chunk-s 30"),
-        (["--chunk-s", "100"], "--chunk-s 100: at 16000 Hz no more than 65.5 s fit into --max-message-mb 4"),
-        (["--chunk-s", "60", "--rest"], "--chunk-s 60: at 16000 Hz no more than 49.1 s"),
+        (["--chunk-s", "100"], "--chunk-s 100: at 16000 Hz at most 65.5 s fit into --max-message-mb 4"),
+        (["--chunk-s", "60", "--rest"], "--chunk-s 60: at 16000 Hz at most 49.1 s"),
     ],
 )
 def test_wrong_use(folder, capfd, options, said):

@@ -101,7 +101,7 @@ def test_without_times_it_cannot_be_joined():
     sound = np.zeros(3000, np.float32)
     assert recognize_long(lambda *_: Transcript("yes"), sound, 100, 30.0, 2.0) == Transcript("yes", duration_s=30.0)
     assert recognize_long(lambda *_: Transcript("yes"), sound, 100, 0, 0) == Transcript("yes", duration_s=30.0)
-    with pytest.raises(UserError, match="longer than --chunk-s, and the model gives no times"):
+    with pytest.raises(UserError, match="longer than --chunk-s, and the model gives no word times"):
         recognize_long(lambda *_: Transcript("yes"), sound, 100, 10.0, 2.0)
 
 

@@ -13,8 +13,8 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from jasper_tf.errors import UserError
 
-# The operations that `export` writes for any model of this package, and similar ones: they compute from their inputs and
-# the variables only. No files, network, Python or printing.
+# The operations that `export` writes for any model of this package, and similar ones: they compute from inputs and
+# variables only. No files, network, Python or printing.
 _ALLOWED = frozenset(
     """
     Abs Add AddN AddV2 All Any ArgMax ArgMin AsString Assert BatchMatMulV2 BatchToSpaceND BesselI0 BiasAdd Bitcast

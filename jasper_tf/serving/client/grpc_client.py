@@ -1,4 +1,4 @@
-"""Recordings to text by a TensorFlow Serving server, over gRPC."""
+"""Transcription by a TensorFlow Serving server over gRPC."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jasper_tf.serving.client.prediction_messages import array_to_tensor, predic
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 GRPC_PORT = 8500
-"""Where TensorFlow Serving listens for gRPC if nothing else is said."""
+"""The default port of TensorFlow Serving for gRPC."""
 
 MODEL_NAME = "jasper"
 """The model's name in configs/serving/models.config."""
 
 MAX_MESSAGE_MB = 4.0
-"""What gRPC servers and the proxies before them take if nobody raised it (2^20 bytes each); TF Serving itself 2 GB."""
+"""Default limit of gRPC servers and proxies, in 2^20 bytes; TensorFlow Serving itself accepts 2 GB."""
 
 _ENVELOPE_BYTES = 4096
 """Room for names and shapes around the samples."""
@@ -26,15 +26,15 @@ _BYTES_PER_SAMPLE = 4
 
 
 class GrpcClient:
-    """Asks `PredictionService.Predict` for one recording at a time. Thread-safe.
+    """Sends one recording at a time to `PredictionService.Predict`. Thread-safe.
 
     Args:
         server: "HOST:PORT".
         model: the model's name on the server.
-        version: a version's number; None: the newest one.
-        timeout_s: deadline of one try, seconds.
-        back_off: how often, and after which waits, UNAVAILABLE is tried again.
-        max_message_mb: a larger request is not sent, a larger answer not taken; in 2^20 bytes.
+        version: a version's number. Default: the newest one.
+        timeout_s: deadline of one attempt, seconds.
+        back_off: number and waits of the retries after UNAVAILABLE.
+        max_message_mb: limit of requests and responses, in 2^20 bytes.
 
     Raises:
         UserError: tensorflow-serving-api is not installed.
@@ -60,14 +60,14 @@ class GrpcClient:
         options = [
             ("grpc.max_send_message_length", limit),
             ("grpc.max_receive_message_length", limit),
-            # Our waits are the only ones: gRPC would go on failing at once from its own, growing to two minutes.
+            # Only our waits: gRPC would fail immediately during its own, which grow to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.enable_retries", 0),
-            # Where a name stands for several servers all get their share; by default one gets everything.
+            # A name with several addresses: requests are spread over all servers, by default one gets all.
             ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
-            # A proxy of the environment is not for a server that was named.
+            # The server is named explicitly: no proxy from the environment.
             ("grpc.enable_http_proxy", 0),
         ]
         self._channel = self._api.grpc.insecure_channel(server, options=options)
@@ -81,11 +81,11 @@ class GrpcClient:
         """Audio [S] float32 at the model's rate -> its Transcript.
 
         Args:
-            words: False: the signature `text` is asked, and the server leaves out the words. An output filter would
-                do the same, but what it filters TensorFlow Serving never batches.
+            words: False calls the signature `text`, which computes no words. (TensorFlow Serving does not batch
+                requests with an output filter.)
 
         Raises:
-            ServerError: no answer.
+            ServerError: no response.
         """
         request = self._api.predict_pb2.PredictRequest()
         request.model_spec.name = self.model
@@ -100,7 +100,8 @@ class GrpcClient:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no output {error}" if isinstance(error, KeyError) else said_by_server(str(error))
             raise ServerError(
-                f"{self.server}: model {self.model!r} does not answer as export.py's do ({reason})", concerns_all=True
+                f"{self.server}: model {self.model!r} is not an export of this package ({reason})",
+                concerns_all=True,
             ) from None
         return found
 
@@ -131,11 +132,11 @@ class GrpcClient:
             version = "" if self.version is None else f" version {self.version}"
             return ServerError(f"{where}serves no model {self.model!r}{version} ({said})", concerns_all=True)
         if status == code.UNIMPLEMENTED:
-            return ServerError(f"{where}is no TensorFlow Serving server ({said})", concerns_all=True)
+            return ServerError(f"{where}is not a TensorFlow Serving server ({said})", concerns_all=True)
         if status == code.RESOURCE_EXHAUSTED and "message" in said.lower():
             return ServerError(
-                f"{where}the message is too large ({said}); lower --chunk-s, or raise --max-message-mb where the "
-                "server takes it"
+                f"{where}the message is too large ({said}); lower --chunk-s, or raise --max-message-mb if the "
+                "server accepts it"
             )
         if status == code.INVALID_ARGUMENT:
             return ServerError(f"{where}the server refuses the request: {said}")

@@ -1,4 +1,4 @@
-"""The messages of tensorflow-serving-api, without the seconds that importing TensorFlow takes."""
+"""The messages of tensorflow-serving-api, without importing TensorFlow, which takes seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jasper_tf.errors import UserError
 
 INSTALL = "pip install 'jasper-tf[serving]'"
 
-# TensorFlow's DataType (tensorflow/core/framework/types.proto): what the signatures use, and where it lies.
+# TensorFlow's DataType (tensorflow/core/framework/types.proto) of the signatures: field of TensorProto, NumPy type.
 _FIELDS: dict[int, tuple[str, Any]] = {
     1: ("float_val", np.float32),
     2: ("double_val", np.float64),
@@ -30,8 +30,8 @@ _NUMBERS = {np.dtype(kind): number for number, (_, kind) in _FIELDS.items()}
 def prediction_api() -> SimpleNamespace:
     """`grpc`, `predict_pb2` and `prediction_service_pb2_grpc`.
 
-    The messages are plain protocol buffers, but they import `tensorflow.core...`, and with it the whole of TensorFlow:
-    seconds instead of tenths. While they are imported, an empty package that finds the same files stands in its place.
+    The messages are plain protocol buffers, but they import `tensorflow.core...`, and with it TensorFlow: seconds
+    instead of tenths. An empty package with the same path replaces it while they are imported.
 
     Raises:
         UserError: tensorflow-serving-api is not installed.
@@ -61,7 +61,7 @@ def _stand_in_for_tensorflow() -> ModuleType | None:
 
 
 def array_to_tensor(array: np.ndarray, tensor: Any) -> None:
-    """Fills the TensorProto `tensor` with a numeric array, little-endian as TensorFlow has it."""
+    """Writes a numeric array to the TensorProto `tensor`, little-endian like TensorFlow."""
     tensor.dtype = _NUMBERS[array.dtype]
     for size in array.shape:
         tensor.tensor_shape.dim.add().size = size
@@ -69,10 +69,10 @@ def array_to_tensor(array: np.ndarray, tensor: Any) -> None:
 
 
 def tensor_to_array(tensor: Any) -> np.ndarray:
-    """A TensorProto as an array (strings: of bytes), as `tf.make_ndarray` gives it.
+    """Converts a TensorProto to an array (of bytes for strings), like `tf.make_ndarray`.
 
     Raises:
-        ValueError: its kind is not one of the signatures', or it holds less than its shape says.
+        ValueError: its type is not one of the signatures', or it has fewer values than its shape.
     """
     if tensor.dtype not in _FIELDS:
         raise ValueError(f"a tensor of TensorFlow's type {tensor.dtype}")
@@ -84,7 +84,7 @@ def tensor_to_array(tensor: Any) -> np.ndarray:
         return np.frombuffer(tensor.tensor_content, little).astype(kind).reshape(shape)
     values = list(getattr(tensor, field))
     if values and len(values) < size:
-        # TensorFlow leaves out repetitions of the last value.
+        # TensorFlow omits repetitions of the last value.
         values += [values[-1]] * (size - len(values))
     array = np.empty(len(values), kind)
     array[:] = values

@@ -1,4 +1,4 @@
-"""Recordings to text by a TensorFlow Serving server, over its REST API."""
+"""Transcription by a TensorFlow Serving server over its REST API."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from jasper_tf.serving.client.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
-"""Where TensorFlow Serving's docker image listens for REST."""
+"""The REST port of TensorFlow Serving's docker image."""
 
 _ENVELOPE_BYTES = 4096
 
 
 class RestClient:
-    """Asks `audio_bytes` (`audio_bytes_text`) for one recording at a time, a 32-bit float WAV in base64. Thread-safe.
+    """Sends one recording at a time to `audio_bytes` (`audio_bytes_text`), as 32-bit float WAV in base64. Thread-safe.
 
-    JSON has no arrays of floats: as digits a sample takes 12 bytes and slow parsing, in base64 5.3, and it arrives
-    bit for bit. Requests are in the column format ("inputs"), because TensorFlow Serving refuses the row format for
-    signatures whose outputs differ in their first dimension, and words do.
+    As JSON digits a sample would take 12 bytes and slow parsing; base64 takes 5.3 bytes and is exact. Requests are in
+    the column format ("inputs"): TensorFlow Serving rejects the row format for signatures whose outputs differ in their
+    first dimension, as words do.
 
     Args: as GrpcClient, and
-        sample_rate: of the audio that `recognize` gets, Hz.
+        sample_rate: of the audio given to `recognize`, Hz.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class RestClient:
         """Audio [S] float32 at `sample_rate` -> its Transcript.
 
         Args:
-            words: False: the server leaves out the words.
+            words: False: without words.
 
         Raises:
-            ServerError: no answer.
+            ServerError: no response.
         """
         wav = io.BytesIO()
         soundfile.write(wav, np.asarray(audio, np.float32), self.sample_rate, format="WAV", subtype="FLOAT")
@@ -79,10 +79,10 @@ class RestClient:
         """The bytes of a whole WAV file -> its Transcript.
 
         Args:
-            words: False: the server leaves out the words.
+            words: False: without words.
 
         Raises:
-            ServerError: no answer.
+            ServerError: no response.
         """
         inputs = {"audio": [{"b64": base64.b64encode(wav).decode("ascii")}]}
         signature = "audio_bytes" if words else "audio_bytes_text"
@@ -94,20 +94,20 @@ class RestClient:
             )
         answer = self.back_off.call(lambda: self._try(body))
         try:
-            # It refuses what json takes, a lone surrogate and 200,000 brackets.
+            # Unlike json it rejects a lone surrogate and 200,000 brackets.
             outputs = orjson.loads(answer)["outputs"]
-            # A signature with one output answers without its name.
+            # The response of a signature with one output lacks its name.
             outputs = outputs if isinstance(outputs, dict) else {"text": outputs}
             [found] = read_outputs({name: np.asarray(value) for name, value in outputs.items()})
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(
-                f"{self.server}: model {self.model!r} does not answer as export.py's do ({said_by_server(str(error))})",
+                f"{self.server}: model {self.model!r} is not an export of this package ({said_by_server(str(error))})",
                 concerns_all=True,
             ) from None
         return found
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Does nothing: no connection stays open."""
 
     def __enter__(self) -> RestClient:
         return self
@@ -119,7 +119,7 @@ class RestClient:
         connection = http.client.HTTPConnection(self.server)
         try:
             connection.sock = _connect(connection.host, connection.port, time.monotonic() + self.timeout_s)
-            # A server may refuse a message before it has all of it; what it says about that can still be read.
+            # A server may reject a message before it is complete; its response can still be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -177,10 +177,9 @@ class RestClient:
 
 
 class _DeadlineSocket(socket.socket):
-    """A socket whose operations all together end at `give_up` (of the monotonic clock).
+    """A socket with one deadline for all its operations, `give_up` on the monotonic clock.
 
-    A socket's own timeout is for one operation, and so are those of http.client, urllib3 and requests: a header line
-    takes many.
+    The timeouts of sockets, http.client, urllib3 and requests are for one operation; a header line takes many.
     """
 
     give_up: float
@@ -201,7 +200,7 @@ class _DeadlineSocket(socket.socket):
 
 
 def _connect(host: str, port: int, give_up: float) -> _DeadlineSocket:
-    """A connection to the first of the host's addresses that answers."""
+    """Connects to the first of the host's addresses that responds."""
     failed: OSError = OSError("the host has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         connected = _DeadlineSocket(family, kind, protocol)
@@ -218,7 +217,7 @@ def _connect(host: str, port: int, give_up: float) -> _DeadlineSocket:
 
 
 def _said(answer: bytes) -> str:
-    """The server's own words in one line: the value of "error", or the beginning of whatever it sent."""
+    """The server's message in one line: the value of "error", or the beginning of the response."""
     text = answer.decode("utf-8", "replace")
     try:
         found: Any = orjson.loads(text)["error"]

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a server, and what is tried again."""
+"""Errors between client and server, and retries."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _Answer = TypeVar("_Answer")
 
 
 class ServerError(UserError):
-    """A request that got no answer; one line that begins with the server.
+    """A failed request; one line that begins with the server.
 
-    unavailable: nobody answered there. Only such a request is sent again: it was not worked on, or its answer is lost,
-        and recognising twice does no harm. Everything else would fail again, or cost the server its work twice.
-    concerns_all: no other request to this server can do better (an unknown model, say).
+    Attributes:
+        unavailable: the server did not respond. Only such a request is retried: it was not processed, or its response
+            was lost, and recognition may be repeated. Others would fail again, or double the server's load.
+        concerns_all: every request to this server would fail (with an unknown model, for example).
     """
 
     def __init__(self, message: str, unavailable: bool = False, concerns_all: bool = False):
@@ -31,9 +32,9 @@ _SAID_LENGTH = 300
 
 
 def said_by_server(text: str) -> str:
-    """A server's words in one line of bounded length.
+    """A server's message in one line of bounded length.
 
-    Of a failed check in the graph only what it says, not which operation said it.
+    Of a failed assertion in the graph only the text, without the operation's name.
     """
     line = " ".join(text[: 100 * _SAID_LENGTH].split())
     failed = re.search(r"assertion failed: \[(.*?)\](?: \[\[\{\{|$)", line)
@@ -42,16 +43,16 @@ def said_by_server(text: str) -> str:
 
 
 class BackOff:
-    """Waits between tries: "full jitter", uniform from 0 to min(longest_s, first_s · 2^n) before try n + 2.
+    """Exponential backoff with "full jitter": uniform from 0 to min(longest_s, first_s · 2^n) before attempt n + 2.
 
-    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: clients that failed together do
-    not come back together.
+    The jitter keeps clients that failed together from returning together. Source: M. Brooker, "Exponential Backoff And
+    Jitter", AWS Architecture Blog, 2015.
 
     Args:
-        retries: tries after the first one.
-        first_s: bound of the first wait, seconds.
-        longest_s: bound of every wait, seconds.
-        seed: of the jitter; None: another one each time.
+        retries: attempts after the first one.
+        first_s: upper bound of the first wait, seconds.
+        longest_s: upper bound of every wait, seconds.
+        seed: of the jitter. Default: random.
     """
 
     def __init__(self, retries: int, first_s: float = 0.5, longest_s: float = 10.0, seed: int | None = None):
@@ -61,14 +62,14 @@ class BackOff:
         self._random = random.Random(seed)
 
     def wait_s(self, tried: int) -> float:
-        """How long to wait after `tried` tries (1, 2, ...)."""
+        """Seconds to wait after `tried` attempts (1, 2, ...)."""
         return self._random.uniform(0.0, min(self.longest_s, self.first_s * 2 ** min(tried - 1, 62)))
 
     def call(self, request: Callable[[], _Answer]) -> _Answer:
-        """`request()`, again while it raises a ServerError that is `unavailable` and tries are left.
+        """Calls `request()`, and retries it after a ServerError that is `unavailable`.
 
         Raises:
-            ServerError: the last one; it says how often it was tried.
+            ServerError: the last one, with the number of attempts.
         """
         for tried in range(1, self.retries + 2):
             try:

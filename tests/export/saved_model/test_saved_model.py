@@ -240,7 +240,7 @@ def test_export_py(model, tmp_path, capfd):
     assert export_main([str(tmp_path / "absent"), "--output", str(tmp_path / "out")]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/absent: ")
     (tmp_path / "bad.json").write_text("{")
-    for report, why in (("absent.json", "cannot be read: No such file"), ("bad.json", "is no JSON")):
+    for report, why in (("absent.json", "cannot be read: No such file"), ("bad.json", "is not JSON")):
         assert export_main([str(run), "--output", str(tmp_path / "out"), "--report", str(tmp_path / report)]) == 2
         assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/{report}: {why}")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["1"]
