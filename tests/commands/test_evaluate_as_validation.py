@@ -153,3 +153,18 @@ def test_an_utterance_in_pieces_is_announced(corpus, capfd):
     corpus.validate(manifest_filepath=str(corpus.folder / "stereo.jsonl"))
     run_evaluate(corpus, "stereo.jsonl", "--chunk-s", "1.5")
     assert "2 utterances above 1.5 s" in capfd.readouterr().err
+
+
+def test_a_recording_that_no_tar_file_holds(corpus, tmp_path, capfd):
+    lines = (corpus.folder / "tarred.jsonl").read_text()
+    manifest = tmp_path / "more.jsonl"
+    absent = {"audio_filepath": "absent.flac", "duration": 1.0, "text": "a", "shard_id": 1}
+    manifest.write_text(lines + json.dumps(absent) + "\n")
+    command = ["evaluate", "--model", str(corpus.folder / "run"), "--manifest", str(manifest)]
+    report = tmp_path / "report.json"
+    tars = f"{corpus.folder}/audio_{{0..1}}.tar"
+    assert main([*command, "--tarred-audio-filepaths", tars, "--json", str(report)]) == 1
+    [error] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "more.jsonl:9: absent.flac" in error
+    found = json.loads(report.read_text())
+    assert (found["utterances"], found["unreadable"]) == (len(SECONDS) + 2, 1)

@@ -61,7 +61,7 @@ class SpeechBatches:
         hop, pad_to: samples per feature frame, and the multiple that the features pad frames to.
         augmentor: perturbations of the sound, or None.
         channel_selector: "average", or the channel to read.
-        trim_silence: whether silence at both ends is cut off, before everything else: see `trim_silence.py`.
+        trim_silence: whether silence at both ends is cut off, before everything else: see `audio.silence`.
         seed: of order and augmentation.
         mixture: how often each of several sets is drawn. Default: every utterance once in every epoch.
         bad_audio: leaves out recordings that cannot be read. Default: they are an error.
