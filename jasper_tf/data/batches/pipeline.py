@@ -19,7 +19,7 @@ from jasper_tf.data.batches.plan import Batch, Buckets, batch_sizes, count_batch
 from jasper_tf.data.manifest.columns import Utterance, columns
 from jasper_tf.data.manifest.filter import Selected
 from jasper_tf.data.storage.sound_reader import SoundReader
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DataError
 from jasper_tf.text.tokenizer import Tokenizer
 
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
@@ -302,7 +302,7 @@ class SpeechBatches:
         for row, utterance in enumerate(utterances):
             ids = self._tokenizer.encode(utterance.text)
             if len(ids) > batch.labels:
-                raise UserError(f"{utterance.source}: its text was changed while it was read; start again")
+                raise DataError(f"{utterance.source}: its text was changed while it was read; start again")
             labels[row, : len(ids)], label_len[row] = ids, len(ids)
 
         def change(row: int, audio: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from jasper_tf.data.manifest.line import LONGEST_LINE, Utterance, parse_line
 from jasper_tf.data.manifest.scan import ManifestScan, scan_file
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DataError, UserError
 from jasper_tf.io.bounded_file import require_regular_file
 from jasper_tf.io.remote import is_remote
 
@@ -117,12 +117,12 @@ class _File:
         """
         now, opened = os.stat(self.local), os.fstat(self._file.fileno())
         if (now.st_ino, now.st_mtime_ns) != (opened.st_ino, self._changed_ns):
-            raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
+            raise DataError(f"{self.path}: the manifest was changed while it was read; start again")
 
     def read(self, start: int, end: int) -> bytes:
         descriptor = self._file.fileno()
         if os.fstat(descriptor).st_mtime_ns != self._changed_ns:
-            raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
+            raise DataError(f"{self.path}: the manifest was changed while it was read; start again")
         # Blank or broken lines may lie between; the utterance's own ends at the first line end.
         return os.pread(descriptor, min(end - start, LONGEST_LINE), start).split(b"\n", 1)[0]
 
