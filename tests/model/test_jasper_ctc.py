@@ -1,5 +1,8 @@
 """The whole model: padding changes nothing, saving loses nothing, and a step is the large batch's step."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model, pad_audio
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, build_dataset
+from jasper_tf.training.fine_tuning import freeze
 
 # Nothing that draws random numbers, so that two ways to compute a step can be compared.
 CERTAIN = ["model.spec_augment=null", "model.preprocessor.dither=0.0"] + [
@@ -30,12 +34,6 @@ def with_statistics(model: JasperCTC) -> JasperCTC:
         if variable.name in ("moving_variance", "gamma"):
             variable.assign(draw.uniform(0.5, 1.5, variable.shape))
     return model
-
-
-def freeze_batch_norm(model: JasperCTC) -> None:
-    for layer in model._flatten_layers():
-        if type(layer).__name__ == "BatchNorm":
-            layer.trainable = False
 
 
 def trainer(model: JasperCTC, **settings) -> JasperCTC:
@@ -140,7 +138,7 @@ def test_accumulated_steps_are_the_large_batchs(tiny_config, batch):
     weight = tf.constant([1.0, 0.5, 0.0, 2.0])
     whole, split = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
     for model, k in ((whole, 1), (split, 3)):
-        freeze_batch_norm(model)
+        freeze(model, ["*norm*"])
         trainer(model, accumulate_grad_batches=k, run_eagerly=False)
     for _ in range(20):
         a = whole.train_on_batch(x, y, weight, return_dict=True)
@@ -150,24 +148,42 @@ def test_accumulated_steps_are_the_large_batchs(tiny_config, batch):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
 
 
-def test_a_part_begins_when_the_gradients_of_the_one_before_are_there(tiny_config, batch):
-    """Else TensorFlow may run the parts side by side, and hold the activations of all."""
-    model = trainer(build_model(tiny_config(*CERTAIN)), accumulate_grad_batches=3)
-    model.optimizer.build(model.trainable_variables)
-    graph = tf.function(model.train_step, autograph=False).get_concrete_function(batch).graph
-    # One operation may compute several gradients, so they are fewer than the variables. What waits for them is not the
-    # slice of the batch itself but its bounds.
-    many = len(model.trainable_variables) // 3
-    waiting = {op.name for op in graph.get_operations() if op.type != "NoOp" and len(op.control_inputs) >= many}
-    placeholders = {op.name for op in graph.get_operations() if op.type == "Placeholder"}
-    slices = [
-        op
-        for op in graph.get_operations()
-        if op.type == "StridedSlice" and op.inputs[0].op.name in placeholders and op.inputs[0].shape[0] == 4
-    ]
-    late = [op for op in slices if waiting & {n.op.name for i in op.inputs for n in (i, *i.op.inputs)}]
-    # Audio, its length, labels and their length, of each part: those of the second and the third wait.
-    assert len(slices) == 3 * 4 and len(late) == 2 * 4
+PEAK_MEMORY = """
+import dataclasses, resource
+import numpy as np, tensorflow as tf
+from jasper_tf.config import PreprocessorConfig
+from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.optim.novograd import NovoGrad
+
+# As many operations side by side as TensorFlow likes to run.
+tf.config.threading.set_inter_op_parallelism_threads(16)
+tf.config.threading.set_intra_op_parallelism_threads(1)
+block = {"filters": 192, "repeat": 3, "kernel": [3], "stride": [1], "dilation": [1], "dropout": 0.0, "residual": False}
+preprocessor = dataclasses.asdict(PreprocessorConfig(features=16))
+rows, samples = 8, 60 * 16000
+x = {"audio": np.zeros((rows, samples), np.float32), "audio_len": np.full(rows, samples, np.int32)}
+y = {"labels": np.ones((rows, 3), np.int32), "label_len": np.full(rows, 3, np.int32)}
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before, peaks = peak(), []
+for parts in (rows, 1):
+    model = JasperCTC([" ", "a"], preprocessor, {"feat_in": 16, "jasper": [block]}, seed=1)
+    model.compile(NovoGrad(0.01), accumulate_grad_batches=parts)
+    model.train_on_batch(x, y)
+    peaks.append(peak() - before)
+print(*peaks)
+"""
+
+
+@pytest.mark.slow
+def test_accumulated_steps_hold_the_activations_of_one_part():
+    """Else TensorFlow may run the parts side by side: as much memory as for the whole batch."""
+    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    in_parts, whole = map(int, done.stdout.split())
+    assert in_parts < 0.75 * whole
 
 
 def test_fewer_utterances_than_parts(tiny_config, batch):
@@ -175,7 +191,7 @@ def test_fewer_utterances_than_parts(tiny_config, batch):
     x, y = ({k: v[:3] for k, v in part.items()} for part in batch)
     whole, split = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
     for model, k in ((whole, 1), (split, 5)):
-        freeze_batch_norm(model)
+        freeze(model, ["*norm*"])
         trainer(model, accumulate_grad_batches=k)
         for _ in range(2):
             model.train_on_batch(x, y)
@@ -229,7 +245,7 @@ def test_rows_of_weight_0_leave_loss_and_gradient(tiny_config, batch, reduction)
     results = []
     for data in ((short_x, short_y), (x, y, tf.constant([1.0, 1.0, 1.0, 0.0]))):
         model = with_statistics(build_model(tiny_config(*CERTAIN)))
-        freeze_batch_norm(model)
+        freeze(model, ["*norm*"])
         trainer(model, optimizer=keras.optimizers.SGD(0.01), loss=CTCLoss(reduction))
         step = model.train_on_batch(*data, return_dict=True)
         results.append((step, model.test_on_batch(*data, return_dict=True), model.get_weights()))
@@ -242,7 +258,7 @@ def test_rows_of_weight_0_leave_loss_and_gradient(tiny_config, batch, reduction)
 
 def test_batch_without_weight_changes_nothing_but_decay(tiny_config, batch):
     model = with_statistics(build_model(tiny_config(*CERTAIN)))
-    freeze_batch_norm(model)
+    freeze(model, ["*norm*"])
     trainer(model, optimizer=keras.optimizers.SGD(0.1))
     before = model.get_weights()
     assert model.train_on_batch(*batch, tf.zeros(4), return_dict=True)["loss"] == 0
