@@ -17,6 +17,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+COSTLY_FIXTURES = {"tiny_run", "loopback", "on_two_devices"}
+
+
+def pytest_collection_modifyitems(items):
+    """Marks as `medium` what needs a finished run, a server or a process with two devices."""
+    for item in items:
+        if COSTLY_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.medium)
 
 
 @pytest.fixture(scope="session")

@@ -195,7 +195,7 @@ def test_a_truncated_ogg(tmp_path, subtype):
     assert len(load_audio(path)) == 8 * RATE
     content = path.read_bytes()
     page = content.rindex(b"OggS")
-    for kept in (page, len(content) - 1):  # between pages, inside one; others: test_sound_container.py
+    for kept in (page, len(content) - 1):  # between pages, inside one; others: test_containers.py
         path.write_bytes(content[:kept])
         line = lines_of(path)
         seconds = soundfile.info(path).duration

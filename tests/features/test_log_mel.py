@@ -32,8 +32,8 @@ RENAMED["highfreq"] = "highfreq_hz"
 
 def layers_of(config, generation):
     config = {RENAMED.get(k, k): v for k, v in config.items() if k != "frame_splicing"}
-    normalisation = {k: config.pop(k) for k in ("normalize", "pad_to", "pad_value") if k in config}
-    return LogMelSpectrogram(**config, generation=generation), FeatureNormalization(**normalisation)
+    normalization = {k: config.pop(k) for k in ("normalize", "pad_to", "pad_value") if k in config}
+    return LogMelSpectrogram(**config, generation=generation), FeatureNormalization(**normalization)
 
 
 @pytest.mark.parametrize(("generation", "name", "batch"), CASES)

@@ -93,6 +93,7 @@ def test_outside_training_the_model_is_the_one_without(tiny_config, batch, tmp_p
     assert figures[0] == figures[1] and set(NAMES) < set(figures[0])
 
 
+@pytest.mark.medium
 def test_a_run_shows_each_loss(tiny_config, tmp_path, logged_figures):
     """In metrics.csv and as curves; killed between two rows and gone on with, they are as if it had not been."""
     whole = train(

@@ -85,6 +85,7 @@ def test_transcribe_takes_paths_and_arrays_in_order(model, spoken_corpus, record
         model.transcribe([str(tmp_path / "nowhere.wav")])
 
 
+@pytest.mark.medium
 def test_saved_model_goes_on_as_if_it_had_not_been_saved(tiny_config, batch, tmp_path):
     # Without random draws: a .keras file does not hold the states of Keras' generators (a run's checkpoint does).
     model = trainer(build_model(tiny_config(*CERTAIN)), gradient_clip_val=1.0, accumulate_grad_batches=2)
@@ -108,6 +109,7 @@ def test_saved_model_goes_on_as_if_it_had_not_been_saved(tiny_config, batch, tmp
     assert not plain.compiled and len(plain.weights) == len(model.weights)
 
 
+@pytest.mark.medium
 def test_fit_with_stock_callbacks(tiny_config, tmp_path):
     cfg = tiny_config()
     model = trainer(build_model(cfg), run_eagerly=False)
@@ -186,6 +188,7 @@ def test_accumulated_steps_hold_the_activations_of_one_part():
     assert in_parts < 0.75 * whole
 
 
+@pytest.mark.medium
 def test_fewer_utterances_than_parts(tiny_config, batch):
     """The last batch of an epoch: some micro-batches are empty, and leave no trace in the running statistics."""
     x, y = ({k: v[:3] for k, v in part.items()} for part in batch)

@@ -129,6 +129,7 @@ def test_a_checkpoint_goes_on(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.medium
 def test_a_step_that_the_loss_scale_left_out_does_not_count():
     model = small_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0))
     average = WeightAverage(model, 0.5)

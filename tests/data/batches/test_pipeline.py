@@ -218,7 +218,7 @@ def test_endless_begins_anywhere_and_goes_on_with_the_next_epoch(utterances):
 
 
 def test_what_decodes_longer_than_declared_is_cut_at_its_own_bucket(tmp_path):
-    """Rounded at 8 kHz, a duration may become a sample more at 16 kHz; a cut must not depend on the neighbours."""
+    """Rounded at 8 kHz, a duration may become a sample more at 16 kHz; a cut must not depend on the neighbors."""
     path = tmp_path / "low.wav"
     soundfile.write(path, noise(1, 8000), 8000)
     found = [Utterance(str(path), 0.0, (2000 + 100 * n + 0.6) / 8000, "abcdef"[n], f"here:{n}") for n in range(6)]

@@ -139,6 +139,7 @@ def test_at_its_own_step_only_what_was_written_before_the_checkpoint_stays(tiny_
 
 
 @pytest.mark.parametrize("stopped_at", [10, 12])
+@pytest.mark.medium
 def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_figures, capsys, stopped_at):
     """Inside an epoch and a window (rows at 8 and 12, an epoch at 12), and at an epoch's end."""
     cfg, folder, printed = tiny_run

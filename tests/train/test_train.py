@@ -1,4 +1,4 @@
-"""train.py: a run from configuration to folder, interrupted, misused, on real speech, and on two devices."""
+"""train.py: a run from configuration to folder, interrupted, misused, on speech, and on two devices."""
 
 import csv
 import importlib.util
@@ -27,7 +27,9 @@ from jasper_tf.training.datasets import build_batches, first_batches
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import train
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.medium
+
+ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments: str) -> subprocess.Popen:

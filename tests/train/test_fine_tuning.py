@@ -17,7 +17,9 @@ from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import train
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.medium
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
