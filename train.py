@@ -1,4 +1,4 @@
-"""Trains a recogniser: python train.py configs/an4.yaml [key=value ...]"""
+"""Trains a recognizer: python train.py configs/an4.yaml [key=value ...]"""
 
 import argparse
 import os
@@ -7,10 +7,11 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.process_exit import exit_with
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Train a CTC recogniser as a YAML configuration says.")
+    parser = argparse.ArgumentParser(description="Train a CTC recognizer as a YAML configuration says.")
     parser.add_argument("config", help="a file in NeMo's layout, such as configs/an4.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_epochs=10")
     arguments = parser.parse_args()
@@ -33,7 +34,7 @@ def main() -> int:
             os.execv(sys.executable, sys.orig_argv)  # TensorFlow joins a cluster once in a process
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where exp_manager.resume_if_exists is true", file=sys.stderr)
         return 130
@@ -43,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.process_exit import exit_with
 
 PROGRAM = "python -m jasper_tf"
 
@@ -41,7 +42,7 @@ def usage(verbs: dict[str, Path]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
-    Exit status: the verb's own, 2 for a mistake of the user's, 130 when interrupted, 141 when nobody reads its output.
+    Exit status: the verb's own, an error's `exit_status`, 130 when interrupted, 141 when nobody reads its output.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     verbs = find_verbs()
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return module.run(parser.parse_args(argv[1:]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -76,4 +77,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

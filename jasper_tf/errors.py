@@ -30,13 +30,21 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
 
 
+def shorten(value: object, most: int = 300) -> str:
+    """`str(value)` for a message: cut in the middle above `most` characters."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a value.
 
     The message is one line that names the place (file, line or key), says what is wrong and what to do.
-    Command lines print it as `error: ...` and leave with status 2, without a traceback. Whatever text the message is
-    made of (a path, a server's reply), its control characters are escaped.
+    Command lines print it as `error: ...` and leave with `exit_status`, without a traceback. Whatever text the message
+    is made of (a path, a server's reply), its control characters are escaped.
     """
+
+    exit_status = 2
 
     def __init__(self, message: object = ""):
         super().__init__(printable(str(message)))
@@ -59,6 +67,12 @@ class AudioError(UserError):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.path, self.kind, self.detail)
+
+
+class DataError(UserError):
+    """A recording or a manifest that could not be read while a model was training on it."""
+
+    exit_status = 1
 
 
 class DivergedError(UserError):

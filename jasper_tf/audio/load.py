@@ -12,7 +12,7 @@ import soxr
 
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, refuse_wrong_length
-from jasper_tf.errors import AudioError, UserError
+from jasper_tf.errors import AudioError, DataError, UserError
 from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.memory_file import in_memory, read_remote
 from jasper_tf.io.remote import is_remote
@@ -128,7 +128,7 @@ def audio_duration_s(path: str | os.PathLike) -> float:
 
 
 def user_error_in(error: BaseException) -> UserError | None:
-    """The UserError behind an error of the pipeline; None if there is none.
+    """The DataError behind an error of the pipeline; None if there is none.
 
     A `tf.numpy_function` raised it and TensorFlow wrapped it in a `tf.errors.OpError`, or the graph itself could not
     read a file that has gone since `is_graph_decodable` saw it.
@@ -137,7 +137,7 @@ def user_error_in(error: BaseException) -> UserError | None:
         return error
     # TensorFlow keeps the type's name and the line; the fields of an AudioError are lost on the way.
     if found := re.search(rf"\b(?:{UserError.__name__}|{AudioError.__name__}): (.*)", str(error)):
-        return UserError(found.group(1))
+        return DataError(found.group(1))
     import tensorflow as tf
 
     gone = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError

@@ -28,15 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.batches.plan import Buckets, batch_sizes, plan_epoch
     from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.errors import UserError
+    from jasper_tf.features.framing import hop_samples
 
     a, (slow, fast) = arguments, arguments.speed
     for option in ("batch_size", "batch_duration", "sample_rate", "window_stride"):
         value = getattr(a, option)
         if value is not None and not value > 0:
             raise UserError(f"--{option.replace('_', '-')} {value:g}: must be above 0")
-    hop = round(a.window_stride * a.sample_rate)
-    if hop < 1:
-        raise UserError(f"--window-stride {a.window_stride:g}: is less than a sample")
+    hop = hop_samples(a.window_stride, a.sample_rate)
     if min(a.buckets) < 1 or a.pad_to < 0:
         raise UserError("--buckets: at least 1; --pad-to: at least 0")
     if not 0 < slow <= 1 <= fast:

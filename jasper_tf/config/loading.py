@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from jasper_tf.config.rules import complete, inherit
 from jasper_tf.config.schema import Config
-from jasper_tf.config.section import MISSING, PerAxis, Range, Section
-from jasper_tf.config.source import ConfigSource, Keys
-from jasper_tf.errors import UserError
+from jasper_tf.config.section import MISSING, Range, Section
+from jasper_tf.config.source import ConfigSource, Keys, nearest
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.inference.pretrained_config import take_over
 
 # YAML 1.1 wants a dot in a float, so PyYAML reads 1e-3 as text.
@@ -94,8 +94,7 @@ def _section(kind: type[Any], values: dict[Any, Any], keys: Keys, source: Config
             _check_target(kind, value, at, source)
             continue
         if key in kind.ONLY and not _supported(kind.ONLY[key], value):
-            shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-            raise source.error(at, f"{shown} is not supported{_supported_values(kind.ONLY[key])}")
+            raise source.error(at, f"{_shown(value)} is not supported{_supported_values(kind.ONLY[key])}")
         if key in fields:
             if value is None and key in kind.NULL_MEANS:
                 value = kind.NULL_MEANS[key]
@@ -126,7 +125,7 @@ def _typed(value: Any, hint: Any, at: Keys, source: ConfigSource, ignored: list[
     if value == MISSING or hint is Any:
         return value
     if origin is Annotated:
-        if hint == PerAxis and type(value) is int:
+        if get_origin(args[0]) is list and type(value) is int:
             value = [value]  # NeMo writes a kernel of 11 as [11] and as 11
         return _in_range(_typed(value, args[0], at, source, ignored), args[0], args[1], at, source)
     if origin in (Union, types.UnionType):
@@ -176,9 +175,15 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
 def _number(value: Any) -> float:
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
         value = float(value)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float):
         raise _WrongTypeError
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf if value > 0 else -math.inf
+    if math.isnan(number):
+        raise _WrongTypeError
+    return number
 
 
 def _in_range(value: Any, kind: Any, bounds: Range, at: Keys, source: ConfigSource) -> Any:
@@ -186,7 +191,7 @@ def _in_range(value: Any, kind: Any, bounds: Range, at: Keys, source: ConfigSour
         if len(value) not in bounds:
             raise source.error(at, f"expected a list of one number, got {len(value)}")
     elif value not in bounds:
-        raise source.error(at, f"{value} is out of range; use {_NAMES[kind]}, {bounds}")
+        raise source.error(at, f"{_shown(value)} is out of range; use {_NAMES[kind]}, {bounds}")
     return value
 
 
@@ -210,13 +215,11 @@ def _supported_values(allowed: tuple[Any, ...] | Callable[[Any], bool]) -> str:
 
 def _nearest(kind: type[Any], keys: Keys, key: str) -> str:
     here = [f.name for f in dataclasses.fields(kind) if f.compare] + sorted({*kind.IGNORED, *kind.ONLY})
-    near = difflib.get_close_matches(key, here, 1)
-    if not near:
-        elsewhere = [full for full in _all_keys(Config) if full.rpartition(".")[2] == key]
-        if elsewhere:
-            return elsewhere[0]
-        near = difflib.get_close_matches(key, here, 1, cutoff=0.0)
-    return ".".join((*keys, *near))
+    near = nearest(key, here)
+    elsewhere = [full for full in _all_keys(Config) if full.rpartition(".")[2] == key]
+    if elsewhere and not difflib.get_close_matches(key, [near], 1):
+        return elsewhere[0]
+    return ".".join((*keys, near))
 
 
 def _all_keys(kind: Any, prefix: str = "") -> tuple[str, ...]:
@@ -249,9 +252,12 @@ def _describe(hint: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return f"the text '{value}'" if len(value) < 60 else f"the text '{value[:57]}...'"
+        text = shorten(value)
+        return f"the text '{text}'" if len(text) < 60 else f"the text '{text[:57]}...'"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
         return f"a list of {len(value)}"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return f"a number of {len(str(abs(value)))} digits"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

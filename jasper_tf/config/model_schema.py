@@ -10,18 +10,30 @@ from jasper_tf.config.optim_schema import OptimConfig
 from jasper_tf.config.section import (
     OFF,
     BelowOne,
-    Count,
-    CountOrNone,
+    Channels,
+    ChannelsOrNone,
+    FactorOrZero,
+    Features,
+    FeaturesOrZero,
+    Finite,
+    Frames,
+    Hertz,
     InitMode,
-    Natural,
+    Kernel,
+    Masks,
     NonNegative,
-    PerAxis,
-    Positive,
     Range,
     ResidualMode,
+    SampleRate,
+    Seconds,
     Section,
     Share,
+    Splicing,
+    Stride,
 )
+
+MOST_WINDOW_SAMPLES = 32_768
+"""Of a window of the spectrogram, its hop and its FFT."""
 
 
 @dataclass(kw_only=True)
@@ -45,22 +57,22 @@ class DatasetConfig(Section):
 
     manifest_filepath: str | list[str] | dict[str, Any] | None = None
     input_cfg: list[TrainingSetConfig] | None = None
-    reweight_temperature: NonNegative | None = None
+    reweight_temperature: FactorOrZero | None = None
     is_tarred: bool = False
     tarred_audio_filepaths: str | list[str] | None = None
-    batch_duration: Positive | None = None
+    batch_duration: Seconds | None = None
     on_bad_audio: Literal["error", "skip"] = "error"
     max_bad_audio: Share = 0.01
-    sample_rate: Count = 16000
+    sample_rate: SampleRate = 16000
     labels: list[str] | None = None
-    batch_size: Count = 16
+    batch_size: Annotated[int, Range(1, 65_536)] = 16
     shuffle: bool = False
     min_duration: NonNegative | None = None
-    max_duration: Positive | None = None
+    max_duration: Seconds | None = None
     trim_silence: bool = False
-    buckets: Count = 4
+    buckets: Annotated[int, Range(1, 1000)] = 4
     unknown_characters: Literal["error", "drop_utterance", "remove_character"] = "error"
-    channel_selector: Literal["average"] | Natural = "average"
+    channel_selector: Literal["average"] | Annotated[int, Range(0, 1023)] = "average"
     augmentor: dict[str, Any] | None = None
 
     NULL_MEANS = {"is_tarred": False, "on_bad_audio": "error"}
@@ -95,32 +107,32 @@ class DatasetConfig(Section):
 class FixedNormalization(Section):
     """`preprocessor.normalize` as given statistics, one number per spliced feature."""
 
-    fixed_mean: list[float]
-    fixed_std: list[Positive]
+    fixed_mean: list[Finite]
+    fixed_std: list[Annotated[float, Range(1e-10, 10**6)]]
 
 
 @dataclass(kw_only=True)
 class PreprocessorConfig(Section):
     """Audio to log-mel features; window sizes in seconds. `generation` is this project's: modern is NeMo >= 2.5."""
 
-    sample_rate: Count = 16000
-    window_size: Positive = 0.02
-    window_stride: Positive = 0.01
+    sample_rate: SampleRate = 16000
+    window_size: Seconds = 0.02
+    window_stride: Seconds = 0.01
     window: Literal["hann", "hamming", "blackman", "bartlett", "none"] | None = "hann"
     normalize: Literal["per_feature", "all_features", "none"] | FixedNormalization | None = "per_feature"
-    n_fft: Count | None = None
-    features: Count = 64
-    lowfreq: NonNegative = 0.0
-    highfreq: Positive | None = None
+    n_fft: Annotated[int, Range(1, MOST_WINDOW_SAMPLES)] | None = None
+    features: Features = 64
+    lowfreq: Hertz = 0.0
+    highfreq: Annotated[float, Range(0, 192_000, without=(0,))] | None = None
     log: bool = True
     log_zero_guard_type: Literal["add", "clamp"] = "add"
-    log_zero_guard_value: Positive | Literal["tiny", "eps"] = 2**-24
-    dither: NonNegative = 1e-5
-    preemph: NonNegative | None = 0.97
-    pad_to: Natural = 16
-    pad_value: float = 0.0
-    frame_splicing: Count = 1
-    mag_power: Positive = 2.0
+    log_zero_guard_value: Annotated[float, Range(1e-38, 1000)] | Literal["tiny", "eps"] = 2**-24
+    dither: Share = 1e-5
+    preemph: Share | None = 0.97
+    pad_to: Annotated[int, Range(0, 1024)] = 16
+    pad_value: Finite = 0.0
+    frame_splicing: Splicing = 1
+    mag_power: Annotated[float, Range(0, 10, without=(0,))] = 2.0
     mel_norm: Literal["slaney"] | None = "slaney"
     exact_pad: bool = False
     generation: Literal["modern", "legacy"] = "modern"
@@ -140,14 +152,14 @@ class PreprocessorConfig(Section):
 class SpecAugmentConfig(Section):
     """Masks in frames and features; `time_width` below 1 is a share of the utterance's length."""
 
-    freq_masks: Natural = 0
-    time_masks: Natural = 0
-    freq_width: Natural = 10
-    time_width: Natural | BelowOne = 10
-    rect_masks: Natural = 0
-    rect_time: Natural = 5
-    rect_freq: Natural = 20
-    mask_value: float = 0.0
+    freq_masks: Masks = 0
+    time_masks: Masks = 0
+    freq_width: FeaturesOrZero = 10
+    time_width: Frames | BelowOne = 10
+    rect_masks: Masks = 0
+    rect_time: Frames = 5
+    rect_freq: FeaturesOrZero = 20
+    mask_value: Finite = 0.0
 
     TARGETS = ("SpectrogramAugmentation",)
     IGNORED = frozenset({"rng", "use_numba_spec_augment", "use_vectorized_spec_augment", "use_vectorized_code"})
@@ -157,40 +169,40 @@ class SpecAugmentConfig(Section):
 class JasperBlockConfig(Section):
     """One block. As in NeMo the first seven keys have no default, and a `residual_mode` holds for later blocks too."""
 
-    filters: Count
-    repeat: Count
-    kernel: PerAxis
-    stride: PerAxis
-    dilation: PerAxis
+    filters: Channels
+    repeat: Annotated[int, Range(1, 100)]
+    kernel: Kernel
+    stride: Stride
+    dilation: Stride
     dropout: BelowOne
     residual: bool
     residual_mode: ResidualMode | None = None
     residual_dense: bool = False
     separable: bool = False
-    groups: Count = 1
-    heads: CountOrNone = -1
+    groups: Channels = 1
+    heads: ChannelsOrNone = -1
     se: bool = False
-    se_reduction_ratio: Count = 8
-    se_context_size: CountOrNone = -1
+    se_reduction_ratio: Channels = 8
+    se_context_size: Annotated[int, Range(-1, 100_000, without=(0,))] = -1
     se_interpolation_mode: Literal["nearest", "linear", "bilinear", "bicubic", "area"] = "nearest"
-    kernel_size_factor: Positive = 1.0
+    kernel_size_factor: Annotated[float, Range(0, 10, without=(0,))] = 1.0
     stride_last: bool = False
-    future_context: Annotated[int, Range(-1)] = -1
+    future_context: Annotated[int, Range(-1, 1000)] = -1
 
 
 @dataclass(kw_only=True)
 class EncoderConfig(Section):
     """The stack of Jasper blocks."""
 
-    feat_in: Count
+    feat_in: Channels
     jasper: list[JasperBlockConfig]
     activation: Literal["relu", "hardtanh", "selu", "swish"] = "relu"
     conv_mask: bool = True
     normalization_mode: Literal["batch", "layer", "instance", "group"] = "batch"
     residual_mode: ResidualMode = "add"
-    norm_groups: CountOrNone = -1
+    norm_groups: ChannelsOrNone = -1
     init_mode: InitMode | None = "xavier_uniform"
-    frame_splicing: Count = 1
+    frame_splicing: Splicing = 1
 
     TARGETS = ("ConvASREncoder",)
     ONLY = {"quantize": OFF}
@@ -200,8 +212,8 @@ class EncoderConfig(Section):
 class DecoderConfig(Section):
     """The 1x1 head. `feat_in` null or -1 and `num_classes` -1 are filled in from the encoder and the labels."""
 
-    feat_in: CountOrNone = -1
-    num_classes: CountOrNone = -1
+    feat_in: ChannelsOrNone = -1
+    num_classes: Annotated[int, Range(-1, 100_000, without=(0,))] = -1
     vocabulary: list[str] | None = None
     init_mode: InitMode | None = "xavier_uniform"
 
@@ -215,7 +227,7 @@ class InterCTCConfig(Section):
     """CTC losses of blocks before the last, counted from 0, with their shares of the whole loss."""
 
     loss_weights: list[BelowOne]
-    apply_at_layers: list[Natural]
+    apply_at_layers: list[Annotated[int, Range(0, 1000)]]
 
 
 @dataclass(kw_only=True)
@@ -226,7 +238,7 @@ class ModelConfig(Section):
     such as `block_0/*`, `*norm_*/*`, `decoder/bias` (see `training.fine_tuning.freeze`).
     """
 
-    sample_rate: Count = 16000
+    sample_rate: SampleRate = 16000
     labels: list[str]
     train_ds: DatasetConfig | None = None
     validation_ds: DatasetConfig | None = None

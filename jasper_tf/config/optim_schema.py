@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jasper_tf.config.section import (
     OFF,
     BelowOne,
-    Count,
-    Natural,
+    Epochs,
+    Factor,
+    FactorOrZero,
     NonNegative,
-    Positive,
+    Range,
     Section,
     Share,
+    Steps,
+    StepsOrZero,
 )
 
+Eps = Annotated[float, Range(0, 1, without=(0,))]
 METRICS = tuple(f"val_{name}{kind}" for kind in ("", "_ema") for name in ("wer", "cer", "loss"))
 
 _LENGTH: dict[str, Any] = {"warmup_steps": None, "warmup_ratio": None, "max_steps": None}
@@ -75,26 +79,26 @@ class SchedConfig(Section):
         "NoamHoldAnnealing",
         "ExponentialLR",
     ] = "CosineAnnealing"
-    warmup_steps: Natural | None = None
+    warmup_steps: StepsOrZero | None = None
     warmup_ratio: Share | None = None
-    constant_steps: Natural | None = None
+    constant_steps: StepsOrZero | None = None
     constant_ratio: Share | None = None
-    min_lr: NonNegative | None = None
-    max_steps: Count | None = None
-    hold_steps: Natural | None = None
+    min_lr: FactorOrZero | None = None
+    max_steps: Steps | None = None
+    hold_steps: StepsOrZero | None = None
     hold_ratio: Share | None = None
-    power: Positive | None = None
+    power: Factor | None = None
     cycle: bool | None = None
-    d_model: Count | None = None
-    decay_rate: Positive | None = None
-    gamma: Positive | None = None
+    d_model: Annotated[int, Range(1, 10**6)] | None = None
+    decay_rate: Factor | None = None
+    gamma: Annotated[float, Range(0, 10, without=(0,))] | None = None
     monitor: str | None = None
     reduce_on_plateau: bool | None = None
     factor: BelowOne | None = None
-    patience: Count | None = None
+    patience: Epochs | None = None
     threshold: NonNegative | None = None
     threshold_mode: Literal["rel", "abs"] | None = None
-    cooldown: Natural | None = None
+    cooldown: Annotated[int, Range(0, 10**6)] | None = None
 
     TARGETS = ("CosineAnnealing",)
     ONLY = {"last_epoch": (None, -1)}
@@ -108,16 +112,16 @@ class OptimConfig(Section):
     """
 
     name: Literal["novograd", "adamw", "adam", "sgd", "adafactor", "lion"] = "novograd"
-    lr: Positive
+    lr: Annotated[float, Range(0, 1e30, without=(0,))]  # within float32; what diverges is named when it does
     betas: tuple[BelowOne, BelowOne] | None = None
-    eps: Positive | tuple[Positive, Positive] | None = None
-    weight_decay: NonNegative | None = None
+    eps: Eps | tuple[Eps, Eps] | None = None
+    weight_decay: FactorOrZero | None = None
     grad_averaging: bool | None = None
     amsgrad: bool | None = None
     momentum: BelowOne | None = None
     nesterov: bool | None = None
-    decay_rate: float | None = None
-    clip_threshold: Positive | None = None
+    decay_rate: Annotated[float, Range(-10, 10)] | None = None
+    clip_threshold: Factor | None = None
     exclude_from_weight_decay: list[str] | None = None
     sched: SchedConfig | None = None
 
@@ -135,7 +139,7 @@ class EMAConfig(Section):
 
     enable: bool = True
     decay: Share = 0.999
-    start_step: Natural = 0
-    every_n_steps: Count = 1
+    start_step: StepsOrZero = 0
+    every_n_steps: Steps = 1
 
     IGNORED = frozenset({"validate_original_weights", "cpu_offload"})

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import PurePath
 from typing import Any
 
 from jasper_tf.config.duration import seconds
-from jasper_tf.config.model_schema import DatasetConfig, FixedNormalization, ModelConfig
+from jasper_tf.config.model_schema import (
+    MOST_WINDOW_SAMPLES,
+    DatasetConfig,
+    FixedNormalization,
+    JasperBlockConfig,
+    ModelConfig,
+)
 from jasper_tf.config.optim_schema import METRICS, OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
-from jasper_tf.config.source import ConfigSource, Keys
+from jasper_tf.config.source import ConfigSource, Keys, nearest
+from jasper_tf.errors import shorten
 from jasper_tf.inference.pretrained_config import INIT_KEYS
 
 _DATASETS = ("train_ds", "validation_ds", "test_ds")
@@ -21,6 +27,7 @@ _EARLY = ("exp_manager", "early_stopping_callback_params", "monitor")
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _NAME_BYTES, _PATH_BYTES = 255, 1024  # Linux: NAME_MAX; PATH_MAX is 4096 for all of a path
 _SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_MOST_CONVOLUTIONS, _MOST_SUBSAMPLING = 1000, 1024
 _PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
@@ -106,7 +113,7 @@ def _check_durations(config: Config, source: ConfigSource) -> None:
             try:
                 seconds(value)
             except ValueError as error:
-                raise source.error(keys, f"{value!r}: {error}") from None
+                raise source.error(keys, f"{shorten(repr(value))}: {error}") from None
 
 
 def _datasets(model: ModelConfig) -> list[tuple[str, DatasetConfig]]:
@@ -119,12 +126,13 @@ def _check_labels(model: ModelConfig, source: ConfigSource) -> None:
         return
     if not labels:
         raise source.error(("model", "labels"), "no labels; list the characters that the model may write")
+    first: dict[str, int] = {}
     for i, label in enumerate(labels):
         at = ("model", "labels", str(i))
         if len(label) != 1 and label != MISSING:
-            raise source.error(at, f"'{label}' is not a single character")
-        if label in labels[:i]:
-            raise source.error(at, f"the label '{label}' is already entry {labels.index(label)}; keep one")
+            raise source.error(at, f"'{shorten(label)}' is not a single character")
+        if first.setdefault(label, i) != i:
+            raise source.error(at, f"the label '{label}' is already entry {first[label]}; keep one")
     copies: list[tuple[Keys, list[str] | None]] = [(("model", n, "labels"), d.labels) for n, d in _datasets(model)]
     for keys, copy in [*copies, (("model", "decoder", "vocabulary"), model.decoder.vocabulary)]:
         if copy not in (None, MISSING, labels):
@@ -166,8 +174,8 @@ def _check_augmentor(spec: dict[str, Any], sample_rate: int, at: Keys, source: C
     except AugmentorError as error:
         reason = error.reason
         if error.known:
-            near = difflib.get_close_matches(str(error.keys[-1]), error.known, 1, cutoff=0.0)
-            reason += f"; nearest known key: {'.'.join((*at, *error.keys[:-1], *near))}"
+            near = nearest(str(error.keys[-1]), error.known)
+            reason += f"; nearest known key: {'.'.join((*at, *error.keys[:-1], near))}"
         raise source.error((*at, *error.keys), reason) from None
 
 
@@ -182,9 +190,8 @@ def _check_sets(dataset: DatasetConfig, at: Keys, source: ConfigSource) -> None:
             raise source.error(here, "an empty mapping; name at least one set, or null")
         for name, paths in manifests.items():
             if not isinstance(name, str) or not _SET_NAME.fullmatch(name) or name.split("_")[-1] == "ema":
-                raise source.error(
-                    here, f"{name!r} cannot name a set; use letters, digits, '-', '.' and '_', no ..._ema"
-                )
+                reason = "cannot name a set; use letters, digits, '-', '.' and '_', no ..._ema"
+                raise source.error(here, f"{shorten(str(name))!r} {reason}")
             if not isinstance(paths, str) and not (isinstance(paths, list) and all(isinstance(p, str) for p in paths)):
                 raise source.error((*here, name), "expected a path or a list of paths")
     if dataset.input_cfg is None:
@@ -205,6 +212,13 @@ def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
     if MISSING not in (front.sample_rate, model.sample_rate) and front.sample_rate != model.sample_rate:
         message = f"{front.sample_rate} Hz, but model.sample_rate is {model.sample_rate}; leave one of them out"
         raise source.error((*at, "sample_rate"), message)
+    for key in ("window_size", "window_stride"):
+        length_s = getattr(front, key)
+        if MISSING not in (length_s, front.sample_rate):
+            samples = int(length_s * front.sample_rate)
+            if not 1 <= samples <= MOST_WINDOW_SAMPLES:
+                message = f"{length_s} s are {samples:,} samples; use at least 1 and at most {MOST_WINDOW_SAMPLES:,}"
+                raise source.error((*at, key), message)
     if MISSING not in (front.window_size, front.sample_rate, front.n_fft) and front.n_fft is not None:
         window = int(front.window_size * front.sample_rate)
         if front.n_fft < window:
@@ -236,16 +250,38 @@ def _check_sizes(model: ModelConfig, source: ConfigSource) -> None:
         if MISSING not in (block.stride, block.dilation) and block.stride[0] != 1 and block.dilation[0] != 1:
             keys = ("model", "encoder", "jasper", str(i), "dilation")
             raise source.error(keys, "stride and dilation cannot both be above 1")
+    _check_depth(encoder.jasper, source)
     last = encoder.jasper[-1].filters
     if MISSING not in (last, decoder.feat_in) and decoder.feat_in not in (-1, last):
         message = f"{decoder.feat_in}, but the last block has {last} filters"
         raise source.error(("model", "decoder", "feat_in"), message)
 
 
+def _check_depth(blocks: list[JasperBlockConfig], source: ConfigSource) -> None:
+    """Refuses a network that would take hours to build, or of whose frames nothing would be left."""
+    convolutions, subsampling, panes = 0, 1, 0
+    for i, block in enumerate(blocks):
+        at = ("model", "encoder", "jasper", str(i))
+        flags = (block.separable, block.residual, block.residual_dense, block.stride_last)
+        if MISSING in (block.repeat, block.stride, *block.stride, *flags):
+            return
+        panes = panes + 1 if block.residual_dense else 1
+        convolutions += block.repeat * (1 + block.separable) + block.residual * panes
+        if convolutions > _MOST_CONVOLUTIONS:
+            raise source.error((*at, "repeat"), f"more than {_MOST_CONVOLUTIONS} convolutions so far; use fewer blocks")
+        subsampling *= block.stride[0] ** (1 if block.stride_last else block.repeat)
+        if subsampling > _MOST_SUBSAMPLING:
+            raise source.error(
+                (*at, "stride"), f"one frame of {subsampling:,} is left here; use at most {_MOST_SUBSAMPLING:,}"
+            )
+
+
 def _check_interctc(model: ModelConfig, source: ConfigSource) -> None:
-    if model.interctc is None or MISSING in (model.interctc.loss_weights, model.interctc.apply_at_layers):
+    if model.interctc in (None, MISSING):
         return
     weights, layers = model.interctc.loss_weights, model.interctc.apply_at_layers
+    if MISSING in (weights, layers, *weights, *layers):
+        return
     at: Keys = ("model", "interctc", "loss_weights")
     if len(weights) != len(layers):
         raise source.error(at, f"{len(weights)} of them, but apply_at_layers names {len(layers)} blocks; give one each")
@@ -324,7 +360,7 @@ def _check_monitor(config: Config, monitor: str, at: Keys, source: ConfigSource)
     of_sets = {f"{kind}_{name}{ema}": f"{kind}{ema}" for name in names for ema in ("", "_ema") for kind in kinds}
     known = (*METRICS, *of_sets)
     if monitor not in (*known, MISSING):
-        raise source.error(at, f"expected one of {', '.join(known)}, got the text '{monitor}'")
+        raise source.error(at, f"expected one of {', '.join(known)}, got the text '{shorten(monitor)}'")
     if monitor in of_sets and config.trainer.overfit_batches not in (0, MISSING):
         of_all = of_sets[monitor]
         raise source.error(

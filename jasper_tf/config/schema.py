@@ -12,13 +12,14 @@ from jasper_tf.config.section import (
     MISSING,
     OFF,
     BelowOne,
-    Count,
-    CountOrNone,
-    Natural,
+    Epochs,
     NonNegative,
-    Positive,
     Range,
+    Seconds,
     Section,
+    Seed,
+    Steps,
+    StepsOrZero,
 )
 from jasper_tf.errors import UserError
 
@@ -32,21 +33,21 @@ class TrainerConfig(Section):
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: CountOrNone | list[Natural] | Literal["auto"] = 1
-    num_nodes: Count = 1
+    devices: Annotated[int, Range(-1, 1024, without=(0,))] | list[Annotated[int, Range(0, 1023)]] | Literal["auto"] = 1
+    num_nodes: Annotated[int, Range(1, 1024)] = 1
     sync_batchnorm: bool = True
-    max_epochs: CountOrNone | None = None
-    max_steps: CountOrNone = -1
-    max_time: str | dict[str, Any] | Positive | None = None
-    accumulate_grad_batches: Count = 1
+    max_epochs: Annotated[int, Range(-1, 10**6, without=(0,))] | None = None
+    max_steps: Annotated[int, Range(-1, 10**9, without=(0,))] = -1
+    max_time: str | dict[str, Any] | Seconds | None = None
+    accumulate_grad_batches: Annotated[int, Range(1, 10_000)] = 1
     precision: Literal[32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed"] = 32
     jit_compile: bool = False
     gradient_clip_val: NonNegative | None = None
     fast_dev_run: bool = False
-    overfit_batches: Natural | BelowOne = 0
+    overfit_batches: StepsOrZero | BelowOne = 0
     enable_checkpointing: bool = True
-    log_every_n_steps: Count = 50
-    check_val_every_n_epoch: Count = 1
+    log_every_n_steps: Steps = 50
+    check_val_every_n_epoch: Epochs = 1
     ema: EMAConfig | None = None
 
     TARGETS = ("Trainer",)
@@ -79,10 +80,10 @@ class CheckpointCallbackParams(Section):
 
     monitor: str = "val_wer"
     mode: Literal["min", "max"] = "min"
-    save_top_k: Annotated[int, Range(-1)] = 3
+    save_top_k: Annotated[int, Range(-1, 10**6)] = 3
     save_last: bool = True
-    every_n_train_steps: Count | None = None
-    train_time_interval: str | dict[str, Any] | Positive | None = None
+    every_n_train_steps: Steps | None = None
+    train_time_interval: str | dict[str, Any] | Seconds | None = None
 
     IGNORED = frozenset(
         "verbose always_save_nemo save_best_model save_nemo_on_train_end prefix postfix model_parallel_size"
@@ -104,7 +105,7 @@ class EarlyStoppingParams(Section):
 
     monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
-    patience: Count = 10
+    patience: Epochs = 10
     min_delta: NonNegative = 0.001
 
     IGNORED = frozenset({"verbose", "strict"})
@@ -131,7 +132,7 @@ class ExpManagerConfig(Section):
     resume_ignore_no_checkpoint: bool = False
     allow_config_change: bool = False
     use_datetime_version: bool = True
-    max_time_per_run: str | dict[str, Any] | Positive | None = None
+    max_time_per_run: str | dict[str, Any] | Seconds | None = None
     create_tensorboard_logger: bool = True
     create_checkpoint_callback: bool | None = None  # as trainer.enable_checkpointing says
     checkpoint_callback_params: CheckpointCallbackParams = field(default_factory=CheckpointCallbackParams)
@@ -173,7 +174,7 @@ class Config(Section):
     model: ModelConfig
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     exp_manager: ExpManagerConfig = field(default_factory=ExpManagerConfig)
-    seed: Natural = 0
+    seed: Seed = 0
     init_from_nemo_model: str | None = None
     init_from_pretrained_model: str | None = None
     taken_over: list[str] = field(default_factory=list, compare=False)

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jasper_tf.config.section import MISSING
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
+from jasper_tf.io.bounded_yaml import DEEPEST, MOST_VALUES, parse_yaml, read_yaml
 
 Keys = tuple[str, ...]
 COMMAND_LINE = "command line"
+_MOST_CHARACTERS = 10_000
+"""Of a text that `${...}` is part of."""
+_COMPARED_KEYS, _COMPARED_CHARACTERS = 1000, 100
+"""What a wrong key is compared with at most."""
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 
 
@@ -32,17 +35,13 @@ class ConfigSource:
             raise UserError(f"{name}: not a mapping of keys to values")
         self.tree: dict[Any, Any] = _unshared(tree)
         self._places = places or {}
+        self._resolved_values = 0
 
     @classmethod
     def from_file(cls, path: str | Path) -> ConfigSource:
-        """Reads YAML. UserError: no such file, not YAML, a key twice, not a mapping."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise UserError(f"{path}: cannot read this configuration ({reason})") from error
+        """Reads YAML. UserError: no such file, not YAML, a key twice, not a mapping; see `read_yaml`."""
         places: dict[Keys, str] = {}
-        return cls(str(path), _parse(text, str(path), places), places)
+        return cls(shorten(path), read_yaml(path, places), places)
 
     def error(self, keys: Keys, message: str) -> UserError:
         """The one-line error about the value at `keys`."""
@@ -51,7 +50,7 @@ class ConfigSource:
             known = known[:-1]
         if known:
             place = self._places[known]
-        return UserError(f"{place}: {'.'.join(map(str, keys))}: {message}")
+        return UserError(f"{place}: {shorten('.'.join(map(str, keys)))}: {message}")
 
     def override(self, assignments: Sequence[str]) -> None:
         """Applies `a.b.c=value` in order; values are YAML; a number picks an entry of a list; `+a.b` means `a.b`."""
@@ -59,8 +58,11 @@ class ConfigSource:
             key, equals, text = assignment.partition("=")
             keys = tuple(key.strip().lstrip("+").split("."))
             if not equals or not all(keys):
-                raise UserError(f"{COMMAND_LINE}: '{assignment}' is not an override; write KEY=VALUE, as in seed=1")
-            value = _parse(text, f"{COMMAND_LINE}: {key}", {})
+                shown = shorten(assignment)
+                raise UserError(f"{COMMAND_LINE}: '{shown}' is not an override; write KEY=VALUE, as in seed=1")
+            if len(keys) > DEEPEST:
+                raise UserError(f"{COMMAND_LINE}: {shorten(key)}: more than {DEEPEST} keys deep")
+            value = parse_yaml(text, f"{COMMAND_LINE}: {shorten(key)}")
             for known in [known for known in self._places if known[: len(keys)] == keys]:
                 del self._places[known]
             self._places[keys] = COMMAND_LINE
@@ -76,100 +78,80 @@ class ConfigSource:
     def _index(node: Any, keys: Keys) -> Any:
         if isinstance(node, dict):
             return keys[-1]
-        key = ".".join(keys)
+        key = shorten(".".join(keys))
         if not isinstance(node, list):
-            parent = ".".join(keys[:-1])
+            parent = shorten(".".join(keys[:-1]))
             raise UserError(f"{COMMAND_LINE}: {key}: {parent} is a single value, it has no keys of its own")
-        if not keys[-1].isdecimal() or int(keys[-1]) >= len(node):
+        index = _list_index(keys[-1], node)
+        if index is None:
             raise UserError(f"{COMMAND_LINE}: {key}: this list is counted from 0 to {len(node) - 1}")
-        return int(keys[-1])
+        return index
 
     def resolve(self, skip: frozenset[str] = frozenset()) -> dict[Any, Any]:
-        """The tree with every `${a.b}` replaced by the value there; top-level keys in `skip` stay as they are."""
-        return {k: v if k in skip else self._resolved(v, (k,), ()) for k, v in self.tree.items()}
+        """The tree with every `${a.b}` replaced by the value there; top-level keys in `skip` stay as they are.
 
-    def _resolved(self, node: Any, at: Keys, active: Keys) -> Any:
+        Raises:
+            UserError: a reference leads nowhere or in a circle, or they stand for more values, levels or characters
+                than a configuration has.
+        """
+        self._resolved_values = 0
+        return {k: v if k in skip else self._resolved(v, (k,), (), 1) for k, v in self.tree.items()}
+
+    def _resolved(self, node: Any, at: Keys, active: Keys, level: int) -> Any:
+        self._resolved_values += 1
+        if self._resolved_values > MOST_VALUES:
+            raise self.error(at, f"${{...}} stands for more than {MOST_VALUES:,} values; do not trust this file")
+        if level > DEEPEST:
+            raise self.error(at, f"${{...}} leads more than {DEEPEST} levels deep; do not trust this file")
         if isinstance(node, dict):
-            return {k: self._resolved(v, (*at, k), active) for k, v in node.items()}
+            return {k: self._resolved(v, (*at, k), active, level + 1) for k, v in node.items()}
         if isinstance(node, list):
-            return [self._resolved(v, (*at, str(i)), active) for i, v in enumerate(node)]
+            return [self._resolved(v, (*at, str(i)), active, level + 1) for i, v in enumerate(node)]
         while isinstance(node, str) and (match := _REFERENCE.search(node)):
-            value = self._at(match[1].strip(), at, active)
+            value = self._at(match[1].strip(), at, active, level)
             if match.span() == (0, len(node)) or value == MISSING:
                 return value
             if isinstance(value, dict | list):
                 raise self.error(at, f"{match[0]} is a {type(value).__name__}, it cannot stand inside a text")
             shown = str(value).lower() if isinstance(value, bool) else str(value)
             node = node[: match.start()] + shown + node[match.end() :]
+            if len(node) > _MOST_CHARACTERS:
+                reason = f"stands for more than {_MOST_CHARACTERS:,} characters; do not trust this file"
+                raise self.error(at, f"{shorten(match[0])} {reason}")
         return node
 
-    def _at(self, reference: str, at: Keys, active: Keys) -> Any:
+    def _at(self, reference: str, at: Keys, active: Keys, level: int) -> Any:
+        shown = shorten(reference)
         if ":" in reference or reference.startswith("."):
-            raise self.error(at, f"${{{reference}}} is not supported; only ${{a.b}} with a full key is")
+            raise self.error(at, f"${{{shown}}} is not supported; only ${{a.b}} with a full key is")
         if reference in active:
-            raise self.error(at, f"${{...}} goes round in a circle: {' -> '.join([*active, reference])}")
+            circle = shorten(" -> ".join([*active, reference]))
+            raise self.error(at, f"${{...}} goes round in a circle: {circle}")
         node: Any = self.tree
         done: Keys = ()
         active = (*active, reference)
         for part in reference.split("."):
             if isinstance(node, str):
-                node = self._resolved(node, done, active)
-            if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
-                node = node[int(part)]
+                node = self._resolved(node, done, active, level + 1)
+            if isinstance(node, list) and (index := _list_index(part, node)) is not None:
+                node = node[index]
             elif isinstance(node, dict) and part in node:
                 node = node[part]
             else:
-                known = difflib.get_close_matches(reference, _full_keys(self.tree), 1, cutoff=0.0)
-                raise self.error(at, f"${{{reference}}} names no key; nearest known key: {known[0]}")
+                known = nearest(reference, _full_keys(self.tree))
+                raise self.error(at, f"${{{shown}}} names no key; nearest known key: {shorten(known)}")
             done = (*done, part)
-        return self._resolved(node, done, active)
+        return self._resolved(node, done, active, level + 1)
 
 
-def _parse(text: str, name: str, places: dict[Keys, str]) -> Any:
-    """YAML to values; fills `places` with FILE:LINE of every key."""
-    try:
-        loader = yaml.SafeLoader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _visit(node, (), name, places, ())
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(filter(None, (error.context, error.problem)))
-        raise UserError(f"{name}{line}: not valid YAML: {' '.join(problem.split())}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Of `known`, what is most like a mistyped `key`."""
+    compared = [name[:_COMPARED_CHARACTERS] for name in known[:_COMPARED_KEYS]]
+    return difflib.get_close_matches(key[:_COMPARED_CHARACTERS], compared, 1, cutoff=0.0)[0]
 
 
-def _visit(node: yaml.Node, keys: Keys, name: str, places: dict[Keys, str], above: tuple[yaml.Node, ...]) -> None:
-    if any(node is outer for outer in above):
-        raise UserError(f"{name}:{node.start_mark.line + 1}: {'.'.join(keys)}: an alias that contains itself")
-    children: list[tuple[str, int, yaml.Node]] = []
-    if isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise UserError(f"{name}:{key.start_mark.line + 1}: a key must be a single word")
-            line = key.start_mark.line + 1
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in lines:
-                full = ".".join((*keys, key.value))
-                raise UserError(f"{name}:{line}: {full}: this key is already at line {lines[key.value]}; keep one")
-            lines[key.value] = line
-            children.append((key.value, line, value))
-    elif isinstance(node, yaml.SequenceNode):
-        children = [(str(i), entry.start_mark.line + 1, entry) for i, entry in enumerate(node.value)]
-    for key, line, child in children:
-        # An alias's own marks lie at its anchor: the key's line is where the reader looks.
-        places[(*keys, key)] = f"{name}:{line}"
-        _visit(child, (*keys, key), name, places, (*above, node))
+def _list_index(part: str, node: list) -> int | None:
+    return int(part) if part.isdecimal() and len(part) < 10 and int(part) < len(node) else None
 
 
 def _unshared(value: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jasper_tf.config.loading import read_section
-from jasper_tf.config.section import Count, Natural, Positive, Range, Section
+from jasper_tf.config.section import Epochs, Range, Seconds, Section, Seed
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError
 
@@ -21,9 +21,9 @@ class FloatRange(Section):
     """Numbers from `min` to `max`, both included; with `step` only `min + i * step` (sampling log: `min * step**i`)."""
 
     type: Literal["float"]
-    min: float
-    max: float
-    step: Positive | None = None
+    min: Annotated[float, Range(-1e300, 1e300)]
+    max: Annotated[float, Range(-1e300, 1e300)]
+    step: Annotated[float, Range(0, 1e300, without=(0,))] | None = None
     sampling: Sampling = "linear"
 
 
@@ -32,9 +32,9 @@ class IntRange(Section):
     """As `FloatRange`, whole numbers."""
 
     type: Literal["int"]
-    min: int
-    max: int
-    step: Count | None = None
+    min: Annotated[int, Range(-(10**12), 10**12)]
+    max: Annotated[int, Range(-(10**12), 10**12)]
+    step: Annotated[int, Range(1, 10**12)] | None = None
     sampling: Sampling = "linear"
 
 
@@ -69,14 +69,14 @@ class TuneConfig(Section):
     config: str
     overrides: list[str] = field(default_factory=list)
     tuner: Literal["random", "bayesian", "hyperband"]
-    max_trials: Count | None = None
-    max_epochs: Count | None = None
-    factor: Annotated[int, Range(2)] = 3
-    hyperband_iterations: Count = 1
+    max_trials: Annotated[int, Range(1, 10**6)] | None = None
+    max_epochs: Epochs | None = None
+    factor: Annotated[int, Range(2, 1000)] = 3
+    hyperband_iterations: Annotated[int, Range(1, 1000)] = 1
     objective: Literal["val_wer", "val_cer", "val_loss", "val_wer_ema", "val_cer_ema", "val_loss_ema"] = "val_wer"
-    seed: Natural = 0
+    seed: Seed = 0
     output: str = "runs/tune"
-    worker_timeout_s: Positive = 600.0
+    worker_timeout_s: Seconds = 600.0
     space: dict[str, Any]  # of Dimension, once read
     source: ConfigSource = field(compare=False, repr=False, default_factory=lambda: ConfigSource("search", {}))
 

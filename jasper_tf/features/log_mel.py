@@ -1,6 +1,5 @@
-"""Sound to log-mel spectrogram, inside the model."""
+"""Raw audio to log-mel spectrogram, as a layer of the model."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,9 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
+from jasper_tf.features.framing import Framing
 from jasper_tf.features.mel_filterbank import mel_filterbank
+from jasper_tf.features.valid_frames import valid_frames
 
 # Symmetric windows (first and last sample equal), as NeMo makes them; NumPy's are symmetric.
 _WINDOWS: dict[str, Callable[[int], np.ndarray]] = {
@@ -31,12 +32,12 @@ class LogMelSpectrogram(keras.layers.Layer):
     Args:
         sample_rate: samples per second of the audio.
         window_size_s, window_stride_s: length and hop of the analysis window, seconds.
-        window: "hann", "hamming", "blackman", "bartlett" or "none" (rectangular); symmetric, centred in n_fft.
+        window: "hann", "hamming", "blackman", "bartlett" or "none" (rectangular); symmetric, centered in n_fft.
         n_fft: length of the Fourier transform, samples; None is the next power of two of the window.
         features: number of mel bands, F.
         lowfreq_hz, highfreq_hz: edges of the mel bands; None is half the sample rate.
-        preemph: y[t] = x[t] - preemph * x[t-1]; None is off.
-        dither: standard deviation of the noise added to each sample in training; 0 is off.
+        preemph: y[t] = x[t] - preemph * x[t-1]; None turns it off.
+        dither: standard deviation of the noise added to each sample in training; 0 turns it off.
         mag_power: exponent on the magnitude of the spectrum.
         mel_norm: "slaney" or None (see `mel_filterbank`).
         log: False returns the energies.
@@ -44,8 +45,8 @@ class LogMelSpectrogram(keras.layers.Layer):
         log_zero_guard_value: a number, "tiny" or "eps" (of float32).
         exact_pad: pad (n_fft - hop) / 2 samples on each side instead of n_fft / 2.
         generation: "modern" is NeMo >= 2.5: zero padding, `n // hop` valid frames. "legacy" is NeMo <= 2.4.1: padding
-            by reflection over the padded batch, samples beyond the length kept, `n // hop + 1` valid frames; there an
-            utterance's last frames depend on what pads it.
+            by reflection over the padded batch, samples beyond the length kept, `n // hop + 1` valid frames; an
+            utterance's last frames then depend on its padding.
         seed: of the dither.
 
     Call arguments:
@@ -88,18 +89,9 @@ class LogMelSpectrogram(keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ):
-        kwargs["dtype"] = "float32"  # the logarithm of small energies needs the digits
+        kwargs["dtype"] = "float32"  # the logarithm of small energies needs its precision
         super().__init__(**kwargs)
-        self.window_samples = int(window_size_s * sample_rate)
-        self.hop_samples = int(window_stride_s * sample_rate)
-        if min(self.window_samples, self.hop_samples) < 1:
-            raise UserError(
-                f"preprocessor: window_size {window_size_s} s and window_stride {window_stride_s} s must each "
-                f"be at least one sample at {sample_rate} Hz"
-            )
-        self.fft_samples = n_fft or 2 ** math.ceil(math.log2(self.window_samples))
-        if self.fft_samples < self.window_samples:
-            raise UserError(f"preprocessor.n_fft: {n_fft} is shorter than the window of {self.window_samples} samples")
+        self.framing = Framing.from_seconds(sample_rate, window_size_s, window_stride_s, n_fft, exact_pad, generation)
         for key, value, known in (
             ("window", window, tuple(_WINDOWS)),
             ("log_zero_guard_type", log_zero_guard_type, ("add", "clamp")),
@@ -111,8 +103,6 @@ class LogMelSpectrogram(keras.layers.Layer):
             raise UserError(
                 f"preprocessor.log_zero_guard_value: {log_zero_guard_value!r} is unknown; use a number, tiny or eps"
             )
-        if exact_pad and self.hop_samples % 2:
-            raise UserError(f"preprocessor.exact_pad: needs an even window_stride, not {self.hop_samples} samples")
         self.sample_rate, self.window_size_s, self.window_stride_s = sample_rate, window_size_s, window_stride_s
         self.window, self.n_fft, self.features = window, n_fft, features
         self.lowfreq_hz, self.highfreq_hz, self.mel_norm = lowfreq_hz, highfreq_hz, mel_norm
@@ -120,11 +110,11 @@ class LogMelSpectrogram(keras.layers.Layer):
         self.log, self.log_zero_guard_type = log, log_zero_guard_type
         self.log_zero_guard_value = log_zero_guard_value
         self.exact_pad, self.generation, self.seed = exact_pad, generation, seed
-        self._pad = (self.fft_samples - self.hop_samples) // 2 if exact_pad else self.fft_samples // 2
         named = isinstance(log_zero_guard_value, str)
         self._guard = _GUARD_NAMES[str(log_zero_guard_value)] if named else log_zero_guard_value
-        self._window_values = _WINDOWS[window](self.window_samples).astype(np.float32)
-        self._mel = mel_filterbank(sample_rate, self.fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
+        self.window_values = _WINDOWS[window](self.framing.window_samples).astype(np.float32)
+        fft_samples = self.framing.fft_samples
+        self.mel_weights = mel_filterbank(sample_rate, fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
         self._seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, audio, audio_len, training=None):
@@ -137,53 +127,37 @@ class LogMelSpectrogram(keras.layers.Layer):
         if self.preemph is not None:
             audio = ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
         if self.generation == "modern":
-            valid = ops.arange(ops.shape(audio)[1], dtype="int32")[None] < audio_len[:, None]
             # With exact_pad NeMo too counts the length from where the padding starts: the last samples are lost.
-            audio = ops.where(valid, audio, 0.0)  # where, not a product: what pads may be inf or NaN
+            # ops.where, not a product: padding may hold inf or NaN.
+            audio = ops.where(valid_frames(audio_len, ops.shape(audio)[1]), audio, 0.0)
         if not self.exact_pad:
             audio = self._pad_sides(audio)
+        f = self.framing
         real, imaginary = ops.stft(
-            audio, self.window_samples, self.hop_samples, self.fft_samples, self._window_values, center=False
+            audio, f.window_samples, f.hop_samples, f.fft_samples, self.window_values, center=False
         )
         spectrum = ops.square(real) + ops.square(imaginary)
         if self.mag_power != 2.0:
             spectrum = ops.power(spectrum, self.mag_power / 2)
-        energies = ops.matmul(spectrum, self._mel)
+        energies = ops.matmul(spectrum, self.mel_weights)
         if self.log:
             is_added = self.log_zero_guard_type == "add"
             energies = ops.log(energies + self._guard if is_added else ops.maximum(energies, self._guard))
-        return energies, self._frames(audio_len, ops)
+        return energies, self.framing.frames(audio_len, ops)
 
     def _pad_sides(self, audio):
+        pad = self.framing.pad_samples
         if self.generation == "modern":
-            return ops.pad(audio, [[0, 0], [self._pad, self._pad]])
+            return ops.pad(audio, [[0, 0], [pad, pad]])
         last = ops.shape(audio)[1] - 1
-        index = ops.abs(ops.arange(-self._pad, last + 1 + self._pad, dtype="int32"))
+        index = ops.abs(ops.arange(-pad, last + 1 + pad, dtype="int32"))
         # Clipped, so that audio shorter than the padding is defined too (NeMo raises there).
         index = ops.clip(ops.where(index > last, 2 * last - index, index), 0, last)
         return ops.take(audio, index, axis=1)
 
-    def _frames(self, audio_len, xp):
-        frames = (audio_len + 2 * self._pad - self.fft_samples // 2 * 2) // self.hop_samples
-        if self.generation == "legacy":
-            frames = frames + 1
-        return xp.where(audio_len > 0, xp.maximum(frames, 0), 0)
-
-    def output_length(self, audio_len: int | np.ndarray) -> int | np.ndarray:
-        """Valid frames of `audio_len` samples, for plain numbers and NumPy arrays."""
-        frames = self._frames(np.asarray(audio_len), np)
-        return frames if np.ndim(audio_len) else int(frames)
-
-    def nemo_buffers(self) -> dict[str, np.ndarray]:
-        """Window [samples] (none if rectangular) and filters [1, F, bins] as a NeMo checkpoint holds them."""
-        window = {} if self.window == "none" else {"preprocessor.featurizer.window": self._window_values}
-        return window | {"preprocessor.featurizer.fb": self._mel.T[None]}
-
     def compute_output_shape(self, audio_shape, audio_len_shape):
         batch, samples = audio_shape
-        frames = None
-        if samples is not None:
-            frames = max(0, 1 + (samples + 2 * self._pad - self.fft_samples) // self.hop_samples)
+        frames = None if samples is None else self.framing.padded_frames(samples)
         return (batch, frames, self.features), tuple(audio_len_shape)
 
     def compute_output_spec(self, audio, audio_len, training=None):

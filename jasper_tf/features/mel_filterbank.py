@@ -33,7 +33,7 @@ def mel_filterbank(
     highfreq_hz: float | None = None,
     mel_norm: str | None = "slaney",
 ) -> np.ndarray:
-    """Weights that turn a power spectrum into mel energies: `power @ weights`.
+    """Weights from a power spectrum to mel energies: `power @ weights`.
 
     Args:
         sample_rate: samples per second.

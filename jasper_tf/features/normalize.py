@@ -1,4 +1,4 @@
-"""Mean and variance normalisation over the valid frames, then the mask and the padding of the time axis."""
+"""Mean and variance normalization over the valid frames, then masking and padding of the time axis."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
+from jasper_tf.features.valid_frames import valid_frames
 
 # NeMo adds it to the standard deviation, not to the variance.
 _STD_GUARD = 1e-5
@@ -15,12 +16,12 @@ _STD_GUARD = 1e-5
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class FeatureNormalization(keras.layers.Layer):
-    """Normalise each utterance over its valid frames, fill the rest with `pad_value`, pad T to a multiple of `pad_to`.
+    """Normalizes each utterance over its valid frames, then fills the rest and pads T to a multiple of `pad_to`.
 
     Args:
-        normalize: "per_feature" (mean and std of each utterance and feature), "all_features" (one mean and std an
+        normalize: "per_feature" (mean and std of each utterance and feature), "all_features" (one mean and std per
             utterance), "fixed" (given vectors) or None.
-        pad_to: T is padded on the right to a multiple of it; 0 is off.
+        pad_to: T is padded on the right to a multiple of it; 0 turns it off.
         pad_value: value of the frames beyond the length.
         fixed_mean, fixed_std: F numbers each; only with "fixed".
 
@@ -65,7 +66,7 @@ class FeatureNormalization(keras.layers.Layer):
         if fixed_mean is not None and not np.isfinite(np.asarray(fixed_mean, np.float32)).all():
             raise UserError("preprocessor.normalize: fixed_mean must be finite")
         if not isinstance(pad_to, int) or pad_to < 0:
-            raise UserError(f"preprocessor.pad_to: {pad_to!r} must be a whole number of frames, 0 for off")
+            raise UserError(f"preprocessor.pad_to: {pad_to!r} must be a whole number of frames; 0 turns padding off")
         self.normalize = normalize
         self.pad_to = pad_to
         self.pad_value = pad_value
@@ -75,32 +76,32 @@ class FeatureNormalization(keras.layers.Layer):
     def call(self, features, feature_len):
         feature_len = ops.cast(feature_len, "int32")
         frames = ops.shape(features)[1]
-        valid = ops.arange(frames, dtype="int32")[None, :, None] < feature_len[:, None, None]
+        valid = valid_frames(feature_len, frames)[:, :, None]
         if self.normalize == "fixed":
             mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.fixed_mean, self.fixed_std))
             features = (features - mean) / std
         elif self.normalize is not None:
-            features = self._standardised(features, feature_len, valid)
+            features = self._standardized(features, feature_len, valid)
         features = ops.where(valid, features, self.pad_value)
         if self.pad_to:
             missing = -frames % self.pad_to
             features = ops.pad(features, [[0, 0], [0, missing], [0, 0]], constant_values=self.pad_value)
         return features, feature_len
 
-    def _standardised(self, features, feature_len, valid):
+    def _standardized(self, features, feature_len, valid):
         count = ops.cast(feature_len, "float32")[:, None, None]
         axes: tuple[int, ...] = (1,)
         origin = features[:, :1]
         if self.normalize == "all_features":
             count = count * features.shape[-1]
             axes, origin = (1, 2), features[:, :1, :1]
-        # Measured from the first value, a constant band (digital silence) is exactly 0. Otherwise the mean's rounding,
-        # which changes with the amount of padding, would come out magnified by 1 / 1e-5.
+        # Relative to the first value, a constant band (digital silence) is exactly 0. Otherwise the rounding error of
+        # the mean, which changes with the padding, would be amplified by 1 / 1e-5.
         features = ops.where(valid, features - origin, 0.0)
         mean = ops.sum(features, axes, keepdims=True) / ops.maximum(count, 1.0)
-        centred = ops.where(valid, features - mean, 0.0)
-        variance = ops.sum(ops.square(centred), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
-        return centred / (ops.sqrt(variance) + _STD_GUARD)
+        centered = ops.where(valid, features - mean, 0.0)
+        variance = ops.sum(ops.square(centered), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
+        return centered / (ops.sqrt(variance) + _STD_GUARD)
 
     def compute_output_shape(self, features_shape, feature_len_shape):
         batch, frames, features = features_shape

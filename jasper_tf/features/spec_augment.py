@@ -1,4 +1,4 @@
-"""SpecAugment: bands of time and frequency hidden in training."""
+"""SpecAugment: bands of time and frequency masked in training."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
+from jasper_tf.features.valid_frames import valid_frames
 
 
 def inside_spans(start, width, size):
-    """Which of the positions 0 ... size-1 lie in each span: start, width [B, M] int32 -> bool [B, M, size]."""
+    """Which of the positions 0 ... size-1 belong to each span: start, width [B, M] int32 -> bool [B, M, size]."""
     position = ops.arange(size, dtype="int32")
     return ops.logical_and(position >= start[..., None], position < (start + width)[..., None])
 
@@ -21,22 +22,22 @@ def draw_below(uniform, bound):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SpecAugment(keras.layers.Layer):
-    """Hide `freq_masks` bands of features and `time_masks` stretches of valid frames of each utterance, in training.
+    """Masks `freq_masks` bands of features and `time_masks` spans of valid frames of each utterance, in training.
 
     Widths are floor(U * W), U uniform in [0, 1). Starts are uniform in what the width leaves of F (frequency) or of
-    the utterance's length (time); a stretch longer than the utterance hides all of it.
+    the utterance's length (time); a span longer than the utterance masks all of it.
 
     Args:
-        freq_masks, time_masks: number of masks an utterance; 0 is off.
+        freq_masks, time_masks: masks per utterance; 0 turns them off.
         freq_width: W of frequency masks, in features.
         time_width: W of time masks, in frames; a float up to 1 is a share of the utterance's length.
-        mask_value: value of what is hidden.
+        mask_value: value of masked cells.
         seed: of the masks.
 
     Call arguments:
-        features: [B, T, F], normalised.
+        features: [B, T, F], normalized.
         feature_len: [B] int, valid frames; nothing beyond them changes.
-        training: returns `features` as they are unless true.
+        training: returns `features` unchanged unless true.
 
     Returns:
         features [B, T, F] float32.
@@ -95,7 +96,7 @@ class SpecAugment(keras.layers.Layer):
         time_start = draw_below(time_u[1], length - time_width)
         hidden_frames = ops.any(inside_spans(time_start, time_width, frames), axis=1)[:, :, None]
 
-        valid = ops.arange(frames, dtype="int32")[None, :, None] < feature_len[:, None, None]
+        valid = valid_frames(feature_len, frames)[:, :, None]
         hidden = ops.logical_and(ops.logical_or(hidden_bands, hidden_frames), valid)
         return ops.where(hidden, self.mask_value, features)
 

@@ -1,4 +1,4 @@
-"""SpecCutout: rectangles of the spectrogram hidden in training."""
+"""SpecCutout: rectangles of the spectrogram masked in training."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from keras import ops
 
 from jasper_tf.errors import UserError
 from jasper_tf.features.spec_augment import draw_below, inside_spans
+from jasper_tf.features.valid_frames import valid_frames
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -18,14 +19,14 @@ class SpecCutout(keras.layers.Layer):
     frames only, and in an utterance shorter than rect_time they start at its first frame and are cut at its end.
 
     Args:
-        rect_masks: rectangles an utterance; 0 is off.
+        rect_masks: rectangles per utterance; 0 turns it off.
         rect_time, rect_freq: largest sides, in frames and features.
         seed: of the rectangles.
 
     Call arguments:
-        features: [B, T, F], normalised.
+        features: [B, T, F], normalized.
         feature_len: [B] int, valid frames; nothing beyond them changes.
-        training: returns `features` as they are unless true.
+        training: returns `features` unchanged unless true.
 
     Returns:
         features [B, T, F] float32.
@@ -61,10 +62,10 @@ class SpecCutout(keras.layers.Layer):
         freq_side = draw_below(uniform[1], self.rect_freq + 1)
         time_start = draw_below(uniform[2], ops.maximum(feature_len[:, None] - self.rect_time, 0) + 1)
         time_side = draw_below(uniform[3], self.rect_time + 1)
-        valid = ops.arange(frames, dtype="int32") < feature_len[:, None]
+        valid = valid_frames(feature_len, frames)
         in_time = ops.logical_and(inside_spans(time_start, time_side, frames), valid[:, None])
         in_freq = inside_spans(freq_start, freq_side, bands)
-        # How many rectangles cover each cell, [B, T, M] x [B, M, F]: no [B, M, T, F] array is made.
+        # Counts the rectangles over each cell, [B, T, M] x [B, M, F], without an array [B, M, T, F].
         covered = ops.matmul(ops.transpose(ops.cast(in_time, "float32"), (0, 2, 1)), ops.cast(in_freq, "float32"))
         return ops.where(covered > 0, 0.0, features)
 

@@ -1,18 +1,23 @@
-"""Connectionist temporal classification: the loss of an utterance, summed over every alignment."""
+"""Connectionist temporal classification (CTC): the loss of an utterance over all its alignments."""
 
 import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
 
-# Stands for log 0. Finite, so that no difference of two of them is NaN.
+# Used for log 0; finite, so that the difference of two of them is not NaN.
 _LOG_ZERO = -1e30
 
 _REDUCTIONS = ("mean_batch", "mean_volume", "mean", "sum")
 
 
+def _inside(length, size):
+    """`features.valid_frames`, for labels too; the losses know no other room. [B] -> [B, size] bool."""
+    return ops.arange(size, dtype="int32") < length[:, None]
+
+
 def ctc_feasible(labels, label_len, logit_len):
-    """Whether an alignment exists: a frame for each label, and one more between two equal neighbours.
+    """Whether an alignment exists: a frame for each label, and one more between two equal neighbors.
 
     Args:
         labels: [B, U] int32, anything beyond `label_len`.
@@ -24,19 +29,18 @@ def ctc_feasible(labels, label_len, logit_len):
     """
     labels = ops.cast(labels, "int32")
     label_len = ops.cast(label_len, "int32")
-    inside = ops.arange(ops.shape(labels)[1], dtype="int32")[1:] < label_len[:, None]
-    repeats = ops.logical_and(labels[:, 1:] == labels[:, :-1], inside)
+    repeats = ops.logical_and(labels[:, 1:] == labels[:, :-1], _inside(label_len, ops.shape(labels)[1])[:, 1:])
     return label_len + ops.sum(ops.cast(repeats, "int32"), axis=1) <= ops.cast(logit_len, "int32")
 
 
 def _walk(emission, active, jump_cost, start):
-    """Log-probability mass in each state after each frame, less the sum of the row's maxima in the frames before.
+    """Log-probability of each state after each frame, minus the sum of the row's maxima in the frames before.
 
     Args:
         emission: [T', B, S] log-probabilities of the states' symbols.
-        active: [T', B] bool; in other frames a row stands still.
-        jump_cost: [B, S], 0 where state s is entered from s - 2 too, else log 0.
-        start: [B, S + 2], the mass before the first frame; the two columns left of the first state spare edge cases.
+        active: [T', B] bool; in other frames a row keeps its values.
+        jump_cost: [B, S], 0 where state s can follow state s - 2, else log 0.
+        start: [B, S + 2], the values before the first frame; two columns on the left avoid edge cases.
 
     Returns:
         (last [B, S + 2], all [T', B, S + 2]).
@@ -47,21 +51,22 @@ def _walk(emission, active, jump_cost, start):
         stay, move, jump = mass[:, 2:], mass[:, 1:-1], mass[:, :-2] + jump_cost
         top = ops.maximum(ops.maximum(stay, move), jump)
         total = top + ops.log(ops.exp(stay - top) + ops.exp(move - top) + ops.exp(jump - top))
-        # Without the maximum the mass falls below -1000, where float32 resolves 1e-4: too coarse for the gradient.
-        # `initial` is for B = 0, and spares an assertion per frame.
+        # Without subtracting the maximum, values fall below -1000, where float32 has steps of 1e-4: too coarse for
+        # the gradient.
+        # `initial` is for B = 0, and avoids an assertion per frame.
         total = total + (emission[t] - ops.max(mass, axis=1, keepdims=True, initial=_LOG_ZERO))
         mass = ops.where(active[t][:, None], ops.concatenate([edge, total], axis=1), mass)
         return mass, mass
 
-    # Over the frame's number, since keras.ops.scan takes no second tensor of unknown length (keras 3.15, TensorFlow).
+    # Scans over frame numbers: on TensorFlow keras.ops.scan takes no second tensor of unknown length (keras 3.15).
     return ops.scan(step, start, ops.arange(ops.shape(emission)[0], dtype="int32"))
 
 
 def _nll_and_gradient(labels, label_len, logits, logit_len):
-    """Negative log likelihood [B] and its gradient [B, T', V + 1] for the logits; both rubbish in infeasible rows.
+    """Negative log-likelihood [B] and its gradient [B, T', V + 1] for the logits; both undefined in infeasible rows.
 
-    The states are blank, label, blank, ..., blank: S = 2 U + 1. The backward pass is the forward pass over the mirrored
-    utterance, so both run in one loop, one below the other in the batch.
+    The states are blank, label, blank, ..., blank: S = 2 U + 1. The backward pass is the forward pass over the reversed
+    utterance, so both run in one loop, concatenated along the batch.
     """
     batch, frames, classes = ops.shape(logits)
     size = ops.shape(labels)[1]
@@ -69,8 +74,7 @@ def _nll_and_gradient(labels, label_len, logits, logit_len):
     blank = classes - 1
     state = ops.arange(states, dtype="int32")
 
-    inside = ops.arange(size, dtype="int32") < label_len[:, None]
-    labels = ops.where(inside, ops.clip(labels, 0, blank), blank)
+    labels = ops.where(_inside(label_len, size), ops.clip(labels, 0, blank), blank)
     pairs = ops.reshape(ops.stack([ops.full_like(labels, blank), labels], axis=2), (batch, 2 * size))
     nothing = ops.full((batch, 2), -1, dtype="int32")
     symbols = ops.concatenate([pairs, ops.full((batch, 1), blank, dtype="int32")], axis=1)
@@ -81,11 +85,11 @@ def _nll_and_gradient(labels, label_len, logits, logit_len):
     columns = ops.reshape(symbols + classes * ops.arange(batch, dtype="int32")[:, None], (-1,))
     emission = ops.reshape(ops.transpose(log_probs, (0, 2, 1)), (batch * classes, frames))
     emission = ops.reshape(ops.take(emission, columns, axis=0), (batch, states, frames))
-    # Closing the states beyond the labels lets the mirrored utterance start anywhere in the row.
+    # With the states beyond the labels closed, the reversed utterance can start anywhere in the row.
     last = 2 * label_len[:, None]
     emission = ops.where((state <= last)[:, :, None], emission, _LOG_ZERO)
     emission = ops.transpose(emission, (2, 0, 1))
-    active = ops.arange(frames, dtype="int32")[:, None] < logit_len
+    active = ops.transpose(_inside(logit_len, frames))
 
     column = ops.arange(states + 2, dtype="int32")
     entry = ops.concatenate([ops.ones_like(last), states - last], axis=0)
@@ -111,15 +115,15 @@ def _nll_and_gradient(labels, label_len, logits, logit_len):
 
 
 def ctc_loss(labels, label_len, logits, logit_len):
-    """Negative log likelihood of the labels (Graves et al. 2006, section 4.1), and its exact gradient.
+    """Negative log-likelihood of the labels (Graves et al. 2006, section 4.1), and its exact gradient.
 
-    O(T' U) in time; float32 whatever the policy. The gradient is softmax less state posterior (their equation 16),
-    computed beside the loss.
+    O(T' U) in time; float32 whatever the policy. The gradient is softmax minus state posterior (their equation 16),
+    computed together with the loss.
 
     Args:
         labels: [B, U] int32 in [0, V), anything beyond `label_len`.
         label_len: [B].
-        logits: [B, T', V + 1], unnormalised or log-probabilities; the blank is the last class.
+        logits: [B, T', V + 1], unnormalized or log-probabilities; the blank is the last class.
         logit_len: [B], frames.
 
     Returns:
@@ -128,11 +132,11 @@ def ctc_loss(labels, label_len, logits, logit_len):
     labels, label_len, logit_len = (ops.cast(x, "int32") for x in (labels, label_len, logit_len))
     logits = ops.cast(logits, "float32")
     frames, classes = ops.shape(logits)[1:]
-    inside = ops.arange(ops.shape(labels)[1], dtype="int32") < label_len[:, None]
+    inside = _inside(label_len, ops.shape(labels)[1])
     unknown = ops.any(ops.logical_and(inside, ops.logical_or(labels < 0, labels >= classes - 1)), axis=1)
     logit_len = ops.minimum(logit_len, frames)
     feasible = ctc_feasible(labels, label_len, logit_len)
-    counted = ops.logical_and(ops.arange(frames, dtype="int32") < logit_len[:, None], feasible[:, None])
+    counted = ops.logical_and(_inside(logit_len, frames), feasible[:, None])
 
     @ops.custom_gradient
     def loss(logits):
@@ -152,14 +156,15 @@ def ctc_loss(labels, label_len, logits, logit_len):
 class CTCLoss(keras.losses.Loss):
     """CTC loss of a batch (NeMo: CTCLoss with zero_infinity).
 
-    With n the negative log likelihood of an utterance, 0 where no alignment exists, over the utterances counted:
+    With n the negative log-likelihood of an utterance, 0 where no alignment exists:
 
     - `mean_batch`: sum n / utterances
     - `mean_volume`: sum n / sum of label lengths
     - `mean`: sum (n / label length) / utterances
     - `sum`: sum n
 
-    Label length 0 divides as 1. An utterance without alignment stays in the denominators; one of weight 0 does not.
+    A label length of 0 counts as 1 in the division. An utterance without alignment counts in the denominators; one of
+    weight 0 does not.
 
     Args:
         reduction: one of the four. Default: "mean_batch".
@@ -175,35 +180,35 @@ class CTCLoss(keras.losses.Loss):
 
     def __init__(self, reduction: str = "mean_batch", name: str = "ctc"):
         if reduction not in _REDUCTIONS:
-            raise UserError(f"ctc_reduction: {reduction!r} is unknown; take one of {', '.join(_REDUCTIONS)}")
+            raise UserError(f"ctc_reduction: {reduction!r} is unknown; use one of {', '.join(_REDUCTIONS)}")
         super().__init__(name=name, reduction="sum", dtype="float32")
         self.reduction = reduction
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Not the base class' call: that turns labels and lengths into floats."""
+        """In place of the base class's, which would turn labels and lengths into floats."""
         share = self.denominator(y_true, sample_weight)
         total = self.numerator(y_true, y_pred, sample_weight)
         return ops.where(share > 0, total / ops.where(share > 0, share, 1.0), 0.0)
 
     def numerator(self, y_true, y_pred, sample_weight=None):
-        """The sum over the utterances; sums of parts of a batch add up."""
+        """The sum over the utterances; the sums over parts of a batch add up to it."""
         with keras.name_scope(self.name):
             nll = self.call(y_true, y_pred)
             if self.reduction == "mean":
                 nll = nll / ops.maximum(ops.cast(y_true["label_len"], "float32"), 1.0)
             weight = _weight(y_true, sample_weight)
-            # Not a product: a NaN in a row of weight 0 must leave too.
+            # Not a product: a NaN in a row of weight 0 must not count.
             return ops.sum(ops.where(weight > 0, weight * nll, 0.0))
 
     def denominator(self, y_true, sample_weight=None):
-        """What the sum is divided by; known before the model runs."""
+        """The divisor of the sum; known before the model runs."""
         weight = _weight(y_true, sample_weight)
         if self.reduction == "sum":
             return ops.ones(())
         return ops.sum(weight * ops.cast(y_true["label_len"], "float32") if self.reduction == "mean_volume" else weight)
 
     def call(self, y_true, y_pred):
-        """Loss of each utterance, [B], not reduced."""
+        """Loss of each utterance [B]."""
         return ctc_loss(y_true["labels"], y_true["label_len"], y_pred["logits"], y_pred["logit_len"])
 
     def get_config(self) -> dict:

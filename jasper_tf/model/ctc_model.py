@@ -8,20 +8,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.losses.ctc import CTCLoss, ctc_feasible
+from jasper_tf.model.keras_internals import BuiltModel
 
 
-class CTCTraining(keras.Model):
-    """A model with `{"logits", "logit_len"}` as output that learns by CTC, under any strategy of replicas in step.
+class CTCModel(BuiltModel):
+    """A model with the outputs `{"logits", "logit_len"}` that is trained by CTC, under any synchronous strategy.
 
-    Keras's own `fit` fails under MultiWorkerMirroredStrategy, which cannot average figures of replicas on other
-    machines; here every replica computes the figures of all.
+    Keras's own step fails under MultiWorkerMirroredStrategy, which cannot average results of replicas on other
+    machines; here every replica computes the results of all.
 
     `compile` takes `loss=CTCLoss(...)`, `metrics=[ErrorRate(...)]`, `accumulate_grad_batches` and `gradient_clip_val`
     (global norm, of the summed gradient of all replicas and micro-batches; None for no clipping).
     """
 
-    # Shares of the outputs before the last in the loss, under the names of their metrics; the rest is the last's.
+    # The weights in the loss of the outputs before the last, by the names of their metrics; the last has the rest.
     loss_weights: Mapping[str, float] = {}
     _validating = False
     train_function: Any
@@ -37,10 +39,10 @@ class CTCTraining(keras.Model):
         jit_compile: bool = False,
         run_eagerly: bool = False,
     ) -> None:
-        """Sets optimiser, loss (default: `CTCLoss()`) and validation metrics; see the class for the other two.
+        """Sets optimizer, loss (default: `CTCLoss()`) and validation metrics; see the class for the other two.
 
-        `jit_compile` has XLA compile the training step, once for each shape of a batch; on one device only. The
-        validation step is never compiled by XLA: the error rates are counted on the host.
+        `jit_compile`: XLA compiles the training step, once for each shape of a batch, on one device only. It never
+        compiles the validation step, whose error rates are computed on the host.
         """
         super().compile(optimizer=optimizer, jit_compile=jit_compile, run_eagerly=run_eagerly)
         self.ctc = CTCLoss() if loss is None else loss
@@ -56,7 +58,7 @@ class CTCTraining(keras.Model):
         self.output_losses = [keras.metrics.Mean(name=name) for name in names]
         self.leaving = None
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # A process that is told to stop says so here; all see it with the same step, and stop together.
+            # A process that must stop sets it; all read it in the same step and stop together.
             on_read, total = tf.VariableSynchronization.ON_READ, tf.VariableAggregation.SUM
             with self.distribute_strategy.scope():
                 self.leaving = tf.Variable(0.0, trainable=False, synchronization=on_read, aggregation=total)
@@ -86,15 +88,15 @@ class CTCTraining(keras.Model):
         return [self.loss_mean, *self.output_losses, *counts, *self.error_rates]
 
     def training_outputs(self, x: dict) -> list[dict]:
-        """The outputs that a training step learns from: one for each of `loss_weights`, then the model's own."""
+        """The outputs that a training step computes losses of: one for each of `loss_weights`, then the model's own."""
         return [self(x, training=True)]
 
     def train_step(self, data) -> dict:
-        """One optimizer step: the gradient of the whole batch, K micro-batches of activations one after the other.
+        """One optimizer step with the gradient of the whole batch, computed in K micro-batches.
 
-        `data` is `(x, y)` or `(x, y, sample_weight [B])`; a row of weight 0 leaves loss and gradient. The sum of the
-        utterances' losses and the sum of their weights are reduced apart, over micro-batches and replicas, so the step
-        is the large batch's step however it is split; a replica or a micro-batch may be empty.
+        `data` is `(x, y)` or `(x, y, sample_weight [B])`; a row of weight 0 has no part in loss and gradient. The sum
+        of the utterances' losses and the sum of their weights are reduced separately over micro-batches and replicas,
+        so the step does not depend on how the batch is split; a replica or a micro-batch may be empty.
         """
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
@@ -133,7 +135,7 @@ class CTCTraining(keras.Model):
         self.loss_mean.update_state(tf.reduce_sum(losses * shares), sample_weight=share_of_replica)
         for k, metric in enumerate(self.output_losses):
             metric.update_state(losses[k], sample_weight=share_of_replica)
-        # Half precision overflows now and then; the loss scale then falls and the step is left out.
+        # In half precision gradients sometimes overflow; the loss scale then falls and the step is skipped.
         finite = tf.math.is_finite(norm)
         self.gradient_norm.update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, "float32"))
         return self._results(validation=False) | ({} if self.leaving is None else {"leaving": leaving})
@@ -151,7 +153,7 @@ class CTCTraining(keras.Model):
         return self._results(validation=True)
 
     def evaluate(self, *args, **kwargs):
-        """As `keras.Model.evaluate`."""
+        """`keras.Model.evaluate`, with the error rates among the results."""
         self._validating = True
         try:
             return super().evaluate(*args, **kwargs)
@@ -159,8 +161,8 @@ class CTCTraining(keras.Model):
             self._validating = False
 
     def leave(self, weight: float) -> None:
-        """Tells the other machines that this one wants to stop: the next steps' `leaving` has `weight` added on all."""
-        # Each local part for itself: to assign the whole would wait for the other machines.
+        """Tells the other machines that this one must stop: adds `weight` to `leaving` in the next steps on all."""
+        # Part by part: assigning the whole would wait for the other machines.
         for part in self.distribute_strategy.experimental_local_results(self.leaving):
             part.assign(weight)
 
@@ -173,14 +175,14 @@ class CTCTraining(keras.Model):
             self.test_function = self._function(self.test_step)
 
     def _function(self, step: Callable, jit_compile: bool = False) -> Callable[[Iterator], dict]:
-        """`iterator -> figures` of a step on all replicas."""
+        """`iterator -> results` of a step on all replicas."""
         strategy = self.distribute_strategy
         if jit_compile:
             step = tf.function(step, jit_compile=True, autograph=False)
 
         def on_batch(data) -> dict:
-            figures = strategy.run(step, args=(data,))
-            return keras.tree.map_structure(lambda v: strategy.experimental_local_results(v)[0], figures)
+            results = strategy.run(step, args=(data,))
+            return keras.tree.map_structure(lambda v: strategy.experimental_local_results(v)[0], results)
 
         def on_iterator(iterator) -> dict:
             return on_batch(next(iterator))
@@ -188,19 +190,13 @@ class CTCTraining(keras.Model):
         if self.run_eagerly:
             return on_iterator
         on_batch = tf.function(on_batch, reduce_retracing=True, autograph=False)
-        # With the batch drawn inside, TensorFlow knows that shapes change and traces once.
+        # The batch is drawn inside: TensorFlow then knows that shapes vary, and traces once.
         drawing = tf.function(on_iterator, autograph=False)
         datasets = (tf.data.Iterator, tf.distribute.DistributedIterator)
         return lambda iterator: (drawing if isinstance(iterator, datasets) else on_iterator)(iterator)
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        # Keras would draw a batch to build a model that is functional, and built already.
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
     def get_metrics_result(self) -> dict:
-        """The figures of the phase that ends, over all replicas; error rates within a step are of the first replica."""
+        """The results of the phase that ends, over all replicas; within a step error rates are the first replica's."""
         return self._results(self._validating)
 
     def _results(self, validation: bool) -> dict:
@@ -208,7 +204,7 @@ class CTCTraining(keras.Model):
         return {m.name: m.result() for m in (self.loss_mean, self.infeasible, *phase)}
 
     def _denominator(self, y: dict, weight):
-        """What the sum of the losses of all replicas is divided by."""
+        """The divisor of the summed losses of all replicas."""
         denominator = self.ctc.denominator(y, weight)
         return denominator if self.ctc.reduction == "sum" else _sum_over_replicas(denominator)
 
@@ -219,9 +215,9 @@ class CTCTraining(keras.Model):
         self.infeasible.update_state(tf.cast(infeasible, "float32"))
 
     def _count_blanks(self, prediction: dict, weight) -> None:
-        """Share of the valid frames [B,T'] in which the blank is the best class: the training's figure only."""
+        """Updates the share of valid frames [B,T'] whose best class is the blank; in training only."""
         logits = prediction["logits"]
-        valid = tf.sequence_mask(prediction["logit_len"], tf.shape(logits)[1])
+        valid = valid_frames(prediction["logit_len"], tf.shape(logits)[1])
         if weight is not None:
             valid &= tf.reshape(weight, [-1, 1]) != 0
         blank = tf.argmax(logits, axis=-1) == logits.shape[-1] - 1

@@ -1,15 +1,14 @@
-"""The head: encoder frames to scores of characters and the blank."""
+"""The head: encoder frames to scores of labels and the blank."""
 
 import keras
 from keras import ops
 
-from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.initialization import weight_initializer
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class ConvASRDecoder(keras.layers.Layer):
-    """A 1x1 convolution with bias; the softmax is left to loss and search. float32 whatever the policy.
+    """A 1x1 convolution with bias, without softmax; float32 whatever the dtype policy.
 
     NeMo: `ConvASRDecoder`.
 
@@ -62,13 +61,6 @@ class ConvASRDecoder(keras.layers.Layer):
 
     def compute_output_shape(self, encoded_shape):
         return (*encoded_shape[:-1], self.num_classes + 1)
-
-    def nemo_variables(self) -> dict[str, NemoVariable]:
-        """Weight and bias under the names of a NeMo checkpoint; the weight there is (V+1, C, 1)."""
-        return {
-            "decoder.decoder_layers.0.weight": NemoVariable(self.kernel, (2, 1, 0)),
-            "decoder.decoder_layers.0.bias": NemoVariable(self.bias),
-        }
 
     def get_config(self):
         own = {"num_classes": self.num_classes, "init_mode": self.init_mode, "seed": self.seed}

@@ -1,4 +1,4 @@
-"""The acoustic model: a stack of Jasper blocks as one Keras functional model."""
+"""The encoder: a stack of Jasper blocks as one functional Keras model."""
 
 import inspect
 import math
@@ -8,12 +8,11 @@ import keras
 import numpy as np
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.jasper_block import JasperBlock
 
 _BLOCK_KEYS = tuple(inspect.signature(JasperBlock.__init__).parameters)
 _BLOCK_KEYS = _BLOCK_KEYS[_BLOCK_KEYS.index("filters") : _BLOCK_KEYS.index("activation")]
-# NeMo reads this key and then interpolates nothing.
+# NeMo reads this key and does not use it.
 _IGNORED_KEYS = ("se_interpolation_mode",)
 
 
@@ -42,7 +41,7 @@ class ConvASREncoder(keras.Model):
         (encoded [B, T', C], encoded_len [B] int32). Beyond a length the output is not zero.
 
     Raises:
-        UserError: names the block (counted from 0) and the key that is wrong.
+        UserError: names the block (from 0) and the wrong key.
 
     Example:
         encoder = ConvASREncoder(64, [{"filters": 256, "repeat": 1, "kernel": 11, "stride": 2, "residual": False}])
@@ -108,20 +107,9 @@ class ConvASREncoder(keras.Model):
         """C, channels of the output."""
         return self.blocks[-1].filters
 
-    def output_length(self, length):
-        """encoded_len for feature_len, in Python or NumPy: int or integer array alike."""
-        return output_length(self.blocks, length)
-
     def with_blocks(self, numbers: Sequence[int]) -> keras.Model:
         """`[features, feature_len] -> [(encoded, encoded_len), ...]` of these blocks, then of the last; same layers."""
         return keras.Model(self.inputs, [self.blocks[number].output for number in (*numbers, -1)])
-
-    def nemo_variables(self) -> dict[str, NemoVariable]:
-        """Every variable under the name that the checkpoint of a NeMo model gives it."""
-        found: dict[str, NemoVariable] = {}
-        for number, block in enumerate(self.blocks):
-            found |= block.nemo_variables(f"encoder.encoder.{number}")
-        return found
 
     def get_config(self):
         policy = keras.dtype_policies.serialize(self.dtype_policy)
@@ -133,7 +121,7 @@ class ConvASREncoder(keras.Model):
 
 
 def build_blocks(jasper: list[dict], residual_mode: str = "add", seed: int = 0, **shared) -> list[JasperBlock]:
-    """The blocks of a stack, without their weights yet; arguments as in `ConvASREncoder`."""
+    """The blocks of an encoder, before their weights exist; arguments as in `ConvASREncoder`."""
     if not jasper:
         raise UserError("jasper: no block; give at least one")
     block_seeds = np.random.SeedSequence(seed).generate_state(len(jasper))
@@ -148,15 +136,15 @@ def build_blocks(jasper: list[dict], residual_mode: str = "add", seed: int = 0, 
     return blocks
 
 
-def output_length(blocks: list[JasperBlock], length):
-    """encoded_len for feature_len, in Python or NumPy: int or integer array alike."""
+def output_length(blocks: Sequence[JasperBlock], length):
+    """encoded_len for feature_len: int or integer array alike."""
     for block in blocks:
         length = block.output_length(length)
     return length
 
 
 def _block_arguments(number: int, entry: dict, residual_mode: str) -> dict:
-    """A block's entry without what is ignored, with the encoder's residual mode where it has none."""
+    """The arguments of `JasperBlock` from an entry; the residual mode defaults to the encoder's."""
     for key in entry:
         if key not in _BLOCK_KEYS and key not in _IGNORED_KEYS:
             raise UserError(f"jasper[{number}].{key}: unknown; a block knows {', '.join(_BLOCK_KEYS)}")

@@ -1,4 +1,4 @@
-"""How many floating point operations the network's layers ask for, computed from their shapes."""
+"""Floating point operations of a model, computed from the shapes of its layers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jasper_tf.model.jasper_ctc import JasperCTC
 
 
 def forward_flops(model: JasperCTC, samples: int) -> int:
-    """Floating point operations that encoder and head need for one utterance padded to `samples` of audio.
+    """Floating point operations of encoder and head for one utterance padded to `samples` of audio.
 
-    A multiplication with its addition counts 2, and only convolutions and linear layers count:
+    A multiplication with its addition counts as 2, and only convolutions and linear layers count:
 
         2 · ( Σ convolutions      T_out · kernel · C_in / groups · C_out
             + Σ depthwise         T_out · kernel · C
             + Σ squeeze-excite    2 · C · C / reduction          (once an utterance)
             +   head              T' · C · (V + 1) )
 
-    T_out is the padded number of frames that leave the layer. Features, normalisation, activations and CTC are left
+    T_out is the padded number of frames out of the layer. Features, normalization, activations and CTC are left
     out, as is usual (PaLM, arXiv 2204.02311, appendix B).
     """
     shape: tuple = (1, samples)
@@ -35,10 +35,10 @@ def forward_flops(model: JasperCTC, samples: int) -> int:
 
 
 def training_flops(model: JasperCTC, samples: int) -> int:
-    """Those of a training step: three times `forward_flops`.
+    """Floating point operations of a training step: three times `forward_flops`.
 
-    The backward pass computes as much again for the gradient of each layer's input, and of its weights. What a frozen
-    layer saves is not taken off, and what the head computes for `interctc` is not added.
+    The backward pass computes as much for the gradient of each layer's input, and as much for that of its weights. The
+    savings of frozen layers and the head's work for `interctc` are not counted.
     """
     return 3 * forward_flops(model, samples)
 

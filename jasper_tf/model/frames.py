@@ -1,34 +1,47 @@
-"""Seconds of audio to encoder frames, as a configuration's model gives them."""
+"""Seconds and samples of audio to encoder frames, as the layers of a model count them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from jasper_tf.config import Config
-from jasper_tf.data.augment import AudioAugmentor
+from jasper_tf.data.augment import AudioAugmentor, sped_length
+from jasper_tf.features.framing import Framing
 from jasper_tf.model.encoder import build_blocks, output_length
+from jasper_tf.model.jasper_block import JasperBlock
+
+
+def audio_framing(cfg: Config) -> Framing:
+    """How the model of a configuration cuts audio into feature frames."""
+    p = cfg.model.preprocessor
+    return Framing.from_seconds(
+        cfg.model.sample_rate, p.window_size, p.window_stride, p.n_fft, p.exact_pad, p.generation
+    )
+
+
+def count_encoder_frames(samples: Any, framing: Framing, blocks: Sequence[JasperBlock]) -> Any:
+    """Encoder frames T' of recordings of `samples` samples: int or integer array alike."""
+    return output_length(blocks, framing.frames(samples))
 
 
 def encoder_frames(cfg: Config, section: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Seconds of audio [N] -> the encoder frames T' [N] that CTC has of it in `model.<section>`.
+    """Seconds of audio [N] -> the encoder frames T' [N] that CTC has for it in `model.<section>`.
 
-    Of a training section at the highest speed of its augmentor: what is feasible then always is. Silence is not
-    trimmed.
+    For a training section at the highest speed of its augmentor, where the frames are fewest. Silence is not trimmed.
     """
     model, dataset = cfg.model, getattr(cfg.model, section)
     fastest = 1.0
     if section == "train_ds" and dataset is not None and "speed" in (dataset.augmentor or {}):
         fastest = AudioAugmentor({"speed": dataset.augmentor["speed"]}).speeds[1]
-    hop = round(model.preprocessor.window_stride * model.sample_rate)
+    framing = audio_framing(cfg)
     blocks = build_blocks([dataclasses.asdict(b) for b in model.encoder.jasper], conv_mask=model.encoder.conv_mask)
-    # NeMo: legacy features count one frame more, exact_pad leaves one out.
-    extra_frames = (model.preprocessor.generation == "legacy") - model.preprocessor.exact_pad
 
     def output_frames(duration_s: np.ndarray) -> np.ndarray:
-        frames = (duration_s / fastest * model.sample_rate).astype(np.int64) // hop + extra_frames
-        return output_length(blocks, np.maximum(frames, 0))
+        samples = np.rint(np.asarray(duration_s) * model.sample_rate)
+        return count_encoder_frames(sped_length(samples, fastest), framing, blocks)
 
     return output_frames

@@ -1,17 +1,16 @@
-"""Group, layer and instance normalisation: one utterance at a time, over groups of channels and all frames."""
+"""Group, layer and instance normalization: per utterance, over groups of channels and all frames."""
 
 import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo.variable import NemoVariable
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class GroupNorm(keras.layers.Layer):
-    """torch's GroupNorm over [B, T, C]: statistics over all T frames, padded ones included, in float32.
+    """Group normalization of [B, T, C]: statistics over all T frames, padded ones included, in float32.
 
-    An utterance's output therefore depends on how far it is padded, as in NeMo.
+    An utterance's output therefore depends on its padding, as in NeMo. torch: `GroupNorm`.
 
     Args:
         groups: of channels: 1 is NeMo's `layer`, C (or -1) its `instance`.
@@ -43,10 +42,6 @@ class GroupNorm(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape):
         return x_shape
-
-    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
-        """Scale and shift under `prefix`."""
-        return {f"{prefix}.weight": NemoVariable(self.gamma), f"{prefix}.bias": NemoVariable(self.beta)}
 
     def get_config(self):
         return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}

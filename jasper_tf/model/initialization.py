@@ -1,10 +1,10 @@
-"""How weights start: the `init_mode` of encoder and decoder."""
+"""Weight initialization: the `init_mode` of encoder and decoder."""
 
 import keras
 
 from jasper_tf.errors import UserError
 
-# (scale, fan, distribution) of keras' VarianceScaling; its normal must be the untruncated one to be torch's.
+# (scale, fan, distribution) of keras's VarianceScaling; torch's normal is the untruncated one.
 _MODES: dict[str | None, tuple[float, str, str]] = {
     "xavier_uniform": (1.0, "fan_avg", "uniform"),
     "xavier_normal": (1.0, "fan_avg", "untruncated_normal"),
@@ -22,10 +22,10 @@ def weight_initializer(init_mode: str | None, seed: int) -> keras.Initializer:
     Args:
         init_mode: `xavier_uniform`, `xavier_normal`, `kaiming_uniform`, `kaiming_normal`, `tds_uniform`,
             `tds_normal`, or None for U(+-1/sqrt(fan_in)). NeMo: `init_weights`.
-        seed: of the draw.
+        seed: of the random numbers.
 
     Raises:
-        UserError: `init_mode` is none of these.
+        UserError: unknown `init_mode`.
     """
     if init_mode not in _MODES:
         known = ", ".join(str(mode) for mode in _MODES)

@@ -1,4 +1,4 @@
-"""One block of the encoder: repeated convolutions, and around them the residual connections."""
+"""One block of the encoder: repeated convolutions with residual connections."""
 
 import math
 
@@ -7,13 +7,13 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo.variable import NemoVariable
+from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.batch_norm import BatchNorm
 from jasper_tf.model.group_norm import GroupNorm
-from jasper_tf.model.masked_conv import MaskedConv1D, frame_mask
+from jasper_tf.model.masked_conv import MaskedConv1D
 from jasper_tf.model.squeeze_excite import SqueezeExcite
 
-# NeMo's name to Keras' name; torch's Hardtanh clips to [-1, 1], Keras' hard_tanh does too.
+# NeMo's name to Keras's name; torch's Hardtanh clips to [-1, 1], and so does Keras's hard_tanh.
 ACTIVATIONS = {"relu": "relu", "hardtanh": "hard_tanh", "selu": "selu", "swish": "silu"}
 _CHOICES = {
     "activation": tuple(ACTIVATIONS),
@@ -24,9 +24,9 @@ _CHOICES = {
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class JasperBlock(keras.layers.Layer):
-    """`repeat` sub-blocks of convolution, normalisation, activation, dropout.
+    """`repeat` sub-blocks of convolution, normalization, activation, dropout.
 
-    In the last sub-block squeeze-and-excitation and the residuals come between normalisation and activation.
+    In the last sub-block squeeze-and-excitation and the residuals come between normalization and activation.
     Jasper: arXiv 1904.03288, section 2; QuartzNet (`separable`): arXiv 1910.10261; Citrinet (`se`): arXiv 2104.01721.
     NeMo: `JasperBlock`; the arguments up to `future_context` are an entry of its `encoder.jasper`.
 
@@ -37,13 +37,13 @@ class JasperBlock(keras.layers.Layer):
         stride: of every sub-block, or of the last one only with `stride_last` (int or list of one int).
         dilation: frames between taps (int or list of one int).
         dropout: rate after each activation.
-        residual: adds a 1x1 convolution and normalisation of the block's input.
-        residual_dense: such a pair for every pane, i.e. the input of the first dense block and each output since.
-        residual_mode: `add`; `stride_add` strides the residual too; `max` takes the maximum in place of the sum.
+        residual: adds a 1x1 convolution and normalization of the block's input.
+        residual_dense: such a pair for every pane: the input of the first dense block and each output since.
+        residual_mode: `add`; `stride_add` strides the residual too; `max` takes the maximum instead of the sum.
         separable: depthwise then pointwise convolution.
         se, se_reduction_ratio, se_context_size: see `SqueezeExcite`.
         kernel_size_factor: scales `kernel`.
-        groups: of the (pointwise, if separable) convolutions; channels are shuffled after normalisation.
+        groups: of the (pointwise, if separable) convolutions; channels are shuffled after normalization.
         heads: of the depthwise convolutions, see `MaskedConv1D`.
         stride_last: see `stride`.
         future_context: see `MaskedConv1D`.
@@ -132,7 +132,7 @@ class JasperBlock(keras.layers.Layer):
             self.normalizations.append(self._normalization(f"norm_{number}"))
         if residual and self.residual_stride != self.subsampling_factor:
             raise UserError(
-                f"stride: {stride} would leave the residual other frames than the block; use residual: false, "
+                f"stride: {stride} gives the residual another number of frames than the block; use residual: false, "
                 "or residual_mode: stride_add with repeat: 1 or stride_last: true"
             )
         self.activation = keras.activations.get(ACTIVATIONS[activation])
@@ -176,7 +176,7 @@ class JasperBlock(keras.layers.Layer):
         return frames
 
     def output_length(self, length):
-        """Length out for length in; without `conv_mask` it stays what it was, as in NeMo."""
+        """Length out for length in; unchanged without `conv_mask`, as in NeMo."""
         return self.output_frames(length) if self.conv_mask else length
 
     def build(self, panes_shape, length_shape=None):
@@ -198,8 +198,8 @@ class JasperBlock(keras.layers.Layer):
                 self.residual_normalizations.append(normalization)
 
     def call(self, panes, length, training=None):
-        training = training and self.trainable  # NeMo: frozen is eval mode, dropout too
-        first_mask = mask = self._mask(panes[-1], length)
+        training = training and self.trainable  # NeMo: a frozen block is in eval mode, without dropout
+        first_mask = mask = self._valid(panes[-1], length) if self.conv_mask else None
         x, x_len = panes[-1], length
         last = len(self.convolutions) - 1
         for number, (convolution, normalization) in enumerate(zip(self.convolutions, self.normalizations, strict=True)):
@@ -207,15 +207,14 @@ class JasperBlock(keras.layers.Layer):
                 x = layer(x, mask)
                 if self.conv_mask and not layer.keeps_length:
                     x_len = layer.output_length(x_len)
-                    mask = self._mask(x, x_len)
+                    mask = self._valid(x, x_len)
             x = normalization(x, **self._batch_mode(training))
             if self.groups > 1:
                 x = shuffle_groups(x, self.groups)
             if number < last:
                 x = self.dropout(self.activation(x), training=training)
         if self.excitation is not None:
-            valid = mask if mask is not None else frame_mask(x_len, ops.shape(x)[1], self.compute_dtype)
-            x = self.excitation(x, valid, training=training)
+            x = self.excitation(x, mask if self.conv_mask else self._valid(x, x_len), training=training)
         if self.residual:
             sources = panes if self.residual_dense else panes[-1:]
             branches = zip(sources, self.residual_convolutions, self.residual_normalizations, strict=True)
@@ -224,8 +223,9 @@ class JasperBlock(keras.layers.Layer):
                 x = ops.maximum(x, branch) if self.residual_mode == "max" else x + branch
         return self.dropout(self.activation(x), training=training), x_len
 
-    def _mask(self, x, length):
-        return frame_mask(length, ops.shape(x)[1], self.compute_dtype) if self.conv_mask else None
+    def _valid(self, x, length):
+        """[B, T, 1]: 1 on the frames of `x` within `length`, 0 beyond."""
+        return ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype)[:, :, None]
 
     def _batch_mode(self, training) -> dict:
         return {"training": training} if self._arguments["normalization_mode"] == "batch" else {}
@@ -235,32 +235,12 @@ class JasperBlock(keras.layers.Layer):
         shape = (batch, None if frames is None else self.output_frames(frames), self.filters)
         return keras.KerasTensor(shape, self.compute_dtype), keras.KerasTensor(length.shape, length.dtype)
 
-    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
-        """All variables under `prefix`.mconv and `prefix`.res, numbered as NeMo's module lists are."""
-        # A masked convolution is a module around torch's, hence one level more.
-        inner = ".conv" if self.conv_mask else ""
-        found: dict[str, NemoVariable] = {}
-        index = 0
-        for number, (convolution, normalization) in enumerate(zip(self.convolutions, self.normalizations, strict=True)):
-            for layer in (*self.depthwise[number : number + 1], convolution):
-                found |= layer.nemo_variables(f"{prefix}.mconv.{index}{inner}")
-                index += 1
-            found |= normalization.nemo_variables(f"{prefix}.mconv.{index}")
-            # Past the normalisation, the shuffle if any, activation and dropout.
-            index += 3 if self.groups == 1 else 4
-        if self.excitation is not None:
-            found |= self.excitation.nemo_variables(f"{prefix}.mconv.{index - 2}")
-        for number, convolution in enumerate(self.residual_convolutions):
-            found |= convolution.nemo_variables(f"{prefix}.res.{number}.0{inner}")
-            found |= self.residual_normalizations[number].nemo_variables(f"{prefix}.res.{number}.1")
-        return found
-
     def get_config(self):
         return {**super().get_config(), **self._arguments}
 
 
 def odd_kernel(kernel: int, factor: float) -> int:
-    """The width built for a width asked for: int(kernel * factor), at least 1, odd."""
+    """The width of a kernel after scaling: int(kernel * factor), at least 1, made odd."""
     width = max(int(kernel * factor), 1)
     return width + 1 if width % 2 == 0 else width
 

@@ -1,4 +1,4 @@
-"""The recogniser: raw audio in, CTC logits out, as one Keras functional model."""
+"""The speech recognizer: raw audio to CTC logits, as one functional Keras model."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.words import word_outputs
+from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
 from jasper_tf.features.spec_cutout import SpecCutout
 from jasper_tf.features.splice import FrameSplicing
-from jasper_tf.model.ctc_model import CTCTraining
+from jasper_tf.model.ctc_model import CTCModel
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
+from jasper_tf.model.frames import count_encoder_frames
+from jasper_tf.model.memory_estimate import estimate_memory, require_memory
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
-# The keys of NeMo's preprocessor section that LogMelSpectrogram takes under the same name, and the others used here.
+# Keys of NeMo's preprocessor section: those that LogMelSpectrogram takes under the same name, and the others.
 _LOG_MEL_KEYS = (
     "window",
     "n_fft",
@@ -53,7 +56,7 @@ _OTHER_PREPROCESSOR_KEYS = (
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
-class JasperCTC(CTCTraining):
+class JasperCTC(CTCModel):
     """A Jasper, QuartzNet or Citrinet acoustic model with its features inside the graph.
 
     `{"audio": [B,S] float32, "audio_len": [B] int32} -> {"logits": [B,T',V+1] float32, "logit_len": [B] int32}`
@@ -68,12 +71,12 @@ class JasperCTC(CTCTraining):
         spec_augment: NeMo's `model.spec_augment` keys, or None for no masking.
         interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
             losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
-        decoder_init_mode: initialisation of the 1x1 head.
+        decoder_init_mode: initialization of the 1x1 head.
         decoding: NeMo's `model.decoding` keys (see `config.DecodingConfig`); None for greedy.
-        sample_rate: of the audio, in Hz.
+        sample_rate: of the audio, in hertz.
         seed: of initial weights, dither, masks and dropout.
 
-    `compile`, and what a step does: see `CTCTraining`.
+    `compile`, and what a step does: see `CTCModel`.
     """
 
     def __init__(
@@ -124,7 +127,8 @@ class JasperCTC(CTCTraining):
         if s.get("freq_masks") or s.get("time_masks"):
             masks = {key: s[key] for key in ("freq_masks", "time_masks", "freq_width", "time_width", "mask_value")}
             features = SpecAugment(**masks, seed=seed + 4, name="spec_augment")(features, feature_len)
-        encoded, encoded_len = acoustic([features, feature_len])  # [B,T',C], [B]
+        encoder_inputs = [features, feature_len]
+        encoded, encoded_len = acoustic(encoder_inputs)  # [B,T',C], [B]
         super().__init__(
             inputs={"audio": audio, "audio_len": audio_len},
             outputs={"logits": head(encoded), "logit_len": encoded_len},
@@ -133,8 +137,10 @@ class JasperCTC(CTCTraining):
         )
         self.labels = list(tokenizer.pieces)
         self.sample_rate = sample_rate
-        self.hop = log_mel.hop_samples  # samples from frame to frame
+        self.framing = log_mel.framing
+        self.hop = self.framing.hop_samples
         self.encoder = acoustic
+        self._encoder_inputs = encoder_inputs
         self.decoder = head
         self.tokenizer = tokenizer
         self.decoding = build_decoder(DecodingConfig(**decoding or {}))
@@ -160,37 +166,36 @@ class JasperCTC(CTCTraining):
         return self.hop * self.encoder.subsampling_factor / self.sample_rate
 
     def output_frames(self, duration_s: float) -> int:
-        """T' of a recording of `duration_s` seconds: what CTC has to place its labels on."""
-        return int(self.encoder.output_length(int(round(duration_s * self.sample_rate)) // self.hop))
+        """T' of a recording of `duration_s` seconds: the frames that CTC can align labels with."""
+        return int(count_encoder_frames(round(duration_s * self.sample_rate), self.framing, self.encoder.blocks))
 
     # ------------------------------------------------------------------ use
 
     @functools.cached_property
-    def recognise(self) -> Callable:
+    def recognize(self) -> Callable:
         """`(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])`, traced once."""
 
         @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)])
-        def recognise(audio, audio_len):
+        def recognize(audio, audio_len):
             y = self({"audio": audio, "audio_len": audio_len}, training=False)
             best = self.decoding(y["logits"], y["logit_len"]).best()
             return self.tokenizer.decode_in_graph(best.labels), y["logits"], y["logit_len"]
 
-        return recognise
+        return recognize
 
     @functools.cached_property
     def spectrograms(self) -> keras.Model:
         """`{"audio", "audio_len"} -> (features [B,T,F], features as the encoder sees them [B,T,F], feature_len [B])`.
 
-        The two differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
+        They differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
         """
         features, feature_len = self.get_layer("normalization").output
-        masked, _ = self.encoder._inbound_nodes[0].input_tensors
-        return keras.Model(self.input, (features, masked, feature_len))
+        return keras.Model(self.input, (features, self._encoder_inputs[0], feature_len))
 
     @functools.cached_property
     def with_intermediate(self) -> keras.Model:
         """`{"audio", "audio_len"} -> [{"logits", "logit_len"}, ...]`: of the blocks of `interctc`, then the model's."""
-        outputs = self.encoder.with_blocks(self._interctc_blocks)(self.encoder._inbound_nodes[0].input_tensors)
+        outputs = self.encoder.with_blocks(self._interctc_blocks)(self._encoder_inputs)
         return keras.Model(self.input, [{"logits": self.decoder(x), "logit_len": length} for x, length in outputs])
 
     def training_outputs(self, x: dict) -> list[dict]:
@@ -198,7 +203,7 @@ class JasperCTC(CTCTraining):
 
     def recognize_batch(self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True) -> dict[str, np.ndarray]:
         """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` what `word_outputs` gives."""
-        text, logits, logit_len = self.recognise(audio, audio_len)
+        text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
         if words:
             outputs |= word_outputs(self.decoding(logits, logit_len).best(), self.tokenizer, self.frame_s)
@@ -221,7 +226,7 @@ class JasperCTC(CTCTraining):
         found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
         return [one.text for one in found] if isinstance(found, list) else found.text
 
-    # ------------------------------------------------------------------ serialisation
+    # ------------------------------------------------------------------ serialization
 
     def get_config(self) -> dict:
         return {**self._config, "name": self.name}
@@ -232,7 +237,7 @@ class JasperCTC(CTCTraining):
 
 
 def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Recordings [S_i] as one batch: ([B,S] float32 with zeros behind, [B] int32)."""
+    """Recordings [S_i] as one batch: ([B,S] float32, padded with zeros; [B] int32)."""
     audio_len = np.array([len(a) for a in audio], np.int32)
     batch = np.zeros((len(audio), audio_len.max(initial=1)), np.float32)
     for row, samples in zip(batch, audio, strict=True):
@@ -241,21 +246,31 @@ def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
-    """The model of a configuration, with new weights drawn from `cfg.seed`.
+    """The model of a configuration, with weights initialized from `cfg.seed`.
 
     Args:
         cfg: what `load_config` gave.
         synchronized: batch-norm statistics over all replicas of a distribution strategy.
+
+    Raises:
+        UserError: its layers do not fit each other, or its weights this machine's memory.
     """
+    require_memory(cfg)
     model = dataclasses.asdict(cfg.model)
-    return JasperCTC(
-        labels=cfg.model.labels,
-        preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
-        encoder=model["encoder"] | {"synchronized": synchronized},
-        spec_augment=model["spec_augment"],
-        interctc=model["interctc"],
-        decoder_init_mode=cfg.model.decoder.init_mode,
-        decoding=model["decoding"],
-        sample_rate=cfg.model.sample_rate,
-        seed=cfg.seed,
-    )
+    try:
+        return JasperCTC(
+            labels=cfg.model.labels,
+            preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
+            encoder=model["encoder"] | {"synchronized": synchronized},
+            spec_augment=model["spec_augment"],
+            interctc=model["interctc"],
+            decoder_init_mode=cfg.model.decoder.init_mode,
+            decoding=model["decoding"],
+            sample_rate=cfg.model.sample_rate,
+            seed=cfg.seed,
+        )
+    except tf.errors.ResourceExhaustedError:  # others use the memory too, or a GPU has less of it
+        gib = sum(estimate_memory(cfg).values()) / 2**30
+        raise UserError(
+            f"{cfg.source}: no room for the {gib:.1f} GiB that the model needs; reduce its filters"
+        ) from None

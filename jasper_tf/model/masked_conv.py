@@ -1,23 +1,17 @@
-"""Convolution along time that never sees a frame beyond an utterance's end."""
+"""Convolution along time over the valid frames of each utterance."""
 
 import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.initialization import weight_initializer
-
-
-def frame_mask(length, frames, dtype):
-    """1 on valid frames, 0 beyond: length [B] -> [B, frames, 1]."""
-    return ops.cast(ops.arange(frames, dtype="int32")[None, :, None] < length[:, None, None], dtype)
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class MaskedConv1D(keras.layers.Layer):
     """Convolution without bias over frames, its input zeroed beyond each length first.
 
-    Zero padding is the same on both sides, `dilation * (kernel - 1) // 2`, for every stride (Keras' "same" differs
+    Zero padding is the same on both sides, `dilation * (kernel - 1) // 2`, for every stride (Keras's "same" differs
     when the stride is above 1). NeMo: `MaskedConv1d`.
 
     Args:
@@ -25,7 +19,7 @@ class MaskedConv1D(keras.layers.Layer):
         kernel: width in frames.
         stride: frames between outputs.
         dilation: frames between taps. Not above 1 together with a stride above 1.
-        groups: of channels convolved apart.
+        groups: of channels that are convolved separately.
         heads: depthwise only: channel c uses kernel `c % heads`; -1 gives each channel its own.
         future_context: frames of right context; -1 is symmetric, and so is a value not below `kernel`.
         init_mode: see `weight_initializer`.
@@ -33,13 +27,13 @@ class MaskedConv1D(keras.layers.Layer):
 
     Call arguments:
         x: [B, T, C].
-        valid: [B, T, 1] mask, see `frame_mask`; None masks nothing.
+        valid: [B, T, 1], 1 on valid frames and 0 beyond, in the dtype of `x`; None masks nothing.
 
     Returns:
         [B, T', filters].
 
     Raises:
-        UserError: arguments that exclude each other.
+        UserError: arguments that contradict each other.
     """
 
     def __init__(
@@ -72,7 +66,7 @@ class MaskedConv1D(keras.layers.Layer):
         reach = dilation * (kernel - 1)
         self.padding = (reach // 2, reach // 2)
         if 0 <= future_context < kernel:
-            # With dilation NeMo pads dilation - 1 frames too many on the left; its checkpoints were trained so.
+            # With dilation NeMo pads dilation - 1 frames too many on the left; its checkpoints are trained that way.
             self.padding = (dilation * (kernel - future_context) - 1, dilation * future_context)
 
     @property
@@ -104,11 +98,11 @@ class MaskedConv1D(keras.layers.Layer):
         batch, frames, channels = ops.shape(x)
         if valid is not None:
             x = x * valid
-        # TensorFlow's oneDNN kernels give a convolution of no rows the shape of its input.
+        # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
         return ops.reshape(self._convolve(x), (batch, self.output_length(frames), self.filters or channels))
 
     def _convolve(self, x):
-        # "same" pads inside the convolution, sparing a copy of x; at stride 1 it is the symmetric padding.
+        # "same" pads inside the convolution, without a copy of x; at stride 1 it is the symmetric padding.
         same = self.keeps_length and self.padding[0] == self.padding[1]
         if not same and any(self.padding):
             x = ops.pad(x, ((0, 0), self.padding, (0, 0)))
@@ -118,7 +112,7 @@ class MaskedConv1D(keras.layers.Layer):
             kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 2, 1))
             if self.heads > 0:
                 kernel = ops.tile(kernel, (1, x.shape[-1] // self.heads, 1))
-            # TensorFlow's own kernel leaves the gradient of no rows to chance; this makes it 0.
+            # For an empty batch TensorFlow's kernel returns an undefined gradient; this makes it 0.
             kernel = ops.where(ops.shape(x)[0] > 0, kernel, ops.zeros_like(kernel))
             return ops.depthwise_conv(x, kernel, **options)
         if self.groups == 1:
@@ -130,10 +124,6 @@ class MaskedConv1D(keras.layers.Layer):
     def compute_output_shape(self, x_shape, valid_shape=None):
         batch, frames, channels = x_shape
         return batch, None if frames is None else self.output_length(frames), self.filters or channels
-
-    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
-        """The weight under `prefix`.weight, (out, in, kernel) in NeMo."""
-        return {f"{prefix}.weight": NemoVariable(self.kernel, (2, 1, 0))}
 
     def get_config(self):
         return {

@@ -1,4 +1,4 @@
-"""A model in one table."""
+"""A table of a model's blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jasper_tf.model.jasper_ctc import JasperCTC
 
 
 def model_overview(model: JasperCTC) -> str:
-    """Markdown: a row for each block and the head, with shapes and parameters, and the sums below."""
+    """Markdown: a row for each block and the head, with shapes and parameters, and the totals."""
     lines = [
         "| | layers | channels | kernel | stride | dilation | dropout | residual | SE | trainable parameters |",
         "|---|---|---:|---:|---:|---:|---:|---|---|---:|",

@@ -1,16 +1,15 @@
-"""Squeeze and excitation: every channel weighted by what the whole utterance looks like."""
+"""Squeeze and excitation: channels scaled by a gate computed from the whole utterance."""
 
 import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.interop.nemo.variable import NemoVariable
 from jasper_tf.model.initialization import weight_initializer
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SqueezeExcite(keras.layers.Layer):
-    """Zero beyond the length, mean over valid frames, two linear layers without bias, sigmoid, scale.
+    """Scales each channel by a gate: mean over valid frames, two linear layers without bias, sigmoid.
 
     The mean and the gate are computed in float32. NeMo: `SqueezeExcite`; arXiv 1709.01507.
 
@@ -87,13 +86,6 @@ class SqueezeExcite(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape, valid_shape=None):
         return x_shape
-
-    def nemo_variables(self, prefix: str) -> dict[str, NemoVariable]:
-        """Both linear weights under `prefix`.fc, (out, in) in NeMo."""
-        return {
-            f"{prefix}.fc.0.weight": NemoVariable(self.squeeze, (1, 0)),
-            f"{prefix}.fc.2.weight": NemoVariable(self.excite, (1, 0)),
-        }
 
     def get_config(self):
         return {

@@ -1,4 +1,4 @@
-"""Patterns of variable paths, as `model.freeze` and `exclude_from_weight_decay` name variables."""
+"""Selects variables by patterns of their paths, for `model.freeze` and `exclude_from_weight_decay`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 
 
 def match_variables(variables: Sequence[keras.Variable], patterns: Iterable[str], key: str) -> list[keras.Variable]:
-    """Those of `variables` whose path a pattern of the `fnmatch` module matches, such as `*norm_*/*` or `*/bias`.
+    """The `variables` whose path matches a pattern of the `fnmatch` module, such as `*norm_*/*` or `*/bias`.
 
     Args:
         variables: trainable ones.

@@ -10,13 +10,13 @@ class NovoGrad(keras.optimizers.Optimizer):
 
     For each tensor p with gradient g, a scalar v and a momentum m, both 0 at first:
 
-        v <- |g|^2 while v is 0, else beta_2 v + (1 - beta_2) |g|^2
+        v <- |g|^2 where v is 0, else beta_2 v + (1 - beta_2) |g|^2
         u  = g / (sqrt(v) + epsilon) + weight_decay p      (times 1 - beta_1 with grad_averaging)
         m <- beta_1 m + u
         p <- p - learning_rate m
 
-    There is no bias correction. The decay goes through the momentum, so it is not the decoupled decay of the Keras base
-    class, which is switched off. It applies to every variable, batch norm and biases too, unless
+    There is no bias correction. The decay is part of the momentum, unlike the decoupled decay of the Keras base class,
+    which is switched off. It applies to every variable, batch norm and biases included, unless
     `exclude_from_weight_decay` was called.
 
     Args:
@@ -25,7 +25,7 @@ class NovoGrad(keras.optimizers.Optimizer):
         epsilon: added to sqrt(v).
         weight_decay: L2 decay, per step, before the learning rate.
         grad_averaging: scale u by 1 - beta_1.
-        amsgrad: divide by the largest v so far.
+        amsgrad: divide by the square root of the largest v so far.
         **kwargs: those of `keras.optimizers.Optimizer` (clipping, EMA, loss scale, ...).
     """
 
@@ -58,7 +58,7 @@ class NovoGrad(keras.optimizers.Optimizer):
         self._max_norms = [self._scalar(variable, "max_norm") for variable in variables] if self.amsgrad else []
 
     def _scalar(self, variable, name: str):
-        # Float32 even for half-precision variables: a squared norm leaves float16's range.
+        # Float32 even for half-precision variables: a squared norm exceeds the range of float16.
         path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
         return self.add_variable(shape=(), dtype="float32", name=f"{path}_{name}")
 
@@ -89,7 +89,7 @@ class NovoGrad(keras.optimizers.Optimizer):
         self.assign_sub(variable, ops.cast(step, variable.dtype))
 
     def _apply_weight_decay(self, variables) -> None:
-        # The base class would decay a second time, past the momentum.
+        # The base class would decay a second time, outside of the momentum.
         return
 
     def get_config(self) -> dict:

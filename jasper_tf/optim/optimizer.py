@@ -1,4 +1,4 @@
-"""The optimizer that a configuration names, with its schedule."""
+"""The optimizer of a configuration, with its schedule."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ _OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
 def build_optimizer(
     cfg: Config, total_steps: int, steps_per_epoch: int = 1, variables: Sequence[keras.Variable] = ()
 ) -> keras.optimizers.Optimizer:
-    """`model.optim` with its schedule. Call it under the strategy of the training.
+    """The optimizer of `model.optim` with its schedule. Call it under the strategy of the training.
 
     All but NovoGrad are Keras's own, whose `weight_decay` is decoupled from the gradient: `p -= rate weight_decay p`.
 
     Args:
-        cfg: what `load_config` gave.
-        total_steps: where the schedule ends, unless `sched.max_steps` says so.
+        cfg: from `load_config`.
+        total_steps: where the schedule ends, unless `sched.max_steps` is given.
         steps_per_epoch: for ExponentialLR, which NeMo counts in epochs.
-        variables: the model's trainable ones, for `exclude_from_weight_decay`.
+        variables: the model's trainable variables, for `exclude_from_weight_decay`.
 
     Raises:
         UserError: the schedule's lengths do not fit; a pattern matches no variable.
@@ -85,18 +85,18 @@ def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, s
 
 
 def _in_keras(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the file under Keras's names."""
+    """Arguments under Keras's names, from the keys of the configuration."""
     if name == "novograd":
         return {("epsilon" if key == "eps" else key): value for key, value in arguments.items()}
     if name == "adafactor":
         first, second = arguments.pop("eps")
         arguments["beta_2_decay"] = arguments.pop("decay_rate")
-        # The rate of the file is meant; Keras's own course would take its place.
+        # Keras's relative step would replace the configured rate.
         arguments |= {"epsilon_1": first, "epsilon_2": second, "relative_step": False}
     if "betas" in arguments:
         arguments["beta_1"], arguments["beta_2"] = arguments.pop("betas")
     if "eps" in arguments:
         arguments["epsilon"] = arguments.pop("eps")
-    if name != "adamw":  # for Keras 0 is a decay too, a pass over all weights
+    if name != "adamw":  # Keras applies a decay of 0 too, with a pass over all weights
         arguments["weight_decay"] = arguments["weight_decay"] or None
     return arguments

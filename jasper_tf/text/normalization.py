@@ -1,4 +1,4 @@
-"""Transcripts as a speech recogniser learns them: one spelling for what sounds the same."""
+"""Transcripts as a speech recognizer learns them: one spelling for what sounds the same."""
 
 from __future__ import annotations
 

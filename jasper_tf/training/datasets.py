@@ -17,7 +17,7 @@ from jasper_tf.data.manifest.columns import Manifest, Utterance, manifest_paths,
 from jasper_tf.data.manifest.filter import Selected, Selection, select
 from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
-from jasper_tf.model.frames import encoder_frames
+from jasper_tf.model.frames import audio_framing, encoder_frames
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 
@@ -50,7 +50,6 @@ def build_batches(
     cfg.require(data_key(cfg, section))
     training = section == "train_ds"
     tokenizer = CharacterTokenizer(model.labels)
-    hop = round(model.preprocessor.window_stride * model.sample_rate)
     augmentor = (
         AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
     )
@@ -75,7 +74,7 @@ def build_batches(
         "max_duration_s": dataset.max_duration,
         "shuffle": training and dataset.shuffle and only is None,
         "buckets": dataset.buckets,
-        "hop": hop,
+        "hop": audio_framing(cfg).hop_samples,
         "pad_to": model.preprocessor.pad_to,
         "augmentor": augmentor,
         "channel_selector": dataset.channel_selector,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 
 from jasper_tf.config import Config
 from jasper_tf.errors import UserError
+from jasper_tf.features.framing import Framing
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.pretrained_config import INIT_KEYS, read_sections
 from jasper_tf.interop.nemo.model import import_nemo
@@ -110,7 +111,7 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
     new_head = pretrained is not None and pretrained.labels != model.labels
     if new_head and any(id(v) in ids for v in model.decoder.weights):
         raise UserError("model.freeze: matches the head, which is new because the labels differ: it must be trained")
-    for layer in model._flatten_layers():
+    for layer in _layers(model):
         inner = layer.trainable_variables
         if inner and all(id(v) in ids for v in inner):
             layer.trainable = False
@@ -122,6 +123,13 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
     )
 
 
+def _layers(model: JasperCTC) -> Iterator[keras.Layer]:
+    """The layers that behave differently when frozen, outer ones first."""
+    yield model.encoder
+    for block in model.encoder.blocks:
+        yield from (block, *block.normalizations, *block.residual_normalizations)
+
+
 def _amount(variables: Iterable[keras.Variable]) -> str:
     sizes = [math.prod(v.shape) for v in variables]
     return f"{len(sizes)} tensors ({sum(sizes):,} values)"
@@ -130,7 +138,7 @@ def _amount(variables: Iterable[keras.Variable]) -> str:
 def _effective(preprocessor: dict[str, Any]) -> dict[str, Any]:
     """With the values that null stands for."""
     p = dict(preprocessor)
-    p["n_fft"] = p["n_fft"] or 2 ** math.ceil(math.log2(int(p["window_size"] * p["sample_rate"])))
+    p["n_fft"] = Framing.from_seconds(p["sample_rate"], p["window_size"], p["window_stride"], p["n_fft"]).fft_samples
     p["highfreq"] = p["highfreq"] or p["sample_rate"] / 2
     return p | {key: p[key] or "none" for key in ("window", "normalize")}
 

@@ -8,9 +8,11 @@ import keras
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.training.iterator_deletion import iterators_deleted
 from jasper_tf.training.run.checkpoint import Position
 
 
+@iterators_deleted()
 def run_epochs(
     model: JasperCTC,
     training: SpeechBatches,

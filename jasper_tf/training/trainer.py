@@ -22,8 +22,10 @@ from jasper_tf.inference.pretrained_config import INIT_KEYS
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
+from jasper_tf.model.memory_estimate import require_memory
+from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
 from jasper_tf.optim.optimizer import build_optimizer
-from jasper_tf.optim.weight_average import AverageWeights, WeightAverage
+from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
 from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
@@ -73,6 +75,9 @@ def train(cfg: Config) -> Path:
     set_precision(cfg.trainer.precision)
     # The data before the model: what is wrong with a manifest shows at once, however large the model.
     training, validation, total_steps, report = read_data(cfg, strategy.num_replicas_in_sync)
+    rows, samples = training.largest_batch(cfg.trainer.accumulate_grad_batches * strategy.num_replicas_in_sync)
+    on_gpu = "GPU" in devices[0]  # whose memory holds the activations, and is not the machine's
+    require_memory(cfg, 1 if on_gpu else rows, 0 if on_gpu else samples)
     # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
     begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
     pretrained = None if begun else read_pretrained(cfg)
@@ -90,7 +95,7 @@ def train(cfg: Config) -> Path:
             compile_model(model, cfg, total_steps, training.steps_per_epoch)
         ema = cfg.trainer.ema
         # Before the checkpoint is read: it holds the average.
-        average = WeightAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
+        average = ExponentialMovingAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
         checkpoints = _checkpoints(cfg, run)
         position, restored = Position(), None

@@ -1,1 +1,1 @@
-"""Search for hyper-parameters: keras-tuner chooses, `training.trainer.train` trains."""
+"""Hyperparameter search: keras-tuner chooses the values, `training.trainer.train` trains."""

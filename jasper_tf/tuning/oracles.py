@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, which choose the trials' values, made to survive being stopped at any moment."""
+"""keras-tuner's oracles, which choose the trials' values, safe to interrupt at any time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ IDLE, RUNNING, STOPPED, COMPLETED, FAILED = (
 
 
 class SteadyOracle(keras_tuner.Oracle):
-    """What keras-tuner's oracles lack.
+    """An oracle whose search resumes as if it had not been interrupted.
 
-    - Their files are written whole or not at all.
-    - Read back, a trial whose run never began is forgotten, so that the search goes on as if it had not been stopped;
-      one that was interrupted is given out again, one that is finished is not.
-    - Where several workers share the search, none is sent home as long as another may be lost with its trial.
+    - Files are written atomically.
+    - After a restart, a trial whose run never began is dropped, an interrupted one is handed out again, and a finished
+      one is not.
+    - Of several workers none is dismissed while another one, and its trial, may still be lost.
 
     Attributes:
-        after_trial: called without arguments after each trial that ends.
+        after_trial: called without arguments at the end of each trial.
     """
 
     after_trial: Callable[[], None] = staticmethod(lambda: None)
@@ -39,7 +39,7 @@ class SteadyOracle(keras_tuner.Oracle):
         return self.max_trials
 
     def total_epochs(self, trial_epochs: int) -> int:
-        """Epochs of the whole search; `trial_epochs` is the length of one trial where the oracle does not say."""
+        """Epochs of the whole search; `trial_epochs` is the length of a trial, unless the oracle sets it."""
         return self.total_trials() * trial_epochs
 
     @keras_tuner.synchronized
@@ -57,14 +57,14 @@ class SteadyOracle(keras_tuner.Oracle):
     @keras_tuner.synchronized
     def _end_trial(self, trial):
         super().end_trial(trial)
-        # A worker that outlived the chief's restart may end what was meant to be given out again.
+        # After a restart of the chief, a worker may end a trial that is queued to be handed out again.
         if trial.trial_id in self._retry_queue:
             self._retry_queue.remove(trial.trial_id)
-        self.save()  # once more: now without the trial among the ongoing ones
+        self.save()  # again, without the trial among the ongoing ones
 
     @keras_tuner.synchronized
     def requeue(self, tuner_id: str) -> str | None:
-        """Takes back what a lost worker was at, for the next one that asks; returns the trial's id."""
+        """Queues the trial of a lost worker for the next one that asks; returns the trial's id."""
         self.tuner_ids.discard(tuner_id)
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is None:
@@ -83,7 +83,7 @@ class SteadyOracle(keras_tuner.Oracle):
         super().reload()
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         unfinished = (i for i, trial in self.trials.items() if trial.status not in (COMPLETED, FAILED))
-        self._retry_queue = list(unfinished)[::-1]  # it is taken from its end
+        self._retry_queue = list(unfinished)[::-1]  # keras-tuner takes from its end
 
 
 class RandomOracle(SteadyOracle, keras_tuner.oracles.RandomSearchOracle):
@@ -91,10 +91,10 @@ class RandomOracle(SteadyOracle, keras_tuner.oracles.RandomSearchOracle):
 
 
 class BayesianOracle(SteadyOracle, keras_tuner.oracles.BayesianOptimizationOracle):
-    """keras-tuner's Bayesian optimisation, with a state that is its number of trials, and without repetitions."""
+    """keras-tuner's Bayesian optimization, reproducible after a restart and without repeated trials."""
 
     def populate_space(self, trial_id):
-        # Theirs is not saved with the search.
+        # keras-tuner does not save its random state with the search.
         self._random_state = np.random.RandomState([self.seed, len(self.trials)])
         chosen = super().populate_space(trial_id)
         if chosen["values"] and self._duplicate(chosen["values"]):
@@ -109,7 +109,7 @@ class HyperbandOracle(SteadyOracle, keras_tuner.oracles.HyperbandOracle):
         return sum(size for size, _ in self._rounds()) * self.hyperband_iterations
 
     def total_epochs(self, trial_epochs: int) -> int:
-        """A round's trials go on where the round before ended."""
+        """The trials of a round continue those of the round before."""
         return sum(size * epochs for size, epochs in self._rounds()) * self.hyperband_iterations
 
     def _rounds(self) -> list[tuple[int, int]]:
@@ -125,14 +125,14 @@ def build_oracle(tune: TuneConfig, space: keras_tuner.HyperParameters) -> Steady
     """The oracle that `tune.tuner` names.
 
     Raises:
-        UserError: bayesian, and its packages are not installed.
+        UserError: the packages of bayesian are not installed.
     """
     common: dict[str, Any] = dict(
         objective=keras_tuner.Objective(tune.objective, "min"),
         hyperparameters=space,
-        # keras-tuner takes 0 for none, and counts up from the seed: neighbouring ones would choose the same values.
+        # For keras-tuner 0 is no seed, and it counts up from the seed: adjacent seeds would choose the same values.
         seed=(tune.seed * 100_003) % 2**31 + 1,
-        max_consecutive_failed_trials=None,  # the tuner decides what stops a search
+        max_consecutive_failed_trials=None,  # `Search` decides when to stop
     )
     try:
         if tune.tuner == "hyperband":

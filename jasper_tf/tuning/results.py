@@ -1,4 +1,4 @@
-"""What a search has found: a table, a file, and TensorBoard's HParams page."""
+"""Results of a search: a table, a CSV file, and TensorBoard's HParams page."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from jasper_tf.tuning.search_space import SearchSpace
 
 @dataclass(kw_only=True)
 class Outcome:
-    """One trial.
+    """The result of one trial.
 
     Args:
         name: of the trial and its run's folder.
         status: completed, failed or running.
         values: by key of the space.
         value: the objective's best; None unless completed.
-        epochs: after which the trial ends, those of the trial that it continues included.
-        continues: the trial whose run it goes on with, if any (Hyperband).
-        seconds: of work; None where the worker's folder is not this one.
+        epochs: of the trial, with those of the trial that it continues.
+        continues: the trial whose run it continues, if any (Hyperband).
+        seconds: duration; None where the worker has another folder.
         reason: why it failed.
     """
 
@@ -49,12 +49,12 @@ class Outcome:
 
 @dataclass
 class Results:
-    """All trials of a search so far, best first, then those under way, then those that failed.
+    """All trials of a search so far: completed ones, best first, then running ones, then failed ones.
 
     Args:
         space: what the trials vary.
-        folder: the search's; `results.csv` and `hparams/` lie in it.
-        run_name: of the configuration; begins the name in each trial's command.
+        folder: of the search; holds `results.csv` and `hparams/`.
+        run_name: of the configuration; prefix of the run's name in each trial's command.
     """
 
     space: SearchSpace
@@ -70,7 +70,7 @@ class Results:
         )
 
     def write(self) -> None:
-        """Writes `results.csv`, and what `hparams/` lacks."""
+        """Writes `results.csv`, and the trials that are missing in `hparams/`."""
         objective, keys = self.space.tune.objective, list(self.space.tune.space)
         with atomic_write(self.folder / "results.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -89,7 +89,7 @@ class Results:
         return self.outcomes[0] if self.outcomes and self.outcomes[0].status == "completed" else None
 
     def command(self, outcome: Outcome) -> str:
-        """What trains a trial's configuration for as long as the configuration itself says."""
+        """The command that trains a trial's configuration in full length."""
         return self.space.command(outcome.values, f"{self.run_name}_{outcome.name}")
 
     def table(self) -> str:
@@ -125,7 +125,7 @@ class Results:
 
 @contextmanager
 def _written_whole(folder: Path) -> Iterator[None]:
-    """TensorBoard's writer for a folder that is renamed to its name when all is in it."""
+    """TensorBoard's writer for a folder that gets its name when it is complete."""
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(beside))
@@ -162,7 +162,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _short(keys: list[str]) -> list[str]:
-    """Each key's last parts, as many as tell it from the others."""
+    """Each key's last parts, as few as keep the keys distinct."""
     shortened = []
     for key in keys:
         parts = key.split(".")

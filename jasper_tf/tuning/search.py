@@ -20,6 +20,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.bounded_yaml import read_yaml
 from jasper_tf.training.datasets import build_batches, data_key
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
@@ -28,7 +29,7 @@ from jasper_tf.tuning.search_space import SearchSpace
 from jasper_tf.tuning.trial_run import TrialError, TrialRun, is_complete
 from jasper_tf.tuning.workers import ChiefConnection, chief_address, role, serve
 
-# What may differ when a search goes on. The configuration counts as it is resolved, not by its name.
+# What may differ when a search resumes. The resolved configuration is compared, not its file name.
 _FREE = ("config", "overrides", "output", "worker_timeout_s", "max_trials", "source")
 _ALIKE_FAILURES = 3
 
@@ -37,17 +38,17 @@ class Search(base_tuner.BaseTuner):
     """keras-tuner's tuner whose trials are runs of `training.trainer.train`.
 
     The folder `tune.output` holds a run's folder for each trial (`trial_0000`, ...), `results.csv`, `hparams/` for
-    TensorBoard, `search.yaml` with what was asked for, and keras-tuner's state in `oracle/`. A search that is started
-    again goes on: finished trials stay as they are, one that was interrupted goes on from its checkpoint.
+    TensorBoard, `search.yaml` with the settings, and keras-tuner's state in `oracle/`. A search that is started again
+    resumes: finished trials are kept, an interrupted one resumes from its checkpoint.
 
     Args:
-        tune: what to search; read by `load_tune_config`.
+        tune: settings of the search, from `load_tune_config`.
 
     Attributes:
-        role: "alone"; or "chief" or "worker", as keras-tuner's environment variables say.
+        role: "alone", or "chief" or "worker" according to keras-tuner's environment variables.
 
     Raises:
-        UserError: something is wrong that would hit every trial.
+        UserError: a mistake that would affect every trial.
     """
 
     def __init__(self, tune: TuneConfig):
@@ -68,11 +69,11 @@ class Search(base_tuner.BaseTuner):
         self._began, self._epochs_before = time.monotonic(), self._epochs_done()
 
     def search(self) -> Results:
-        """Runs trials until the oracle has no more; as a chief, hands them out; as a worker, asks the chief.
+        """Runs all trials; as a chief, hands them out; as a worker, asks the chief for them.
 
         Raises:
-            UserError: a mistake that hits every trial; the disk is full; the chief or all workers are lost. What is
-                finished stays.
+            UserError: a mistake that affects every trial; the disk is full; the chief or all workers are lost. Finished
+                trials are kept.
             TrainingInterruptedError: a signal stopped a trial, which is saved.
         """
         try:
@@ -93,20 +94,20 @@ class Search(base_tuner.BaseTuner):
         return self._results
 
     def results(self) -> Results:
-        """The trials so far; none for a worker, whose chief has them."""
+        """The trials so far; a worker has none, its chief has them."""
         if self.role != "worker":
             self._results.update([self._outcome(trial) for trial in self._local.trials.values()])
         return self._results
 
     def save(self):
-        """Saves keras-tuner's state, whole or not at all."""
+        """Saves keras-tuner's state atomically."""
         if self.role != "worker":
             self._local.save()
         with atomic_write(self._get_tuner_fname()) as file:
             json.dump(self.get_state(), file)
 
     def run_trial(self, trial: trial_module.Trial, *fit_args: Any, **fit_kwargs: Any) -> float:
-        """Trains one trial, or goes on with it; returns its best value of the objective. Raises as `TrialRun.train`."""
+        """Trains or resumes one trial; returns its best value of the objective. Raises as `TrialRun.train`."""
         return self._run(trial).train()
 
     def _run_trials(self) -> None:
@@ -157,7 +158,7 @@ class Search(base_tuner.BaseTuner):
             self.oracle.close()
 
     def _check(self, base: Config) -> None:
-        """What would hit every trial, before anything is trained."""
+        """Finds mistakes that would affect every trial, before anything is trained."""
         tune, trainer = self.tune, base.trainer
         base.require(*(data_key(base, section) for section in ("train_ds", "validation_ds")))
         if trainer.max_epochs is None and trainer.max_steps == -1 and not tune.max_epochs:
@@ -179,17 +180,17 @@ class Search(base_tuner.BaseTuner):
         wanted = base.exp_manager.create_checkpoint_callback
         if not (trainer.enable_checkpointing if wanted is None else wanted):
             raise UserError(f"{base.source}: a search needs checkpoints; set trainer.enable_checkpointing=true")
-        if self.role != "chief":  # which trains nothing, and need not have the data
+        if self.role != "chief":  # a chief trains nothing, and need not have the data
             choose_devices(trainer.accelerator, trainer.devices)
             for section in ("train_ds", "validation_ds") if is_complete(base) else ():
                 build_batches(base, section)
 
     def _remember(self, base: Config) -> None:
-        """Writes search.yaml, or compares with what is there."""
+        """Writes search.yaml, or compares with the one of a search that resumes."""
         file = self.output / "search.yaml"
         now = json.loads(json.dumps({"search": _asked(self.tune), "configuration": base.to_dict()}))
         if file.exists():
-            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+            before = read_yaml(file, what="search")
             for difference in _differences(before, now):
                 raise UserError(f"{file}: this search began with {difference}; give another output, or the old value")
             return
@@ -200,7 +201,7 @@ class Search(base_tuner.BaseTuner):
             yaml.safe_dump(now, stream, sort_keys=False, allow_unicode=True)
 
     def _get_tuner_fname(self):
-        # Alone or as a chief, it is the same search.
+        # The same file for a search alone and for one with a chief.
         return str(Path(self.project_dir) / f"{self.tuner_id if self.role == 'worker' else 'tuner'}.json")
 
     def _after_trial(self) -> None:
@@ -230,7 +231,7 @@ class Search(base_tuner.BaseTuner):
         return TrialRun(self.space, trial.trial_id, trial.hyperparameters.values)
 
     def _outcome(self, trial: trial_module.Trial) -> Outcome:
-        """What the oracle knows of a trial, and what its worker left of it where the folder is shared."""
+        """A trial's result: from the oracle, and from its worker where the folder is shared."""
         run = self._run(trial)
         status = {COMPLETED: "completed", FAILED: "failed"}.get(trial.status, "running")
         outcome = Outcome(name=run.name, status=status, values=run.values, epochs=run.epochs, continues=run.continues)
@@ -243,7 +244,7 @@ class Search(base_tuner.BaseTuner):
             left = json.loads(file.read_text(encoding="utf-8"))
             outcome.seconds, outcome.reason = left["seconds"], left["reason"]
             if status == "completed":
-                outcome.value = left["value"]  # on the way between machines it lost digits
+                outcome.value = left["value"]  # with all digits; the message to the oracle rounds it
         return outcome
 
 

@@ -1,4 +1,4 @@
-"""Which keys of a configuration a search varies, and what a trial's values mean for it."""
+"""The keys of a configuration that a search varies, and a trial's values as overrides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jasper_tf.config.source import COMMAND_LINE
 from jasper_tf.config.tune_schema import Choice, IntRange, TuneConfig
 from jasper_tf.errors import UserError
 
-# What the search itself gives every trial.
+# Keys that the search itself sets in every trial.
 _SET_BY_SEARCH = (
     "name",
     "exp_manager.exp_dir",
@@ -31,8 +31,8 @@ _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 class SearchSpace:
     """The space of `tune`, checked against its configuration.
 
-    Each bound and each choice is tried alone on the configuration, so that a key or a value that cannot be is found
-    before anything is trained. Whether values fit together shows in the trial that combines them.
+    Each bound and each choice is tried alone on the configuration, so that an impossible key or value is found before
+    anything is trained. Values that contradict each other fail the trial that combines them.
 
     Args:
         tune: the search.
@@ -41,8 +41,8 @@ class SearchSpace:
         base: the configuration with the overrides, without a trial's values.
 
     Raises:
-        UserError: the configuration is wrong; a key of the space is unknown to it, is set elsewhere too, or has a value
-            of a wrong type or out of its range.
+        UserError: the configuration is wrong; a key of the space is unknown, is set elsewhere too, or has a value of a
+            wrong type or out of range.
     """
 
     def __init__(self, tune: TuneConfig):
@@ -62,7 +62,7 @@ class SearchSpace:
                 self._check(key, full_keys, name, value)
 
     def monitor(self) -> list[str]:
-        """The overrides that make a run keep its best model by the objective."""
+        """The overrides by which a run keeps its best model by the objective."""
         at = "exp_manager.checkpoint_callback_params"
         return [f"{at}.monitor={self.tune.objective}", f"{at}.mode=min"]
 
@@ -71,7 +71,7 @@ class SearchSpace:
         space = keras_tuner.HyperParameters()
         for key, dimension in self.tune.space.items():
             if isinstance(dimension, Choice):
-                # As text: keras-tuner's own are of one simple type, and its messages between machines round numbers.
+                # As text: keras-tuner's choices have one simple type, and its messages round numbers.
                 space.Choice(key, [json.dumps(value) for value in dimension.values])
                 continue
             kind = space.Int if isinstance(dimension, IntRange) else space.Float
@@ -81,8 +81,8 @@ class SearchSpace:
     def values(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """A trial's values by key of the space, from keras-tuner's.
 
-        Of a number six digits count, in single precision: keras-tuner's messages to a worker carry no more, and with or
-        without workers a search has the same trials.
+        Numbers are rounded to six digits in single precision, as in keras-tuner's messages to a worker: a search has
+        the same trials with and without workers.
         """
         values = {}
         for key, dimension in self.tune.space.items():
@@ -94,12 +94,12 @@ class SearchSpace:
         return values
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """A trial's values as overrides of the configuration, after those that all trials share."""
+        """A trial's values as overrides of the configuration, after the overrides of all trials."""
         own = {full: value for key, value in values.items() for full in self._keys[key]}
         return [*self.tune.overrides, *(f"{full}={json.dumps(value)}" for full, value in own.items())]
 
     def command(self, values: Mapping[str, Any], name: str) -> str:
-        """What trains a configuration in full, that is, as long as the configuration says, as run `name`."""
+        """The command that trains a trial's configuration in full length, as run `name`."""
         arguments = [self.tune.config, *self.overrides(values), f"exp_manager.name={name}"]
         return shlex.join(["python", "train.py", *arguments])
 
@@ -107,7 +107,7 @@ class SearchSpace:
         return (*_SET_BY_SEARCH, *(_LENGTH if self.tune.max_epochs else ()))
 
     def _expanded(self, key: str) -> list[str]:
-        """`a.*.b` as `a.0.b`, `a.1.b`, ...; a key without `*` as it is."""
+        """`a.*.b` as `a.0.b`, `a.1.b`, ...; a key without `*` unchanged."""
         found: list[tuple[str, Any]] = [("", self.base.to_dict())]
         for part in key.split("."):
             following: list[tuple[str, Any]] = []

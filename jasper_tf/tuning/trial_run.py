@@ -1,4 +1,4 @@
-"""One trial of a search as an ordinary run: its configuration, its folder, its training, its value."""
+"""One trial of a search as a training run."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from jasper_tf.tuning.search_space import SearchSpace
 
 
 class TrialError(Exception):
-    """A trial cannot be trained, for a reason of its own; the message is the reason."""
+    """A trial failed for a reason of its own, which is the message."""
 
 
 class TrialRun:
-    """A trial's run in the folder of its search.
+    """The run of a trial in the folder of its search.
 
-    With Hyperband the schedule of the learning rate always ends where the longest trial does, whatever this trial's own
-    length: a trial that continues another takes its run over, and ends as if it had been trained in one go.
+    With Hyperband the learning-rate schedule ends where the longest trial does: a trial that continues another one
+    copies its run, and ends as if it had been trained without interruption.
 
     Args:
         space: what the search varies.
@@ -46,9 +46,9 @@ class TrialRun:
     Attributes:
         name: of the run, `trial_0000`.
         values: by key of the space.
-        epochs: after which it ends.
-        new_epochs: of these, those that no other trial has trained.
-        continues: the name of the trial that it goes on with, or None.
+        epochs: of the trial.
+        new_epochs: those that no earlier trial has trained.
+        continues: the name of the trial that it continues, or None.
     """
 
     def __init__(self, space: SearchSpace, trial_id: str, chosen: Mapping[str, Any]):
@@ -66,7 +66,7 @@ class TrialRun:
         """The trial's configuration, resolved.
 
         Raises:
-            UserError: its values do not fit together.
+            UserError: its values contradict each other.
         """
         return self._config(self.values)
 
@@ -90,13 +90,13 @@ class TrialRun:
         return cfg
 
     def train(self) -> float:
-        """Trains, or goes on where the run stopped; returns the best value of the objective.
+        """Trains or resumes the run; returns the best value of the objective.
 
         Raises:
             TrialError: it failed for a reason of its own.
-            UserError: the reason is not the trial's, and would hit every other.
-            OSError: likewise; the disk is full.
-            TrainingInterruptedError: a signal stopped it; it can go on.
+            UserError: it failed for a reason that affects every trial.
+            OSError: likewise, such as a full disk.
+            TrainingInterruptedError: a signal stopped it; it can resume.
         """
         try:
             cfg = self.config()
@@ -125,7 +125,7 @@ class TrialRun:
         return best_value(run, self.space.tune.objective)
 
     def _take_over(self, cfg: Config) -> None:
-        """Copies the run of the trial that this one continues, if it has not begun itself."""
+        """Copies the run of the trial that this one continues, unless this one has begun."""
         run = run_path(cfg)
         if self.continues is None or run.exists():
             return
@@ -141,12 +141,12 @@ class TrialRun:
         beside.rename(run)
 
     def _is_refused(self, values: Mapping[str, Any]) -> bool:
-        """Whether data, model or schedule refuse these values of the space; {} for the configuration's own."""
+        """Whether data, model or schedule reject these values of the space; {} for the configuration's own."""
         _forget()
         try:
             cfg = self._config(values)
             if not is_complete(cfg):
-                return False  # it needs a trial's values
+                return False  # it needs the values of a trial
             training, _, total_steps, _ = _data(cfg)
             compile_model(build_model(cfg), cfg, total_steps, training.steps_per_epoch)
         except Exception:
@@ -155,7 +155,7 @@ class TrialRun:
 
 
 def is_complete(cfg: Config) -> bool:
-    """Whether a configuration says all about its model without a trial's values."""
+    """Whether a configuration describes its model without the values of a trial."""
     try:
         cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
     except UserError:
@@ -164,7 +164,7 @@ def is_complete(cfg: Config) -> bool:
 
 
 def _forget() -> None:
-    """Frees what a training leaves in the process: names, policy, seeds, and models and files only held in circles."""
+    """Frees what a training leaves in the process: names, dtype policy, seeds, models and files in reference cycles."""
     keras.backend.clear_session()
     gc.collect()
 

@@ -1,8 +1,8 @@
-"""A search over several processes or machines: keras-tuner's chief and workers, with signs of life.
+"""A search over several processes or machines: keras-tuner's chief and workers, with heartbeats.
 
 The protocol (gRPC) and the environment variables are keras-tuner's: KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT and
 KERASTUNER_TUNER_ID, which contains "chief" in the process that hands out the trials. Added here: every call carries the
-worker's name, workers call at short intervals, and who is silent for too long counts as lost.
+worker's name, workers send heartbeats, and one that is silent for too long counts as lost.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from collections.abc import Callable
 from concurrent import futures
 
 import grpc
-from keras_tuner.src import protos  # not public, and there is no other way to its messages
-from keras_tuner.src.distribute.oracle_chief import OracleServicer
-from keras_tuner.src.distribute.oracle_client import OracleClient
 
 from jasper_tf.errors import UserError
+from jasper_tf.tuning.keras_tuner_internals import OracleClient, OracleServicer, protos
 from jasper_tf.tuning.oracles import SteadyOracle
 
 _NAME = "tuner-id"
 
 
 class ChiefConnection(OracleClient):
-    """A worker's way to the oracle: keras-tuner's, with a limit to waiting and a thread that says "here" meanwhile.
+    """A worker's connection to the oracle: keras-tuner's, with a timeout and a thread that sends heartbeats.
 
     Args:
-        oracle: the worker's own, for what both know (the objective).
-        timeout_s: an unanswered call raises grpc.RpcError after this.
+        oracle: the worker's own, for the objective.
+        timeout_s: an unanswered call raises grpc.RpcError after this time.
     """
 
     def __init__(self, oracle: SteadyOracle, timeout_s: float):
@@ -39,20 +37,20 @@ class ChiefConnection(OracleClient):
             grpc.intercept_channel(channel, _SignedCalls(self.tuner_id, timeout_s))
         )
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._say_here, args=(_interval_s(timeout_s),), daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, args=(_interval_s(timeout_s),), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the signs of life."""
+        """Ends the heartbeats."""
         self._closed.set()
         self._thread.join()
 
-    def _say_here(self, every_s: float) -> None:
+    def _send_heartbeats(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             try:
                 self.stub.GetSpace(protos.get_service().GetSpaceRequest())
             except grpc.RpcError:
-                pass  # the worker's next question to the chief waits, and says so
+                pass  # the worker's own next call fails with a message
 
 
 class _SignedCalls(grpc.UnaryUnaryClientInterceptor):
@@ -66,7 +64,7 @@ class _SignedCalls(grpc.UnaryUnaryClientInterceptor):
 
 
 class _Chief(OracleServicer):
-    """keras-tuner's, with an eye on who is still there. One thread answers all calls."""
+    """keras-tuner's chief that watches its workers. One thread answers all calls."""
 
     def __init__(self, oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]):
         super().__init__(oracle)
@@ -98,16 +96,16 @@ class _Chief(OracleServicer):
         return self._kept(super().EndTrial, request, context)
 
     def _kept(self, call, request, context):
-        if self.failure:  # keras-tuner's lock stays shut after an error: another call would wait for ever
+        if self.failure:  # keras-tuner does not release its lock after an error: another call would wait forever
             context.abort(grpc.StatusCode.ABORTED, "the chief has failed")
         try:
             return call(request, context)
-        except Exception as error:  # gRPC would only tell the worker
+        except Exception as error:  # gRPC would report it to the worker only
             self.failure = error
             raise
 
 
-class _Ears(grpc.ServerInterceptor):
+class _Listener(grpc.ServerInterceptor):
     def __init__(self, chief: _Chief):
         self.chief = chief
 
@@ -121,16 +119,16 @@ class _Ears(grpc.ServerInterceptor):
 def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) -> None:
     """Hands out trials until all have ended and every worker knows it.
 
-    A worker that is silent for `timeout_s` is given up; its trial goes to the next one that asks.
+    A worker that is silent for `timeout_s` counts as lost; its trial goes to the next one that asks.
 
     Raises:
-        UserError: the address cannot be listened at; no worker at all was heard for `timeout_s`.
+        UserError: the chief cannot listen at the address; all workers were silent for `timeout_s`.
     """
     address = chief_address()
     chief = _Chief(oracle, timeout_s, say)
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=1),
-        interceptors=[_Ears(chief)],
+        interceptors=[_Listener(chief)],
         options=[("grpc.so_reuseport", 0)],  # a second chief at this address is a mistake
     )
     protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
@@ -150,7 +148,7 @@ def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) ->
                 raise chief.failure
             if chief.silent_s(began) > timeout_s:
                 if chief.stop_triggered and not oracle.ongoing_trials:
-                    break  # all is done, and the last worker did not wait to hear it
+                    break  # all trials have ended, and the last worker left without asking again
                 raise UserError(
                     f"no worker was heard for {timeout_s:g} s; what is finished is kept, start the search again"
                 )
@@ -174,7 +172,7 @@ def role() -> str:
 
 
 def chief_address() -> str:
-    """HOST:PORT of the chief, as keras-tuner's environment variables say."""
+    """HOST:PORT of the chief, from keras-tuner's environment variables."""
     return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
 
 

@@ -41,7 +41,7 @@ def factors(model, loaded, batch, seconds, rounds):
     noise = np.random.default_rng(0).normal(scale=0.05, size=(batch, int(seconds * model.sample_rate)))
     audio, audio_len = tf.constant(noise, tf.float32), tf.fill([batch], noise.shape[1])
     served = {name: loaded.signatures[name] for name in ("serving_default", "text")}
-    candidates = {"Keras model": lambda: model.recognise(audio, audio_len)[0].numpy()}
+    candidates = {"Keras model": lambda: model.recognize(audio, audio_len)[0].numpy()}
     for name, call in served.items():
         candidates[name] = lambda call=call: call(audio=audio, audio_len=audio_len)["text"].numpy()
     texts = {name: run().tolist() for name, run in candidates.items()}

@@ -234,7 +234,7 @@ def test_override_mistakes(small_file, override, expected):
             "speed.min_rate: unknown key; nearest known key: model.train_ds.augmentor.speed.min_speed_rate",
         ),
         ("model.test_ds", {"augmentor": {"gain": {"prob": "often"}}}, "test_ds.augmentor.gain.prob: 'often' is not a "),
-        ("model.train_ds.augmentor", {"gain": {"prob": 2}}, "augmentor.gain: needs 0 <= prob <= 1 and min <= max"),
+        ("model.train_ds.augmentor", {"gain": {"prob": 2}}, "augmentor.gain.prob: 2 is out of range; use at least 0"),
         ("model.train_ds.augmentor", {"noise": None}, "augmentor.noise.manifest_path: is missing; name a file of JSON"),
         ("model.train_ds.augmentor", {"speed": {"num_rates": 1}}, "speed.num_rates: 1 rate cannot reach from 0.9 to"),
         ("model.train_ds.augmentor", {"band_limit": {"sample_rate": 16000}}, "below the model's 16000 Hz"),

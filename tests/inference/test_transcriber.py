@@ -47,7 +47,7 @@ def files(sounds, tmp_path_factory):
 @pytest.fixture(scope="module")
 def texts(model, sounds):
     """What the model alone hears."""
-    found = [model.recognise(sound[None], np.array([len(sound)], np.int32))[0] for sound in sounds]
+    found = [model.recognize(sound[None], np.array([len(sound)], np.int32))[0] for sound in sounds]
     found = [text.numpy()[0].decode() for text in found]
     assert len(set(found)) == len(found)
     return found
@@ -57,7 +57,7 @@ class Recorder:
     """The model, with a note of the shape of every batch."""
 
     def __init__(self, model):
-        self.model, self.labels, self.sample_rate, self.batches = model, model.labels, model.sample_rate, []
+        self.model, self.tokenizer, self.sample_rate, self.batches = model, model.tokenizer, model.sample_rate, []
 
     def recognize_batch(self, audio, audio_len, words):
         self.batches.append((audio.shape[0], audio.shape[1] / self.sample_rate))

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from jasper_tf.model.ctc_model import CTCTraining
+from jasper_tf.model.ctc_model import CTCModel
 
 
-def model_of_its_input(classes: int) -> CTCTraining:
+def model_of_its_input(classes: int) -> CTCModel:
     """Its logits [B,T',V+1] are its audio [B,T'·(V+1)]."""
     audio = keras.Input((None,), name="audio")
     audio_len = keras.Input((), dtype="int32", name="audio_len")
     logits = keras.layers.Dense(classes, kernel_initializer="identity")(keras.layers.Reshape((-1, classes))(audio))
-    return CTCTraining({"audio": audio, "audio_len": audio_len}, {"logits": logits, "logit_len": audio_len})
+    return CTCModel({"audio": audio, "audio_len": audio_len}, {"logits": logits, "logit_len": audio_len})
 
 
 @pytest.mark.parametrize("parts", [1, 2])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.model.encoder import ConvASREncoder
+from jasper_tf.interop.nemo.weights import encoder_variables
+from jasper_tf.model.encoder import ConvASREncoder, output_length
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONFIGS = json.loads((GOLDEN / "enc_configs.json").read_text())
@@ -18,7 +19,7 @@ RANDOM_IN_TRAINING = ("citrinet",)
 
 def encoder_with_weights(config, arrays):
     encoder = ConvASREncoder(**config)
-    variables = encoder.nemo_variables()
+    variables = encoder_variables(encoder)
     weights = {
         f"encoder.{key[3:]}": arrays[key]
         for key in arrays
@@ -40,7 +41,7 @@ def check(name, config, arrays):
 
     encoded, encoded_len = encoder([features, feature_len], training=False)
     np.testing.assert_array_equal(encoded_len, arrays["eval/lens"])
-    np.testing.assert_array_equal(encoder.output_length(arrays["lens"]), arrays["eval/lens"])
+    np.testing.assert_array_equal(output_length(encoder.blocks, arrays["lens"]), arrays["eval/lens"])
     np.testing.assert_allclose(encoded, arrays["eval/y"].transpose(0, 2, 1), rtol=0, atol=5e-6)
     if name in RANDOM_IN_TRAINING or not any(key.startswith("train/after") for key in arrays):
         return

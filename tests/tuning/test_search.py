@@ -406,3 +406,19 @@ def test_the_search_s_record_is_yaml(finished):
     record = yaml.safe_load((finished[1] / "search.yaml").read_text())
     assert record["search"]["space"]["model.optim.lr"]["sampling"] == "log"
     assert record["configuration"]["name"] == "tiny"
+
+
+@pytest.mark.slow
+def test_a_recording_that_cannot_be_read_ends_the_search(write_tune, tiny_config, tmp_path):
+    lines = Path(tiny_config().model.validation_ds.manifest_filepath).read_text().splitlines()
+    (tmp_path / "text.wav").write_text("This is text, not sound.\n")
+    manifest = tmp_path / "dev.jsonl"
+    manifest.write_text("\n".join([json.dumps(json.loads(lines[0]) | {"audio_filepath": "text.wav"}), *lines[1:]]))
+    settings = [f"model.validation_ds.manifest_filepath={manifest}", "exp_manager.create_tensorboard_logger=false"]
+    process = start_tune(write_tune(tmp_path, overrides=settings))
+    try:
+        line = next((line for line in process.stdout if line.startswith("error: ")), "")
+        assert process.wait(10) == 2 and "text.wav: cannot be decoded" in line
+    finally:
+        process.kill()
+        process.communicate()

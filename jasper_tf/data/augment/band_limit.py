@@ -26,6 +26,7 @@ class BandLimit(Perturbation):
     sample_rate: int = 8000
     mu_law: bool = False
 
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"sample_rate": (0, 384_000)}
     STREAM: ClassVar[int] = 5
 
     def check(self, name: str, sample_rate: int) -> None:

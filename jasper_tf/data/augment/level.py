@@ -18,6 +18,7 @@ class Gain(Perturbation):
     max_gain_dbfs: float = 10.0
 
     STREAM: ClassVar[int] = 1
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_gain_dbfs": (-300, 300), "max_gain_dbfs": (-300, 300)}
     RANGE: ClassVar[tuple[str, str] | None] = ("min_gain_dbfs", "max_gain_dbfs")
 
     def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
@@ -32,6 +33,7 @@ class WhiteNoise(Perturbation):
     max_level: float = -46.0
 
     STREAM: ClassVar[int] = 1
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_level": (-300, 0), "max_level": (-300, 0)}
     RANGE: ClassVar[tuple[str, str] | None] = ("min_level", "max_level")
 
     def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:

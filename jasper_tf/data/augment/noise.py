@@ -34,6 +34,11 @@ class Noise(Perturbation):
     recordings: Recordings = field(init=False, repr=False)
 
     STREAM: ClassVar[int] = 4
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        "min_snr_db": (-300, 300),
+        "max_snr_db": (-300, 300),
+        "max_gain_db": (-300, 300),
+    }
     RANGE: ClassVar[tuple[str, str] | None] = ("min_snr_db", "max_snr_db")
     IGNORED: ClassVar[frozenset[str]] = frozenset({"rng", "orig_sr", "shuffle_n"})
 

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 
+_SHOWN = 60
 _NO_PATHS = "is not the path of a manifest, nor a list of paths"
 
 
@@ -37,6 +38,7 @@ class Perturbation:
     Attributes:
         prob: the share of the utterances that it changes.
         STREAM: the number of its random draws: another stream, other draws.
+        BOUNDS: of each number, lowest and highest; decibels within them stay finite in float32.
         RANGE: the two fields that bound what is drawn, the lower one first.
         IGNORED: NeMo's keys that mean nothing here.
     """
@@ -44,6 +46,7 @@ class Perturbation:
     prob: float = 0.5
 
     STREAM: ClassVar[int]
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {}
     RANGE: ClassVar[tuple[str, str] | None] = None
     IGNORED: ClassVar[frozenset[str]] = frozenset({"rng"})
 
@@ -57,17 +60,19 @@ class Perturbation:
         """
         known = [field.name for field in fields(cls) if field.init]
         if not isinstance(values, Mapping | None):
-            raise AugmentorError([name], f"{values!r} is not a mapping; its keys are {', '.join(known)}")
+            shown = shorten(repr(values)[:_SHOWN])
+            raise AugmentorError([name], f"{shown} is not a mapping; its keys are {', '.join(known)}")
         chosen = {key: value for key, value in (values or {}).items() if key not in cls.IGNORED}
         for key, value in chosen.items():
             if key not in known:
                 raise AugmentorError([name, key], "unknown key", known)
-            if fault := _fault(value, getattr(cls, key)):
-                raise AugmentorError([name, key], f"{value!r} {fault}")
+            if fault := _fault(value, getattr(cls, key), (0, 1) if key == "prob" else cls.BOUNDS.get(key)):
+                raise AugmentorError([name, key], f"{shorten(repr(value)[:_SHOWN])} {fault}")
         perturbation = cls(**chosen)
         low, high = (getattr(perturbation, key) for key in cls.RANGE or ("prob", "prob"))
-        if low > high or not 0 <= perturbation.prob <= 1 or (cls.RANGE and "speed" in cls.RANGE[0] and low <= 0):
-            raise AugmentorError([name], f"needs 0 <= prob <= 1 and min <= max (speed above 0), got {perturbation}")
+        if low > high:
+            got = shorten(str(perturbation))
+            raise AugmentorError([name], f"needs min <= max, got {got}")
         for key in known:
             if getattr(perturbation, key) in (None, ""):
                 raise AugmentorError([name, key], "is missing; name a file of JSON lines with audio_filepath")
@@ -91,13 +96,17 @@ class Perturbation:
         return generator.uniform(low, high)
 
 
-def _fault(value: Any, default: Any) -> str:
-    """What is wrong with the type of a value whose default is `default`."""
+def _fault(value: Any, default: Any, bounds: tuple[float, float] | None) -> str:
+    """What is wrong with a value whose default is `default`; "" for nothing."""
     if default is None:
         entries = value if isinstance(value, list) else [value]
         return "" if entries and all(isinstance(entry, str) for entry in entries) else _NO_PATHS
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "is neither true nor false"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) not in (int, float) or (isinstance(value, float) and not math.isfinite(value)):
         return "is not a number"
-    return "is not a whole number" if isinstance(default, int) and not isinstance(value, int) else ""
+    if isinstance(default, int) and not isinstance(value, int):
+        return "is not a whole number"
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        return f"is out of range; use at least {bounds[0]:,} and at most {bounds[1]:,}"
+    return ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +11,9 @@ import numpy as np
 
 from jasper_tf.audio.load import audio_duration_s, load_audio
 from jasper_tf.data.manifest.columns import manifest_paths
+from jasper_tf.data.manifest.line import LONGEST_S, read_lines, read_object
 from jasper_tf.errors import UserError
+from jasper_tf.io.bounded_file import require_regular_file
 from jasper_tf.io.file_access import why_no_access
 
 _CACHED = 64
@@ -47,10 +47,13 @@ class Recordings:
         for manifest in manifest_paths(paths):
             before = len(self.entries)
             try:
-                with open(manifest, "rb") as lines:
-                    for number, line in enumerate(lines, start=1):
-                        if content := line.lstrip(b"\xef\xbb\xbf").strip():
-                            self.entries.append(self._entry(content, manifest, number))
+                require_regular_file(manifest, "manifest")
+            except UserError as error:
+                raise UserError(f"{key}.manifest_path: {error}") from None
+            try:
+                with open(manifest, "rb") as file:
+                    for number, line in enumerate(read_lines(file), start=1):
+                        self._add(line, manifest, number)
             except OSError as error:
                 raise UserError(
                     f"{key}.manifest_path: {manifest}: the manifest cannot be read ({error.strerror}); check the path"
@@ -75,20 +78,23 @@ class Recordings:
         """audio [S] float32 of a part; only that is read from the file."""
         return self._read(index, offset_s, duration_s)
 
-    def _entry(self, line: bytes, manifest: str, number: int) -> Recording:
+    def _add(self, line: bytes, manifest: str, number: int) -> None:
         place = f"{self.key}.manifest_path: {manifest}:{number}"
         try:
-            entry = json.loads(line)
-        except ValueError as error:  # UnicodeDecodeError is one
-            raise UserError(f"{place}: not JSON ({error}); write one JSON object per line") from None
-        path = entry.get("audio_filepath") if isinstance(entry, dict) else None
+            entry = read_object(line)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
+        if entry is None:
+            return
+        path = entry.get("audio_filepath")
         if not isinstance(path, str) or not path:
             raise UserError(f"{place}: audio_filepath is missing; name the sound file")
         path = os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(path))
         if wrong := why_no_access(path):
             reason = f"no such file {path}" if wrong.kind == "missing" else f"{path} {wrong.reason}"
             raise UserError(f"{place}: audio_filepath: {reason}")
-        return Recording(path, _seconds(entry, "offset", place) or 0.0, _seconds(entry, "duration", place) or None)
+        offset_s, duration_s = (_seconds(entry, name, place) for name in ("offset", "duration"))
+        self.entries.append(Recording(path, offset_s or 0.0, duration_s or None))
 
     def _measured_s(self, index: int) -> float:
         entry = self.entries[index]
@@ -112,6 +118,6 @@ def _seconds(entry: dict[str, Any], key: str, place: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise UserError(f"{place}: {key} is {value!r}; it must be a number of seconds, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_S:
+        raise UserError(f"{place}: {key} is {repr(value)[:60]}; it must be a number of seconds, 0 or more")
     return float(value)

@@ -22,6 +22,7 @@ class Shift(Perturbation):
     max_shift_ms: float = 5.0
 
     STREAM: ClassVar[int] = 2
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_shift_ms": (-1e6, 1e6), "max_shift_ms": (-1e6, 1e6)}
     RANGE: ClassVar[tuple[str, str] | None] = ("min_shift_ms", "max_shift_ms")
 
     def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:

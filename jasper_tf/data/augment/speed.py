@@ -25,6 +25,11 @@ class Speed(Perturbation):
     max_speed_rate: float = 1.1
     num_rates: int = -1
 
+    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {
+        "min_speed_rate": (0.1, 10),
+        "max_speed_rate": (0.1, 10),
+        "num_rates": (-1, 1000),
+    }
     RANGE: ClassVar[tuple[str, str] | None] = ("min_speed_rate", "max_speed_rate")
     IGNORED: ClassVar[frozenset[str]] = frozenset({"rng", "sr", "resample_type"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jasper_tf.data.manifest.columns import Utterance
 from jasper_tf.errors import UserError
@@ -40,6 +40,20 @@ class BadAudio:
                 f"{self.name}: {count} of {total} recordings cannot be read, more than max_bad_audio {self.share:g} "
                 f"allows; the last: {self.utterances[index].source}: {reason}"
             )
+
+    def require_rest(self, members: Iterable[int]) -> None:
+        """Checks that not all of the utterances `members`, those of an epoch, are bad.
+
+        Raises:
+            UserError: they are.
+        """
+        with self._lock:
+            if any(index not in self.reasons for index in members):
+                return
+            first, reason = min(self.reasons.items())
+        raise UserError(
+            f"{self.name}: not one of its recordings can be read; the first: {self.utterances[first].source}: {reason}"
+        )
 
     def news(self) -> list[str]:
         """A line for each one found since the last call, and how many there are in all."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +25,9 @@ from jasper_tf.text.tokenizer import Tokenizer
 
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
+
+_COUNTED_EPOCHS = 1000
+"""Counting one takes milliseconds, and draws the speed of every utterance."""
 
 
 class _Epoch(NamedTuple):
@@ -137,18 +139,22 @@ class SpeechBatches:
         return count_batches(self.lengths(epoch)[0][self._members(epoch)], self.buckets, self.sizes)
 
     def total_steps(self, epochs: int) -> int:
-        """Batches of the first `epochs` epochs."""
-        return sum(self.steps(e) for e in range(epochs)) if self._steps_vary else epochs * self.steps_per_epoch
+        """Batches of the first `epochs` epochs; where they vary, epochs after the first 1,000 count as their mean."""
+        if not self._steps_vary:
+            return epochs * self.steps_per_epoch
+        counted = sum(self.steps(e) for e in range(min(epochs, _COUNTED_EPOCHS)))
+        return counted * epochs // min(epochs, _COUNTED_EPOCHS) if epochs else 0
 
     def epochs(self, total_steps: int) -> int:
-        """In which so many steps lie, the last one perhaps in part."""
+        """In which so many steps lie, the last one perhaps in part; counted as by `total_steps`."""
         if not self._steps_vary:
             return -(-total_steps // self.steps_per_epoch)
-        epochs = 0
-        while total_steps > 0:
-            total_steps -= self.steps(epochs)
-            epochs += 1
-        return epochs
+        counted = 0
+        for epoch in range(_COUNTED_EPOCHS):
+            if counted >= total_steps:
+                return epoch
+            counted += self.steps(epoch)
+        return -(-total_steps * _COUNTED_EPOCHS // counted)
 
     def _members(self, epoch: int) -> np.ndarray | slice:
         return slice(None) if self.mixture is None else self.mixture.members(epoch)
@@ -185,6 +191,11 @@ class SpeechBatches:
                 self._plans = dict([*self._plans.items()][-1:]) | {epoch: found}
             return found
 
+    def largest_batch(self, parts: int = 1) -> tuple[int, int]:
+        """Utterances and samples of the batch of epoch 0 that takes the most memory, as one of `parts` gets it."""
+        batch = max(self.plan(0), key=lambda batch: batch.samples * len(batch.index))
+        return -(-len(batch.index) // parts), batch.samples
+
     def padding_share(self, epoch: int = 0) -> float:
         """The share of the batches' samples that is padding."""
         lengths, _, plan = self._epoch(epoch)
@@ -205,15 +216,16 @@ class SpeechBatches:
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
 
-        def parts() -> Iterator[np.ndarray]:
+        def parts(_: np.ndarray) -> np.ndarray:
             epoch, first_step = self.epoch, self.first_step
             self.epoch, self.first_step = epoch + 1, 0
-            yield self._parts(epoch, first_step, range(1), 1)
+            return self._parts(epoch, first_step, range(1), 1)
 
-        steps = self.steps(self.epoch) - self.first_step
-        if self._steps_vary:
-            steps = tf.data.experimental.UNKNOWN_CARDINALITY
-        return self._batches(parts).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+        batches = self._batches(tf.data.Dataset.range(1), parts)
+        if not self._steps_vary:  # its number of steps stays unknown
+            steps = self.steps(self.epoch) - self.first_step
+            batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+        return batches.prefetch(4)
 
     def distributed(
         self, strategy: tf.distribute.Strategy, epoch: int = 0, first_step: int = 0, *, endless: bool = False
@@ -234,12 +246,11 @@ class SpeechBatches:
             share = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * share
 
-            def parts() -> Iterator[np.ndarray]:
-                epochs = itertools.count(epoch) if endless else [epoch]
-                for e in epochs:
-                    yield self._parts(e, first_step if e == epoch else 0, range(first, first + share), replicas)
+            def parts(e: np.ndarray) -> np.ndarray:
+                return self._parts(int(e), first_step if e == epoch else 0, range(first, first + share), replicas)
 
-            batches = self._batches(parts)
+            epochs = tf.data.Dataset.counter(epoch) if endless else tf.data.Dataset.from_tensors(np.int64(epoch))
+            batches = self._batches(epochs, parts)
             if endless:  # so that nobody asks every process at every step whether it has more
                 batches = batches.apply(
                     tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
@@ -254,10 +265,14 @@ class SpeechBatches:
         parts = np.array([(epoch, step, replica, replicas) for step in steps for replica in mine], np.int64)
         return parts.reshape(-1, 4)
 
-    def _batches(self, parts: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-        """Parts of the plan as batches, in their order."""
-        # An epoch at a time: Python that is asked for each step would hold up the threads that read.
-        dataset = tf.data.Dataset.from_generator(parts, output_signature=tf.TensorSpec([None, 4], tf.int64)).unbatch()
+    def _batches(self, epochs: tf.data.Dataset, parts: Callable[[np.ndarray], np.ndarray]) -> tf.data.Dataset:
+        """The rows of `parts(epoch)` as batches, in their order."""
+
+        # An epoch at a time: Python that is asked for each step would hold up the threads that read. Not by
+        # `from_generator`: it calls Python once more when its iterator is deleted, too late when the process ends.
+        def rows(epoch: tf.Tensor) -> tf.data.Dataset:
+            found = tf.numpy_function(parts, [epoch], tf.int64)
+            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, [None, 4]))
 
         def batch(part: tf.Tensor) -> tuple[dict, dict]:
             types = tf.float32, tf.int32, tf.int32, tf.int32
@@ -273,7 +288,7 @@ class SpeechBatches:
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         # Its own threads: what waits for a disk must not hold those that run the model.
         options.threading.private_threadpool_size = _THREADS + 1
-        return dataset.map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
+        return epochs.flat_map(rows).map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
 
     def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
         """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
@@ -304,6 +319,8 @@ class SpeechBatches:
                 raise errors[row]
             self.bad_audio.add(int(index[row]), str(errors[row]))
         kept = [row for row in range(len(index)) if row not in errors]
+        if not kept and self.bad_audio is not None:
+            self.bad_audio.require_rest(int(i) for planned in plan for i in planned.index)
         return audio[kept], audio_len[kept], labels[kept], label_len[kept]
 
     def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:

@@ -18,10 +18,11 @@ import numpy as np
 from jasper_tf.data.checks.faults import FaultLog
 from jasper_tf.data.manifest.columns import Utterance, parse_line
 from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
-from jasper_tf.data.manifest.line import LineFileError, read_fields
+from jasper_tf.data.manifest.line import LONGEST_LINE, LineFileError, read_fields, read_lines
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
+from jasper_tf.io.bounded_file import require_regular_file
 from jasper_tf.io.progress import ProgressLine
 from jasper_tf.io.remote import is_remote
 from jasper_tf.text.tokenizer import Tokenizer
@@ -86,6 +87,7 @@ class CheckedManifest:
         self.start, self.line, self.duration_s = array("q"), array("i"), array("d")
         self.characters, self.part = array("i"), array("Q")
         self.relative, self.lines = False, 0
+        require_regular_file(path, "manifest")
         try:
             with open(path, "rb") as file:
                 stat = os.fstat(file.fileno())
@@ -152,11 +154,12 @@ def check_lines(
     manifest.lines += len(manifest.absent)
     with manifest.open() as file:
         position = 0
-        # Bytes are split at \n only: str.splitlines would also cut at U+2028 inside a text.
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(read_lines(file), start=1):
             try:
                 fields = read_fields(line, manifest.folder)
             except UserError as error:
+                if len(line) > LONGEST_LINE:
+                    raise UserError(f"{manifest.path}:{number}: {error}") from None
                 manifest.lines += 1
                 log.add(manifest.path, number, _line_fault(error), str(error))
             else:

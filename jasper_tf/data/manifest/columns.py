@@ -12,11 +12,12 @@ from typing import IO, overload
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.manifest.line import Utterance, parse_line
+from jasper_tf.data.manifest.line import LONGEST_LINE, Utterance, parse_line
 from jasper_tf.data.manifest.scan import ManifestScan, scan_file
 from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
 from jasper_tf.errors import UserError
+from jasper_tf.io.bounded_file import require_regular_file
 from jasper_tf.io.remote import is_remote
 
 __all__ = ["Manifest", "Utterance", "manifest_paths", "parse_line", "read_manifest"]
@@ -90,6 +91,8 @@ class _File:
         self.path = path
         self.absent: list[str] = []
         self._file: IO[bytes]
+        if not is_remote(path):
+            require_regular_file(path, "manifest")
         if tars is not None:
             self.folder = ""
             self._file = tempfile.NamedTemporaryFile()
@@ -121,7 +124,7 @@ class _File:
         if os.fstat(descriptor).st_mtime_ns != self._changed_ns:
             raise UserError(f"{self.path}: the manifest was changed while it was read; start again")
         # Blank or broken lines may lie between; the utterance's own ends at the first line end.
-        return os.pread(descriptor, end - start, start).split(b"\n", 1)[0]
+        return os.pread(descriptor, min(end - start, LONGEST_LINE), start).split(b"\n", 1)[0]
 
 
 def _download(path: str, file) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import orjson
 
 from jasper_tf.errors import AudioError, UserError
+from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.remote import is_remote
 
+LONGEST_LINE = 1 << 20
+"""Bytes of a line."""
 _OWN_KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")
-_LONGEST_S = 1e9
+LONGEST_S = 1e9
+"""Seconds of an offset or a duration."""
+_LONGEST_TEXT = 1 << 20
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What a message of one line must not hold."""
 
@@ -54,6 +61,15 @@ class Utterance:
     """Every key of the line that has no meaning here, unchanged."""
     record: tuple[int, int] | None = None
     """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
+
+
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a manifest, split at \\n only. One above `LONGEST_LINE` is cut, and the last: it may never end."""
+    # str.splitlines would also cut at U+2028 inside a text.
+    for line in iter(functools.partial(file.readline, LONGEST_LINE + 1), b""):
+        yield line
+        if len(line) > LONGEST_LINE:
+            return
 
 
 def parse_line(
@@ -108,6 +124,8 @@ def read_fields(
 
 def read_object(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a line, None for a blank one; UserError says why it is none."""
+    if len(line) > LONGEST_LINE:
+        raise UserError(f"longer than {LONGEST_LINE:,} bytes; write one JSON object per line")
     if line.startswith(b"\xef\xbb\xbf"):
         line = line[3:]
     if not line.strip():
@@ -188,9 +206,9 @@ def _seconds(entry: dict, key: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if type(value) is float and 0 <= value <= _LONGEST_S:
+    if type(value) is float and 0 <= value <= LONGEST_S:
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_S:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_S:
         raise UserError(f"{key} is {_short(value)}; it must be a number of seconds, 0 or more")
     return float(value)
 
@@ -219,9 +237,8 @@ def _text(entry: dict, folder: str) -> str:
     if path is None:
         raise UserError("neither text nor text_filepath is there; give what is said")
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return " ".join(file.read().split())
+        return " ".join(read_bounded(path, _LONGEST_TEXT, "transcript").decode("utf-8-sig").split())
     except UnicodeDecodeError:
         raise UserError(f"text_filepath: {path} is not UTF-8") from None
-    except OSError as error:
-        raise UserError(f"text_filepath: {path} cannot be read ({error.strerror})") from None
+    except UserError as error:
+        raise UserError(f"text_filepath: {error}") from None

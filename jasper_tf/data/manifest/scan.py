@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jasper_tf.data.manifest.line import read_fields
+from jasper_tf.data.manifest.line import LONGEST_LINE, read_fields, read_lines
 from jasper_tf.errors import UserError
 
 PART_BYTES = 1 << 26
@@ -63,8 +63,7 @@ def scan(path: str, start: int, end: int, folder: str) -> ManifestScan:
     with open(path, "rb") as file:
         file.seek(start)
         position = start
-        # Bytes are split at \n only: str.splitlines would also cut at U+2028 inside a text.
-        for line in file:
+        for line in read_lines(file):
             if position >= end:
                 break
             number += 1
@@ -129,7 +128,8 @@ def _line_starts(path: str, size: int) -> list[int]:
     with open(path, "rb") as file:
         while bounds[-1] + PART_BYTES < size:
             file.seek(bounds[-1] + PART_BYTES)
-            file.readline()
+            if len(file.readline(LONGEST_LINE + 1)) > LONGEST_LINE:
+                return [0, size]  # one process ends there, with the line's number
             bounds.append(min(file.tell(), size))
     return bounds if bounds[-1] == size else [*bounds, size]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import os
 import re
 import tarfile
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.audio.load import ChannelSelector, load_audio
-from jasper_tf.data.manifest.line import read_object
+from jasper_tf.data.manifest.line import read_lines, read_object
 from jasper_tf.data.storage.shard_reader import read_part
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.memory_file import in_memory
@@ -22,6 +23,7 @@ from jasper_tf.io.remote import is_remote
 
 _OPEN = ("(", "[", "<", "_OP_")
 _CLOSE = (")", "]", ">", "_CL_")
+_MOST_TARS = 100_000
 _SUB = re.compile(r"-sub\d+(?=\.[^.]*$|$)")
 
 
@@ -52,19 +54,22 @@ def expand_tar_paths(patterns: str | Sequence) -> list[str]:
 def _expand(part: str, written: str) -> list[str]:
     pieces: list[list[str]] = []
     for piece in re.split(r"(\{[^{}]*\})", part):
-        span = re.fullmatch(r"\{(\d+)\.\.(\d+)\}", piece)
+        span = re.fullmatch(r"\{(\d{1,9})\.\.(\d{1,9})\}", piece)
         if span:
             low, high = span.groups()
             padded = any(len(end) > 1 and end.startswith("0") for end in (low, high))
             width = max(len(low), len(high)) if padded else 0
             step = 1 if int(low) <= int(high) else -1
-            pieces.append([str(n).zfill(width) for n in range(int(low), int(high) + step, step)])
+            numbers = range(int(low), int(high) + step, step)
+            pieces.append([str(n).zfill(width) for n in numbers[: _MOST_TARS + 1]])
         elif piece.startswith("{"):
             pieces.append(piece[1:-1].split(","))
         elif "{" in piece or "}" in piece:
             raise UserError(f"tarred_audio_filepaths: {written!r} has a brace without its other half")
         else:
             pieces.append([piece])
+        if math.prod(map(len, pieces)) > _MOST_TARS:
+            raise UserError(f"tarred_audio_filepaths: {written!r} stands for more than {_MOST_TARS:,} files")
     return ["".join(choice) for choice in itertools.product(*pieces)]
 
 
@@ -138,10 +143,11 @@ def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[st
     """
     absent, found = [], 0
     try:
-        with tf.io.gfile.GFile(manifest, "rb") as source, open(output, "wb") as target:
-            number = 0
-            while line := source.readline():
-                number += 1
+        opened = tf.io.gfile.GFile(manifest, "rb") if is_remote(manifest) else open(manifest, "rb")
+        with opened as source, open(output, "wb") as target:
+            # A remote file has no readline with a bound.
+            lines = iter(source.readline, b"") if is_remote(manifest) else read_lines(source)
+            for number, line in enumerate(lines, start=1):
                 entry = _entry(line)
                 if entry is None:
                     target.write(line)

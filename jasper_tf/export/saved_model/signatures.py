@@ -10,6 +10,7 @@ import tensorflow as tf
 from jasper_tf.audio.load import MAX_AMPLITUDE
 from jasper_tf.decoding.words import word_outputs
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
+from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 Outputs = dict[str, tf.Tensor]
@@ -41,7 +42,7 @@ def signatures(
     them, for servers that batch.
 
     Args:
-        model: a recogniser.
+        model: a recognizer.
         batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
 
     Raises (all signatures, when called):
@@ -56,7 +57,7 @@ def signatures(
         return out["logits"], out["logit_len"]
 
     @tf.function(input_signature=_AUDIO, autograph=False)
-    def recognise(audio, audio_len):
+    def recognize(audio, audio_len):
         best = model.decoding(*acoustic(audio, audio_len)).best()
         text = model.tokenizer.decode_in_graph(best.labels)
         return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s)}
@@ -67,11 +68,11 @@ def signatures(
 
     def text(audio, audio_len):
         # What the words need beside is pruned from this signature's graph.
-        found = recognise(audio, audio_len)
+        found = recognize(audio, audio_len)
         return {key: found[key] for key in ("text", "confidence")}
 
     def everything(audio, audio_len):
-        return text(audio, audio_len) if batchable else recognise(audio, audio_len)
+        return text(audio, audio_len) if batchable else recognize(audio, audio_len)
 
     features_of = keras.Model(model.input, model.get_layer("normalization").output)
 
@@ -105,7 +106,7 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         ["audio and audio_len: not the same number of rows:", shape[0], tf.size(audio_len)],
     )
     with tf.control_dependencies([same]):
-        is_valid = tf.sequence_mask(audio_len, shape[1])
+        is_valid = valid_frames(audio_len, shape[1])
     audio = tf.where(is_valid, audio, 0.0)
     is_length = (audio_len >= 1) & (audio_len <= shape[1])
     is_sound = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well

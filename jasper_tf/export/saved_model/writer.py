@@ -1,4 +1,4 @@
-"""The recogniser as a TensorFlow SavedModel: raw audio in, text out, everything in the graph."""
+"""The recognizer as a TensorFlow SavedModel: raw audio in, text out, everything in the graph."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def export(
         tf_serving_warmup_requests    what TensorFlow Serving runs before it answers
 
     Args:
-        model: a trained recogniser.
+        model: a trained recognizer.
         output_folder: made if it is not there; its name is the model's in the warm-up requests.
         config_yaml: the run's configuration.
         report_json: what `evaluate --json` found.

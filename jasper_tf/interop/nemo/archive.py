@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.bounded_yaml import MOST_BYTES
 
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
 # Float weights shrink to 0.6 to 0.95 of their size; whatever grows past both limits was made to fill the memory.
 _MOST_EXPANSION, _ALWAYS_ALLOWED = 20, 64 * 2**20
-_LARGEST_CONFIG = 4 * 2**20
 _MOST_MEMBERS = 1000
 
 
@@ -91,7 +91,7 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
             name = _checked_name(path, member)
             if number >= _MOST_MEMBERS:
                 raise UserError(f"{path}: more than {_MOST_MEMBERS} members; a .nemo has a handful")
-            if member.size > most or (name == CONFIG and member.size > _LARGEST_CONFIG):
+            if member.size > most or (name == CONFIG and member.size > MOST_BYTES):
                 real = f"the file has {stored} bytes" + (" of gzip data" if compressed else "")
                 raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off, or made to do harm")
             if name in found or name in others:

@@ -1,4 +1,4 @@
-"""NeMo's learning-rate schedules beside the cosine: `nemo/core/optim/lr_scheduler.py`, its names and its formulas.
+"""NeMo's learning-rate schedules other than the cosine: `nemo/core/optim/lr_scheduler.py`, its names and its formulas.
 
 In the formulas s is the optimizer step from 0, W the warm-up steps, H the end of the hold, M `max_steps`.
 """
@@ -14,7 +14,7 @@ from jasper_tf.optim.schedules.warmup_policy import WarmupHoldPolicy, WarmupPoli
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class WarmupAnnealing(WarmupPolicy):
-    """From the peak in a straight line: `min_lr + (1 - (s - W) / (M - W)) (learning_rate - min_lr)`.
+    """A straight line from the peak: `min_lr + (1 - (s - W) / (M - W)) (learning_rate - min_lr)`.
 
     Args: see `WarmupPolicy`; `max_steps` must be given.
     """
@@ -46,7 +46,7 @@ class SquareAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SquareRootAnnealing(WarmupPolicy):
-    """`max(min_lr, learning_rate sqrt((M - s) / M))`; the warm-up is not taken off, so behind it the rate drops.
+    """`max(min_lr, learning_rate sqrt((M - s) / M))`; the warm-up is not subtracted, so the rate drops after it.
 
     Args: see `WarmupPolicy`; `max_steps` must be given.
     """
@@ -72,9 +72,9 @@ class InverseSquareRootAnnealing(WarmupPolicy):
 
 
 def _polynomial(schedule, step, peak, decay_steps: int):
-    """NeMo's _poly_decay: `step` counts from where the decay begins."""
+    """NeMo's _poly_decay: `step` counts from the start of the decay."""
     if schedule.cycle:
-        # At step 0 the ceiling is 0, and NeMo takes 1.
+        # At step 0 the ceiling is 0, where NeMo uses 1.
         cycles = ops.maximum(ops.ceil(ops.cast(step, peak.dtype) / decay_steps), 1)
         share = ops.cast(step, peak.dtype) / (cycles * decay_steps)
     else:
@@ -88,7 +88,7 @@ class PolynomialDecayAnnealing(WarmupPolicy):
 
     Args:
         power: 1 for a straight line.
-        cycle: begin anew behind each M - W steps, with a decay as much longer; NeMo's `max_steps` ends it before.
+        cycle: restart after each M - W steps with a longer decay; `max_steps` ends it before, as in NeMo.
         learning_rate, max_steps, ...: see `WarmupPolicy`; `max_steps` must be given.
     """
 
@@ -106,7 +106,7 @@ class PolynomialDecayAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class PolynomialHoldDecayAnnealing(WarmupHoldPolicy):
-    """`min_lr + (learning_rate - min_lr) (1 - (s - H) / (M - max(W, H)))^power`, H being 0 without a hold.
+    """`min_lr + (learning_rate - min_lr) (1 - (s - H) / (M - max(W, H)))^power`, with H = 0 without a hold.
 
     Args:
         power, cycle: see `PolynomialDecayAnnealing`.
@@ -127,7 +127,7 @@ class PolynomialHoldDecayAnnealing(WarmupHoldPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class NoamAnnealing(WarmupPolicy):
-    """The Transformer's schedule (Vaswani et al. 2017, equation 3): the rate is a factor here, not the peak.
+    """The Transformer's schedule (Vaswani et al. 2017, equation 3): `learning_rate` is a factor, not the peak.
 
     With t = max(1, s): `learning_rate d_model^-0.5 min(t^-0.5, t W^-1.5)`, at least `min_lr` where t > W. It has no
     end; `max_steps` only serves `warmup_ratio`.
@@ -145,9 +145,8 @@ class NoamAnnealing(WarmupPolicy):
 
     def __call__(self, step):
         """The rate of optimizer step `step` (scalar integer, from 0), scalar float32."""
-        dtype = "float32" if keras.backend.backend() == "jax" else "float64"
         with keras.name_scope(self.name):
-            t = ops.maximum(ops.cast(step, dtype), 1)
+            t = ops.maximum(ops.cast(step, "float64"), 1)
             decay = ops.rsqrt(t)
             if self.warmup_steps > 0:
                 decay = ops.minimum(decay, t * self.warmup_steps**-1.5)
@@ -161,7 +160,7 @@ class NoamAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class NoamHoldAnnealing(WarmupHoldPolicy):
-    """Noam's decay from a peak that is given, behind warm-up and hold (Squeezeformer, Kim et al. 2022, section 3.2).
+    """Noam's decay from a given peak, after warm-up and hold (Squeezeformer, Kim et al. 2022, section 3.2).
 
     `max(min_lr, learning_rate max(1, W^decay_rate) / max(1, (s - hold_steps)^decay_rate))`, `min_lr` where s > M.
 
@@ -173,7 +172,7 @@ class NoamHoldAnnealing(WarmupHoldPolicy):
     def __init__(self, learning_rate: float, max_steps: int, *, decay_rate: float = 0.5, **kwargs):
         super().__init__(learning_rate, max_steps, **kwargs)
         if self.warmup_steps < 1:
-            raise UserError("NoamHoldAnnealing: cannot do without a warm-up; give warmup_steps or warmup_ratio")
+            raise UserError("NoamHoldAnnealing: needs a warm-up; give warmup_steps or warmup_ratio")
         self.decay_rate = float(decay_rate)
 
     def _anneal(self, step, peak):

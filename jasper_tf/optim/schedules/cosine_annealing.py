@@ -11,7 +11,7 @@ from jasper_tf.optim.schedules.warmup_policy import count_steps
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then half a cosine down to `min_lr`, which stays (NeMo: CosineAnnealing).
+    """Linear warm-up, then half a cosine down to `min_lr`, then constant (NeMo: CosineAnnealing).
 
     With s the step (from 0), W the warm-up steps and M `max_steps`:
     `learning_rate (s + 1) / (W + 1)` while s <= W and W > 0, then
@@ -72,20 +72,18 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         """The rate of optimizer step `step` (scalar integer, from 0), scalar float32."""
-        # float64 where the backend has it: one scalar, and the last bit of float32 is then right.
-        dtype = "float32" if keras.backend.backend() == "jax" else "float64"
         with keras.name_scope(self.name):
-            # Subtract as integers: exact at any step, and float32 (jax) then never sees a large count.
-            step = ops.cast(step, "int64" if dtype == "float64" else "int32")
+            step = ops.cast(step, "int64")
             left = ops.clip(self.warmup_steps + self.decay_steps - step, 0, self.decay_steps)
             # (1 + cos(pi x)) / 2 = sin(pi (1 - x) / 2) ** 2, without the cancellation near x = 1.
-            angle = ops.cast(left, dtype) * (0.5 * math.pi / self.decay_steps)
+            # In float64 the last bit of the float32 rate is right; it is one scalar.
+            angle = ops.cast(left, "float64") * (0.5 * math.pi / self.decay_steps)
             rate = self.min_lr + (self.learning_rate - self.min_lr) * ops.square(ops.sin(angle))
             if self.warmup_steps > 0:
                 if self.constant_steps > 0:
-                    warm = ops.cast(step, dtype) * (self.learning_rate / self.warmup_steps)
+                    warm = ops.cast(step, "float64") * (self.learning_rate / self.warmup_steps)
                 else:
-                    warm = ops.cast(step + 1, dtype) * (self.learning_rate / (self.warmup_steps + 1))
+                    warm = ops.cast(step + 1, "float64") * (self.learning_rate / (self.warmup_steps + 1))
                 rate = ops.where(step <= self.warmup_steps, warm, rate)
             return ops.cast(rate, "float32")
 

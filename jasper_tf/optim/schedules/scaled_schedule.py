@@ -1,4 +1,4 @@
-"""A learning-rate schedule times a number that can change while the training goes on."""
+"""A learning-rate schedule times a factor that can change during training."""
 
 import keras
 from keras import ops
@@ -6,19 +6,19 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """`scale * schedule(step)`: what `ReduceOnPlateau` turns down.
+    """`scale * schedule(step)`; `ReduceOnPlateau` lowers `scale`.
 
     Create it under the strategy of the training.
 
     Args:
-        schedule: the rate at scale 1.
-        scale: at first.
+        schedule: the rate where `scale` is 1.
+        scale: its initial value.
     """
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, scale: float = 1.0):
         super().__init__()
         self.schedule = schedule
-        # A variable: a number would be frozen into the traced step.
+        # A variable: a traced step would keep a number as a constant.
         self.scale = keras.Variable(
             scale, dtype="float32", trainable=False, name="scale", aggregation="only_first_replica"
         )

@@ -1,4 +1,4 @@
-"""A learning rate that warms up, may hold, and then does what a subclass says."""
+"""Learning-rate schedules with warm-up and hold, and the base class of those that anneal afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WarmupPolicy(keras.optimizers.schedules.LearningRateSchedule):
         max_steps: M, optimizer steps of the whole training; None for no end.
         warmup_steps: W. Default: 0.
         warmup_ratio: W as a share of M, truncated; not together with `warmup_steps`.
-        min_lr: what follows `max_steps`; in subclasses the floor.
+        min_lr: the rate after `max_steps`; in subclasses the floor.
 
     Raises:
         UserError: for a `max_steps` below 1, both forms of one length, or `min_lr` above `learning_rate`.
@@ -64,32 +64,30 @@ class WarmupPolicy(keras.optimizers.schedules.LearningRateSchedule):
         self.name = name or schedule
         self._given: dict[str, Any] = {"warmup_steps": warmup_steps, "warmup_ratio": warmup_ratio}
         self.warmup_steps = count_steps(warmup_steps, warmup_ratio, max_steps, "warmup", schedule) or 0
-        self.hold_end = 0  # the first step behind warm-up and hold, where the rate is held
+        self.hold_end = 0  # the first step after warm-up and hold; 0 without a hold
 
     def __call__(self, step):
         """The rate of optimizer step `step` (scalar integer, from 0), scalar float32."""
-        # As CosineAnnealing: integers while the count is large, float64 where the backend has it.
-        jax = keras.backend.backend() == "jax"
-        dtype = "float32" if jax else "float64"
         with keras.name_scope(self.name):
-            step = ops.cast(step, "int32" if jax else "int64")
-            peak = ops.convert_to_tensor(self.learning_rate, dtype)
+            step = ops.cast(step, "int64")
+            # In float64 the last bit of the float32 rate is right; it is one scalar.
+            peak = ops.convert_to_tensor(self.learning_rate, "float64")
             rate = self._anneal(step, peak)
             if self.max_steps is not None:
-                rate = ops.where(step > self.max_steps, ops.convert_to_tensor(self.min_lr, dtype), rate)
+                rate = ops.where(step > self.max_steps, ops.convert_to_tensor(self.min_lr, "float64"), rate)
             if self.hold_end > 0:
                 rate = ops.where(step < self.hold_end, peak, rate)
             if self.warmup_steps > 0:
-                warm = ops.cast(step + 1, dtype) * (self.learning_rate / (self.warmup_steps + 1))
+                warm = ops.cast(step + 1, "float64") * (self.learning_rate / (self.warmup_steps + 1))
                 rate = ops.where(step <= self.warmup_steps, warm, rate)
             return ops.cast(rate, "float32")
 
     def _anneal(self, step, peak):
-        """The rate behind warm-up and hold; `step` is a scalar integer, `peak` the peak as a scalar float."""
+        """The rate after warm-up and hold; `step` is a scalar integer, `peak` the peak as a scalar float."""
         return peak
 
     def _room(self, first: int) -> int:
-        """Steps from `first` to `max_steps`, of which there must be some."""
+        """Steps from `first` to `max_steps`, at least one."""
         if self.max_steps is None or self.max_steps <= first:
             raise UserError(
                 f"{type(self).__name__}: max_steps {self.max_steps} leaves no step to anneal after the {first} of "
@@ -109,10 +107,10 @@ class WarmupPolicy(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class WarmupHoldPolicy(WarmupPolicy):
-    """`WarmupPolicy` that holds its peak for H steps before anything else begins (NeMo: WarmupHoldPolicy).
+    """`WarmupPolicy` that holds its peak for H steps after the warm-up (NeMo: WarmupHoldPolicy).
 
     Args:
-        hold_steps: H, steps at the peak behind the warm-up. Default: none.
+        hold_steps: H, steps at the peak after the warm-up. Default: none.
         hold_ratio: H as a share of `max_steps`, truncated; not together with `hold_steps`.
         learning_rate, max_steps, warmup_steps, warmup_ratio, min_lr: see `WarmupPolicy`.
     """

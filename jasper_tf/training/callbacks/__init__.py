@@ -1,1 +1,1 @@
-"""What a training run does beside its steps."""
+"""Keras callbacks of a training run."""

@@ -1,4 +1,4 @@
-"""What was left out because it could not be read, said after each epoch."""
+"""Reports skipped recordings after each epoch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jasper_tf.data.batches.bad_audio import BadAudio
 
 
 class BadAudioReport(keras.callbacks.Callback):
-    """Names the recordings that an epoch or its validation left out (`on_bad_audio: skip`), each once in a run.
+    """Names the recordings that an epoch or its validation skipped (`on_bad_audio: skip`), each once in a run.
 
     Args:
-        skipped: of each dataset that is read.
-        say: prints a line that stays.
+        skipped: the skipped recordings of each dataset.
+        say: prints a line.
     """
 
     def __init__(self, skipped: Sequence[BadAudio], say: Callable[[str], None]):

@@ -1,4 +1,4 @@
-"""Early stopping that a restart does not make forget how long it has waited."""
+"""Early stopping that resumes with the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from jasper_tf.training.run.checkpoint import Position
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """`keras.callbacks.EarlyStopping` whose count is part of the checkpoints, counting validations.
+    """`keras.callbacks.EarlyStopping` that counts validations and keeps its count in the checkpoints.
 
     Args:
-        position: where the run stands; holds the count.
+        position: of the run; holds the count.
         monitor, mode, patience, min_delta: as Keras has them; NeMo: `early_stopping_callback_params`.
     """
 

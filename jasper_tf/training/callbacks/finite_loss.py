@@ -1,4 +1,4 @@
-"""The end of a run whose loss is no number any more."""
+"""Stops training on a NaN or infinite loss."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NAMED = 5
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Stops at the first step with a NaN or infinite loss, and names the utterances of its batch.
 
-    A step is looked at when the next one is under way, so that an accelerator need not wait. Must come before what
-    saves.
+    A step is checked while the next one runs, so that the accelerator does not wait. Put it before the callbacks that
+    save.
 
     Args:
         batches: the training batches.
-        position: where the run stands.
-        report: file that gets every utterance of the batch, one JSON object a line; None for none.
+        position: of the run.
+        report: file for all utterances of the batch, one JSON object per line; None for none.
 
     Raises:
-        DivergedError: from within the training.
+        DivergedError: from within `fit`.
     """
 
     def __init__(self, batches: SpeechBatches, position: Position, report: Path | None = None):
@@ -51,7 +51,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._last = None
 
     def _check(self) -> None:
-        # The figure is a mean over the epoch: it is finite until the first step that is not.
+        # The logged loss is a mean over the epoch: finite until the first step that is not.
         if self._last is None or math.isfinite(float(self._last[2])):
             return
         step_in_epoch, step, loss = self._last

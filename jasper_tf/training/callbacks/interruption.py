@@ -1,4 +1,4 @@
-"""What stops a run before its end: a signal, or the clock."""
+"""Stops a run before its end, on a signal or a time limit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 
 _ELSEWHERE = "a signal to another machine"
 _STATUS = {"SIGTERM": 143, "Ctrl-C": 130, "max_time": 0, _ELSEWHERE: 143}
-# What a signal weighs when machines tell each other to stop; their clocks, at 1 each, do not add up to it.
+# The vote of a signal when machines agree to stop; their time limits, 1 each, do not add up to it.
 _VOTE = 1e6
 
 
 class TrainingInterruptedError(Exception):
-    """The run stopped before its end and can go on; `status` is what the command exits with."""
+    """The run stopped before its end and can resume; `status` is the exit status of the command."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
@@ -26,10 +26,10 @@ class TrainingInterruptedError(Exception):
 
 
 class Interruption:
-    """SIGTERM, Ctrl-C and `max_time` as a request that the training sees between two steps.
+    """SIGTERM, Ctrl-C and `max_time` as a request to stop between two steps.
 
-    As a context manager it holds the signals' handlers; a second signal acts at once, as it would without. Signals
-    are left alone outside of the main thread, where Python does not deliver them.
+    As a context manager it handles the signals; a second signal has its usual effect at once. Outside of the main
+    thread, where Python delivers no signals, it handles none.
 
     Args:
         max_time_s: seconds from now; None for no limit.
@@ -42,7 +42,7 @@ class Interruption:
 
     @property
     def reason(self) -> str | None:
-        """`SIGTERM`, `Ctrl-C` or `max_time`; None to go on."""
+        """`SIGTERM`, `Ctrl-C` or `max_time`; None to continue."""
         if self._asked is None and self._until is not None and time.monotonic() >= self._until:
             self._asked = "max_time"
         return self._asked
@@ -66,13 +66,13 @@ class Interruption:
 
 
 class StopWhenAsked(keras.callbacks.Callback):
-    """Saves and stops at the step at which `interruption` has a reason, in training and in validation.
+    """Saves and stops at the first step with a reason in `interruption`, in training and in validation.
 
-    Of several machines all stop at the step at which they have heard of one's reason, and not in validation.
+    Several machines stop at the same step, once one of them has a reason, and not in validation.
 
     Args:
-        interruption: asked after each step.
-        saver: saves the step, if the run keeps checkpoints; None where another machine does.
+        interruption: checked after each step.
+        saver: saves the step, if the run keeps checkpoints; None where another machine writes.
 
     Raises:
         TrainingInterruptedError: from within `fit`.

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""Progress of a training on the terminal."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from jasper_tf.training.run.checkpoint import Position
 
 
 class Progress(keras.callbacks.Callback):
-    """A line that moves on a terminal, and one line for each epoch everywhere.
+    """A progress line on a terminal, and a line for each epoch.
 
-    Both show epoch, step of all steps, loss (the mean of the epoch so far), learning rate, utterances and hours of
-    audio per second of training, and the time left. The speed is the epoch's; the time left comes from the whole run
-    since it was started, validations and checkpoints included.
+    Both show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of
+    audio per second of training, and the time left. The speed is the epoch's; the time left is estimated from the whole
+    run since its start, with validations and checkpoints.
 
     Args:
-        say: prints a line that stays.
-        position: where the run stands.
+        say: prints a line.
+        position: of the run.
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
-        validation_sets: names of the sets that are scored apart.
+        validation_sets: names of the sets with an error rate of their own.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Progress(keras.callbacks.Callback):
             done = self.position.step_in_epoch / len(self._plan)
             bar = ("#" * round(16 * done)).ljust(16, ".")
             line = f"[{bar}] {self._where(self.position.epoch)}  {self._figures(logs)}  {self._pace()}"
-            # A line that wraps would not be overwritten by the next.
+            # The next line would not overwrite one that wraps.
             print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
 
     def on_test_begin(self, logs=None):
@@ -103,7 +103,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def audio_speed(times_real_time: float) -> str:
-    """Seconds of audio per second, for people: hours of audio per second, or below 0.001 of these "2.8 x real time"."""
+    """Seconds of audio per second as text: hours of audio per second, or below 0.001 of these "2.8 x real time"."""
     hours = times_real_time / 3600
     if hours < 0.001:
         return f"{times_real_time:.2g} x real time"

@@ -1,4 +1,4 @@
-"""Turns the learning rate down when validation stops getting better."""
+"""Lowers the learning rate when validation stops improving."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import keras
 
+from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.training.run.checkpoint import Position
 
 
 @dataclass
 class Plateau:
-    """What has been seen so far; a run's `Position` keeps it.
+    """State of `ReduceOnPlateau`; a run's `Position` keeps it.
 
     Args:
-        scale: of the learning rate.
+        scale: factor of the learning rate.
         best: the best value so far; None before the first.
         waited: validations since then, or since the scale changed.
-        cooldown: validations that still do not count.
+        cooldown: validations left that do not count.
     """
 
     scale: float = 1.0
@@ -31,17 +32,17 @@ class Plateau:
 class ReduceOnPlateau(keras.callbacks.Callback):
     """Multiplies the schedule by `factor` each time `monitor` has not improved for `patience` validations.
 
-    Keras's own callback sets the rate of an optimizer without schedule, and forgets on a restart. The value improves
-    when it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), torch's rule; NaN never
-    does. The count is Keras's: torch waits for one validation more.
+    Keras's own callback needs an optimizer without schedule, and loses its state on a restart. The value improves when
+    it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), as in torch; NaN never
+    improves. Validations are counted as in Keras: torch waits for one more.
 
     Args:
-        position: keeps the state; where a resumed run has one, the scale goes on from there.
+        position: of the run; keeps the state, from which a resumed run continues.
         monitor: a validation metric, the lower the better.
-        factor: of the scale, in (0, 1).
+        factor: multiplies the scale, in (0, 1).
         patience: validations without improvement, 1 or more.
-        threshold, threshold_mode: the least improvement that counts.
-        cooldown: validations after a change that are not counted.
+        threshold, threshold_mode: the smallest improvement that counts.
+        cooldown: validations that do not count after a change.
         say: prints a line at each change.
     """
 
@@ -101,8 +102,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         return value < best - margin
 
     def _set_scale(self, scale: float) -> None:
-        optimizer = self.model.optimizer
-        schedule = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        schedule = schedule_of(self.model.optimizer)
         if not isinstance(schedule, ScaledSchedule):
             raise TypeError("ReduceOnPlateau needs an optimizer whose learning_rate is a ScaledSchedule")
         schedule.scale.assign(scale)

@@ -1,4 +1,4 @@
-"""When a run is saved, and which weights become its model."""
+"""Saves checkpoints and the best model of a run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 import keras
 
 from jasper_tf.errors import UserError
-from jasper_tf.optim.weight_average import weights_for
+from jasper_tf.optim.exponential_moving_average import weights_for
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position, sync_folder
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`; the best as a model.
+    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
 
     Args:
-        checkpoints: where they go, and which stay; None writes the model only.
+        checkpoints: the run's; None writes the model only.
         model_file: `model.keras` of the run; replaced whenever `monitor` is at its best (at each epoch's end when there
             is no validation).
-        position: where the run stands.
+        position: of the run.
         monitor: the validation metric.
         mode: "min" for a metric that is better when lower, "max" for the others.
         every_n_train_steps: also in the middle of an epoch; None for epochs only.
@@ -51,7 +51,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._plain: keras.Model | None = None
 
     def save_now(self) -> Path:
-        """A checkpoint of the step just done, which stays until the next one whatever its rank."""
+        """Saves the last step; this checkpoint is kept until the next one, whatever its rank."""
         assert self.checkpoints is not None
         return self.checkpoints.save(self.model, self.position, keep=True)
 
@@ -79,7 +79,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:
-        # A copy without optimizer: half the size, and what serving reads must not depend on how it was trained.
+        # A copy without optimizer: smaller, and serving must not depend on the training.
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):

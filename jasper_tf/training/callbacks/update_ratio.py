@@ -1,4 +1,4 @@
-"""How far a step moves each layer's weights."""
+"""Ratio of a step's update to the weights, for each layer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 
 
 class UpdateRatio:
-    """Norm of a step's update over the norm of the weights it found, for each kernel of a model.
+    """Norm of a step's update divided by the norm of the weights before it, for each kernel of a model.
 
-    Around 1e-3 is usual; one layer far above the others is unstable, one far below does not learn. Kernels are the
-    trainable variables with two or more axes; gains and biases are left out.
+    Around 1e-3 is usual; a layer far above the others is unstable, one far below does not learn. Kernels are the
+    trainable variables with two or more axes.
 
-    The weights before the step are copied to the host's memory: the accelerator may have no room for a second model.
-    Steps between which nothing is asked for cost nothing.
+    The weights before the step are copied to the host: the accelerator may have no memory for a second model. Other
+    steps cost nothing.
     """
 
     def __init__(self, model: keras.Model):
@@ -25,7 +25,7 @@ class UpdateRatio:
         self._before: dict[str, np.ndarray] = {}
 
     def before_step(self) -> None:
-        """Keeps the weights."""
+        """Copies the weights."""
         self._before = {name: np.array(kernel) for name, kernel in self._kernels.items()}
 
     def after_step(self) -> dict[str, float]:

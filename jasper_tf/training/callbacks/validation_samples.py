@@ -1,4 +1,4 @@
-"""What the model hears and says, as pictures, sounds and texts in TensorBoard."""
+"""Validation samples in TensorBoard: transcripts, spectrograms, alignments and audio."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from jasper_tf.training.run.checkpoint import Position
 
 
 class ValidationSamples(keras.callbacks.Callback):
-    """After each validation: transcripts of some utterances with their edits marked, and one of them in detail.
+    """Writes transcripts of some utterances with their edits marked after each validation, and one in detail.
 
-    The details: its sound, its features before and after SpecAugment, and the CTC posterior with the decoded labels.
-    Beside them a training utterance as the epoch's augmentation made it sound.
+    The details: its audio, its features before and after SpecAugment, and the CTC posterior with the decoded labels.
+    Also the audio of a training utterance with the augmentation of the epoch.
 
     Args:
         batches: the validation batches; the samples are spread over their lengths.
         training: the training batches.
         writer: of TensorBoard's event file: `RunLog.writer`.
-        position: where the run stands.
-        samples: how many transcripts.
+        position: of the run.
+        samples: number of transcripts.
 
-    Where validations follow each other quickly some go without, the last of a run never: the samples take at most a
-    twentieth of the time. Only pictures, sounds and texts are written here, no figures.
+    Frequent validations are skipped, but not the last of a run: the samples take at most a twentieth of the time.
     """
 
     def __init__(
@@ -72,11 +71,11 @@ class ValidationSamples(keras.callbacks.Callback):
     def _write(self, epoch: int) -> None:
         model = self.model
         audio, audio_len = pad_audio(self.audio)
-        texts, logits, logit_len = (t.numpy() for t in model.recognise(audio, audio_len))
+        texts, logits, logit_len = (t.numpy() for t in model.recognize(audio, audio_len))
         k = len(self.utterances) // 2
         one = {"audio": audio[k : k + 1], "audio_len": audio_len[k : k + 1]}
         clean, _, feature_len = model.spectrograms(one, training=False)
-        # To draw masks moves their random states on; the training must not depend on being watched.
+        # Drawing masks advances their random states, and the training must not depend on the samples.
         before = [v.numpy() for v in model.spectrograms.variables]
         _, masked, _ = model.spectrograms(one, training=True)
         for variable, value in zip(model.spectrograms.variables, before, strict=True):
@@ -103,13 +102,13 @@ class ValidationSamples(keras.callbacks.Callback):
         self.writer.flush()
 
     def _write_sound(self, tag: str, audio: np.ndarray, text: str) -> None:
-        # Full scale and no more: what is louder would wrap around in the WAV.
+        # Clipped to full scale: louder samples would wrap around in the WAV file.
         samples = np.clip(audio, -1.0, 1.0)[None, :, None]
         tf.summary.audio(tag, samples, self.model.sample_rate, description=f"said: {escape_markdown(text)}")
 
 
 def _read(batches: SpeechBatches, index: int, epoch: int | None = None) -> np.ndarray | None:
-    """None for what the batches leave out, too, and tell of."""
+    """The audio of an utterance; None if it is bad and the batches skip such utterances."""
     try:
         return batches.read(index, epoch)
     except UserError:

@@ -1,6 +1,7 @@
 """Noise against a float64 mix: the ratio really met, the place, what is read."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -123,8 +124,8 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     )
     assert line(b"\n \n") == f"{start}{path}: lists no recording; write one JSON object per line"
     assert line(b'\n{"audio_filepath": "a.w').startswith(f"{start}{path}:2: not JSON (")
-    assert line(b'{"audio_filepath": "\xff"}').startswith(f"{start}{path}:1: not JSON (")
-    assert line(b"[1]") == f"{start}{path}:1: audio_filepath is missing; name the sound file"
+    assert line(b'{"audio_filepath": "\xff"}').startswith(f"{start}{path}:1: byte 21 is not UTF-8")
+    assert line(b"[1]") == f"{start}{path}:1: a JSON list, not an object; write {{...}} on every line"
     assert line(b'{"text": "a"}') == f"{start}{path}:1: audio_filepath is missing; name the sound file"
     assert line(b'{"audio_filepath": "a.wav"}') == (
         f"{start}{path}:1: audio_filepath: no such file {tmp_path / 'a.wav'}"
@@ -133,6 +134,18 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     assert line(b'{"audio_filepath": "a.wav", "offset": -1}') == (
         f"{start}{path}:1: offset is -1; it must be a number of seconds, 0 or more"
     )
+
+
+def test_manifests_made_to_do_harm(tmp_path):
+    path = tmp_path / "m.json"
+    soundfile.write(tmp_path / "a.wav", np.zeros(10), RATE_HZ)
+    for content in ("[" * 100_000, '{"audio_filepath": "a.wav", "offset": ' + "9" * 400 + "}", "\0" * (2 << 20)):
+        path.write_text(content)
+        assert message({"noise": {"manifest_path": str(path)}}).startswith(f"augmentor.noise.manifest_path: {path}:1: ")
+    path.unlink()
+    os.mkfifo(path)
+    for name in (path, "/dev/zero", f"{path}\0"):
+        assert message({"noise": {"manifest_path": str(name)}}).startswith("augmentor.noise.manifest_path: ")
 
 
 @pytest.mark.parametrize("name", ["noise", "impulse"])

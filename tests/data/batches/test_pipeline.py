@@ -321,6 +321,19 @@ def test_too_many_unreadable_recordings_stop(utterances, tmp_path):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
+def test_an_epoch_of_nothing_is_an_error(utterances, tmp_path, mixed):
+    """Of a mixture the set that is not drawn can still be read."""
+    bad = [dataclasses.replace(u, path=str(tmp_path / "gone.wav")) for u in utterances[: 15 if mixed else None]]
+    mixture = Mixture([15, 10], [1, 0], seed=2) if mixed else None
+    batches, _ = skipping([*bad, *utterances[len(bad) :]], 1.0, mixture=mixture)
+    with pytest.raises(tf.errors.OpError) as raised:
+        rows_of(batches)
+    assert re.fullmatch(
+        r"model\.train_ds: not one .*; the first: here:1: .*gone\.wav: no such file", str(user_error_in(raised.value))
+    )
+
+
+@pytest.mark.parametrize("mixed", [False, True])
 def test_batches_by_seconds_follow_the_plan(utterances, mixed):
     mixture = Mixture([15, 10], [1, 3], seed=2) if mixed else None
     batches = batches_of(

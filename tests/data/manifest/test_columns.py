@@ -188,3 +188,38 @@ def test_a_manifest_behind_gfile(folder):
     assert utterance.path == absolute and utterance.source == "ram://m.json:1"
     with pytest.raises(UserError, match=r"ram://gone\.json: the manifest cannot be read"):
         read_manifest("ram://gone.json")
+
+
+@pytest.mark.parametrize("make", ["fifo", "folder", "zero", "nul", "long name"])
+def test_what_is_no_manifest(folder, make):
+    path = folder / "m.json"
+    if make == "fifo":
+        os.mkfifo(path)
+    elif make == "folder":
+        path.mkdir()
+    name = {"zero": "/dev/zero", "nul": f"{path}\0", "long name": f"{folder}/{'x' * 5000}"}.get(make, str(path))
+    with pytest.raises(UserError) as raised:
+        read_manifest(name)
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("size", [1 << 21, 10**11])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_line_without_an_end_is_not_read_to_its_end(folder, size, before):
+    path = written(folder, *[line()] * before, b"")
+    with open(path, "r+b") as file:
+        file.truncate(size)  # sparse: zeros that take no room on the disk
+    with pytest.raises(UserError, match=rf"m\.json:{before + 1}: longer than 1,048,576 bytes"):
+        read_manifest(path)
+
+
+def test_a_long_gap_between_lines_is_not_read_for_an_utterance(folder):
+    path = written(folder, line(), b"\n" * 3_000_000, line(text="no"))
+    assert [utterance.text for utterance in read_manifest(path)] == ["yes", "no"]
+
+
+def test_a_large_text_file_is_not_read(folder):
+    with open(folder / "t.txt", "wb") as file:
+        file.truncate(10**11)
+    with pytest.raises(UserError, match=r"text_filepath: .*/t\.txt: larger than 1,048,576 bytes"):
+        read_manifest(written(folder, line(text=..., text_filepath="t.txt")))

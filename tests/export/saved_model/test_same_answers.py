@@ -59,7 +59,7 @@ def served(model_and_manifest, tmp_path_factory):
     version = export(model, tmp_path_factory.mktemp("served"))
     texts, log_probs = {}, {}
     for audio, audio_len, batch in requests[: len(batches)]:
-        text, logits, logit_len = model.recognise(audio, audio_len)
+        text, logits, logit_len = model.recognize(audio, audio_len)
         for row, i in enumerate(batch):
             texts[i] = text[row].numpy()
             log_probs[i] = tf.nn.log_softmax(logits[row, : logit_len[row]]).numpy()

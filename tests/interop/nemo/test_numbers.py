@@ -11,7 +11,8 @@ from jasper_tf.audio.load import load_audio
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.interop.nemo.model import assign_checkpoint, import_nemo, nemo_variables
+from jasper_tf.interop.nemo.model import import_nemo
+from jasper_tf.interop.nemo.weights import assign_checkpoint, nemo_variables
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.error_rate import count_errors
 from jasper_tf.model.jasper_ctc import build_model

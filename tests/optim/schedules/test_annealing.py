@@ -138,7 +138,7 @@ def test_a_million_steps_are_told_apart():
         ("WarmupAnnealing", {"max_steps": 9, "warmup_steps": 9}, "max_steps 9 leaves no step to anneal after the 9"),
         ("PolynomialHoldDecayAnnealing", {"max_steps": 9, "warmup_steps": 4, "hold_steps": 5}, "after the 9 of"),
         ("NoamAnnealing", {"d_model": 0}, "d_model is 0"),
-        ("NoamHoldAnnealing", {"max_steps": 9}, "cannot do without a warm-up"),
+        ("NoamHoldAnnealing", {"max_steps": 9}, "needs a warm-up"),
     ],
 )
 def test_mistakes(name, arguments, message):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.optim.weight_average import AverageWeights, WeightAverage, weights_for
+from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage, weights_for
+from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
 
 
@@ -48,7 +49,7 @@ class Record(keras.callbacks.Callback):
 def test_formula(decay, start_step, every_n_steps):
     """Of every weight, running statistics too; the initial ones are where it begins."""
     model, record = small_model(), Record()
-    average = WeightAverage(model, decay, start_step, every_n_steps)
+    average = ExponentialMovingAverage(model, decay, start_step, every_n_steps)
     model.weights[0].assign(model.weights[0] + 1)  # as a pretrained model's, loaded after the average was made
     expected = [v.astype(np.float64) for v in values(model.weights)]
     fit(model, [AverageWeights(average, Position()), record])
@@ -67,7 +68,7 @@ def test_every_validation_is_of_both():
     x, y = data()
     alone, model, scored = small_model(), small_model(), small_model()
     history = fit(alone, validation_data=(x, y), validation_freq=2, epochs=4).history
-    average, position = WeightAverage(model, 0.9), Position()
+    average, position = ExponentialMovingAverage(model, 0.9), Position()
     callback = AverageWeights(average, position, lambda: model.evaluate(x, y, verbose=0, return_dict=True))
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((values(model.weights), logs)))
@@ -89,7 +90,7 @@ def test_every_validation_is_of_both():
 
 def test_what_the_raw_validation_counted_is_there_afterwards():
     model = small_model()
-    average = WeightAverage(model)
+    average = ExponentialMovingAverage(model)
     callback = AverageWeights(average, Position(), lambda: model.evaluate(*data(), verbose=0, return_dict=True))
     callback.set_model(model)
     fit(model, epochs=1)
@@ -102,7 +103,7 @@ def test_what_the_raw_validation_counted_is_there_afterwards():
 
 def test_an_error_leaves_nothing_swapped():
     model = small_model()
-    average = WeightAverage(model)
+    average = ExponentialMovingAverage(model)
     for variable in average.variables:
         variable.assign(variable + 1)
     before = values(model.weights)
@@ -116,13 +117,13 @@ def test_an_error_leaves_nothing_swapped():
 def test_a_checkpoint_goes_on(tmp_path):
     """5 epochs are 3, a checkpoint, and 2."""
     whole = small_model()
-    average = WeightAverage(whole, 0.9, start_step=3)
+    average = ExponentialMovingAverage(whole, 0.9, start_step=3)
     fit(whole, [AverageWeights(average, Position())], epochs=5)
     first, second = small_model(), small_model()
-    fit(first, [AverageWeights(WeightAverage(first, 0.9, start_step=3), Position())], epochs=3)
+    fit(first, [AverageWeights(ExponentialMovingAverage(first, 0.9, start_step=3), Position())], epochs=3)
     folder = CheckpointFolder(tmp_path)
     folder.save(first, Position(epoch=3, step=18))
-    resumed = WeightAverage(second, 0.9, start_step=3)
+    resumed = ExponentialMovingAverage(second, 0.9, start_step=3)
     folder.restore(second)
     fit(second, [AverageWeights(resumed, Position())], epochs=5, initial_epoch=3)
     for a, b in zip(whole.weights + average.variables, second.weights + resumed.variables, strict=True):
@@ -132,7 +133,7 @@ def test_a_checkpoint_goes_on(tmp_path):
 @pytest.mark.medium
 def test_a_step_that_the_loss_scale_left_out_does_not_count():
     model = small_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0))
-    average = WeightAverage(model, 0.5)
+    average = ExponentialMovingAverage(model, 0.5)
     average.begin()
     start = values(model.weights)
 
@@ -155,7 +156,8 @@ from jasper_tf.optim.schedules.annealing import WarmupAnnealing
 from jasper_tf.training.run.checkpoint import Position
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
-from jasper_tf.optim.weight_average import AverageWeights, WeightAverage
+from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
+from jasper_tf.training.callbacks.average_weights import AverageWeights
 draw = np.random.default_rng(2)
 x, y = draw.normal(size=(32, 5)).astype("float32"), draw.normal(size=(32, 1)).astype("float32")
 batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
@@ -168,7 +170,7 @@ for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01)
         model.compile(optimizer, loss="mse", jit_compile=False)
         optimizer.build(model.trainable_variables)
-        position, average = Position(), WeightAverage(model, 0.9)
+        position, average = Position(), ExponentialMovingAverage(model, 0.9)
     callbacks = [
         AverageWeights(average, position, lambda: model.evaluate(batches, return_dict=True, verbose=0)),
         ReduceOnPlateau(position, "val_loss_ema", 0.5, 1, threshold=9.0, threshold_mode="abs", say=lambda _: None),

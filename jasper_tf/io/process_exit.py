@@ -1,0 +1,38 @@
+"""The end of a command's process."""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+def exit_with(main: Callable[[], int]) -> NoReturn:
+    """Calls `main` and ends the process with the status it returns; 1 after an exception, whose traceback is printed.
+
+    Python's own end waits for every thread, and takes the interpreter away from those of TensorFlow: one that is about
+    to call Python then hangs or aborts the process. So what was registered with `atexit` is run, the outputs are
+    flushed, and the process ends at once, as children of `multiprocessing` do. Files must have been closed before.
+
+    A `SystemExit` of `main` (argparse's) ends it with its own status. 141 when nobody reads the output.
+    """
+    try:
+        status = main()
+    except SystemExit as stop:
+        if not isinstance(stop.code, int | None):
+            print(stop.code, file=sys.stderr)
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a descriptor was closed before the start
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            status = status or 141
+        except OSError as error:
+            status = status or 1
+            if stream is sys.stdout:
+                print(f"error: standard output: {error.strerror}", file=sys.stderr, flush=True)
+    os._exit(status)

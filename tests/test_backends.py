@@ -1,0 +1,106 @@
+"""Features, layers, loss and greedy decoding are keras.ops: no TensorFlow, and the same numbers under JAX."""
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# The whole model and its training step run on TensorFlow.
+ON_TENSORFLOW = {"ctc_model.py", "jasper_ctc.py"}
+
+# In a process of another backend TensorFlow must not even be importable.
+WITHOUT_TENSORFLOW = """
+import importlib, pkgutil, sys
+
+class NoTensorFlow:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_io"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, NoTensorFlow())
+for room in ("features", "losses", "decoding"):
+    package = importlib.import_module(f"jasper_tf.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"jasper_tf.{room}."):
+        importlib.import_module(module.name)
+"""
+LAYERS = """
+import numpy as np
+from keras import ops
+from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.features.log_mel import LogMelSpectrogram
+from jasper_tf.features.normalize import FeatureNormalization
+from jasper_tf.features.spec_augment import SpecAugment
+from jasper_tf.features.spec_cutout import SpecCutout
+from jasper_tf.features.splice import FrameSplicing
+from jasper_tf.losses.ctc import CTCLoss
+from jasper_tf.model.decoder import ConvASRDecoder
+from jasper_tf.model.encoder import ConvASREncoder
+
+draw = np.random.RandomState(0)
+audio, audio_len = draw.normal(0, 0.1, (3, 8000)).astype("float32"), np.array([8000, 5000, 0], "int32")
+spliced, length = FrameSplicing(2)(*LogMelSpectrogram(features=16, dither=0.0)(audio, audio_len))
+features, length = FeatureNormalization()(spliced, length)
+masked = SpecCutout(2)(SpecAugment(1, 1)(features, length, training=True), length, training=True)
+assert masked.shape == features.shape
+
+block = {"filters": 16, "repeat": 2, "kernel": 5, "residual": True, "se": True}
+jasper = [
+    {"filters": 16, "repeat": 1, "kernel": 5, "stride": 2, "residual": False},
+    block,
+    {**block, "separable": True, "groups": 2, "heads": 4, "dilation": 2, "residual_dense": True},
+]
+results = {"features": features, "feature_len": length}
+for mode in ("batch", "group"):
+    encoder = ConvASREncoder(16, jasper, frame_splicing=2, normalization_mode=mode, norm_groups=4)
+    decoder = ConvASRDecoder(4)
+    decoder.build((None, None, 16))
+    for variable in [*encoder.weights, *decoder.weights]:
+        value = draw.normal(0, 0.3, variable.shape)
+        variable.assign(0.5 + abs(value) if variable.name == "moving_variance" else value)
+    for training in (True, False):  # training first: then evaluation reads the running statistics that it moved
+        encoded, logit_len = encoder([features, length], training=training)
+        results[f"{mode} {training}"] = decoder(encoded)
+    logits = results[f"{mode} False"]
+y = {"labels": np.array([[0, 1, 1], [2, 3, 0], [0, 0, 0]], "int32"), "label_len": np.array([3, 2, 1], "int32")}
+results["loss"] = CTCLoss()(y, {"logits": logits, "logit_len": logit_len})
+greedy = greedy_decode(logits, logit_len)
+results |= {"logit_len": logit_len, **greedy._asdict()}
+results = {key: ops.convert_to_numpy(value) for key, value in results.items()}
+"""
+
+
+def test_no_module_of_layers_imports_tensorflow():
+    """Except behind a check of the backend, and in the functions that join strings in a TensorFlow graph."""
+    files = [
+        file for room in ("features", "model", "losses", "decoding") for file in ROOT.glob(f"jasper_tf/{room}/*.py")
+    ]
+    assert len(files) > 20
+    for file in files:
+        for node in ast.parse(file.read_text()).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            taken = [name for name in names if name.partition(".")[0] in ("tensorflow", "tensorflow_io")]
+            assert not taken or file.name in ON_TENSORFLOW, file
+
+
+# No development dependency: 400 MB, and `import tensorflow` takes jax in where it is installed.
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax; pip install jax")
+def test_the_same_numbers_under_jax(tmp_path):
+    script = f"{WITHOUT_TENSORFLOW}{LAYERS}\nnp.savez(sys.argv[1], **results)"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", script, str(tmp_path / "jax.npz")]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here: dict = {}
+    exec(LAYERS, here)  # under this process's backend, TensorFlow
+    with np.load(tmp_path / "jax.npz") as there:
+        assert set(there.files) == set(here["results"])
+        for key, value in here["results"].items():
+            np.testing.assert_allclose(there[key], value, rtol=1e-4, atol=1e-4, err_msg=key)
