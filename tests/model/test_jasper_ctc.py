@@ -292,6 +292,7 @@ def test_gradient_is_clipped_by_its_global_norm(tiny_config, batch):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.medium
 def test_mixed_precision(tiny_config, batch, policy):
     keras.config.set_dtype_policy(policy)
     try:

@@ -64,6 +64,7 @@ def test_formula(decay, start_step, every_n_steps):
     assert any(np.abs(np.array(v) - w).max() > 1e-3 for v, w in zip(average.variables, record.steps[-1], strict=True))
 
 
+@pytest.mark.medium
 def test_every_validation_is_of_both():
     x, y = data()
     alone, model, scored = small_model(), small_model(), small_model()
