@@ -453,7 +453,7 @@ def test_merge_keys(small_file):
 
 
 def test_saved_nemo_model_section_loads(golden):
-    model = yaml.safe_load((golden / "nemo_small.yaml").read_text())
+    model = yaml.safe_load((golden / "small_model_config.yaml").read_text())
     config = config_from_dict({"name": "small", "model": model})
     assert config.model.decoding.strategy.startswith("greedy") and config.model.encoder.jasper[0].se
 
