@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test nemo-parity lint clean
+.PHONY: help venv install demo test test-fast nemo-parity lint clean
 
 # The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
 CONSTRAINTS ?= .ci/constraints-tf2.17.txt
@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[demo,dev,serving]'
 	@touch $@
 
-demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, transcribe
+demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe
 	$(BIN)/python -m jasper_tf make-demo-corpus --output $(DEMO) --overwrite
 	$(BIN)/python train.py configs/demo.yaml
 	$(BIN)/python -m jasper_tf evaluate --model runs/demo --manifest $(DEMO)/test.jsonl
@@ -45,6 +45,9 @@ demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, t
 
 test: $(STAMP) ## run every test that needs no GPU
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
+
+test-fast: $(STAMP) ## run the quick tests of every part: 100 s on 2 cores, for between two edits
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet -m 'not slow and not medium and not gpu and not nemo'
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py

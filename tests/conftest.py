@@ -17,6 +17,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+COSTLY_FIXTURES = {"tiny_run", "loopback", "on_two_devices"}
+
+
+def pytest_collection_modifyitems(items):
+    """Marks as `medium` what needs a finished run, a server or a process with two devices."""
+    for item in items:
+        if COSTLY_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.medium)
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +74,42 @@ def built_once(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def spoken_corpus(built_once) -> Path:
-    """Synthesised speech, not to be changed: train.jsonl (96 utterances), dev.jsonl (12), test.jsonl (16)."""
+    """Synthesized speech, not to be changed: train.jsonl (96 utterances), dev.jsonl (12), test.jsonl (16)."""
     from jasper_tf.data.corpora.synthesis import make_corpus
 
     return built_once("spoken_corpus", lambda folder: make_corpus(folder, train=96, dev=12, test=16, seed=1))
+
+
+@pytest.fixture(scope="session")
+def mixed_formats(spoken_corpus: Path, built_once) -> Path:
+    """A manifest, not to be changed: 16 synthesized utterances in several formats, at several rates."""
+    import numpy as np
+    import soundfile
+    import soxr
+
+    kinds = [  # name, format's arguments, rate in Hz, channels
+        ("flac", {"subtype": "PCM_24"}, 44_100, 2),
+        ("ogg", {"subtype": "VORBIS"}, 44_100, 1),
+        ("mp3", {"format": "MP3"}, 48_000, 1),
+        ("wav", {"subtype": "PCM_16"}, 8_000, 1),
+        ("wav", {"subtype": "PCM_16"}, 48_000, 2),
+        ("mp3", {"format": "MP3"}, 22_050, 1),
+        ("wav", {"subtype": "ULAW"}, 8_000, 1),
+        ("flac", {"subtype": "PCM_16"}, 16_000, 1),
+    ]
+
+    def build(folder: Path) -> None:
+        lines = [json.loads(line) for line in (spoken_corpus / "test.jsonl").read_text().splitlines()]
+        for number, line in enumerate(lines):
+            suffix, arguments, rate, channels = kinds[number % len(kinds)]
+            samples, original = soundfile.read(spoken_corpus / line["audio_filepath"])
+            sound = soxr.resample(samples, original, rate)[:, None] * np.linspace(0.9, 0.5, channels)
+            line["audio_filepath"] = f"{line['speaker']}/{number}.{suffix}"
+            (folder / line["speaker"]).mkdir(exist_ok=True)
+            soundfile.write(folder / line["audio_filepath"], sound, rate, **arguments)
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    return built_once("mixed_formats", build) / "manifest.jsonl"
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ NOT_NOTICED = {
     "PVF": "states no length: only a cut inside a frame shows",
 }
 LEFT_OUT = ("RAW", "SD2", "MP3", "OGG", "HTK")
-"""Without a header; two files; tested below, in test_audio_faults.py; not recognized once it is cut."""
+"""Without a header; two files; tested in test_faults.py; not recognized once it is cut."""
 
 KINDS = [
     (name, subtype)

@@ -7,7 +7,7 @@ from jasper_tf.audio.silence import trim_silence
 
 
 def librosa_trim(audio, top_db=60.0, frame=2048, hop=512):
-    """librosa.effects.trim as documented: RMS of centred, zero-padded frames in decibels below the loudest one."""
+    """librosa.effects.trim as documented: RMS of centered, zero-padded frames in decibels below the loudest one."""
     padded = np.pad(audio.astype(np.float64), frame // 2)
     rms = [np.sqrt(np.mean(padded[k : k + frame] ** 2)) for k in range(0, len(padded) - frame + 1, hop)]
 
@@ -44,7 +44,7 @@ def test_against_librosas_definition_in_float64(before, sound, after, level, flo
 
 
 def test_by_hand():
-    # Sound in [10240, 20480). The first frame that reaches into it is centred at 9728, the last one at 20992.
+    # Sound in [10240, 20480). The first frame that reaches into it is centered at 9728, the last one at 20992.
     audio = np.zeros(40_960, np.float32)
     audio[10_240:20_480] = 0.5
     trimmed = trim_silence(audio)

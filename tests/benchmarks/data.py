@@ -5,7 +5,7 @@
 
 Measured is the rate of a pipeline that runs, over two epochs. The candidates take turns, so that a busy machine slows
 all of them; printed are the medians, in seconds of audio per second, and the ratios to soundfile. The corpus is
-coloured noise, harder for FLAC than speech.
+colored noise, harder for FLAC than speech.
 """
 
 import argparse

@@ -65,7 +65,7 @@ def main():
     }
     totals, latencies = ({(t, size): [] for t in arguments.threads for size in SIZES} for _ in range(2))
     pools = {threads: ThreadPoolExecutor(threads) for threads in arguments.threads}
-    # The first round is not counted: it pays for each shape's optimisation.
+    # The first round is not counted: it pays for each shape's optimization.
     for k in range(arguments.rounds + 1):
         for threads, size in totals:
             all_s, each_s = once(text, batches[size], pools[threads])

@@ -52,6 +52,7 @@ def assert_mean_of(model, paths, states=False) -> None:
     assert changing[True] > 10 and bool(changing[False]) == states
 
 
+@pytest.mark.medium
 def test_the_last(tiny_run, tmp_path):
     file = tmp_path / "mean.keras"
     done = command(tiny_run[1], "--output", file, "--last", "3")

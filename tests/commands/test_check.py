@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from jasper_tf.__main__ import main
@@ -16,14 +18,14 @@ def check(capsys, *arguments):
     return status, captured.out.splitlines(), captured.err.splitlines()
 
 
-def test_real_recordings_are_clean(shared, capsys, tmp_path):
-    manifests = [shared / "data" / "an4" / f"{name}_manifest.json" for name in ("train", "dev", "test")]
+def test_spoken_recordings_are_clean(spoken_corpus, capsys, tmp_path):
+    manifests = [spoken_corpus / f"{name}.jsonl" for name in ("train", "dev", "test")]
     status, out, err = check(capsys, "--manifest", *manifests, "--picture", tmp_path / "rates.png")
     assert status == 0, out
     assert [line.split(": ", 1)[1] for line in out[:3]] == [
-        "772 lines, 0.58 h: no fault",
-        "90 lines, 0.06 h: no fault",
-        "86 lines, 0.06 h: no fault",
+        "96 lines, 0.04 h: no fault",
+        "12 lines, 0.01 h: no fault",
+        "16 lines, 0.01 h: no fault",
     ]
     assert "not read: the sound files; --audio reads them" in out
     assert (tmp_path / "rates.png").stat().st_size > 5000
@@ -31,14 +33,22 @@ def test_real_recordings_are_clean(shared, capsys, tmp_path):
     assert status == 0 and not any(line.startswith("not read") for line in out)
 
 
-def test_formats_and_rates_are_no_faults(shared, capsys):
-    """Its single letters are slow beside its sentences: a finding, unless the user says otherwise."""
-    manifests = [shared / "data" / "mixed_formats" / f"{name}_manifest.json" for name in ("train", "dev", "test")]
+def test_formats_and_rates_are_no_faults(mixed_formats, spoken_corpus, capsys, tmp_path):
+    """One letter in a long recording is slow beside the sentences: a finding, unless the user says otherwise."""
+    manifests = [spoken_corpus / "train.jsonl", mixed_formats]
     status, out, _ = check(capsys, "--manifest", *manifests, "--audio")
-    assert status == 1 and [line.split("  ")[0] for line in out if "_manifest.json:" in line][3:] == ["speaking rate"]
+    assert status == 0, out
+    path = mixed_formats.parent / json.loads(mixed_formats.read_text().splitlines()[0])["audio_filepath"]
+    sound, rate = soundfile.read(path)
+    soundfile.write(tmp_path / "slow.flac", np.tile(sound, (8, 1)), rate)
+    line = {"audio_filepath": "slow.flac", "duration": 8 * len(sound) / rate, "text": "a"}
+    (tmp_path / "slow.jsonl").write_text(json.dumps(line) + "\n")
+    manifests.append(tmp_path / "slow.jsonl")
+    status, out, _ = check(capsys, "--manifest", *manifests, "--audio")
+    assert status == 1 and [line.split("  ")[0] for line in out if ".jsonl:" in line][3:] == ["speaking rate"], out
     status, out, _ = check(capsys, "--manifest", *manifests, "--ignore", "speaking rate")
     assert status == 0 and any(line.startswith("speaking rate (no fault)") for line in out)
-    assert check(capsys, "--manifest", *manifests, "--min-rate", "0.4")[0] == 0
+    assert check(capsys, "--manifest", *manifests, "--min-rate", "0.01")[0] == 0
 
 
 def test_a_manifest_cannot_steer_the_terminal(capsys, tmp_path):

@@ -117,6 +117,7 @@ def test_evaluate_wrong_use(folder, tmp_path, capfd, monkeypatch, change, messag
     assert out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.medium
 def test_transcribe_prints_only_paths_and_texts(folder, model):
     files = [str(folder / f"{name}.wav") for name in (3, 0, "broken", 4, 1, 3)]
     command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run", "--batch-size", "4", *files]
@@ -129,6 +130,7 @@ def test_transcribe_prints_only_paths_and_texts(folder, model):
     assert "broken.wav" in line and "Traceback" not in done.stderr
 
 
+@pytest.mark.medium
 def test_transcribe_with_a_saved_model(folder, model, tmp_path, capfd):
     version = export(model, tmp_path / "serving")
     file = str(folder / "1.wav")
@@ -156,6 +158,7 @@ def test_a_path_cannot_break_the_lines_or_steer_the_terminal(folder, model, tmp_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.medium
 def test_a_long_file_shows_the_time_left_on_a_terminal(folder, tmp_path):
     soundfile.write(tmp_path / "long.flac", np.zeros(16000 * 120, np.int16), 16000)
     command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run"]

@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.medium
 def test_import_use_and_export(folder, tmp_path, capfd):
     archive, made = str(folder / "model.nemo"), str(tmp_path / "made")
     assert main(["import-nemo", archive, "--output", made]) == 0

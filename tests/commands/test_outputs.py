@@ -169,6 +169,7 @@ def test_outputs_with_fixed_names_are_no_inputs_either(here, capfd):
     assert capfd.readouterr().err.count("\n") == 1 and not (here / "run" / "1").exists()
 
 
+@pytest.mark.medium
 def test_devices_and_pipes(here):
     """A link to a terminal, /dev/fd/N as the shell's >(command) gives it, a pipe with a name, /dev/stdout."""
     controller, device = os.openpty()  # where not even root could replace a device by a file

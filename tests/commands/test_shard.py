@@ -28,6 +28,7 @@ def manifest(tmp_path) -> Path:
     return tmp_path / "m.jsonl"
 
 
+@pytest.mark.medium
 def test_shard_and_verify(manifest, capsys, tmp_path, without_tensorflow_log):
     output = tmp_path / "shards"
     arguments = ["--output", str(output), "--codec", "flac", "--channel-selector", "1", "--shard-size", "0.02"]

@@ -159,6 +159,7 @@ def run(tree, mutations):
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.medium
 def test_a_sample_of_mutations(tree):
     every = [(path, value) for path in paths_of(tree) for value in VALUES]
     run(tree, random.Random(0).sample(every, 200))

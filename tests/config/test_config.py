@@ -3,7 +3,6 @@
 import copy
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -453,9 +452,8 @@ def test_merge_keys(small_file):
     assert (trainer.max_epochs, trainer.devices) == (2, 2)
 
 
-def test_saved_nemo_model_section_loads(shared):
-    with tarfile.open(shared / "golden" / "small.nemo") as archive:
-        model = yaml.safe_load(archive.extractfile("./model_config.yaml"))
+def test_saved_nemo_model_section_loads(golden):
+    model = yaml.safe_load((golden / "small_model_config.yaml").read_text())
     config = config_from_dict({"name": "small", "model": model})
     assert config.model.decoding.strategy.startswith("greedy") and config.model.encoder.jasper[0].se
 

@@ -45,7 +45,7 @@ def trim_features(source: Path) -> None:
 
 
 def trim_specaug(source: Path) -> None:
-    """specaug.json: the vectorised statistics and the cutout."""
+    """specaug.json: the vectorized statistics and the cutout."""
     full = json.loads((source / "specaug.json").read_text())
     kept = {k: v for k, v in full.items() if "vectorized=False" not in k}
     (HERE / "specaug.json").write_text(json.dumps(kept) + "\n")

@@ -224,6 +224,7 @@ def test_statistics_that_divide_by_nothing(refused, members, std):
     assert "fixed_std" in refused(config=changed(members, "preprocessor.normalize", statistics))
 
 
+@pytest.mark.medium
 def test_the_command_prints_one_line(refused, tmp_path, without_tensorflow_log):
     refused(config=b"[" * 100_000)
     command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", "model.keras", "a.wav"]

@@ -50,7 +50,7 @@ def test_the_seam_is_a_word_that_both_heard():
 
 
 def test_a_word_on_the_middle_is_there_once():
-    # Its times differ, by them alone it would be there twice (centres 9.95 and 10.05) or not at all.
+    # Its times differ, by them alone it would be there twice (centers 9.95 and 10.05) or not at all.
     for one, other in ((9.8, 9.9), (9.9, 9.8)):
         found = join_overlapping(said(("x", 9.0), ("two", one)), said(("two", other), ("y", 11.0)), 10.0)
         assert texts(found) == ["x", "two", "y"]
@@ -150,7 +150,7 @@ def test_real_recordings_are_joined_to_the_whole(anchor, speakers, chunk_s, over
 
 
 def test_real_recordings_are_heard_as_well_in_pieces(anchor, speakers):
-    """As a server hears them: normalisation and squeeze-and-excite see a piece only. Other errors, not more of them."""
+    """As a server hears them: normalization and squeeze-and-excite see a piece only. Other errors, not more of them."""
 
     def recognize(audio, _words):
         out = anchor({"audio": audio[None], "audio_len": np.array([len(audio)], np.int32)}, training=False)

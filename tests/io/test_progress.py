@@ -1,4 +1,4 @@
-"""ProgressLine: what stands in the line, with a clock of the test's own."""
+"""ProgressLine: what the line shows, with a clock of the test's own."""
 
 import itertools
 import sys

@@ -62,6 +62,7 @@ def test_loss_and_gradient_are_those_of_the_cut_models(tiny_config, batch):
         np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max(), err_msg=path)
 
 
+@pytest.mark.medium
 def test_accumulated_it_is_the_large_batchs(tiny_config, batch):
     one, other = (build_model(tiny_config(*CERTAIN, INTERCTC)) for _ in range(2))
     for model in (one, other):
@@ -75,6 +76,7 @@ def test_accumulated_it_is_the_large_batchs(tiny_config, batch):
         np.testing.assert_allclose(accumulated[path], gradient, atol=1e-4 * np.abs(gradient).max(), err_msg=path)
 
 
+@pytest.mark.medium
 def test_outside_training_the_model_is_the_one_without(tiny_config, batch, tmp_path):
     """The same weights, the same answers, the same loss in validation; saved, it goes on with its losses."""
     with_it, without = build_model(tiny_config(*CERTAIN, INTERCTC)), build_model(tiny_config(*CERTAIN))
@@ -94,6 +96,7 @@ def test_outside_training_the_model_is_the_one_without(tiny_config, batch, tmp_p
     assert figures[0] == figures[1] and set(NAMES) < set(figures[0])
 
 
+@pytest.mark.medium
 def test_a_run_shows_each_loss(tiny_config, tmp_path, logged_figures):
     """In metrics.csv and as curves; killed between two rows and gone on with, they are as if it had not been."""
     whole = train(

@@ -1,5 +1,8 @@
 """The whole model: padding changes nothing, saving loses nothing, and a step is the large batch's step."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -87,6 +90,7 @@ def test_transcribe_takes_paths_and_arrays_in_order(model, spoken_corpus, record
         model.transcribe([str(tmp_path / "nowhere.wav")])
 
 
+@pytest.mark.medium
 def test_saved_model_goes_on_as_if_it_had_not_been_saved(tiny_config, batch, tmp_path):
     # Without random draws: a .keras file does not hold the states of Keras' generators (a run's checkpoint does).
     model = trainer(build_model(tiny_config(*CERTAIN)), gradient_clip_val=1.0, accumulate_grad_batches=2)
@@ -110,6 +114,7 @@ def test_saved_model_goes_on_as_if_it_had_not_been_saved(tiny_config, batch, tmp
     assert not plain.compiled and len(plain.weights) == len(model.weights)
 
 
+@pytest.mark.medium
 def test_fit_with_stock_callbacks(tiny_config, tmp_path):
     cfg = tiny_config()
     model = trainer(build_model(cfg), run_eagerly=False)
@@ -150,26 +155,45 @@ def test_accumulated_steps_are_the_large_batchs(tiny_config, batch):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
 
 
-def test_a_part_begins_when_the_gradients_of_the_one_before_are_there(tiny_config, batch):
-    """Else TensorFlow may run the parts side by side, and hold the activations of all."""
-    model = trainer(build_model(tiny_config(*CERTAIN)), accumulate_grad_batches=3)
-    model.optimizer.build(model.trainable_variables)
-    graph = tf.function(model.train_step, autograph=False).get_concrete_function(batch).graph
-    # One operation may compute several gradients, so they are fewer than the variables. What waits for them is not the
-    # slice of the batch itself but its bounds.
-    many = len(model.trainable_variables) // 3
-    waiting = {op.name for op in graph.get_operations() if op.type != "NoOp" and len(op.control_inputs) >= many}
-    placeholders = {op.name for op in graph.get_operations() if op.type == "Placeholder"}
-    slices = [
-        op
-        for op in graph.get_operations()
-        if op.type == "StridedSlice" and op.inputs[0].op.name in placeholders and op.inputs[0].shape[0] == 4
-    ]
-    late = [op for op in slices if waiting & {n.op.name for i in op.inputs for n in (i, *i.op.inputs)}]
-    # Audio, its length, labels and their length, of each part: those of the second and the third wait.
-    assert len(slices) == 3 * 4 and len(late) == 2 * 4
+PEAK_MEMORY = """
+import dataclasses, resource
+import numpy as np, tensorflow as tf
+from jasper_tf.config import PreprocessorConfig
+from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.optim.novograd import NovoGrad
+
+# As many operations side by side as TensorFlow likes to run.
+tf.config.threading.set_inter_op_parallelism_threads(16)
+tf.config.threading.set_intra_op_parallelism_threads(1)
+block = {"filters": 192, "repeat": 3, "kernel": [3], "stride": [1], "dilation": [1], "dropout": 0.0, "residual": False}
+preprocessor = dataclasses.asdict(PreprocessorConfig(features=16))
+rows, samples = 8, 60 * 16000
+x = {"audio": np.zeros((rows, samples), np.float32), "audio_len": np.full(rows, samples, np.int32)}
+y = {"labels": np.ones((rows, 3), np.int32), "label_len": np.full(rows, 3, np.int32)}
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before, peaks = peak(), []
+for parts in (rows, 1):
+    model = JasperCTC([" ", "a"], preprocessor, {"feat_in": 16, "jasper": [block]}, seed=1)
+    model.compile(NovoGrad(0.01), accumulate_grad_batches=parts)
+    model.train_on_batch(x, y)
+    peaks.append(peak() - before)
+print(*peaks)
+"""
 
 
+@pytest.mark.slow
+def test_accumulated_steps_hold_the_activations_of_one_part():
+    """Else TensorFlow may run the parts side by side: as much memory as for the whole batch."""
+    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    in_parts, whole = map(int, done.stdout.split())
+    assert in_parts < 0.75 * whole
+
+
+@pytest.mark.medium
 def test_fewer_utterances_than_parts(tiny_config, batch):
     """The last batch of an epoch: some micro-batches are empty, and leave no trace in the running statistics."""
     x, y = ({k: v[:3] for k, v in part.items()} for part in batch)
@@ -268,6 +292,7 @@ def test_gradient_is_clipped_by_its_global_norm(tiny_config, batch):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.medium
 def test_mixed_precision(tiny_config, batch, policy):
     keras.config.set_dtype_policy(policy)
     try:

@@ -78,6 +78,7 @@ for kind in kinds:
 
 
 @pytest.mark.parametrize("onednn", ["0", "1"])
+@pytest.mark.medium
 def test_a_convolution_of_no_rows_has_its_shape_and_no_gradient(onednn):
     """The share of a device or micro-batch can be empty; with oneDNN's kernels and with TensorFlow's own."""
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn}

@@ -64,6 +64,7 @@ def test_formula(decay, start_step, every_n_steps):
     assert any(np.abs(np.array(v) - w).max() > 1e-3 for v, w in zip(average.variables, record.steps[-1], strict=True))
 
 
+@pytest.mark.medium
 def test_every_validation_is_of_both():
     x, y = data()
     alone, model, scored = small_model(), small_model(), small_model()
@@ -130,6 +131,7 @@ def test_a_checkpoint_goes_on(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.medium
 def test_a_step_that_the_loss_scale_left_out_does_not_count():
     model = small_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0))
     average = ExponentialMovingAverage(model, 0.5)

@@ -45,9 +45,6 @@ def test_golden(name, compiled):
         apply([tf.constant(arrays[f"g_{j}"][step] * (0.0 if silent else 1.0)) for j in range(2)])
         for j, weight in enumerate(weights):
             np.testing.assert_allclose(weight, arrays[f"{name}/p_{j}"][step], atol=5e-7, rtol=0)
-            np.testing.assert_allclose(optimizer._norms[j], arrays[f"{name}/v_{j}"][step], rtol=1e-6)
-    for j in range(2):
-        np.testing.assert_allclose(optimizer._momentums[j], arrays[f"{name}/m_{j}_final"], rtol=2e-6, atol=1e-6)
 
 
 def gradients_and_weight(seed=0, steps=6, shape=(4, 3)):
@@ -76,11 +73,13 @@ def test_excluded_variables_do_not_decay():
 
 
 def test_global_clipnorm_clips_before_the_moments():
-    weight = keras.Variable(np.zeros(2, np.float32))
+    start = np.zeros(2, np.float32)
+    weight = keras.Variable(start)
     optimizer = NovoGrad(0.1, betas=(0.8, 0.5), global_clipnorm=1.0)
-    for gradient in ([30.0, 40.0], [0.3, 0.4]):
+    clipped = [[0.6, 0.8], [0.3, 0.4]]
+    for gradient, after in zip(([30.0, 40.0], [0.3, 0.4]), twin(start, clipped, 0.1, (0.8, 0.5)), strict=True):
         optimizer.apply([tf.constant(gradient)], [weight])
-    np.testing.assert_allclose(optimizer._norms[0], 0.5 * 1.0 + 0.5 * 0.25, rtol=1e-6)
+        np.testing.assert_allclose(weight, after, rtol=1e-6)
 
 
 def test_ema():
@@ -127,23 +126,23 @@ def test_fit_save_and_load_continue_alike(tmp_path):
 def test_loss_scaling_changes_nothing(scale):
     gradients, start = gradients_and_weight(3)
     weight = keras.Variable(start)
-    inner = NovoGrad(0.05, betas=(0.8, 0.5), weight_decay=0.01)
-    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=scale)
+    optimizer = NovoGrad(0.05, betas=(0.8, 0.5), weight_decay=0.01)
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale)
     optimizer.build([weight])
-    for gradient, after in zip(gradients, twin(start, gradients, 0.05, (0.8, 0.5), 0.01), strict=True):
-        optimizer.apply([tf.constant(gradient * scale)])
+    for step, after in enumerate(twin(start, gradients, 0.05, (0.8, 0.5), 0.01)):
+        if step == 3:  # an overflow: left out, and nothing of it is remembered
+            before = weight.numpy()
+            optimizer.apply([tf.fill(start.shape, np.float32("inf"))])
+            np.testing.assert_array_equal(weight, before)
+        optimizer.apply([tf.constant(gradients[step]) * optimizer.scale_loss(1.0)])
         np.testing.assert_allclose(weight, after, atol=1e-6)
-    before = weight.numpy()
-    optimizer.apply([tf.fill(start.shape, np.float32("inf"))])
-    np.testing.assert_array_equal(weight, before)
-    assert np.isfinite(inner._norms[0].numpy())
 
 
 def test_half_precision_variables_keep_their_norm_in_float32():
     weight = keras.Variable(np.zeros(4), dtype="float16")
     optimizer = NovoGrad(0.1)
     optimizer.apply([tf.fill([4], tf.constant(1000.0, tf.float16))], [weight])
-    assert float(optimizer._norms[0]) == 4e6
+    # A squared norm of 4e6 is infinite in float16: the step would be 0.
     np.testing.assert_allclose(weight, np.full(4, -0.05), rtol=1e-3)
 
 

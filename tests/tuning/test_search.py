@@ -29,6 +29,8 @@ from jasper_tf.tuning.search import Search
 from jasper_tf.tuning.search_space import SearchSpace
 from jasper_tf.tuning.trial_run import TrialError, TrialRun, best_value
 
+pytestmark = pytest.mark.medium
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -5,13 +5,13 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from jasper_tf.data.corpora.entry import Archive
 from jasper_tf.data.corpora.librispeech import MINI_LIBRISPEECH
@@ -166,33 +166,34 @@ def test_common_voice(tmp_path, capsys, prepare, lines_of, table, refused, make_
     assert "agree to its terms" in line and "--source" in line
 
 
-def test_recordings_of_the_world(shared, tmp_path, prepare, lines_of):
-    """Real files: a LibriSpeech folder with its transcripts, and seven formats in one table."""
-    corpus = tmp_path / "in"
-    shutil.copytree(shared / "data/librispeech_mini/LibriSpeech", corpus / "LibriSpeech")
+def test_speech_in_a_librispeech_folder(spoken_corpus, tmp_path, prepare):
+    """Durations and texts are those of the files, whatever order the speakers come in."""
     expected = {}
-    for split in ("train", "dev", "test"):
-        for line in (shared / f"data/librispeech_mini/{split}_manifest.json").read_text().splitlines():
-            line = json.loads(line)
-            path = corpus / line["audio_filepath"]
-            expected[path.name] = line
-            with open(path.with_name(path.stem.rpartition("-")[0] + ".trans.txt"), "a") as file:
-                file.write(f"{path.stem} {line['text'].upper()}\n")
-    prepare("mini-librispeech", "--source", corpus, "--output", tmp_path / "libri")
-    lines = [json.loads(line) for line in (tmp_path / "libri/train-clean-5_manifest.json").read_text().splitlines()]
-    assert len(lines) == len(expected) == 213
+    for number, line in enumerate(map(json.loads, (spoken_corpus / "dev.jsonl").open())):
+        chapter = tmp_path / f"in/LibriSpeech/train-clean-5/{10 + number % 3}/7"
+        chapter.mkdir(parents=True, exist_ok=True)
+        path = chapter / f"{10 + number % 3}-7-{number:04d}.flac"
+        sound, rate = soundfile.read(spoken_corpus / line["audio_filepath"])
+        soundfile.write(path, sound, rate)
+        with open(chapter / f"{10 + number % 3}-7.trans.txt", "a") as file:
+            file.write(f"{path.stem} {line['text'].upper()}\n")
+        expected[path.name] = line
+    prepare("mini-librispeech", "--source", tmp_path / "in", "--output", tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out/train-clean-5_manifest.json").open()]
+    assert len(lines) == len(expected) == 12
     for line in lines:
-        given = expected[Path(line["audio_filepath"]).name]
-        assert (line["text"], line["speaker"]) == (given["text"], given["speaker"])
-        assert line["duration"] == pytest.approx(given["duration"], abs=1e-3)
+        name = Path(line["audio_filepath"]).name
+        assert (line["text"], line["speaker"]) == (expected[name]["text"], name.split("-")[0])
+        assert line["duration"] == pytest.approx(expected[name]["duration"], abs=1e-3)
 
-    mixed = shared / "data/mixed_formats"
-    rows = [json.loads(line) for line in (mixed / "train_manifest.json").read_text().splitlines()]
+
+def test_a_folder_of_many_formats(mixed_formats, tmp_path, prepare, lines_of):
+    rows = [json.loads(line) for line in mixed_formats.open()]
     with open(tmp_path / "mixed.tsv", "w", newline="") as file:
         writer = csv.DictWriter(file, ["audio_filepath", "speaker", "text"], delimiter="\t", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    prepare("folder", "--source", mixed, "--table", tmp_path / "mixed.tsv", "--output", tmp_path / "mixed")
-    made = lines_of(tmp_path / "mixed/train_manifest.json")
-    assert [line["text"] for line in made] == [row["text"] for row in rows]
+    prepare("folder", "--source", mixed_formats.parent, "--table", tmp_path / "mixed.tsv", "--output", tmp_path / "out")
+    made = lines_of(tmp_path / "out/train_manifest.json")
+    assert [(line["text"], line["speaker"]) for line in made] == [(row["text"], row["speaker"]) for row in rows]
     assert [line["duration"] for line in made] == pytest.approx([row["duration"] for row in rows], abs=0.06)

@@ -1,4 +1,4 @@
-"""The synthesised corpus: real speech in real files, voices disjoint, the same bytes for the same seed."""
+"""The synthesized corpus: real speech in real files, voices disjoint, the same bytes for the same seed."""
 
 import builtins
 import json

@@ -42,7 +42,7 @@ def test_unknown_characters_are_an_error_that_lists_them():
     assert "set unknown_characters to drop_utterance or remove_character" in message
 
 
-def test_upper_case_is_recognised():
+def test_upper_case_is_recognized():
     with pytest.raises(UserError, match="write the texts in lower case"):
         select(utterances((1, "YES")), TOKENIZER)
 

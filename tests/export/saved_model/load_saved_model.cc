@@ -2,7 +2,7 @@
 //
 //   load_saved_model VERSION_FOLDER SIGNATURE REQUEST_FOLDER...
 //
-// A request's folder holds a serialised TensorProto for each input, NAME.in; each output is written there as NAME.out.
+// A request's folder holds a serialized TensorProto for each input, NAME.in; each output is written there as NAME.out.
 // A request that fails gives a line in the file "error" there.
 
 #include <fstream>

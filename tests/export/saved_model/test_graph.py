@@ -13,6 +13,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import EXTRA, export
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 
+pytestmark = pytest.mark.medium
+
 VALUES = "variables/variables.data-00000-of-00001"
 SOUND = [np.random.default_rng(0).normal(scale=0.1, size=8000).astype(np.float32)]
 

@@ -13,13 +13,7 @@ import tensorflow as tf
 from jasper_tf.audio.load import load_audio
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.model.jasper_ctc import pad_audio
-
-# Weights and files.
-SETS = {
-    "an4": ("an4_anchor.nemo", "an4/test_manifest.json"),
-    "librispeech": ("quartznet15x5_en.nemo", "librispeech_mini/test_manifest.json"),
-}
+from jasper_tf.model.jasper_ctc import build_model, pad_audio
 
 ONLY_TENSORFLOW = """
 import sys
@@ -35,15 +29,24 @@ assert not any(name.startswith("jasper_tf") for name in sys.modules)
 """
 
 
-@pytest.fixture(scope="module", params=SETS)
-def served(request, shared, tmp_path_factory):
+@pytest.fixture(scope="module", params=["tiny", "quartznet"])
+def model_and_manifest(request):
+    """Three blocks with random weights on synthesized speech, and NVIDIA's QuartzNet 15x5 on LibriSpeech."""
+    if request.param == "tiny":
+        config, corpus = (request.getfixturevalue(name) for name in ("tiny_config", "spoken_corpus"))
+        return build_model(config()), corpus / "test.jsonl"
+    shared = request.getfixturevalue("shared")
+    weights = shared / "pretrained" / "quartznet15x5_en.nemo"
+    return load_model(weights), shared / "data/librispeech_mini/test_manifest.json"
+
+
+@pytest.fixture(scope="module")
+def served(model_and_manifest, tmp_path_factory):
     """SavedModel, requests (audio [B,S], audio_len [B], indices [B] of the files), and what the model says of each.
 
     The last 8 requests are of one short file each.
     """
-    weights, manifest = SETS[request.param]
-    model = load_model(shared / "pretrained" / weights)
-    manifest = shared / "data" / manifest
+    model, manifest = model_and_manifest
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     sounds = [load_audio(manifest.parent / line["audio_filepath"], model.sample_rate) for line in lines]
     order = np.argsort([len(sound) for sound in sounds])[::-1]
@@ -53,7 +56,7 @@ def served(request, shared, tmp_path_factory):
         audio, audio_len = pad_audio([sounds[i]])
         behind = np.full((1, 7777), 0.5, np.float32)
         requests += [(audio, audio_len, [i]), (np.concatenate([audio, behind], axis=1), audio_len, [i])]
-    version = export(model, tmp_path_factory.mktemp(request.param))
+    version = export(model, tmp_path_factory.mktemp("served"))
     texts, log_probs = {}, {}
     for audio, audio_len, batch in requests[: len(batches)]:
         text, logits, logit_len = model.recognize(audio, audio_len)

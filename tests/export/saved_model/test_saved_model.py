@@ -15,6 +15,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import EXTRA, export
 from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 
+pytestmark = pytest.mark.medium
+
 ROOT = Path(__file__).parents[3]
 LABELS = list(" abcdefghijklmnopqrstuvwxyé'")
 

@@ -49,6 +49,7 @@ def test_small_archive(shared, full_small, name):
         np.testing.assert_allclose(alone[0, : length[0]], arrays[f"transcribe/logprobs_{key}"], rtol=0, atol=2e-4)
 
 
+@pytest.mark.medium
 def test_small_model_from_its_first_features_to_its_tenth_step(shared, full_small):
     arrays, record = full_small
     values = import_nemo(shared / "golden" / "small.nemo").config.to_dict()

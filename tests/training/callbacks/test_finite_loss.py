@@ -1,4 +1,4 @@
-"""A loss that is no number ends the run, and tells where to look."""
+"""A NaN or infinite loss ends the run, and its batch is named."""
 
 import json
 import math
@@ -33,9 +33,19 @@ def test_the_batch_is_named(tiny_config, tmp_path, loss, bad_step):
     assert [(line["audio_filepath"], line["text"]) for line in lines] == [(u.path, u.text) for u in wanted]
 
 
-def test_a_finite_loss_passes(tiny_config):
+def test_finite_losses_pass_and_the_last_step_of_an_epoch_is_checked(tiny_config, tmp_path):
     batches, _ = build_batches(tiny_config(), "train_ds")
-    callback = StopOnNonFiniteLoss(batches, Position())
-    callback.on_train_batch_end(0, {"loss": 0.0})
+    position, report = Position(), tmp_path / "batch.jsonl"
+    callback = StopOnNonFiniteLoss(batches, position, report)
+    for step, loss in enumerate((0.0, -1.0, 1e30)):
+        position.step = step + 1
+        callback.on_train_batch_end(step, {"loss": loss})
     callback.on_epoch_end(0, {})
-    callback.on_train_batch_end(0, {"loss": 3.0})
+    callback.on_test_begin()
+    assert not report.exists()
+    position.epoch, position.step = 1, 4
+    callback.on_train_batch_end(0, {"loss": math.nan})
+    with pytest.raises(UserError, match="step 4: the loss is nan"):
+        callback.on_epoch_end(1, {})
+    wanted = [batches.utterances[i].path for i in batches.plan(1)[0].index]
+    assert [json.loads(line)["audio_filepath"] for line in report.read_text().splitlines()] == wanted

@@ -20,6 +20,7 @@ def values(page: EventAccumulator, tag: str) -> list[np.ndarray]:
     return [tf.make_ndarray(event.tensor_proto) for event in page.Tensors(tag)]
 
 
+@pytest.mark.medium
 def test_transcripts(page, tiny_run):
     said = [utterance.text for utterance in build_batches(tiny_run[0], "validation_ds")[0].utterances]
     for text in values(page, "validation/transcripts"):

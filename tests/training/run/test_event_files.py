@@ -55,8 +55,9 @@ def _other(folder):
     return elsewhere.iterdir()
 
 
-def test_without_files(tmp_path):
-    drop_events(tmp_path / "nowhere", lambda step, tag: False)
+def test_a_missing_folder_is_left_missing(tmp_path):
+    drop_events(tmp_path / "tensorboard", lambda step, tag: False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_event_file_is_left(tmp_path):

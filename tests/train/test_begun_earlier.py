@@ -13,8 +13,10 @@ import soundfile
 
 import jasper_tf
 
-ROOT = Path(__file__).parent.parent
-BEGUN = Path(__file__).parent / "golden" / "begun_run"
+pytestmark = pytest.mark.medium
+
+ROOT = Path(__file__).parents[2]
+BEGUN = Path(__file__).parents[1] / "golden" / "begun_run"
 # Rates of this machine; the rest are numbers of the training.
 TIMED = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
 # Columns that have another name since.

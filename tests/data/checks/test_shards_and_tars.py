@@ -1,4 +1,4 @@
-"""Sound that does not lie in files of its own: shards and NeMo's tar files are checked alike."""
+"""Recordings inside containers: shards and NeMo's tar files are checked alike."""
 
 import json
 import tarfile

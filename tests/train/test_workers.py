@@ -15,7 +15,9 @@ from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.training.trainer import train
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.medium
+
+ROOT = Path(__file__).parents[2]
 SETTINGS = ["trainer.num_nodes=2", "model.train_ds.batch_size=2", "model.validation_ds.batch_size=2"]
 
 

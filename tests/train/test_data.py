@@ -11,6 +11,8 @@ from jasper_tf.training.loop import evaluate
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 from jasper_tf.training.trainer import read_data, train
 
+pytestmark = pytest.mark.medium
+
 
 def split_manifest(path: str, folder: Path, name: str, bad: int | None = None) -> list[str]:
     """Two halves of a manifest; line `bad` of the first names a file that is no sound."""

@@ -11,7 +11,9 @@ import pytest
 
 from jasper_tf.training.run.checkpoint import CheckpointFolder
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.medium
+
+ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments: str) -> subprocess.Popen:
