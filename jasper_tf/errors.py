@@ -22,6 +22,9 @@ AudioErrorKind = Literal[
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1, line and paragraph separators, directional overrides, and surrogates, which no encoding can write."""
 
+_LONGEST, _LONGEST_END = 1000, 300
+"""Characters of a message, and of its end where the middle is left out: what to do comes last."""
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -35,11 +38,15 @@ class UserError(ValueError):
 
     The message is one line that names the place (file, line or key), says what is wrong and what to do.
     Command lines print it as `error: ...` and leave with status 2, without a traceback. Whatever text the message is
-    made of (a path, a server's reply), its control characters are escaped.
+    made of (a path, a server's reply), its control characters are escaped, and of a very long one the middle is left
+    out.
     """
 
     def __init__(self, message: object = ""):
-        super().__init__(printable(str(message)))
+        text = printable(str(message))
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST - _LONGEST_END]} ... {text[-_LONGEST_END:]}"
+        super().__init__(text)
 
 
 class AudioError(UserError):

@@ -35,7 +35,8 @@ MAX_AMPLITUDE = 2.0**33
 """Of float samples: integers of 32 bits that were never scaled are below; the power of 1e19 has no float32."""
 
 _MAX_FRAMES = 1 << 40
-_CUT_CODES = {"FLAC": (39, 158), "SDS": (39,)}
+_SDS_START = re.compile(rb"\xf0\x7e.\x01", re.DOTALL)
+_CUT_CODES = {"FLAC": (39, 158)}
 """libsndfile: "Internal psf_fseek() failed", "flac decoder lost sync": there is less than the header announces."""
 _NO_SOUND_CODE = 7
 """libsndfile: "File does not exist or is not a regular file"; both were looked at before."""
@@ -156,6 +157,11 @@ def _opened(path: str) -> soundfile.SoundFile:
     # What is not a file is not opened: libsndfile would wait for a pipe.
     if wrong := why_no_access(path):
         raise AudioError(path, *wrong)
+    # Before libsndfile: while it reads a damaged one, it prints to stdout.
+    with open(path, "rb") as opened:
+        if _SDS_START.match(opened.read(4)):
+            detail = "is a MIDI sample dump (SDS), which is not read; convert it to WAV or FLAC"
+            raise AudioError(path, "not_audio", detail)
     # Before libsndfile: libmpg123 would write a warning to stderr.
     if missing := missing_mp3_bytes(path):
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
