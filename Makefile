@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test nemo-parity lint clean
+.PHONY: help venv install demo test fuzz nemo-parity lint clean
 
 # The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
 CONSTRAINTS ?= .ci/constraints-tf2.17.txt
@@ -45,6 +45,10 @@ demo: $(STAMP) ## synthesise speech, train, evaluate on unseen voices, export, t
 
 test: $(STAMP) ## run every test that needs no GPU
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
+
+SECONDS ?= 600
+fuzz: $(STAMP) ## read damaged files of every kind for SECONDS=600; one that fails is kept in build/fuzz
+	FUZZ_SECONDS=$(SECONDS) FUZZ_RANDOM=1 $(BIN)/python -m pytest -s tests/fuzz
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py

@@ -13,7 +13,17 @@ from tests.fuzz.mutations import damaged
 
 pytestmark = pytest.mark.slow
 
-PIECES = (b"[" * 100_000, b'{"a":' * 1000, b"NaN", b"1e999", b"9" * 500, b'"\\ud800"', b'"\\u001b[2J\\n"', b"null", b"{}")
+PIECES = (
+    b"[" * 100_000,
+    b'{"a":' * 1000,
+    b"NaN",
+    b"1e999",
+    b"9" * 500,
+    b'"\\ud800"',
+    b'"\\u001b[2J\\n"',
+    b"null",
+    b"{}",
+)
 odd_values = st.sampled_from(
     [None, True, 0, -1, 1, 2**31, 2**63, 10**30, 0.5, 1e308, float("nan"), float("inf"), "", "\n\x1b[2J", "x" * 5000]
 ) | st.sampled_from([[], {}, [[]], [None], {"class_name": "Lambda", "config": {}}, ["a"] * 100, [10**9], [10**9] * 3])

@@ -36,7 +36,9 @@ json_values = st.recursive(
     max_leaves=4,
 )
 odd_paths = st.sampled_from(
-    "a.wav a.txt . .. b\n.wav \ud800.wav a\0.wav ~nobody/a.wav gs://a file://a /proc/self/mem a.wav/b fifo loop".split(" ")
+    "a.wav a.txt . .. b\n.wav \ud800.wav a\0.wav ~nobody/a.wav gs://a file://a /proc/self/mem a.wav/b fifo loop".split(
+        " "
+    )
     + ["", "x" * 300, "y/" * 3000]
 )
 entries = st.fixed_dictionaries(

@@ -63,7 +63,17 @@ OPERATIONS = (
     b"P1\n",
     b"\x97",
 )
-YAML_PIECES = (b"labels: []\n", b"a: &a [*a]\n", b"[" * 2000, b"!!bool x", b"\x1b[2J", b"\0", b"1e999", b"9" * 500, b"{")
+YAML_PIECES = (
+    b"labels: []\n",
+    b"a: &a [*a]\n",
+    b"[" * 2000,
+    b"!!bool x",
+    b"\x1b[2J",
+    b"\0",
+    b"1e999",
+    b"9" * 500,
+    b"{",
+)
 
 
 def tar(*members: tuple[str, bytes]) -> bytes:

@@ -17,7 +17,12 @@ CHECKPOINT = "checkpoints/step=00000004-val_wer=1.7500"
 VARIABLES, POSITION = f"{CHECKPOINT}/variables.npz", f"{CHECKPOINT}/position.json"
 FILES = ("config.yaml", "environment.json", "log.txt", "metrics.csv", "model.keras", VARIABLES, POSITION)
 PIECES = (b"[" * 100_000, b"9" * 5000, b"NaN", b"1e999", b'"', b"\0", b"\xff", b"\x1b[2J", b"\n", b",", b"{}", b"null")
-OTHERS = ("run.lock", "tensorboard/events.out.tfevents.1.host", "checkpoints/step=99999999999999999999", "config.until-x")
+OTHERS = (
+    "run.lock",
+    "tensorboard/events.out.tfevents.1.host",
+    "checkpoints/step=99999999999999999999",
+    "config.until-x",
+)
 KINDS = ("removed", "empty", "folder", "pipe", "loop", "link to nothing", "/dev/zero")
 Damage = tuple[str, str | bytes]
 
