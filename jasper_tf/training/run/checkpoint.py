@@ -209,7 +209,7 @@ class CheckpointFolder:
         position = _position(path, record)
         variables = _variables(model)
         with _open_variables(path) as stored:
-            odd = sorted(set(stored.files) ^ set(variables))
+            odd = sorted(set(stored) ^ set(variables))
             odd += [key for key in variables if key in stored and stored[key].shape != tuple(variables[key].shape)]
             if odd:
                 raise UserError(
