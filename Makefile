@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test test-fast nemo-parity lint clean
+.PHONY: help venv install demo test test-fast fuzz nemo-parity lint clean
 
 # The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
 CONSTRAINTS ?= .ci/constraints-tf2.17.txt
@@ -48,6 +48,10 @@ test: $(STAMP) ## run every test that needs no GPU
 
 test-fast: $(STAMP) ## run the quick tests of every part: 100 s on 2 cores, for between two edits
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet -m 'not slow and not medium and not gpu and not nemo'
+
+SECONDS ?= 600
+fuzz: $(STAMP) ## read damaged files of every kind for SECONDS=600; one that fails is kept in build/fuzz
+	FUZZ_SECONDS=$(SECONDS) FUZZ_RANDOM=1 $(BIN)/python -m pytest -s tests/fuzz
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py

@@ -22,6 +22,9 @@ AudioErrorKind = Literal[
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1, line and paragraph separators, directional overrides, and surrogates, which no encoding can write."""
 
+_LONGEST = 1000
+"""Characters of a message, and of its end where the middle is left out: what to do comes last."""
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -41,13 +44,14 @@ class UserError(ValueError):
 
     The message is one line that names the place (file, line or key), says what is wrong and what to do.
     Command lines print it as `error: ...` and leave with `exit_status`, without a traceback. Whatever text the message
-    is made of (a path, a server's reply), its control characters are escaped.
+    is made of (a path, a server's reply), its control characters are escaped, and of a very long one the middle is left
+    out.
     """
 
     exit_status = 2
 
     def __init__(self, message: object = ""):
-        super().__init__(printable(str(message)))
+        super().__init__(shorten(printable(str(message)), _LONGEST))
 
 
 class AudioError(UserError):

@@ -30,6 +30,11 @@ def test_text_of_any_language_stays(text):
     assert printable(text) == text
 
 
+def test_of_a_very_long_message_the_ends_stay():
+    message = str(UserError("\n" * 100_000 + "; copy it again"))
+    assert message.startswith("\\n") and message.endswith("; copy it again") and len(message) < 1100
+
+
 def test_subclasses_and_copies():
     error = pickle.loads(pickle.dumps(DivergedError("step\n7")))
     assert type(error) is DivergedError and str(error) == "step\\n7"

@@ -71,9 +71,8 @@ _FRAMES_AT = (  # how the file begins, where it states its frames, and how
     (b"\0\0\x03\xe8\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\x0bsamplerate", 47, ">I"),
 )
 _AU_ORDER = {b".snd": ">II", b"dns.": "<II"}
-_WITHOUT_LENGTH = {"IRCAM": 1024, "PAF": 2048, "SDS": 21, "PVF": 0}
-"""Bytes of the header; PVF's is two lines. SDS states its frames, but a cut inside its last packet gives wrong ones."""
-_SDS_PACKET = 127
+_WITHOUT_LENGTH = {"IRCAM": 1024, "PAF": 2048, "PVF": 0}
+"""Bytes of the header; PVF's is two lines."""
 _LONGEST_HEAD = 1024
 
 
@@ -89,8 +88,8 @@ def missing_frames(path: str, file: soundfile.SoundFile) -> int:
     """
     width = _SAMPLE_BYTES.get(file.subtype, 0) * file.channels
     if file.format in _WITHOUT_LENGTH:
-        block = {"SDS": _SDS_PACKET, "PAF": 32 * file.channels if file.subtype == "PCM_24" else width}
-        return int(_bytes_behind_header(path, file.format) % block.get(file.format, width) > 0)
+        block = 32 * file.channels if file.format == "PAF" and file.subtype == "PCM_24" else width
+        return int(_bytes_behind_header(path, file.format) % block > 0)
     lost, present, frames = _lost(path)
     if frames is not None:
         return max(0, frames - file.frames)

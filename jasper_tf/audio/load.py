@@ -28,6 +28,9 @@ DURATION_SLACK_S = 0.5
 MAX_PART_S = 2 * 3600
 """No more than this is read in one piece: 0.5 GB at 16 kHz."""
 
+MAX_PART_SAMPLES = 2 * MAX_PART_S * 48_000
+"""Nor more than this before it is mixed down and resampled, which takes 2.8 GB."""
+
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 384_000
 """Below, a small file becomes gigabytes at 16 kHz; above, no converter records."""
 
@@ -35,10 +38,12 @@ MAX_AMPLITUDE = 2.0**33
 """Of float samples: integers of 32 bits that were never scaled are below; the power of 1e19 has no float32."""
 
 _MAX_FRAMES = 1 << 40
-_CUT_CODES = {"FLAC": (39, 158), "SDS": (39,)}
+_SDS_START = re.compile(rb"\xf0\x7e.\x01", re.DOTALL)
+_CUT_CODES = {"FLAC": (39, 158)}
 """libsndfile: "Internal psf_fseek() failed", "flac decoder lost sync": there is less than the header announces."""
 _NO_SOUND_CODE = 7
 """libsndfile: "File does not exist or is not a regular file"; both were looked at before."""
+_READ_WHOLE = ("MP3", "OGG")
 _BLOCK_FRAMES = 1 << 20
 
 
@@ -66,9 +71,9 @@ def load_audio(
 
     Raises:
         AudioError: the file is missing, unreadable, cut off (as far as its format shows it: see `container_length` and
-            `refuse_wrong_length`), empty, shorter than asked, longer than `MAX_PART_S` (ask for parts), lacks the
-            channel, has a rate below `LOWEST_RATE_HZ` or above `HIGHEST_RATE_HZ`, or holds samples that are NaN,
-            infinite or beyond `MAX_AMPLITUDE`.
+            `refuse_wrong_length`), empty, shorter than asked, longer than `MAX_PART_S` or `MAX_PART_SAMPLES` (ask for
+            parts), lacks the channel, has a rate below `LOWEST_RATE_HZ` or above `HIGHEST_RATE_HZ`, or holds samples
+            that are NaN, infinite or beyond `MAX_AMPLITUDE`.
         UserError: channel_selector is not one.
     """
     path = os.fspath(path)
@@ -87,8 +92,11 @@ def load_audio(
             detail = f"ends at {promised / rate:.2f} s, but {offset_s:g} s + {duration_s:g} s are asked for"
             raise AudioError(path, "outside", f"{detail}; correct offset and duration")
         end = min(end, promised)
-        if end - start > MAX_PART_S * rate:
-            asked = f"{(end - start) / rate / 3600:.1f} h are asked for in one piece, at most {MAX_PART_S // 3600} h"
+        # Of what goes by blocks, the mono blocks and all of them joined are in memory.
+        held = file.channels if file.format in _READ_WHOLE else 2
+        most_s = min(MAX_PART_S, MAX_PART_SAMPLES / held / rate)
+        if end - start > most_s * rate:
+            asked = f"{(end - start) / rate / 3600:.1f} h are asked for in one piece, at most {most_s / 3600:.2g} h"
             raise AudioError(path, "too_long", f"{asked} are read; cut it with offset and duration")
         try:
             mono = _read_mono(path, file, start, end, channel_selector, out)
@@ -156,6 +164,11 @@ def _opened(path: str) -> soundfile.SoundFile:
     # What is not a file is not opened: libsndfile would wait for a pipe.
     if wrong := why_no_access(path):
         raise AudioError(path, *wrong)
+    # Before libsndfile: while it reads a damaged one, it prints to stdout.
+    with open(path, "rb") as opened:
+        if _SDS_START.match(opened.read(4)):
+            detail = "is a MIDI sample dump (SDS), which is not read; convert it to WAV or FLAC"
+            raise AudioError(path, "not_audio", detail)
     # Before libsndfile: libmpg123 would write a warning to stderr.
     if missing := missing_mp3_bytes(path):
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
@@ -191,7 +204,7 @@ def _read_mono(
     preroll = preroll_frames(path, file, begin)
     # soundfile seeks after every read, which some files do not bear; others go by blocks, so that many channels take
     # the memory of one.
-    block = _MAX_FRAMES if file.format in ("MP3", "OGG") else _BLOCK_FRAMES
+    block = _MAX_FRAMES if file.format in _READ_WHOLE else _BLOCK_FRAMES
     if begin:
         file.seek(begin - preroll)
     if out is not None and file.channels == 1 and not preroll and start < end <= start + min(len(out), block):

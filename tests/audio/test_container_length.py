@@ -16,8 +16,8 @@ NOT_NOTICED = {
     "IRCAM": "states no length: only a cut inside a frame shows",
     "PVF": "states no length: only a cut inside a frame shows",
 }
-LEFT_OUT = ("RAW", "SD2", "MP3", "OGG", "HTK")
-"""Without a header; two files; tested in test_faults.py; not recognized once it is cut."""
+LEFT_OUT = ("RAW", "SD2", "MP3", "OGG", "HTK", "SDS")
+"""Without a header; two files; tested in test_faults.py (two); not recognized once it is cut; not read."""
 
 KINDS = [
     (name, subtype)
@@ -122,3 +122,13 @@ def test_an_mp3_with_and_without_a_frame_that_states_its_length(tmp_path, states
     for lost in range(1, 2 * len(content) // 3, 37):
         found = refused(path, content[:-lost])
         assert found == "cut" or (not states_length and lost % frame_bytes == 0)  # between two frames
+
+
+def test_a_format_that_libsndfile_prints_of_is_not_read(tmp_path, capfd):
+    content = bytearray(written(tmp_path / "f.sds", "SDS", "PCM_16"))
+    content[400:404] = b"\xff\xff\xff\xff"  # libsndfile prints "Error A : FF" to stdout
+    (tmp_path / "f.sds").write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        load_audio(tmp_path / "f.sds")
+    assert caught.value.kind == "not_audio"
+    assert capfd.readouterr() == ("", "")

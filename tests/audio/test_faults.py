@@ -296,3 +296,26 @@ def test_a_flac_that_states_two_years(tmp_path):
     path.write_bytes(content)
     assert "h are asked for in one piece" in lines_of(path)
     assert len(load_audio(path, duration_s=0.5)) == 8000
+
+
+def test_two_hours_at_a_high_rate_are_not_read_in_one_piece(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(10), 384_000, "PCM_U8")
+    frames = MAX_PART_S * 384_000
+    head = bytearray(path.read_bytes())
+    head[4:8], head[40:44] = struct.pack("<I", frames + 36), struct.pack("<I", frames)
+    path.write_bytes(head)
+    os.truncate(path, frames + 44)  # sparse: no disk is taken
+    with pytest.raises(AudioError, match="2.0 h are asked for in one piece, at most 0.25 h") as raised:
+        load_audio(path, RATE)
+    assert raised.value.kind == "too_long"
+    assert len(load_audio(path, RATE, 3600, 1)) == RATE
+
+
+def test_channels_count_where_they_are_decoded_together(tmp_path, monkeypatch):
+    monkeypatch.setattr("jasper_tf.audio.load.MAX_PART_SAMPLES", 8000)
+    for channels in (2, 4):
+        soundfile.write(tmp_path / f"{channels}.ogg", np.zeros((3000, channels)), RATE)
+    assert len(load_audio(tmp_path / "2.ogg", RATE)) == 3000
+    with pytest.raises(AudioError, match="in one piece"):
+        load_audio(tmp_path / "4.ogg", RATE)

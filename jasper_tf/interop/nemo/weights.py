@@ -20,7 +20,7 @@ from jasper_tf.model.jasper_ctc import JasperCTC
 # Of the largest value. librosa's filters and torch's window differ from ours by 1e-7, those of a checkpoint that was
 # rounded to float16 by 5e-4; another window, mel scale or band edge by 1e-2 and more.
 _BUFFER_TOLERANCE = 1e-3
-_MOST_NAMES = 20
+_MOST_NAMES = 8
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,8 @@ class CheckpointFolder:
             return None
         position = _position(path, record)
         variables = _variables(model)
-        with np.load(path / _VARIABLES) as stored:
-            odd = sorted(set(stored.files) ^ set(variables))
+        with _open_variables(path) as stored:
+            odd = sorted(set(stored) ^ set(variables))
             odd += [key for key in variables if key in stored and stored[key].shape != tuple(variables[key].shape)]
             if odd:
                 raise UserError(
@@ -228,7 +229,7 @@ class CheckpointFolder:
         record = self._sound(path)
         if record is None:
             raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
-        with np.load(path / _VARIABLES) as stored:
+        with _open_variables(path) as stored:
             return _position(path, record), dict(stored)
 
     def ranked(self) -> list[Path]:
@@ -306,6 +307,28 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     if average := getattr(model, "weight_average", None):
         named |= {f"average/{i}/{v.name}": v for i, v in enumerate(average.variables)}
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
+
+
+@contextmanager
+def _open_variables(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The values of a checkpoint by name, each read when it is asked for.
+
+    The checksum tells what was damaged, not what another program wrote: that ends in a UserError here.
+    """
+    file = path / _VARIABLES
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed")
+        with np.load(file) as stored:
+            yield stored
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, OSError, EOFError, LookupError, ValueError, RuntimeError, MemoryError) as error:
+        raise UserError(
+            f"{file}: another program wrote it ({str(error)[:200] or type(error).__name__}); remove the checkpoint, or "
+            "start a new run with exp_manager.name=..."
+        ) from None
 
 
 def _hidden(path: Path) -> Path:

@@ -2,11 +2,13 @@
 
 import gc
 import hashlib
+import io
 import json
 import math
 import os
 import resource
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -294,6 +296,40 @@ def write_position(path, record) -> None:
     record.pop("sha256")
     digest = hashlib.sha256((path / "variables.npz").read_bytes() + json.dumps(record, sort_keys=True).encode())
     (path / "position.json").write_text(json.dumps(record | {"sha256": digest.hexdigest()}))
+
+
+def npy(shape: str, dtype: str = "<f4") -> bytes:
+    """An array of four values that states any shape and type."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+
+
+def npz(array: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("model/0/kernel.npy", array)
+    return file.getvalue()
+
+
+FOREIGN = {
+    "no_zip": b"no zip",
+    "no_record": npz(npy("(4,)")).replace(b"PK\3\4", b"PK\0\0"),
+    "compressed": npz(bytes(1 << 20), zipfile.ZIP_DEFLATED),
+    "petabytes": npz(npy(f"({1 << 50},)")),
+    "no_shape": npz(npy("(1 << 3,)")),
+    "pickle": npz(npy("(4,)", "|O")),
+    "cut": npz(b"\x93NUMPY"),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_variables_that_no_training_wrote(model, folder, content):
+    path = folder.save(model, at(1))
+    (path / "variables.npz").write_bytes(content)
+    write_position(path, json.loads((path / "position.json").read_text()))
+    for use in (lambda: folder.read(path), lambda: folder.restore(model)):
+        with pytest.raises(UserError, match="variables.npz: another program wrote it|made for another model"):
+            use()
 
 
 def test_a_position_of_an_older_version(model, folder):

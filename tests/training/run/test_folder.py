@@ -204,7 +204,13 @@ def pipe_in_place(file: Path) -> None:
     os.mkfifo(file)
 
 
+def link_to_itself(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.symlink_to(file.name)
+
+
 DAMAGES = [
+    *[(name, link_to_itself) for name in ("config.yaml", "log.txt", "metrics.csv", "checkpoints")],
     *[(name, folder_in_place) for name in ("config.yaml", "environment.json", "metrics.csv", "log.txt", "model.keras")],
     *[(name, pipe_in_place) for name in ("config.yaml", "environment.json", "log.txt", "run.lock")],
     *[("config.yaml", text) for text in (b"\xff\xfe", b"", b"- 1", b"{", b"name: [", b"a\x00b")],
