@@ -23,7 +23,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 """C0 and C1, line and paragraph separators, directional overrides, and surrogates, which no encoding can write."""
 
 _LONGEST = 1000
-"""Characters of a message, and of its end where the middle is left out: what to do comes last."""
+"""Characters of a message."""
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -35,8 +35,8 @@ def printable(text: str) -> str:
 
 def shorten(value: object, most: int = 300) -> str:
     """`str(value)` for a message: cut in the middle above `most` characters."""
-    text = str(value)
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+    text, kept = str(value), (most - 3) // 2
+    return text if len(text) <= most else f"{text[:kept]}...{text[-kept:]}"
 
 
 class UserError(ValueError):
