@@ -9,14 +9,12 @@ from jasper_tf.config.section import (
     OFF,
     BelowOne,
     Epochs,
-    Factor,
-    FactorOrZero,
     NonNegative,
     Range,
     Section,
-    Share,
     Steps,
     StepsOrZero,
+    ZeroToOne,
 )
 
 Eps = Annotated[float, Range(0, 1, without=(0,))]
@@ -80,21 +78,21 @@ class SchedConfig(Section):
         "ExponentialLR",
     ] = "CosineAnnealing"
     warmup_steps: StepsOrZero | None = None
-    warmup_ratio: Share | None = None
+    warmup_ratio: ZeroToOne | None = None
     constant_steps: StepsOrZero | None = None
-    constant_ratio: Share | None = None
-    min_lr: FactorOrZero | None = None
+    constant_ratio: ZeroToOne | None = None
+    min_lr: Annotated[float, Range(0, 1000)] | None = None
     max_steps: Steps | None = None
     hold_steps: StepsOrZero | None = None
-    hold_ratio: Share | None = None
-    power: Factor | None = None
+    hold_ratio: ZeroToOne | None = None
+    power: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     cycle: bool | None = None
     d_model: Annotated[int, Range(1, 10**6)] | None = None
-    decay_rate: Factor | None = None
+    decay_rate: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     gamma: Annotated[float, Range(0, 10, without=(0,))] | None = None
     monitor: str | None = None
     reduce_on_plateau: bool | None = None
-    factor: BelowOne | None = None
+    factor: Annotated[float, Range(0, 1, without=(0, 1))] | None = None
     patience: Epochs | None = None
     threshold: NonNegative | None = None
     threshold_mode: Literal["rel", "abs"] | None = None
@@ -115,13 +113,13 @@ class OptimConfig(Section):
     lr: Annotated[float, Range(0, 1e30, without=(0,))]  # within float32; what diverges is named when it does
     betas: tuple[BelowOne, BelowOne] | None = None
     eps: Eps | tuple[Eps, Eps] | None = None
-    weight_decay: FactorOrZero | None = None
+    weight_decay: Annotated[float, Range(0, 1000)] | None = None
     grad_averaging: bool | None = None
     amsgrad: bool | None = None
     momentum: BelowOne | None = None
     nesterov: bool | None = None
     decay_rate: Annotated[float, Range(-10, 10)] | None = None
-    clip_threshold: Factor | None = None
+    clip_threshold: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     exclude_from_weight_decay: list[str] | None = None
     sched: SchedConfig | None = None
 
@@ -138,7 +136,7 @@ class EMAConfig(Section):
     """
 
     enable: bool = True
-    decay: Share = 0.999
+    decay: ZeroToOne = 0.999
     start_step: StepsOrZero = 0
     every_n_steps: Steps = 1
 

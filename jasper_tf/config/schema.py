@@ -1,4 +1,4 @@
-"""A configuration file as typed dataclasses, in NeMo's layout; its `model` section is in `config_model`."""
+"""A configuration file as typed dataclasses, in NeMo's layout; its `model` section is in `model_schema`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.augment_schema import AugmentorConfig
 from jasper_tf.config.model_schema import ModelConfig
 from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.section import (
@@ -188,6 +189,10 @@ class Config(Section):
         """Plain mapping of every value (YAML-able); `config_from_dict` makes an equal Config of it."""
         plain = dataclasses.asdict(self)
         del plain["ignored"], plain["taken_over"], plain["source"]
+        for name, dataset in self.model.datasets():
+            if isinstance(dataset.augmentor, AugmentorConfig):  # where null would be a perturbation with its defaults
+                given = {key: value for key, value in plain["model"][name]["augmentor"].items() if value is not None}
+                plain["model"][name]["augmentor"] = given
         optim = plain["model"]["optim"]
         optim.update({key: list(value) for key, value in optim.items() if isinstance(value, tuple)})
         return plain
