@@ -12,7 +12,7 @@ from jasper_tf.config.section import OFF, BelowOne, NonNegative, Range, SampleRa
 
 DATASETS = ("train_ds", "validation_ds", "test_ds")
 MOST_WINDOW_SAMPLES = 32_768
-"""Of a window of the spectrogram, its hop and its FFT."""
+"""The longest window, hop and FFT of the spectrogram."""
 
 Channels = Annotated[int, Range(1, 8192)]
 ChannelsOrMinusOne = Annotated[int, Range(-1, 8192, without=(0,))]
@@ -30,7 +30,7 @@ ResidualMode = Literal["add", "stride_add", "max", "stride_max"]
 
 @dataclass(kw_only=True)
 class TrainingSetConfig(Section):
-    """One entry of `train_ds.input_cfg`. `weight` null in all of them means their sizes."""
+    """One entry of `train_ds.input_cfg`. `weight` null in all entries weights them by size."""
 
     manifest_filepath: str | list[str]
     weight: NonNegative | None = None
@@ -42,9 +42,9 @@ class TrainingSetConfig(Section):
 class DatasetConfig(Section):
     """One of `train_ds`, `validation_ds`, `test_ds`. Durations in seconds.
 
-    `manifest_filepath` as a mapping gives several validation sets their names. `buckets` (number of padded lengths),
-    `unknown_characters`, `on_bad_audio` and `max_bad_audio` (share of the utterances) are this project's; the rest is
-    NeMo's.
+    `manifest_filepath` as a mapping names several validation sets. This project's own keys: `buckets`, the number of
+    padded lengths; `unknown_characters`, what to do with a text that has characters outside of the vocabulary;
+    `on_bad_audio`, and `max_bad_audio`, the fraction of the utterances that may be skipped. The rest is NeMo's.
     """
 
     manifest_filepath: str | list[str] | dict[str, Any] | None = None
@@ -97,7 +97,7 @@ class DatasetConfig(Section):
 
 @dataclass(kw_only=True)
 class FixedNormalization(Section):
-    """`preprocessor.normalize` as given statistics, one number per spliced feature."""
+    """Given statistics for `preprocessor.normalize`, one number per spliced feature."""
 
     fixed_mean: list[FeatureValue]
     fixed_std: list[Annotated[float, Range(1e-10, 10**6)]]
@@ -142,7 +142,7 @@ class PreprocessorConfig(Section):
 
 @dataclass(kw_only=True)
 class SpecAugmentConfig(Section):
-    """Masks in frames and features; `time_width` below 1 is a share of the utterance's length."""
+    """Widths of the masks in frames and features; `time_width` below 1 is a fraction of the utterance's length."""
 
     freq_masks: MaskCount = 0
     time_masks: MaskCount = 0
@@ -159,7 +159,7 @@ class SpecAugmentConfig(Section):
 
 @dataclass(kw_only=True)
 class JasperBlockConfig(Section):
-    """One block. As in NeMo the first seven keys have no default, and a `residual_mode` holds for later blocks too."""
+    """One block. As in NeMo, the first seven keys have no default, and `residual_mode` applies to later blocks too."""
 
     filters: Channels
     repeat: Annotated[int, Range(1, 100)]
@@ -216,7 +216,7 @@ class DecoderConfig(Section):
 
 @dataclass(kw_only=True)
 class InterCTCConfig(Section):
-    """CTC losses of blocks before the last, counted from 0, with their shares of the whole loss."""
+    """CTC losses of blocks before the last, counted from 0, with their weights in the loss."""
 
     loss_weights: list[BelowOne]
     apply_at_layers: list[Annotated[int, Range(0, 1000)]]
@@ -224,7 +224,7 @@ class InterCTCConfig(Section):
 
 @dataclass(kw_only=True)
 class ModelConfig(Section):
-    """Everything that makes the model and its data.
+    """The model and its data.
 
     `freeze`, this project's, keeps weights of a pretrained model as they are: "encoder", or patterns of variable paths
     such as `block_0/*`, `*norm_*/*`, `decoder/bias` (see `training.fine_tuning.freeze`).

@@ -1,4 +1,4 @@
-"""What the sections of a configuration are made of: the base class and the types of their values."""
+"""The base class of the sections of a configuration, and the types of their values."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ OFF = (None, False)
 
 @dataclass
 class Section:
-    """A mapping of the file. A field's type is the rule for its value.
+    """A mapping of the file. The type of a field is the rule for its value.
 
-    Beside its fields a section may list what else it knows of NeMo:
+    Besides its fields, a section may list what else it accepts of NeMo:
         TARGETS: the class names that `_target_` may end in; empty: no `_target_`.
         IGNORED: keys that only steer PyTorch.
         ONLY: keys with the values that are supported; any other value is an error.
-        NULL_MEANS: the value that null stands for.
+        NULL_MEANS: the values that null is replaced by.
     """
 
     TARGETS: ClassVar[tuple[str, ...]] = ()

@@ -412,10 +412,10 @@ def test_interpolation():
     ("value", "expected"),
     [
         ("${model.optim.lrr}", "${model.optim.lrr} names no key; nearest known key: model.optim.lr"),
-        ("${exp_manager.name}", "goes round in a circle: exp_manager.name -> exp_manager.name"),
-        ("${exp_manager.version}", "goes round in a circle: exp_manager.version -> exp_manager.name"),
+        ("${exp_manager.name}", "refers to itself: exp_manager.name -> exp_manager.name"),
+        ("${exp_manager.version}", "refers to itself: exp_manager.version -> exp_manager.name"),
         ("${oc.env:HOME}", "is not supported"),
-        ("x${model.optim}", "cannot stand inside a text"),
+        ("x${model.optim}", "cannot be part of a string"),
     ],
 )
 def test_interpolation_mistakes(value, expected):
