@@ -1,4 +1,4 @@
-"""The augmentation of the audio: NeMo's `train_ds.augmentor`, each perturbation with its probability `prob`."""
+"""The augmentation of the audio: NeMo's `train_ds.augmentor`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ Decibels = Annotated[float, Range(-300, 300)]  # a gain that stays finite in flo
 
 
 @dataclass(kw_only=True)
-class SpeedConfig(Section):
+class PerturbationConfig(Section):
+    """What all perturbations have: the probability of each utterance to be changed."""
+
+    prob: ZeroToOne = 0.5
+
+    IGNORED = frozenset({"rng"})
+
+
+@dataclass(kw_only=True)
+class SpeedConfig(PerturbationConfig):
     """Tempo and pitch together: 1 is unchanged, 1.1 is 10% faster.
 
     `num_rates` above 0 draws from that many rates, equally far apart, both ends included (3 from 0.9 to 1.1: 0.9, 1.0,
     1.1); 0 and -1 draw any rate between. NeMo's default is 5.
     """
 
-    prob: ZeroToOne = 0.5
     min_speed_rate: Annotated[float, Range(0.1, 10)] = 0.9
     max_speed_rate: Annotated[float, Range(0.1, 10)] = 1.1
     num_rates: Annotated[int, Range(-1, 1000)] = -1
@@ -27,25 +35,21 @@ class SpeedConfig(Section):
 
 
 @dataclass(kw_only=True)
-class ShiftConfig(Section):
+class ShiftConfig(PerturbationConfig):
     """The audio earlier (above 0) or later (below 0) by some milliseconds, its length unchanged."""
 
-    prob: ZeroToOne = 0.5
     min_shift_ms: Annotated[float, Range(-(10**6), 10**6)] = -5.0
     max_shift_ms: Annotated[float, Range(-(10**6), 10**6)] = 5.0
 
-    IGNORED = frozenset({"rng"})
-
 
 @dataclass(kw_only=True)
-class ImpulseConfig(Section):
+class ImpulseConfig(PerturbationConfig):
     """Convolution with a room's impulse response from a manifest.
 
     `shift_impulse` moves the direct path, the response's largest sample, to time 0, so that the transcript stays
     aligned (NeMo's default: false). `normalize_impulse` subtracts the response's mean first.
     """
 
-    prob: ZeroToOne = 0.5
     manifest_path: str | list[str]
     shift_impulse: bool = True
     normalize_impulse: bool = False
@@ -54,10 +58,9 @@ class ImpulseConfig(Section):
 
 
 @dataclass(kw_only=True)
-class NoiseConfig(Section):
+class NoiseConfig(PerturbationConfig):
     """A noise from a manifest, at a signal-to-noise ratio; it is amplified by at most `max_gain_db`."""
 
-    prob: ZeroToOne = 0.5
     manifest_path: str | list[str]
     min_snr_db: Decibels = 10.0
     max_snr_db: Decibels = 50.0
@@ -67,39 +70,30 @@ class NoiseConfig(Section):
 
 
 @dataclass(kw_only=True)
-class GainConfig(Section):
+class GainConfig(PerturbationConfig):
     """A change of level, in decibels."""
 
-    prob: ZeroToOne = 0.5
     min_gain_dbfs: Decibels = -10.0
     max_gain_dbfs: Decibels = 10.0
 
-    IGNORED = frozenset({"rng"})
-
 
 @dataclass(kw_only=True)
-class WhiteNoiseConfig(Section):
+class WhiteNoiseConfig(PerturbationConfig):
     """Gaussian noise; its level in decibels of full scale."""
 
-    prob: ZeroToOne = 0.5
     min_level: Annotated[float, Range(-300, 0)] = -90.0
     max_level: Annotated[float, Range(-300, 0)] = -46.0
 
-    IGNORED = frozenset({"rng"})
-
 
 @dataclass(kw_only=True)
-class BandLimitConfig(Section):
+class BandLimitConfig(PerturbationConfig):
     """This project's own: the audio as a channel of a low sample rate carries it, such as a telephone line.
 
     `sample_rate` is the channel's, in Hz. `mu_law` codes the samples in 8-bit mu-law (ITU-T G.711).
     """
 
-    prob: ZeroToOne = 0.5
     sample_rate: SampleRate = 8000
     mu_law: bool = False
-
-    IGNORED = frozenset({"rng"})
 
 
 @dataclass(kw_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+
+from jasper_tf.config.augment_schema import PerturbationConfig
 
 
 class Perturbation(ABC):
@@ -22,7 +24,7 @@ class Perturbation(ABC):
 
     STREAM: ClassVar[int]
 
-    def __init__(self, config: Any, key: str, sample_rate: int):
+    def __init__(self, config: PerturbationConfig, key: str, sample_rate: int):
         self.config = config
         self.sample_rate = sample_rate
 
