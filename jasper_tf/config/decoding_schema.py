@@ -10,7 +10,7 @@ from jasper_tf.config.section import OFF, Section
 
 @dataclass(kw_only=True)
 class DecodingConfig(Section):
-    """`greedy` and `greedy_batch`, two implementations in NeMo, are one here."""
+    """The decoder. `greedy` and `greedy_batch`, two implementations in NeMo, are one here."""
 
     strategy: Literal["greedy", "greedy_batch"] = "greedy"
 

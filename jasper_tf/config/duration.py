@@ -1,4 +1,4 @@
-"""Lengths of time in a configuration, as PyTorch Lightning writes them."""
+"""Durations in a configuration, as PyTorch Lightning writes them."""
 
 from __future__ import annotations
 

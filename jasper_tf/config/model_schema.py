@@ -5,40 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.augment_schema import AugmentorConfig
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.optim_schema import OptimConfig
-from jasper_tf.config.section import (
-    OFF,
-    BelowOne,
-    Channels,
-    ChannelsOrNone,
-    FactorOrZero,
-    Features,
-    FeaturesOrZero,
-    Finite,
-    Frames,
-    Hertz,
-    InitMode,
-    Kernel,
-    Masks,
-    NonNegative,
-    Range,
-    ResidualMode,
-    SampleRate,
-    Seconds,
-    Section,
-    Share,
-    Splicing,
-    Stride,
-)
+from jasper_tf.config.section import OFF, BelowOne, NonNegative, Range, SampleRate, Seconds, Section, ZeroToOne
 
+DATASETS = ("train_ds", "validation_ds", "test_ds")
 MOST_WINDOW_SAMPLES = 32_768
-"""Of a window of the spectrogram, its hop and its FFT."""
+"""The longest window, hop and FFT of the spectrogram."""
+
+Channels = Annotated[int, Range(1, 8192)]
+ChannelsOrMinusOne = Annotated[int, Range(-1, 8192, without=(0,))]
+Splicing = Annotated[int, Range(1, 16)]
+FeatureValue = Annotated[float, Range(-(10**6), 10**6)]
+MaskCount = Annotated[int, Range(0, 100)]
+MaskFrames = Annotated[int, Range(0, 100_000)]
+MaskFeatures = Annotated[int, Range(0, 1024)]
+# A list of one number; the number alone is accepted too.
+Stride = Annotated[list[Annotated[int, Range(1, 100)]], Range(1, 1)]
+
+InitMode = Literal["xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "tds_uniform", "tds_normal"]
+ResidualMode = Literal["add", "stride_add", "max", "stride_max"]
 
 
 @dataclass(kw_only=True)
 class TrainingSetConfig(Section):
-    """One entry of `train_ds.input_cfg`. `weight` null in all of them means their sizes."""
+    """One entry of `train_ds.input_cfg`. `weight` null in all entries weights them by size."""
 
     manifest_filepath: str | list[str]
     weight: NonNegative | None = None
@@ -50,19 +42,19 @@ class TrainingSetConfig(Section):
 class DatasetConfig(Section):
     """One of `train_ds`, `validation_ds`, `test_ds`. Durations in seconds.
 
-    `manifest_filepath` as a mapping gives several validation sets their names. `buckets` (number of padded lengths),
-    `unknown_characters`, `on_bad_audio` and `max_bad_audio` (share of the utterances) are this project's; the rest is
-    NeMo's.
+    `manifest_filepath` as a mapping names several validation sets. This project's own keys: `buckets`, the number of
+    padded lengths; `unknown_characters`, what to do with a text that has characters outside of the vocabulary;
+    `on_bad_audio`, and `max_bad_audio`, the fraction of the utterances that may be skipped. The rest is NeMo's.
     """
 
     manifest_filepath: str | list[str] | dict[str, Any] | None = None
     input_cfg: list[TrainingSetConfig] | None = None
-    reweight_temperature: FactorOrZero | None = None
+    reweight_temperature: Annotated[float, Range(0, 1000)] | None = None
     is_tarred: bool = False
     tarred_audio_filepaths: str | list[str] | None = None
     batch_duration: Seconds | None = None
     on_bad_audio: Literal["error", "skip"] = "error"
-    max_bad_audio: Share = 0.01
+    max_bad_audio: ZeroToOne = 0.01
     sample_rate: SampleRate = 16000
     labels: list[str] | None = None
     batch_size: Annotated[int, Range(1, 65_536)] = 16
@@ -73,7 +65,7 @@ class DatasetConfig(Section):
     buckets: Annotated[int, Range(1, 1000)] = 4
     unknown_characters: Literal["error", "drop_utterance", "remove_character"] = "error"
     channel_selector: Literal["average"] | Annotated[int, Range(0, 1023)] = "average"
-    augmentor: dict[str, Any] | None = None
+    augmentor: AugmentorConfig | None = None
 
     NULL_MEANS = {"is_tarred": False, "on_bad_audio": "error"}
     IGNORED = frozenset(
@@ -105,9 +97,9 @@ class DatasetConfig(Section):
 
 @dataclass(kw_only=True)
 class FixedNormalization(Section):
-    """`preprocessor.normalize` as given statistics, one number per spliced feature."""
+    """Given statistics for `preprocessor.normalize`, one number per spliced feature."""
 
-    fixed_mean: list[Finite]
+    fixed_mean: list[FeatureValue]
     fixed_std: list[Annotated[float, Range(1e-10, 10**6)]]
 
 
@@ -121,16 +113,16 @@ class PreprocessorConfig(Section):
     window: Literal["hann", "hamming", "blackman", "bartlett", "none"] | None = "hann"
     normalize: Literal["per_feature", "all_features", "none"] | FixedNormalization | None = "per_feature"
     n_fft: Annotated[int, Range(1, MOST_WINDOW_SAMPLES)] | None = None
-    features: Features = 64
-    lowfreq: Hertz = 0.0
+    features: Annotated[int, Range(1, 1024)] = 64
+    lowfreq: Annotated[float, Range(0, 192_000)] = 0.0
     highfreq: Annotated[float, Range(0, 192_000, without=(0,))] | None = None
     log: bool = True
     log_zero_guard_type: Literal["add", "clamp"] = "add"
     log_zero_guard_value: Annotated[float, Range(1e-38, 1000)] | Literal["tiny", "eps"] = 2**-24
-    dither: Share = 1e-5
-    preemph: Share | None = 0.97
+    dither: ZeroToOne = 1e-5
+    preemph: ZeroToOne | None = 0.97
     pad_to: Annotated[int, Range(0, 1024)] = 16
-    pad_value: Finite = 0.0
+    pad_value: FeatureValue = 0.0
     frame_splicing: Splicing = 1
     mag_power: Annotated[float, Range(0, 10, without=(0,))] = 2.0
     mel_norm: Literal["slaney"] | None = "slaney"
@@ -150,16 +142,16 @@ class PreprocessorConfig(Section):
 
 @dataclass(kw_only=True)
 class SpecAugmentConfig(Section):
-    """Masks in frames and features; `time_width` below 1 is a share of the utterance's length."""
+    """Widths of the masks in frames and features; `time_width` below 1 is a fraction of the utterance's length."""
 
-    freq_masks: Masks = 0
-    time_masks: Masks = 0
-    freq_width: FeaturesOrZero = 10
-    time_width: Frames | BelowOne = 10
-    rect_masks: Masks = 0
-    rect_time: Frames = 5
-    rect_freq: FeaturesOrZero = 20
-    mask_value: Finite = 0.0
+    freq_masks: MaskCount = 0
+    time_masks: MaskCount = 0
+    freq_width: MaskFeatures = 10
+    time_width: MaskFrames | BelowOne = 10
+    rect_masks: MaskCount = 0
+    rect_time: MaskFrames = 5
+    rect_freq: MaskFeatures = 20
+    mask_value: FeatureValue = 0.0
 
     TARGETS = ("SpectrogramAugmentation",)
     IGNORED = frozenset({"rng", "use_numba_spec_augment", "use_vectorized_spec_augment", "use_vectorized_code"})
@@ -167,11 +159,11 @@ class SpecAugmentConfig(Section):
 
 @dataclass(kw_only=True)
 class JasperBlockConfig(Section):
-    """One block. As in NeMo the first seven keys have no default, and a `residual_mode` holds for later blocks too."""
+    """One block. As in NeMo, the first seven keys have no default, and `residual_mode` applies to later blocks too."""
 
     filters: Channels
     repeat: Annotated[int, Range(1, 100)]
-    kernel: Kernel
+    kernel: Annotated[list[Annotated[int, Range(1, 1000)]], Range(1, 1)]
     stride: Stride
     dilation: Stride
     dropout: BelowOne
@@ -180,7 +172,7 @@ class JasperBlockConfig(Section):
     residual_dense: bool = False
     separable: bool = False
     groups: Channels = 1
-    heads: ChannelsOrNone = -1
+    heads: ChannelsOrMinusOne = -1
     se: bool = False
     se_reduction_ratio: Channels = 8
     se_context_size: Annotated[int, Range(-1, 100_000, without=(0,))] = -1
@@ -200,7 +192,7 @@ class EncoderConfig(Section):
     conv_mask: bool = True
     normalization_mode: Literal["batch", "layer", "instance", "group"] = "batch"
     residual_mode: ResidualMode = "add"
-    norm_groups: ChannelsOrNone = -1
+    norm_groups: ChannelsOrMinusOne = -1
     init_mode: InitMode | None = "xavier_uniform"
     frame_splicing: Splicing = 1
 
@@ -212,7 +204,7 @@ class EncoderConfig(Section):
 class DecoderConfig(Section):
     """The 1x1 head. `feat_in` null or -1 and `num_classes` -1 are filled in from the encoder and the labels."""
 
-    feat_in: ChannelsOrNone = -1
+    feat_in: ChannelsOrMinusOne = -1
     num_classes: Annotated[int, Range(-1, 100_000, without=(0,))] = -1
     vocabulary: list[str] | None = None
     init_mode: InitMode | None = "xavier_uniform"
@@ -224,7 +216,7 @@ class DecoderConfig(Section):
 
 @dataclass(kw_only=True)
 class InterCTCConfig(Section):
-    """CTC losses of blocks before the last, counted from 0, with their shares of the whole loss."""
+    """CTC losses of blocks before the last, counted from 0, with their weights in the loss."""
 
     loss_weights: list[BelowOne]
     apply_at_layers: list[Annotated[int, Range(0, 1000)]]
@@ -232,7 +224,7 @@ class InterCTCConfig(Section):
 
 @dataclass(kw_only=True)
 class ModelConfig(Section):
-    """Everything that makes the model and its data.
+    """The model and its data.
 
     `freeze`, this project's, keeps weights of a pretrained model as they are: "encoder", or patterns of variable paths
     such as `block_0/*`, `*norm_*/*`, `decoder/bias` (see `training.fine_tuning.freeze`).
@@ -264,3 +256,7 @@ class ModelConfig(Section):
         "adapters": (None,),
         "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
     }
+
+    def datasets(self) -> list[tuple[str, DatasetConfig]]:
+        """The sections of data that have values, with their keys."""
+        return [(name, getattr(self, name)) for name in DATASETS if isinstance(getattr(self, name), DatasetConfig)]

@@ -1,4 +1,4 @@
-"""How the weights move, as sections of a configuration file: `model.optim`, its `sched`, and `trainer.ema`."""
+"""The optimizer, the learning rate schedule and the averaged weights: `model.optim`, its `sched`, and `trainer.ema`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from jasper_tf.config.section import (
     OFF,
     BelowOne,
     Epochs,
-    Factor,
-    FactorOrZero,
     NonNegative,
     Range,
     Section,
-    Share,
     Steps,
     StepsOrZero,
+    ZeroToOne,
 )
 
 Eps = Annotated[float, Range(0, 1, without=(0,))]
@@ -28,7 +26,7 @@ _POLY: dict[str, Any] = {"power": 1.0, "cycle": False}
 _CONSTANT: dict[str, Any] = {"constant_steps": None, "constant_ratio": None}
 REQUIRED = object()
 
-# The keys that each schedule knows, with the values that null stands for.
+# The keys of each schedule, with their defaults: the values that null is replaced by.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "CosineAnnealing": {**_LENGTH, **_CONSTANT, "min_lr": 0.0},
     "WarmupPolicy": {**_LENGTH, "min_lr": 0.0},
@@ -46,7 +44,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 # With `reduce_on_plateau: true`, for every schedule.
 PLATEAU: dict[str, Any] = {"factor": 0.1, "patience": 10, "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0}
 
-# The same for the optimizers. Defaults are those of torch, which NeMo's files count on, but for NovoGrad's betas.
+# The keys of each optimizer. Defaults are those of PyTorch, which NeMo's files rely on, except for NovoGrad's betas.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "novograd": {"betas": (0.8, 0.5), "eps": 1e-8, "weight_decay": 0.0, "grad_averaging": False, "amsgrad": False},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False},
@@ -59,10 +57,10 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @dataclass(kw_only=True)
 class SchedConfig(Section):
-    """The learning rate's course; `max_steps` null means the training's length.
+    """The learning rate schedule. `SCHEDULES` lists the keys of each; `max_steps` null is the length of the training.
 
-    Which keys a schedule knows says `SCHEDULES`. `reduce_on_plateau` scales it by `factor` each time that `monitor`
-    has not improved for `patience` validations; without it `monitor` means nothing, as in NeMo.
+    `reduce_on_plateau` multiplies the learning rate by `factor` whenever `monitor` has not improved for `patience`
+    validations; without it `monitor` has no effect, as in NeMo.
     """
 
     name: Literal[
@@ -80,21 +78,21 @@ class SchedConfig(Section):
         "ExponentialLR",
     ] = "CosineAnnealing"
     warmup_steps: StepsOrZero | None = None
-    warmup_ratio: Share | None = None
+    warmup_ratio: ZeroToOne | None = None
     constant_steps: StepsOrZero | None = None
-    constant_ratio: Share | None = None
-    min_lr: FactorOrZero | None = None
+    constant_ratio: ZeroToOne | None = None
+    min_lr: Annotated[float, Range(0, 1000)] | None = None
     max_steps: Steps | None = None
     hold_steps: StepsOrZero | None = None
-    hold_ratio: Share | None = None
-    power: Factor | None = None
+    hold_ratio: ZeroToOne | None = None
+    power: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     cycle: bool | None = None
     d_model: Annotated[int, Range(1, 10**6)] | None = None
-    decay_rate: Factor | None = None
+    decay_rate: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     gamma: Annotated[float, Range(0, 10, without=(0,))] | None = None
     monitor: str | None = None
     reduce_on_plateau: bool | None = None
-    factor: BelowOne | None = None
+    factor: Annotated[float, Range(0, 1, without=(0, 1))] | None = None
     patience: Epochs | None = None
     threshold: NonNegative | None = None
     threshold_mode: Literal["rel", "abs"] | None = None
@@ -106,22 +104,22 @@ class SchedConfig(Section):
 
 @dataclass(kw_only=True)
 class OptimConfig(Section):
-    """The optimizer; which keys each knows says `OPTIMIZERS`.
+    """The optimizer. `OPTIMIZERS` lists the keys of each.
 
     `exclude_from_weight_decay`, this project's, lists patterns of variable paths as `model.freeze` does.
     """
 
     name: Literal["novograd", "adamw", "adam", "sgd", "adafactor", "lion"] = "novograd"
-    lr: Annotated[float, Range(0, 1e30, without=(0,))]  # within float32; what diverges is named when it does
+    lr: Annotated[float, Range(0, 1e30, without=(0,))]  # float32; a run that diverges ends with an error
     betas: tuple[BelowOne, BelowOne] | None = None
     eps: Eps | tuple[Eps, Eps] | None = None
-    weight_decay: FactorOrZero | None = None
+    weight_decay: Annotated[float, Range(0, 1000)] | None = None
     grad_averaging: bool | None = None
     amsgrad: bool | None = None
     momentum: BelowOne | None = None
     nesterov: bool | None = None
     decay_rate: Annotated[float, Range(-10, 10)] | None = None
-    clip_threshold: Factor | None = None
+    clip_threshold: Annotated[float, Range(0, 1000, without=(0,))] | None = None
     exclude_from_weight_decay: list[str] | None = None
     sched: SchedConfig | None = None
 
@@ -132,13 +130,14 @@ class OptimConfig(Section):
 
 @dataclass(kw_only=True)
 class EMAConfig(Section):
-    """A moving average of the weights, in optimizer steps. NeMo's `exp_manager.ema`, but every validation is of both.
+    """An exponential moving average of the weights. NeMo's `exp_manager.ema`, but validations score both weights.
 
-    `start_step`: the first steps, whose weights the average simply takes; 0 begins it at the initial weights.
+    Until `start_step` the average is a copy of the weights; 0 starts it at the initial weights. Both are in optimizer
+    steps.
     """
 
     enable: bool = True
-    decay: Share = 0.999
+    decay: ZeroToOne = 0.999
     start_step: StepsOrZero = 0
     every_n_steps: Steps = 1
 

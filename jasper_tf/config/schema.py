@@ -1,4 +1,4 @@
-"""A configuration file as typed dataclasses, in NeMo's layout; its `model` section is in `config_model`."""
+"""A configuration file as typed dataclasses, in NeMo's layout. Its `model` section is in `model_schema`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.augment_schema import AugmentorConfig
 from jasper_tf.config.model_schema import ModelConfig
 from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.section import (
@@ -26,7 +27,7 @@ from jasper_tf.errors import UserError
 
 @dataclass(kw_only=True)
 class TrainerConfig(Section):
-    """The keys of PyTorch Lightning's Trainer that mean something here.
+    """The keys of PyTorch Lightning's Trainer that have an effect here.
 
     `max_time` counts from each start (NeMo: `StatelessTimer`). `jit_compile` (XLA compiles the step) and `ema` are this
     project's.
@@ -76,7 +77,7 @@ class TrainerConfig(Section):
 
 @dataclass(kw_only=True)
 class CheckpointCallbackParams(Section):
-    """Which checkpoints stay; `save_top_k` -1 keeps all."""
+    """Which checkpoints are kept; `save_top_k` -1 keeps all."""
 
     monitor: str = "val_wer"
     mode: Literal["min", "max"] = "min"
@@ -101,7 +102,7 @@ class CheckpointCallbackParams(Section):
 
 @dataclass(kw_only=True)
 class EarlyStoppingParams(Section):
-    """When a run ends early: `patience` validations without an improvement of more than `min_delta`."""
+    """Ends a run after `patience` validations without an improvement of more than `min_delta`."""
 
     monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
@@ -120,9 +121,9 @@ class EarlyStoppingParams(Section):
 
 @dataclass(kw_only=True)
 class ExpManagerConfig(Section):
-    """Where a run lives and what it writes. `name` null means the configuration's name.
+    """Where a run is kept and what it writes. `name` null is the configuration's name.
 
-    `allow_config_change`, this project's, lets a run go on with another configuration than it began with.
+    `allow_config_change`, this project's, lets a run resume with another configuration than it began with.
     """
 
     exp_dir: str = "runs"
@@ -166,8 +167,8 @@ class Config(Section):
     """A whole configuration file.
 
     `init_from_nemo_model` (a `.nemo`) or `init_from_pretrained_model` (a run's folder or `.keras`) names the model that
-    training starts from; `taken_over` lists the keys of `model` that the file left to it. `ignored` lists full keys
-    that were accepted but only steer PyTorch.
+    training starts from; `taken_over` lists the keys of `model` that came from there. `ignored` lists full keys that
+    were accepted but only steer PyTorch.
     """
 
     name: str
@@ -185,9 +186,13 @@ class Config(Section):
     ONLY = {"init_from_ptl_ckpt": (None,)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain mapping of every value (YAML-able); `config_from_dict` makes an equal Config of it."""
+        """Every value as plain mappings and lists, for YAML; `config_from_dict` makes an equal `Config` of it."""
         plain = dataclasses.asdict(self)
         del plain["ignored"], plain["taken_over"], plain["source"]
+        for name, dataset in self.model.datasets():
+            if isinstance(dataset.augmentor, AugmentorConfig):  # where null would be a perturbation with its defaults
+                given = {key: value for key, value in plain["model"][name]["augmentor"].items() if value is not None}
+                plain["model"][name]["augmentor"] = given
         optim = plain["model"]["optim"]
         optim.update({key: list(value) for key, value in optim.items() if isinstance(value, tuple)})
         return plain

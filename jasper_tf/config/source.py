@@ -1,4 +1,4 @@
-"""A configuration's values before they are typed: the YAML tree, where each key stands, overrides, `${...}`."""
+"""A configuration's values before they are typed: the YAML tree, the place of each key, overrides, `${...}`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jasper_tf.io.bounded_yaml import DEEPEST, MOST_VALUES, parse_yaml, read_yam
 Keys = tuple[str, ...]
 COMMAND_LINE = "command line"
 _MOST_CHARACTERS = 10_000
-"""Of a text that `${...}` is part of."""
+"""The longest string that `${...}` is part of."""
 _COMPARED_KEYS, _COMPARED_CHARACTERS = 1000, 100
-"""What a wrong key is compared with at most."""
+"""At most this many known keys, and of each this many characters, are compared with a wrong key."""
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 
 
@@ -44,7 +44,7 @@ class ConfigSource:
         return cls(shorten(path), read_yaml(path, places), places)
 
     def error(self, keys: Keys, message: str) -> UserError:
-        """The one-line error about the value at `keys`."""
+        """The error about the value at `keys`: one line with file, line and key."""
         place, known = self.name, keys
         while known and known not in self._places:
             known = known[:-1]
@@ -91,8 +91,8 @@ class ConfigSource:
         """The tree with every `${a.b}` replaced by the value there; top-level keys in `skip` stay as they are.
 
         Raises:
-            UserError: a reference leads nowhere or in a circle, or they stand for more values, levels or characters
-                than a configuration has.
+            UserError: a reference names no key or refers to itself, or they expand to more values, levels or
+                characters than a configuration has.
         """
         self._resolved_values = 0
         return {k: v if k in skip else self._resolved(v, (k,), (), 1) for k, v in self.tree.items()}
@@ -100,9 +100,9 @@ class ConfigSource:
     def _resolved(self, node: Any, at: Keys, active: Keys, level: int) -> Any:
         self._resolved_values += 1
         if self._resolved_values > MOST_VALUES:
-            raise self.error(at, f"${{...}} stands for more than {MOST_VALUES:,} values; do not trust this file")
+            raise self.error(at, f"${{...}} expands to more than {MOST_VALUES:,} values; do not trust this file")
         if level > DEEPEST:
-            raise self.error(at, f"${{...}} leads more than {DEEPEST} levels deep; do not trust this file")
+            raise self.error(at, f"${{...}} expands to more than {DEEPEST} levels; do not trust this file")
         if isinstance(node, dict):
             return {k: self._resolved(v, (*at, k), active, level + 1) for k, v in node.items()}
         if isinstance(node, list):
@@ -112,11 +112,11 @@ class ConfigSource:
             if match.span() == (0, len(node)) or value == MISSING:
                 return value
             if isinstance(value, dict | list):
-                raise self.error(at, f"{match[0]} is a {type(value).__name__}, it cannot stand inside a text")
+                raise self.error(at, f"{match[0]} is a {type(value).__name__}, it cannot be part of a string")
             shown = str(value).lower() if isinstance(value, bool) else str(value)
             node = node[: match.start()] + shown + node[match.end() :]
             if len(node) > _MOST_CHARACTERS:
-                reason = f"stands for more than {_MOST_CHARACTERS:,} characters; do not trust this file"
+                reason = f"expands to more than {_MOST_CHARACTERS:,} characters; do not trust this file"
                 raise self.error(at, f"{shorten(match[0])} {reason}")
         return node
 
@@ -126,7 +126,7 @@ class ConfigSource:
             raise self.error(at, f"${{{shown}}} is not supported; only ${{a.b}} with a full key is")
         if reference in active:
             circle = shorten(" -> ".join([*active, reference]))
-            raise self.error(at, f"${{...}} goes round in a circle: {circle}")
+            raise self.error(at, f"${{...}} refers to itself: {circle}")
         node: Any = self.tree
         done: Keys = ()
         active = (*active, reference)
@@ -145,7 +145,7 @@ class ConfigSource:
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """Of `known`, what is most like a mistyped `key`."""
+    """The entry of `known` that is most similar to `key`."""
     compared = [name[:_COMPARED_CHARACTERS] for name in known[:_COMPARED_KEYS]]
     return difflib.get_close_matches(key[:_COMPARED_CHARACTERS], compared, 1, cutoff=0.0)[0]
 

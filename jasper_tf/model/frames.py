@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jasper_tf.config import Config
-from jasper_tf.data.augment import AudioAugmentor, sped_length
+from jasper_tf.data.augment import sped_length, speed_range
 from jasper_tf.features.framing import Framing
 from jasper_tf.model.encoder import build_blocks, output_length
 from jasper_tf.model.jasper_block import JasperBlock
@@ -35,8 +35,8 @@ def encoder_frames(cfg: Config, section: str) -> Callable[[np.ndarray], np.ndarr
     """
     model, dataset = cfg.model, getattr(cfg.model, section)
     fastest = 1.0
-    if section == "train_ds" and dataset is not None and "speed" in (dataset.augmentor or {}):
-        fastest = AudioAugmentor({"speed": dataset.augmentor["speed"]}).speeds[1]
+    if section == "train_ds" and dataset is not None and dataset.augmentor is not None:
+        fastest = speed_range(dataset.augmentor.speed)[1]
     framing = audio_framing(cfg)
     blocks = build_blocks([dataclasses.asdict(b) for b in model.encoder.jasper], conv_mask=model.encoder.conv_mask)
 

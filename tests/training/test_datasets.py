@@ -212,7 +212,7 @@ def test_named_validation_sets(manifests):
         ("validation_ds", {"manifest_filepath": {"a b": "a.json"}}, "'a b' cannot name a set"),
         ("validation_ds", {"manifest_filepath": {"a_ema": "a.json"}}, "'a_ema' cannot name a set"),
         ("validation_ds", {"manifest_filepath": {"a": 3}}, "manifest_filepath.a: expected a path or a list of paths"),
-        ("validation_ds", {"input_cfg": [{"manifest_filepath": "a"}]}, "stands in train_ds, without"),
+        ("validation_ds", {"input_cfg": [{"manifest_filepath": "a"}]}, "belongs to train_ds, without"),
         ("train_ds", {"input_cfg": []}, "an empty list"),
         ("train_ds", {"input_cfg": [{"manifest_filepath": "a", "weight": -1}]}, "at least 0"),
         (

@@ -210,7 +210,7 @@ def test_wrong_use_is_one_line(fine_tune, tiny_run, pretrained, tmp_path):
         ([f"{run}=null", "init_from_nemo_model=nowhere.nemo"], "nowhere.nemo: cannot read this archive (No such file"),
         (["init_from_nemo_model=a.nemo"], f"{run}: init_from_nemo_model is given too; give one of the two"),
         ([f"{run}=null"], "no labels, preprocessor and encoder; name the pretrained model that has them: init_from"),
-        (["model.freeze=decoder"], "model.freeze: expected encoder or a list (of a text) or null, got the text 'decod"),
+        (["model.freeze=decoder"], "model.freeze: expected encoder or a list of strings or null, got 'decod"),
     ]:
         with pytest.raises(UserError) as error:
             fine_tune(*overrides)

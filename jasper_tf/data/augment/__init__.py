@@ -1,6 +1,6 @@
-"""Augmentation of the sound itself, before features: NeMo's `train_ds.augmentor`."""
+"""Augmentation of the audio itself, before features: NeMo's `train_ds.augmentor`."""
 
 from jasper_tf.data.augment.augmentor import AudioAugmentor
-from jasper_tf.data.augment.speed import fit_length, sped_length
+from jasper_tf.data.augment.speed import fit_length, sped_length, speed_range
 
-__all__ = ["AudioAugmentor", "fit_length", "sped_length"]
+__all__ = ["AudioAugmentor", "fit_length", "sped_length", "speed_range"]

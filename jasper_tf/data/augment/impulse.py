@@ -1,61 +1,47 @@
-"""Impulse: the sound as a room or a microphone gives it back."""
+"""Impulse: the audio as a room or a microphone changes it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from jasper_tf.config.augment_schema import ImpulseConfig
 from jasper_tf.data.augment.perturbation import Perturbation
+from jasper_tf.data.augment.recordings import Recordings
 from jasper_tf.errors import UserError
 
-if TYPE_CHECKING:
-    from jasper_tf.data.augment.recordings import Recordings
-
 _ROUNDING = 1e-24
-"""Below this share of its power the sound has not arrived: what is there is rounding."""
+"""A result of less than this share of the power that went in is only rounding error."""
 
 
-@dataclass
 class Impulse(Perturbation):
     """Convolution with an impulse response from a manifest (NeMo `impulse`).
 
-    The length stays: what echoes behind the end is cut. The level stays too: the result has the mean power of what came
-    in, whatever the response's own level (NeMo: raised to a peak of 1, which would undo `gain`).
+    The length stays: echoes after the end are cut. The mean power stays too, whatever the response's own level (NeMo:
+    normalized to a peak of 1, which would undo `gain`).
 
-    Attributes:
-        manifest_path: what to draw from, see `Recordings`; needed.
-        shift_impulse: whether the direct path, the response's largest sample, is laid on time 0, so that the transcript
-            stays in time. NeMo: false when left out; here true.
-        normalize_impulse: whether the response's mean is taken off first.
+    Raises:
+        UserError: the manifest is missing or broken; in a call: the response is silent.
     """
 
-    manifest_path: str | list[str] | None = None
-    shift_impulse: bool = True
-    normalize_impulse: bool = False
-    recordings: Recordings = field(init=False, repr=False)
-
+    config: ImpulseConfig
     STREAM: ClassVar[int] = 3
-    IGNORED: ClassVar[frozenset[str]] = frozenset({"rng", "shuffle_n"})
 
-    def prepare(self, key: str, sample_rate: int) -> None:
-        # Here, for it brings TensorFlow, and a configuration is checked without.
-        from jasper_tf.data.augment.recordings import Recordings
+    def __init__(self, config: ImpulseConfig, key: str, sample_rate: int):
+        super().__init__(config, key, sample_rate)
+        self.recordings = Recordings(key, config.manifest_path, sample_rate)
 
-        assert self.manifest_path is not None  # `read` asks for it
-        self.recordings = Recordings(key, self.manifest_path, sample_rate)
-
-    def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         recordings = self.recordings
         index = int(generator.random() * len(recordings))
         response = recordings.whole(index).astype(np.float64)
-        if self.normalize_impulse:
+        if self.config.normalize_impulse:
             response -= response.mean()
         if not response.any():
             path = recordings.entries[index].path
             raise UserError(f"{recordings.key}: {path}: this impulse response is silent; remove its line")
-        delay = int(np.argmax(np.abs(response))) if self.shift_impulse else 0
+        delay = int(np.argmax(np.abs(response))) if self.config.shift_impulse else 0
         size = 1 << (len(audio) + len(response) - 2).bit_length()
         product = np.fft.rfft(audio, size) * np.fft.rfft(response, size)
         heard = np.fft.irfft(product, size)[delay : delay + len(audio)]

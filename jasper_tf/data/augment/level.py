@@ -1,41 +1,32 @@
-"""Level of the sound, and of white noise under it."""
+"""Changes of level, and white noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from jasper_tf.config.augment_schema import GainConfig, WhiteNoiseConfig
 from jasper_tf.data.augment.perturbation import Perturbation
 
 
-@dataclass
 class Gain(Perturbation):
-    """Level change, uniform in decibels (NeMo `gain`)."""
+    """Changes the level by a gain uniform in decibels (NeMo `gain`)."""
 
-    min_gain_dbfs: float = -10.0
-    max_gain_dbfs: float = 10.0
-
+    config: GainConfig
     STREAM: ClassVar[int] = 1
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_gain_dbfs": (-300, 300), "max_gain_dbfs": (-300, 300)}
-    RANGE: ClassVar[tuple[str, str] | None] = ("min_gain_dbfs", "max_gain_dbfs")
 
-    def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
-        return audio * np.float32(10 ** (self.drawn(generator) / 20))
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        gain_db = generator.uniform(self.config.min_gain_dbfs, self.config.max_gain_dbfs)
+        return audio * np.float32(10 ** (gain_db / 20))
 
 
-@dataclass
 class WhiteNoise(Perturbation):
-    """Gaussian noise, its level uniform in decibels of full scale (NeMo `white_noise`)."""
+    """Adds Gaussian noise, its level uniform in decibels of full scale (NeMo `white_noise`)."""
 
-    min_level: float = -90.0
-    max_level: float = -46.0
-
+    config: WhiteNoiseConfig
     STREAM: ClassVar[int] = 1
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_level": (-300, 0), "max_level": (-300, 0)}
-    RANGE: ClassVar[tuple[str, str] | None] = ("min_level", "max_level")
 
-    def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
-        level = 10 ** (self.drawn(generator) / 20)
-        return audio + np.float32(level) * generator.standard_normal(len(audio), np.float32)
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        level_db = generator.uniform(self.config.min_level, self.config.max_level)
+        return audio + np.float32(10 ** (level_db / 20)) * generator.standard_normal(len(audio), np.float32)

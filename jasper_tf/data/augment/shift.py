@@ -1,32 +1,28 @@
-"""Shift: the sound earlier or later within its length."""
+"""Shift: the audio earlier or later within its length."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from jasper_tf.config.augment_schema import ShiftConfig
 from jasper_tf.data.augment.perturbation import Perturbation
 
 
-@dataclass
 class Shift(Perturbation):
-    """Moves the sound by a time uniform in [min, max], zeros behind it (NeMo `shift`).
+    """Moves the audio by a time uniform in [min, max] and fills up with zeros (NeMo `shift`).
 
-    Above 0 it comes earlier, below 0 later, as in NeMo; what goes over the edge is lost, so shifts are to stay below
-    the silence at the ends. A shift that is longer than the sound leaves it as it is.
+    Above 0 it comes earlier, below 0 later, as in NeMo; what moves over the edge is lost, so shifts should be shorter
+    than the silence at the ends. A shift that is longer than the audio leaves it unchanged.
     """
 
-    min_shift_ms: float = -5.0
-    max_shift_ms: float = 5.0
-
+    config: ShiftConfig
     STREAM: ClassVar[int] = 2
-    BOUNDS: ClassVar[dict[str, tuple[float, float]]] = {"min_shift_ms": (-1e6, 1e6), "max_shift_ms": (-1e6, 1e6)}
-    RANGE: ClassVar[tuple[str, str] | None] = ("min_shift_ms", "max_shift_ms")
 
-    def __call__(self, audio: np.ndarray, generator: np.random.Generator, sample_rate: int) -> np.ndarray:
-        shift = int(self.drawn(generator) * sample_rate // 1000)
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        shift_ms = generator.uniform(self.config.min_shift_ms, self.config.max_shift_ms)
+        shift = int(shift_ms * self.sample_rate // 1000)
         if abs(shift) >= len(audio):
             return audio
         moved = np.zeros_like(audio)

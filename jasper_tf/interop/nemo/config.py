@@ -25,6 +25,7 @@ _TARGETS = {
 _OURS = {
     "generation",
     "buckets",
+    "band_limit",
     "unknown_characters",
     "synchronized",
     "exclude_from_weight_decay",
@@ -106,6 +107,11 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
         "num_classes": len(model["labels"]),
         "vocabulary": model["labels"],
     }
+    for name, _ in config.model.datasets():
+        augmentor = model[name]["augmentor"]
+        if isinstance(augmentor, dict) and "speed" in augmentor:
+            # Two arguments of NeMo's SpeedPerturbation that have no default.
+            augmentor["speed"] |= {"sr": model["sample_rate"], "resample_type": "kaiser_best"}
     # NeMo takes a null here for a value of its own.
     for section in (*model["encoder"]["jasper"], model["optim"], model["optim"]["sched"] or {}):
         for key in [key for key, value in section.items() if value is None]:

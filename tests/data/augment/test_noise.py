@@ -96,9 +96,9 @@ def test_other_rates_offset_and_duration(listed, speech):
 def test_manifest_keys_of_nemo_are_accepted(listed, speech):
     path = listed("nemo", [speech(20000)], label="noise", text="-", orig_sr=16000)
     augmentor = noisy(path, orig_sr=16000, shuffle_n=100, rng=None)
-    assert len(augmentor.kinds["noise"].recordings) == 1
-    assert len(noisy([path, path]).kinds["noise"].recordings) == 2
-    assert len(noisy(f"{path},{path}").kinds["noise"].recordings) == 2
+    assert len(augmentor.chain["noise"].recordings) == 1
+    assert len(noisy([path, path]).chain["noise"].recordings) == 2
+    assert len(noisy(f"{path},{path}").chain["noise"].recordings) == 2
 
 
 def message(spec):
@@ -117,8 +117,10 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
         return message({name: {"manifest_path": str(path)}})
 
     start = f"augmentor.{name}.manifest_path: "
-    assert message({name: {}}) == f"{start}is missing; name a file of JSON lines with audio_filepath"
-    assert message({name: {"manifest_path": 3}}) == f"{start}3 is not the path of a manifest, nor a list of paths"
+    assert f"{start}this key is missing; give a string or a list of strings" in message({name: {}})
+    assert f"{start}expected a string or a list of strings, got 3" in message({name: {"manifest_path": 3}})
+    for empty in ("", []):
+        assert f"{start}names no manifest" in message({name: {"manifest_path": empty}})
     assert message({name: {"manifest_path": str(path)}}) == (
         f"{start}{path}: the manifest cannot be read (No such file or directory); check the path"
     )

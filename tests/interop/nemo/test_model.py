@@ -35,7 +35,11 @@ def make_config(**changes):
         "decoder": {},
         "interctc": {"loss_weights": [0.3], "apply_at_layers": [0]},
         "optim": {"name": "novograd", "lr": 0.01, "sched": {"name": "CosineAnnealing", "warmup_steps": 7}},
-        "train_ds": {"manifest_filepath": "train.json", "buckets": 3},
+        "train_ds": {
+            "manifest_filepath": "train.json",
+            "buckets": 3,
+            "augmentor": {"speed": {"min_speed_rate": 0.8}, "band_limit": {}},
+        },
     }
     return config_from_dict({"name": "small", "model": model | changes})
 
@@ -88,7 +92,9 @@ def test_export_and_import_give_the_same_model(model, config, archive, monkeypat
         np.testing.assert_array_equal(ours_len, theirs_len)
     want, got = config.to_dict()["model"], imported.config.to_dict()["model"]
     want["decoder"] |= {"feat_in": 16, "num_classes": 5, "vocabulary": LABELS}
-    want["train_ds"]["buckets"] = 4  # ours alone: not in the archive
+    # Ours alone: not in the archive.
+    want["train_ds"]["buckets"] = 4
+    del want["train_ds"]["augmentor"]["band_limit"]
     assert got == want
 
 
@@ -105,6 +111,9 @@ def test_what_is_written_is_what_nemo_reads(archive):
     text = read_archive(archive).config.decode()
     assert not any(word in text for word in ("generation", "buckets", "unknown_characters", "&id", "!!python"))
     assert values["decoder"] | {"feat_in": 16, "num_classes": 5, "vocabulary": LABELS} == values["decoder"]
+    # NeMo's speed perturbation needs the first two; null would not be a perturbation to it.
+    speed = {"sr": 16000, "resample_type": "kaiser_best", "prob": 0.5, "min_speed_rate": 0.8, "max_speed_rate": 1.1}
+    assert values["train_ds"]["augmentor"] == {"speed": speed | {"num_rates": -1}}
     # A null here would stand in the way of the encoder's residual_mode.
     assert not any(value is None for block in values["encoder"]["jasper"] for value in block.values())
     tensors = read_checkpoint(read_archive(archive).weights, "w")
