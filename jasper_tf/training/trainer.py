@@ -39,7 +39,7 @@ from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
 from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.event_files import event_file_error
 from jasper_tf.training.run.folder import RunFolder, run_path
@@ -98,11 +98,11 @@ def train(cfg: Config) -> Path:
         average = ExponentialMovingAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
 
         checkpoints = _checkpoints(cfg, run)
-        position, restored = Position(), None
+        state, restored = TrainingState(), None
         if run.resumed:
             restored = checkpoints.restore(model, warn=run.say, writes=run.writes) if checkpoints else None
-            position = restored or position
-            where = f"going on at epoch {position.epoch + 1}, step {position.step}"
+            state = restored or state
+            where = f"going on at epoch {state.epoch + 1}, step {state.step}"
             run.say(where if restored else "no checkpoint to go on from; beginning at step 0")
         if not restored and (pretrained := pretrained or read_pretrained(cfg)):
             with strategy.scope():
@@ -114,24 +114,22 @@ def train(cfg: Config) -> Path:
             total_steps = 1
         e = cfg.exp_manager
         patience = e.early_stopping_callback_params.patience
-        if e.create_early_stopping_callback and position.waited and position.waited[0] >= patience:
-            total_steps = position.step  # it stopped there
-        if position.step >= total_steps and position.step_in_epoch == 0:
+        if e.create_early_stopping_callback and state.waited and state.waited[0] >= patience:
+            total_steps = state.step  # it stopped there
+        if state.step >= total_steps and state.step_in_epoch == 0:
             run.say(f"{run.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another")
             return run.path
 
         limits = [seconds(limit) for limit in (cfg.trainer.max_time, e.max_time_per_run) if limit is not None]
         interruption = Interruption(min(limits, default=None))
         with _in_one_line(run, strategy):
-            callbacks = _callbacks(
-                cfg, model, run, checkpoints, position, training, validation, total_steps, interruption
-            )
+            callbacks = _callbacks(cfg, model, run, checkpoints, state, training, validation, total_steps, interruption)
             if average:  # before all that reads results, or saves
                 score = functools.partial(evaluate, model, validation) if validation else None
-                callbacks.insert(0, AverageWeights(average, position, score))
+                callbacks.insert(0, AverageWeights(average, state, score))
             with interruption:
                 every = 1 if cfg.trainer.fast_dev_run else cfg.trainer.check_val_every_n_epoch
-                run_epochs(model, training, validation, position, total_steps, callbacks, validate_every=every)
+                run_epochs(model, training, validation, state, total_steps, callbacks, validate_every=every)
     return run.path
 
 
@@ -226,7 +224,7 @@ def _callbacks(
     model: JasperCTC,
     run: RunFolder,
     checkpoints: CheckpointFolder | None,
-    position: Position,
+    state: TrainingState,
     training: SpeechBatches,
     validation: SpeechBatches | None,
     total_steps: int,
@@ -236,34 +234,34 @@ def _callbacks(
     e, params = cfg.exp_manager, cfg.exp_manager.checkpoint_callback_params
     tensorboard = run.tensorboard if e.create_tensorboard_logger and run.writes else None
     callbacks: list[keras.callbacks.Callback] = [
-        StopOnNonFiniteLoss(training, position, run.path / "non_finite_batch.jsonl" if run.writes else None)
+        StopOnNonFiniteLoss(training, state, run.path / "non_finite_batch.jsonl" if run.writes else None)
     ]
     metrics_file = run.metrics_file if run.writes else None
     every, sets = cfg.trainer.log_every_n_steps, validation.sets if validation else ()
     losses = [metric.name for metric in model.output_losses]
-    log = RunLog(metrics_file, training, position, every, tensorboard, sets, losses)
-    callbacks += [log, Progress(run.say, position, total_steps, training, sets)]
+    log = RunLog(metrics_file, training, state, every, tensorboard, sets, losses)
+    callbacks += [log, Progress(run.say, state, total_steps, training, sets)]
     skipping = [part.bad_audio for part in _parts(training, validation) if part.bad_audio]
     if skipping:
         callbacks.append(BadAudioReport(skipping, run.say))
     sched = cfg.model.optim.sched
     if sched and sched.reduce_on_plateau:
         plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}
-        callbacks.append(ReduceOnPlateau(position, **plateau, say=run.say))
+        callbacks.append(ReduceOnPlateau(state, **plateau, say=run.say))
     if log.writer:
-        callbacks.append(RunDescription(cfg, run.path.name, log.writer, position, total_steps))
+        callbacks.append(RunDescription(cfg, run.path.name, log.writer, state, total_steps))
         if validation:
-            callbacks.append(ValidationSamples(validation, training, log.writer, position))
+            callbacks.append(ValidationSamples(validation, training, log.writer, state))
     if e.create_early_stopping_callback:
         early = e.early_stopping_callback_params
-        callbacks.append(EarlyStopping(position, early.monitor, early.mode, early.patience, early.min_delta))
+        callbacks.append(EarlyStopping(state, early.monitor, early.mode, early.patience, early.min_delta))
     saver = None
     if run.writes:
         interval = params.train_time_interval
         saver = SaveCheckpoints(
             checkpoints,
             run.model_file,
-            position,
+            state,
             params.monitor,
             params.every_n_train_steps,
             None if interval is None else seconds(interval),

@@ -12,7 +12,7 @@ import keras
 
 from jasper_tf.errors import UserError
 from jasper_tf.optim.exponential_moving_average import weights_for
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position, sync_folder
+from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState, sync_folder
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -22,7 +22,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         checkpoints: the run's; None writes the model only.
         model_file: `model.keras` of the run; replaced whenever `monitor` is at its best (at each epoch's end when there
             is no validation).
-        position: of the run.
+        state: of the run.
         monitor: the validation metric.
         mode: "min" for a metric that is better when lower, "max" for the others.
         every_n_train_steps: also in the middle of an epoch; None for epochs only.
@@ -33,7 +33,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self,
         checkpoints: CheckpointFolder | None,
         model_file: Path,
-        position: Position,
+        state: TrainingState,
         monitor: str = "val_wer",
         every_n_train_steps: int | None = None,
         interval_s: float | None = None,
@@ -42,7 +42,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints = checkpoints
         self.model_file = model_file
-        self.position = position
+        self.state = state
         self.monitor = monitor
         self.mode = mode
         self.every_n_train_steps = every_n_train_steps
@@ -53,29 +53,29 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def save_now(self) -> Path:
         """Saves the last step; this checkpoint is kept until the next one, whatever its rank."""
         assert self.checkpoints is not None
-        return self.checkpoints.save(self.model, self.position, keep=True)
+        return self.checkpoints.save(self.model, self.state, keep=True)
 
     def on_train_batch_end(self, batch, logs=None):
         # After the last step of an epoch comes its validation, then the checkpoint with the results.
         if self.checkpoints is None or batch + 1 == self.params["steps"] or not _finite(logs):
             return
-        due = self.every_n_train_steps and self.position.step % self.every_n_train_steps == 0
+        due = self.every_n_train_steps and self.state.step % self.every_n_train_steps == 0
         if due or (self.interval_s and time.monotonic() - self._saved_at >= self.interval_s):
-            self.checkpoints.save(self.model, self.position)
+            self.checkpoints.save(self.model, self.state)
             self._saved_at = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        value, best = logs.get(self.monitor), self.position.best
+        value, best = logs.get(self.monitor), self.state.best
         if value is None:  # an epoch without validation
             better = best is None
         else:
             sign = 1 if self.mode == "min" else -1
             better = best is None or math.isnan(best) or sign * value <= sign * best
         if better:
-            self.position.best = None if value is None else float(value)
+            self.state.best = None if value is None else float(value)
             self._write_model()
         if self.checkpoints:
-            self.checkpoints.save(self.model, replace(self.position, epoch=epoch + 1, step_in_epoch=0))
+            self.checkpoints.save(self.model, replace(self.state, epoch=epoch + 1, step_in_epoch=0))
             self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:

@@ -20,18 +20,18 @@ import numpy as np
 
 from jasper_tf.errors import UserError
 
-_VARIABLES, _POSITION = "variables.npz", "position.json"
+_VARIABLES, _STATE_FILE = "variables.npz", "position.json"
 _NAME = re.compile(r"step=(\d+)")
 
 
 @dataclass
-class Position:
-    """Where a run stands.
+class TrainingState:
+    """Progress of a training run, saved with each checkpoint.
 
     Args:
-        epoch: the epoch to go on in, from 0.
-        step_in_epoch: steps of it that are done.
-        step: optimizer steps done in all.
+        epoch: the current epoch, from 0.
+        step_in_epoch: completed steps of this epoch.
+        step: completed optimizer steps of the run.
         metrics: the newest validation results.
         best: the best value so far of the metric that `model.keras` is chosen by.
         waited: validations since early stopping saw its metric improve, and its best value.
@@ -49,11 +49,11 @@ class Position:
     log: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Position:
-        """The position that `asdict` gave; a key that an older version did not write has its default.
+    def from_record(cls, record: dict[str, Any]) -> TrainingState:
+        """Restores the state from `asdict(state)`; a key that an older version did not write has its default.
 
         Raises:
-            ValueError: a key that no position has, or a value that its key cannot have.
+            ValueError: an unknown key, or a value of the wrong type or range.
         """
         for key in sorted(record.keys() | {"epoch", "step_in_epoch", "step"}):
             if key not in _ALLOWED:
@@ -94,7 +94,7 @@ _ALLOWED: dict[str, Callable[[Any], bool]] = {
 
 
 class CheckpointFolder:
-    """The checkpoints of one run: each a folder with all variables, its position, and a checksum.
+    """The checkpoints of one run: each a folder with all variables, its state, and a checksum.
 
     A checkpoint holds the model's variables (weights, running statistics, the states of dither, masks and dropout) and
     the optimizer's. It is written beside and renamed, and renamed before it is removed, so it is there whole or not at
@@ -121,31 +121,31 @@ class CheckpointFolder:
         self.save_last = save_last
         self.mode = mode
 
-    def save(self, model: keras.Model, position: Position, keep: bool = False) -> Path:
+    def save(self, model: keras.Model, state: TrainingState, keep: bool = False) -> Path:
         """Writes a checkpoint, then removes those that are neither among the best nor the newest.
 
         Args:
             model: built, with its optimizer.
-            position: where the run stands.
+            state: of the run.
             keep: leave this one whatever its rank, until the next is written.
 
         Raises:
             UserError: it cannot be written, for want of space for instance; those before are untouched.
         """
         try:
-            return self._save(model, position, keep)
+            return self._save(model, state, keep)
         except OSError as error:
             self._remove_left_overs()
             raise UserError(
-                f"{self.folder}: the checkpoint of step {position.step} cannot be written ({error.strerror or error}); "
+                f"{self.folder}: the checkpoint of step {state.step} cannot be written ({error.strerror or error}); "
                 "make room, then the same command goes on from the one before"
             ) from error
 
-    def _save(self, model: keras.Model, position: Position, keep: bool) -> Path:
+    def _save(self, model: keras.Model, state: TrainingState, keep: bool) -> Path:
         self._remove_left_overs()
-        name = f"step={position.step:08d}"
-        if self.monitor in position.metrics and position.step_in_epoch == 0:
-            name += f"-{self.monitor}={position.metrics[self.monitor]:.4f}"
+        name = f"step={state.step:08d}"
+        if self.monitor in state.metrics and state.step_in_epoch == 0:
+            name += f"-{self.monitor}={state.metrics[self.monitor]:.4f}"
         target, beside = self.folder / name, self.folder / f".{name}.partial"
         beside.mkdir(parents=True)
         with open(beside / _VARIABLES, "wb") as file:
@@ -156,8 +156,8 @@ class CheckpointFolder:
                         np.lib.format.write_array(entry, np.asarray(variable), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        record = asdict(position)
-        with open(beside / _POSITION, "w", encoding="utf-8") as file:
+        record = asdict(state)
+        with open(beside / _STATE_FILE, "w", encoding="utf-8") as file:
             json.dump({**record, "sha256": _sha256(beside / _VARIABLES, record)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -170,7 +170,9 @@ class CheckpointFolder:
         self._prune(target if keep else None)
         return target
 
-    def restore(self, model: keras.Model, warn: Callable[[str], None] = print, writes: bool = True) -> Position | None:
+    def restore(
+        self, model: keras.Model, warn: Callable[[str], None] = print, writes: bool = True
+    ) -> TrainingState | None:
         """Sets every variable of `model` and its optimizer from the newest sound checkpoint.
 
         A torn or altered one that is newer is named through `warn` and renamed to `damaged-...`; of these the newest
@@ -182,7 +184,7 @@ class CheckpointFolder:
             writes: False leaves the folder as it is, for one of several machines that share it.
 
         Returns:
-            where the run stood, or None when there is no checkpoint.
+            the state of the run, or None when there is no checkpoint.
 
         Raises:
             UserError: all checkpoints are damaged, or the newest sound one belongs to another model or version.
@@ -205,7 +207,7 @@ class CheckpointFolder:
             self._set_aside(damaged, warn)
         if record is None:
             return None
-        position = _position(path, record)
+        state = _state(path, record)
         variables = _variables(model)
         with np.load(path / _VARIABLES) as stored:
             odd = sorted(set(stored.files) ^ set(variables))
@@ -217,10 +219,10 @@ class CheckpointFolder:
                 )
             for key, variable in variables.items():
                 variable.assign(stored[key])
-        return position
+        return state
 
-    def read(self, path: Path) -> tuple[Position, dict[str, np.ndarray]]:
-        """The position and every value of one checkpoint.
+    def read(self, path: Path) -> tuple[TrainingState, dict[str, np.ndarray]]:
+        """The state and every value of one checkpoint.
 
         Raises:
             UserError: it is torn or altered.
@@ -229,7 +231,7 @@ class CheckpointFolder:
         if record is None:
             raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
         with np.load(path / _VARIABLES) as stored:
-            return _position(path, record), dict(stored)
+            return _state(path, record), dict(stored)
 
     def ranked(self) -> list[Path]:
         """The checkpoints that a validation with `monitor` belongs to, the best first."""
@@ -325,19 +327,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _position(path: Path, record: dict) -> Position:
+def _state(path: Path, record: dict) -> TrainingState:
     try:
-        return Position.from_record(record)
+        return TrainingState.from_record(record)
     except ValueError as error:
         raise UserError(
-            f"{path / _POSITION}: {error}, so another program or version wrote it; remove the checkpoint, or start a "
+            f"{path / _STATE_FILE}: {error}, so another program or version wrote it; remove the checkpoint, or start a "
             "new run with exp_manager.name=..."
         ) from None
 
 
 def _record(path: Path) -> dict | None:
     """What position.json says, its checksum included; None where it is torn or not there."""
-    file = path / _POSITION
+    file = path / _STATE_FILE
     try:
         record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except OSError as error:

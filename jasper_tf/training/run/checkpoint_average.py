@@ -33,7 +33,7 @@ def average_checkpoints(
     sums: dict[str, np.ndarray] = {}
     newest = -1
     for n, path in enumerate(paths, start=1):
-        position, values = checkpoints.read(path)
+        state, values = checkpoints.read(path)
         values = {key: value for key, value in values.items() if key.startswith("model/")}
         if {k: v.shape for k, v in values.items()} != {k: tuple(v.shape) for k, v in variables.items()}:
             raise UserError(f"{path}: made for another model than the run's config.yaml describes")
@@ -41,9 +41,9 @@ def average_checkpoints(
         for key, value in values.items():
             if np.issubdtype(value.dtype, np.floating):
                 sums[key] = sums[key] + value if key in sums else value.astype(np.float64)
-            elif position.step > newest:
+            elif state.step > newest:
                 variables[key].assign(value)
-        newest = max(newest, position.step)
+        newest = max(newest, state.step)
     for key, total in sums.items():
         mean = total / len(paths)
         variables[key].assign(keras.ops.cast(mean, variables[key].dtype))

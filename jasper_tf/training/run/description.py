@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 
 from jasper_tf.config import Config
 from jasper_tf.model.overview import model_overview
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.checkpoint import TrainingState
 
 # What a run is compared by. Of `trainer`, the keys that change the result or the speed.
 _COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")
@@ -41,16 +41,18 @@ class RunDescription(keras.callbacks.Callback):
         cfg: the resolved configuration.
         name: of the run, a row of the page.
         writer: of TensorBoard's event file: `RunLog.writer`.
-        position: where the run stands.
+        state: of the run.
         total_steps: optimizer steps of the whole run; there it counts as finished.
     """
 
-    def __init__(self, cfg: Config, name: str, writer: tf.summary.SummaryWriter, position: Position, total_steps: int):
+    def __init__(
+        self, cfg: Config, name: str, writer: tf.summary.SummaryWriter, state: TrainingState, total_steps: int
+    ):
         super().__init__()
         self.cfg = cfg
         self.name = name
         self.writer = writer
-        self.position = position
+        self.state = state
         self.total_steps = total_steps
 
     def on_train_begin(self, logs=None):
@@ -59,7 +61,7 @@ class RunDescription(keras.callbacks.Callback):
         with self.writer.as_default(step=0):
             tf.summary.experimental.write_raw_pb(_columns(values).SerializeToString())
             hp.hparams(values, trial_id=self.name)
-            if self.position.step == 0:
+            if self.state.step == 0:
                 layout: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None}
                 text = yaml.safe_dump(self.cfg.to_dict(), width=110, **layout)
                 tf.summary.text("run/configuration", f"```\n{text}```")
@@ -67,7 +69,7 @@ class RunDescription(keras.callbacks.Callback):
         self.writer.flush()
 
     def on_train_end(self, logs=None):
-        if self.position.step >= self.total_steps:
+        if self.state.step >= self.total_steps:
             end = summary.session_end_pb(api_pb2.STATUS_SUCCESS, time.time())
             with self.writer.as_default(step=0):
                 tf.summary.experimental.write_raw_pb(end.SerializeToString())

@@ -19,7 +19,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.checkpoint import TrainingState
 from jasper_tf.training.run.event_files import drop_events
 
 _COLUMNS = (
@@ -59,14 +59,14 @@ class RunLog(keras.callbacks.Callback):
     curve of each). `model_flop_per_s` counts padded frames too: see `training_flops`.
 
     A run that goes on writes what it would have written had it never stopped, the figures per second aside: what lies
-    beyond the position it starts from is taken out of metrics.csv and the event files, and the sums of the unfinished
-    window and epoch come back through `position.log`, which this callback keeps current. So it must come after
+    after the state it resumes from is taken out of metrics.csv and the event files, and the sums of the unfinished
+    window and epoch come back through `state.log`, which this callback keeps current. So it must come after
     `AverageWeights` and before `SaveCheckpoints`.
 
     Args:
         csv_file: metrics.csv; None writes nothing (of several machines one writes, but all take part in the sums).
         batches: the training batches, for sizes and padding.
-        position: where the run stands; kept current by the training loop.
+        state: of the run; kept current by the training loop.
         every_n_steps: `trainer.log_every_n_steps`.
         tensorboard: folder for event files, or None.
         validation_sets: the names of several.
@@ -80,7 +80,7 @@ class RunLog(keras.callbacks.Callback):
         self,
         csv_file: Path | None,
         batches: SpeechBatches,
-        position: Position,
+        state: TrainingState,
         every_n_steps: int = 50,
         tensorboard: Path | None = None,
         validation_sets: Iterable[str] = (),
@@ -96,13 +96,13 @@ class RunLog(keras.callbacks.Callback):
         )
         self.csv_file = csv_file
         self.batches = batches
-        self.position = position
+        self.state = state
         self.every_n_steps = every_n_steps
-        rows = _drop_rows_after(csv_file, position, self._columns) if csv_file else []
+        rows = _drop_rows_after(csv_file, state, self._columns) if csv_file else []
         self._rows = len(rows)
         self.writer = None
         if tensorboard:
-            drop_events(tensorboard, _written_before(position, rows))
+            drop_events(tensorboard, _written_before(state, rows))
             self.writer = tf.summary.create_file_writer(str(tensorboard))
         self._ratios: dict[str, float] = {}
         self._first = 0
@@ -116,7 +116,7 @@ class RunLog(keras.callbacks.Callback):
         self._plan = self.batches.plan(epoch)
         self._audio_len, _ = self.batches.lengths(epoch)
         # Keras has just set the sums to zero, and does not know of an epoch that was begun before.
-        log = self.position.log if self.position.step_in_epoch else {}
+        log = self.state.log if self.state.step_in_epoch else {}
         for key, variable in self._sum_variables().items():
             if f"sum/{key}" in log:
                 variable.assign(log[f"sum/{key}"])
@@ -128,20 +128,20 @@ class RunLog(keras.callbacks.Callback):
         self._before = self._before | {key: log[f"window/{key}"] for key in self._before if f"window/{key}" in log}
 
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.position.step + 1) % self.every_n_steps == 0 or batch + 1 == self.params["steps"]:
+        if (self.state.step + 1) % self.every_n_steps == 0 or batch + 1 == self.params["steps"]:
             self._update_ratio.before_step()
 
     def on_train_batch_end(self, batch, logs=None):
         self._ratios = self._update_ratio.after_step()
         self._sums = self._read_sums()
-        if self.position.step % self.every_n_steps == 0:
+        if self.state.step % self.every_n_steps == 0:
             self._write_window()
-        self._keep_position()
+        self._keep_state()
 
     def on_test_begin(self, logs=None):
         # Before the validation: it resets the sums, and its seconds are not the training's.
         self._write_window()
-        self._keep_position()
+        self._keep_state()
 
     def on_epoch_end(self, epoch, logs=None):
         self._write_window()
@@ -149,7 +149,7 @@ class RunLog(keras.callbacks.Callback):
         if row:
             self._write(epoch, row)
             self._write_best(row)
-        self._keep_position(inside_epoch=False)
+        self._keep_state(inside_epoch=False)
 
     def on_train_end(self, logs=None):
         if self.writer:
@@ -178,27 +178,27 @@ class RunLog(keras.callbacks.Callback):
         return dict(zip(self._sum_variables(), self._stacked_sums().numpy().tolist(), strict=True))
 
     def _begin_window(self) -> None:
-        self._first = self._timed_from = self.position.step_in_epoch
+        self._first = self._timed_from = self.state.step_in_epoch
         self._before = self._sums
         self._time = time.perf_counter()
 
-    def _keep_position(self, inside_epoch: bool = True) -> None:
-        best = {key: value for key, value in self.position.log.items() if key.startswith("best/")}
-        self.position.log = {"rows": self._rows, **best}
+    def _keep_state(self, inside_epoch: bool = True) -> None:
+        best = {key: value for key, value in self.state.log.items() if key.startswith("best/")}
+        self.state.log = {"rows": self._rows, **best}
         if inside_epoch:
-            self.position.log["window/first_step"] = self._first
-            self.position.log |= {f"window/{key}": value for key, value in self._before.items()}
-            self.position.log |= {f"sum/{key}": value for key, value in self._sums.items()}
+            self.state.log["window/first_step"] = self._first
+            self.state.log |= {f"window/{key}": value for key, value in self._before.items()}
+            self.state.log |= {f"sum/{key}": value for key, value in self._sums.items()}
             # Only between the last step of an epoch and its validation.
-            self.position.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
+            self.state.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
 
     # ------------------------------------------------------------------ writing
 
     def _write_window(self) -> None:
-        steps = self._plan[self._first : self.position.step_in_epoch]
+        steps = self._plan[self._first : self.state.step_in_epoch]
         if not steps:
             return
-        timed = self._plan[self._timed_from : self.position.step_in_epoch]
+        timed = self._plan[self._timed_from : self.state.step_in_epoch]
         seconds = time.perf_counter() - self._time
         gained = {key: self._sums[key] - self._before[key] for key in self._sums}
 
@@ -218,11 +218,11 @@ class RunLog(keras.callbacks.Callback):
             "steps_per_s": len(timed) / seconds,
             "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
         }
-        if self.position.plateau:
-            row["learning_rate_scale"] = self.position.plateau["scale"]
+        if self.state.plateau:
+            row["learning_rate_scale"] = self.state.plateau["scale"]
         if self._ratios:
             row["update_ratio"] = float(np.median(list(self._ratios.values())))
-        self._write(self.position.epoch, row)
+        self._write(self.state.epoch, row)
         self._write_scalars({f"{_LAYERS}/{layer}": ratio for layer, ratio in self._ratios.items()})
         self._ratios = {}
         self._begin_window()
@@ -230,9 +230,9 @@ class RunLog(keras.callbacks.Callback):
     def _write_best(self, row: dict[str, float]) -> None:
         """The best value so far as a curve; the HPARAMS page shows its end."""
         for key in _BEST_OF:
-            value, before = row.get(key, math.nan), self.position.log.get(f"best/{key}", math.inf)
+            value, before = row.get(key, math.nan), self.state.log.get(f"best/{key}", math.inf)
             if not math.isnan(value):
-                self.position.log[f"best/{key}"] = min(value, before)
+                self.state.log[f"best/{key}"] = min(value, before)
                 self._write_scalars({f"validation/best_{key[4:]}": min(value, before)})
 
     def _write(self, epoch: int, row: dict[str, float]) -> None:
@@ -244,31 +244,31 @@ class RunLog(keras.callbacks.Callback):
                 if new:
                     writer.writeheader()
                 shown = {key: f"{value:.6g}" for key, value in row.items()}
-                writer.writerow({"step": self.position.step, "epoch": epoch, **shown})
+                writer.writerow({"step": self.state.step, "epoch": epoch, **shown})
         self._write_scalars(
             {f"validation/{k[4:]}" if k.startswith("val_") else f"train/{k}": value for k, value in row.items()}
         )
 
     def _write_scalars(self, values: dict[str, float]) -> None:
         if self.writer and self.csv_file:
-            with self.writer.as_default(step=self.position.step):
+            with self.writer.as_default(step=self.state.step):
                 for tag, value in values.items():
                     tf.summary.scalar(tag, float(value))
             # A checkpoint may follow: what was written before it must outlive the process.
             self.writer.flush()
 
 
-def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Leaves the rows that were there when the run stood at `position`, and returns them.
+def _drop_rows_after(csv_file: Path, state: TrainingState, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Removes the rows written after `state` was saved; returns the others.
 
     Raises:
         UserError: the file is damaged; nothing is changed then.
     """
     if not csv_file.exists():
         return []
-    rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= position.step]
-    # At the position's own step there may be rows from after the checkpoint, such as a validation's.
-    rows = rows[: int(position.log.get("rows", len(rows)))]
+    rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= state.step]
+    # At the same step there may be later rows, such as a validation's.
+    rows = rows[: int(state.log.get("rows", len(rows)))]
     with atomic_write(csv_file) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
@@ -300,16 +300,16 @@ def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _written_before(position: Position, rows: list[dict[str, str]]) -> Callable[[int, str], bool]:
-    """Whether an event of (step, tag) was there when the run stood at `position` and metrics.csv had `rows`."""
-    newest = [row for row in rows if int(row["step"]) == position.step]
+def _written_before(state: TrainingState, rows: list[dict[str, str]]) -> Callable[[int, str], bool]:
+    """Returns whether an event of (step, tag) was written before `state` was saved, when metrics.csv had `rows`."""
+    newest = [row for row in rows if int(row["step"]) == state.step]
     kinds = {"training" if row["loss"] else "validation" for row in newest}
 
     def keep(step: int, tag: str) -> bool:
         # Hyper-parameters have no step: the start that goes on writes its own.
-        if position.step == 0 or tag.startswith("_hparams_/") or step > position.step:
+        if state.step == 0 or tag.startswith("_hparams_/") or step > state.step:
             return False
         kind = "training" if tag.startswith(("train/", f"{_LAYERS}/")) else "validation"
-        return step < position.step or kind in kinds
+        return step < state.step or kind in kinds
 
     return keep

@@ -8,19 +8,19 @@ import pytest
 from jasper_tf.errors import UserError
 from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.checkpoint import TrainingState
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 @pytest.mark.parametrize("bad_step", [0, 2, 5])
 def test_the_batch_is_named(tiny_config, tmp_path, loss, bad_step):
     batches, _ = build_batches(tiny_config(), "train_ds")
-    position = Position(epoch=1)
+    state = TrainingState(epoch=1)
     report = tmp_path / "batch.jsonl"
-    callback = StopOnNonFiniteLoss(batches, position, report)
+    callback = StopOnNonFiniteLoss(batches, state, report)
     with pytest.raises(UserError) as caught:
         for step in range(6):
-            position.step = 6 + step + 1
+            state.step = 6 + step + 1
             # A mean over the epoch: it stays what it has become.
             callback.on_train_batch_end(step, {"loss": loss if step >= bad_step else 1.5})
         callback.on_test_begin()
@@ -35,7 +35,7 @@ def test_the_batch_is_named(tiny_config, tmp_path, loss, bad_step):
 
 def test_a_finite_loss_passes(tiny_config):
     batches, _ = build_batches(tiny_config(), "train_ds")
-    callback = StopOnNonFiniteLoss(batches, Position())
+    callback = StopOnNonFiniteLoss(batches, TrainingState())
     callback.on_train_batch_end(0, {"loss": 0.0})
     callback.on_epoch_end(0, {})
     callback.on_train_batch_end(0, {"loss": 3.0})

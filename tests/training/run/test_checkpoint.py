@@ -14,7 +14,7 @@ import pytest
 
 from jasper_tf.errors import UserError
 from jasper_tf.optim.novograd import NovoGrad
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
 
 
 def small_model(units: int = 3) -> keras.Model:
@@ -36,8 +36,8 @@ def everything(model: keras.Model) -> list[np.ndarray]:
     return [np.array(v) for v in model.variables + model.optimizer.variables if id(v) not in metrics]
 
 
-def at(step: int, wer: float | None = None, **more) -> Position:
-    return Position(epoch=step, step=step, metrics={} if wer is None else {"val_wer": wer}, **more)
+def at(step: int, wer: float | None = None, **more) -> TrainingState:
+    return TrainingState(epoch=step, step=step, metrics={} if wer is None else {"val_wer": wer}, **more)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,15 @@ def folder(tmp_path) -> CheckpointFolder:
 
 
 def test_everything_comes_back(model, folder):
-    position = Position(epoch=3, step_in_epoch=2, step=17, metrics={"val_wer": 0.25, "val_loss": 1.5}, best=0.2)
-    folder.save(model, position)
+    state = TrainingState(epoch=3, step_in_epoch=2, step=17, metrics={"val_wer": 0.25, "val_loss": 1.5}, best=0.2)
+    folder.save(model, state)
     saved = everything(model)
     # Weights, running statistics, dropout's state; step count, learning rate, a momentum and two norms per tensor.
     assert len(saved) == 4 + 2 + 1 + 2 + 3 * 4
     other = small_model()
     train_on(other, 5)
     assert any((a != b).any() for a, b in zip(saved, everything(other), strict=True))
-    assert folder.restore(other) == position
+    assert folder.restore(other) == state
     for a, b in zip(saved, everything(other), strict=True):
         np.testing.assert_array_equal(a, b)
     # What follows is the same too, masks of dropout included.
@@ -99,7 +99,7 @@ def test_the_best_may_be_the_highest(model, tmp_path):
 def test_one_to_keep_stays_until_the_next(model, tmp_path):
     folder = CheckpointFolder(tmp_path, save_top_k=1, save_last=False)
     folder.save(model, at(1, 0.5))
-    folder.save(model, Position(step=2, step_in_epoch=1), keep=True)
+    folder.save(model, TrainingState(step=2, step_in_epoch=1), keep=True)
     assert [int(p.name[5:13]) for p in folder.paths()] == [1, 2]
     folder.save(model, at(3, 0.4))
     assert [int(p.name[5:13]) for p in folder.paths()] == [3]
@@ -113,8 +113,8 @@ def test_a_result_that_is_no_number_ranks_last(model, tmp_path):
 
 
 def test_one_inside_an_epoch_is_newest_but_never_best(model, folder):
-    for position in (at(1, 0.5), at(2, 0.6), at(3, 0.1, step_in_epoch=3), at(4, 0.1, step_in_epoch=4)):
-        folder.save(model, position)
+    for state in (at(1, 0.5), at(2, 0.6), at(3, 0.1, step_in_epoch=3), at(4, 0.1, step_in_epoch=4)):
+        folder.save(model, state)
     assert [p.name for p in folder.paths()] == [
         "step=00000001-val_wer=0.5000",
         "step=00000002-val_wer=0.6000",
@@ -137,15 +137,15 @@ def without_variables(path):
     (path / "variables.npz").unlink()
 
 
-def without_position(path):
+def without_state(path):
     (path / "position.json").unlink()
 
 
-def torn_position(path):
+def torn_state(path):
     (path / "position.json").write_text((path / "position.json").read_text()[:20])
 
 
-def altered_position(path):
+def altered_state(path):
     record = json.loads((path / "position.json").read_text())
     (path / "position.json").write_text(json.dumps({**record, "step": 3}))
 
@@ -178,7 +178,7 @@ def pipes(path):
         os.mkfifo(file)
 
 
-def nested_position(path):
+def nested_state(path):
     (path / "position.json").write_text("[" * 99_999)
 
 
@@ -186,15 +186,15 @@ DAMAGES = [
     torn,
     flipped,
     without_variables,
-    without_position,
-    torn_position,
-    altered_position,
+    without_state,
+    torn_state,
+    altered_state,
     no_mapping,
     without_checksum_and_variables,
     empty,
     folders,
     pipes,
-    nested_position,
+    nested_state,
 ]
 
 
@@ -210,7 +210,7 @@ def test_after_damage_the_one_before(model, folder, damage):
     for a, b in zip(saved, everything(model), strict=True):
         np.testing.assert_array_equal(a, b)
     # The damaged one neither counts as the newest nor takes a place among the best.
-    folder.save(model, Position(epoch=1, step_in_epoch=2, step=3))
+    folder.save(model, TrainingState(epoch=1, step_in_epoch=2, step=3))
     assert [p.name for p in folder.paths()] == ["step=00000001-val_wer=0.5000", "step=00000003"]
     assert folder.restore(model, warn=pytest.fail).epoch == 1
 
@@ -276,11 +276,11 @@ def test_one_that_cannot_be_read_now_is_not_damaged(model, folder):
         {"of_tomorrow": 1},
     ],
 )
-def test_a_position_that_was_written_odd_is_named_and_stays(model, folder, odd):
+def test_an_unknown_or_malformed_state_is_named_and_stays(model, folder, odd):
     """With a checksum that fits: by a later version, or by hand."""
     folder.save(model, at(1, 0.5))
     path = folder.save(model, at(2, 0.4))
-    write_position(path, json.loads((path / "position.json").read_text()) | odd)
+    write_state(path, json.loads((path / "position.json").read_text()) | odd)
     with pytest.raises(UserError, match=f"step=00000002.*position.json: {next(iter(odd))} is [^\n]*$"):
         folder.restore(model, warn=pytest.fail)
     with pytest.raises(UserError, match="position.json"):
@@ -289,22 +289,22 @@ def test_a_position_that_was_written_odd_is_named_and_stays(model, folder, odd):
     assert folder.ranked()
 
 
-def write_position(path, record) -> None:
+def write_state(path, record) -> None:
     """With the checksum that a checkpoint of these files has."""
     record.pop("sha256")
     digest = hashlib.sha256((path / "variables.npz").read_bytes() + json.dumps(record, sort_keys=True).encode())
     (path / "position.json").write_text(json.dumps(record | {"sha256": digest.hexdigest()}))
 
 
-def test_a_position_of_an_older_version(model, folder):
+def test_a_state_of_an_older_version(model, folder):
     path = folder.save(model, at(2, 0.4))
     record = json.loads((path / "position.json").read_text())
     for key in ("log", "plateau", "waited"):
         del record[key]
-    write_position(path, record)
+    write_state(path, record)
     assert folder.restore(model, warn=pytest.fail) == at(2, 0.4)
     del record["step"]
-    write_position(path, record | {"sha256": ""})
+    write_state(path, record | {"sha256": ""})
     with pytest.raises(UserError, match="step is missing"):
         folder.restore(model)
 

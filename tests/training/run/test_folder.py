@@ -285,7 +285,7 @@ def test_a_disk_that_is_full_or_read_only(tiny_config, small_disk, options):
 def test_a_name_that_is_no_folder_below_exp_dir(tiny_config, setting):
     key = setting.partition("=")[0]
     settings = [setting, "exp_manager.name=null"] if key == "name" else [setting]
-    with pytest.raises(UserError, match=f" {key}: [^\n]*$"):
+    with pytest.raises(UserError, match=f" {key}:[^\n]*$"):
         tiny_config(*settings)
 
 

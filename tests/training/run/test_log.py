@@ -15,7 +15,7 @@ from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
 from jasper_tf.training.run.log import RunLog
 from jasper_tf.training.trainer import train
 
@@ -121,7 +121,7 @@ def test_rows_beyond_the_position_and_torn_ones_go(tiny_run, rows, tmp_path):
     cfg, folder, _ = tiny_run
     file = tmp_path / "metrics.csv"
     file.write_text((folder / "metrics.csv").read_text() + "1")
-    RunLog(file, build_batches(cfg, "train_ds")[0], Position(epoch=1, step_in_epoch=4, step=10))
+    RunLog(file, build_batches(cfg, "train_ds")[0], TrainingState(epoch=1, step_in_epoch=4, step=10))
     assert list(csv.DictReader(io.StringIO(file.read_text()))) == rows[:4]
 
 
@@ -130,8 +130,8 @@ def test_at_its_own_step_only_what_was_written_before_the_checkpoint_stays(tiny_
     cfg, folder, _ = tiny_run
     shutil.copytree(folder / "tensorboard", tmp_path / "tensorboard")
     shutil.copy(folder / "metrics.csv", tmp_path)
-    position = Position(step_in_epoch=6, step=6, log={"rows": 2})
-    RunLog(tmp_path / "metrics.csv", build_batches(cfg, "train_ds")[0], position, tensorboard=tmp_path / "tensorboard")
+    state = TrainingState(step_in_epoch=6, step=6, log={"rows": 2})
+    RunLog(tmp_path / "metrics.csv", build_batches(cfg, "train_ds")[0], state, tensorboard=tmp_path / "tensorboard")
     left, curves = logged_figures(tmp_path)
     assert [(row["step"], bool(row["val_wer"])) for row in left] == [("4", False), ("6", False)]
     assert {tag.split("/")[0] for tag in curves} == {"train", "weight_update_ratio"}
@@ -171,7 +171,7 @@ def test_stopped_between_an_epochs_last_step_and_its_validation(tiny_run, tmp_pa
     cfg = dataclasses.replace(cfg, exp_manager=dataclasses.replace(cfg.exp_manager, exp_dir=str(tmp_path)))
 
     def stop(saver, batch, logs=None):
-        if saver.position.step == 6:
+        if saver.state.step == 6:
             saver.save_now()
             raise KeyboardInterrupt
 
@@ -187,7 +187,7 @@ import sys
 import keras, tensorflow as tf
 from jasper_tf.config import load_config
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.checkpoint import TrainingState
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.distributed.devices import build_strategy, choose_devices
 from jasper_tf.training.run.log import RunLog
@@ -200,9 +200,9 @@ with strategy.scope():
     compile_model(model, cfg, 12)
 batches, _ = build_batches(cfg, "train_ds")
 
-def begin(position):
+def begin(state):
     model.reset_metrics()
-    log = RunLog(None, batches, position, every_n_steps=5)
+    log = RunLog(None, batches, state, every_n_steps=5)
     log.set_model(model)
     log.on_train_begin()
     log.on_epoch_begin(0)
@@ -216,12 +216,12 @@ def count():
         model.infeasible.update_state(1.0)
     strategy.run(on_each)
 
-position = Position()
-log = begin(position)
+state = TrainingState()
+log = begin(state)
 count()
-position.step = position.step_in_epoch = 3
+state.step = state.step_in_epoch = 3
 log.on_train_batch_end(2)
-again = begin(Position(step=3, step_in_epoch=3, log=dict(position.log)))
+again = begin(TrainingState(step=3, step_in_epoch=3, log=dict(state.log)))
 assert again._read_sums() == log._read_sums()
 assert abs(float(model.loss_mean.result()) - 0.8) < 1e-6 and float(model.infeasible.result()) == 2
 count()
@@ -237,7 +237,7 @@ def test_the_sums_come_back_on_two_devices(tiny_run, on_two_devices):
 
 
 def log_of(csv_file, step=9, **log) -> RunLog:
-    return RunLog(csv_file, None, Position(step=step, log=log))
+    return RunLog(csv_file, None, TrainingState(step=step, log=log))
 
 
 @pytest.fixture
