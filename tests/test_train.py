@@ -24,7 +24,7 @@ from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, first_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint import CheckpointManager
 from jasper_tf.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def test_what_a_run_leaves(tiny_run):
     ):
         assert line in printed
     assert "\x1b" not in printed
-    steps = [p.name[:13] for p in CheckpointFolder(folder / "checkpoints").paths()]
+    steps = [p.name[:13] for p in CheckpointManager(folder / "checkpoints").paths()]
     assert steps == [f"step={step:08d}" for step in range(2, 19, 2)]
     model = load_model(folder)
     best = min(float(p.name.partition("val_wer=")[2] or 9) for p in (folder / "checkpoints").iterdir())
@@ -87,7 +87,7 @@ def test_what_a_run_leaves(tiny_run):
 
 def assert_same_run(one: Path, other: Path, last: int = 6) -> None:
     """The newest checkpoints bit for bit, and the model."""
-    pairs = [CheckpointFolder(folder / "checkpoints").paths()[-last:] for folder in (one, other)]
+    pairs = [CheckpointManager(folder / "checkpoints").paths()[-last:] for folder in (one, other)]
     for a, b in zip(*pairs, strict=True):
         assert a.name == b.name
         with np.load(a / "variables.npz") as variables, np.load(b / "variables.npz") as others:
@@ -114,7 +114,7 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
     assert "stopped by SIGTERM, saved " in output and "Traceback" not in output
-    newest = CheckpointFolder(checkpoints).paths()[-1]
+    newest = CheckpointManager(checkpoints).paths()[-1]
     assert f"saved {newest}; the same command goes on" in output
     process = start(*command)
     wait_for(checkpoints / "step=00000008", process)
@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(t
     assert len(lines) == 4
     for line in lines:
         assert json.loads(line)["audio_filepath"] in err
-    for path in CheckpointFolder(tmp_path / "tiny" / "checkpoints").paths():
+    for path in CheckpointManager(tmp_path / "tiny" / "checkpoints").paths():
         with np.load(path / "variables.npz") as variables:
             assert all(np.isfinite(variables[key]).all() for key in variables.files), path
 

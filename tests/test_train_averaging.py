@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint import CheckpointManager
 from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def averaged_run(tiny_config, built_once):
 
 
 def stored(folder, step):
-    [path] = (p for p in CheckpointFolder(folder / "checkpoints").paths() if p.name.startswith(f"step={step:08d}"))
+    [path] = (p for p in CheckpointManager(folder / "checkpoints").paths() if p.name.startswith(f"step={step:08d}"))
     with np.load(path / "variables.npz") as values:
         return json.loads((path / "position.json").read_text()), dict(values)
 

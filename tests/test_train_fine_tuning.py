@@ -12,7 +12,7 @@ import pytest
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint import CheckpointManager
 from jasper_tf.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
@@ -72,14 +72,14 @@ def test_from_an_archive_and_on_without_it(overrides, tmp_path):
 
     # The archive is gone, and with it nothing that the run's own configuration and checkpoints do not hold.
     (tmp_path / "small.nemo").unlink()
-    first, last = CheckpointFolder(run / "checkpoints").paths()
+    first, last = CheckpointManager(run / "checkpoints").paths()
     with np.load(last / "variables.npz") as stored:
         before = dict(stored)
     shutil.rmtree(last)
     again = command(run / "config.yaml")
     assert "going on at epoch 2, step 6" in again and "trained: 2 tensors" in again
     assert "loaded:" not in again and "taken from" not in again
-    with np.load(CheckpointFolder(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
+    with np.load(CheckpointManager(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
         assert stored.files == list(before)
         for key in stored.files:
             np.testing.assert_array_equal(stored[key], before[key], err_msg=key)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint import CheckpointManager
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def test_two_at_once_and_one_after_a_kill(tiny_file, run, tmp_path):
     first = start(*command, "trainer.max_epochs=999")
     checkpoints = tmp_path / "tiny" / "checkpoints"
     try:
-        while not CheckpointFolder(checkpoints).paths() and first.poll() is None:
+        while not CheckpointManager(checkpoints).paths() and first.poll() is None:
             time.sleep(0.02)
         status, out, err = run(*command, "trainer.max_epochs=999")
         assert status == 2 and err.count("\n") == 1 and f"pid {first.pid} on " in err

@@ -10,7 +10,7 @@ from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    from jasper_tf.training.run.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint import CheckpointManager
 
 HELP = "average the weights of a run's checkpoints, as a model that evaluate, transcribe and export read"
 
@@ -43,11 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     cfg = load_config(folder / "config.yaml")
 
     from jasper_tf.model.jasper_ctc import build_model
-    from jasper_tf.training.run.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint import CheckpointManager
     from jasper_tf.training.run.checkpoint_average import average_checkpoints
 
     params = cfg.exp_manager.checkpoint_callback_params
-    checkpoints = CheckpointFolder(folder / "checkpoints", monitor=params.monitor, mode=params.mode)
+    checkpoints = CheckpointManager(folder / "checkpoints", monitor=params.monitor, mode=params.mode)
     paths = choose(checkpoints, arguments.checkpoints, arguments.last, arguments.best)
     model = build_model(cfg)
     average_checkpoints(model, checkpoints, paths)
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def choose(checkpoints: CheckpointFolder, names: list[str], last: int | None, best: int | None) -> list[Path]:
+def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, best: int | None) -> list[Path]:
     """The checkpoints that are meant, the oldest first; UserError where they are not there."""
     from jasper_tf.errors import UserError
 

@@ -39,7 +39,7 @@ from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
-from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
+from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
 from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.event_files import event_file_error
 from jasper_tf.training.run.folder import RunFolder, run_path
@@ -79,7 +79,7 @@ def train(cfg: Config) -> Path:
     on_gpu = "GPU" in devices[0]  # whose memory holds the activations, and is not the machine's
     require_memory(cfg, 1 if on_gpu else rows, 0 if on_gpu else samples)
     # A run that goes on has all weights in its checkpoints; the pretrained file may be gone.
-    begun = cfg.exp_manager.resume_if_exists and CheckpointFolder(run_path(cfg) / "checkpoints").paths()
+    begun = cfg.exp_manager.resume_if_exists and CheckpointManager(run_path(cfg) / "checkpoints").paths()
     pretrained = None if begun else read_pretrained(cfg)
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
@@ -144,14 +144,14 @@ def _first_lines(cfg: Config, run: RunFolder, devices: Sequence[str], replicas: 
         yield f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}"
 
 
-def _checkpoints(cfg: Config, run: RunFolder) -> CheckpointFolder | None:
+def _checkpoints(cfg: Config, run: RunFolder) -> CheckpointManager | None:
     """Where the run keeps its checkpoints; None where the configuration asks for none."""
     wanted = cfg.exp_manager.create_checkpoint_callback
     if wanted is None:
         wanted = cfg.trainer.enable_checkpointing
     params = cfg.exp_manager.checkpoint_callback_params
     keep = params.monitor, params.save_top_k, params.save_last, params.mode
-    return CheckpointFolder(run.checkpoints, *keep) if wanted else None
+    return CheckpointManager(run.checkpoints, *keep) if wanted else None
 
 
 @contextlib.contextmanager
@@ -223,7 +223,7 @@ def _callbacks(
     cfg: Config,
     model: JasperCTC,
     run: RunFolder,
-    checkpoints: CheckpointFolder | None,
+    checkpoints: CheckpointManager | None,
     state: TrainingState,
     training: SpeechBatches,
     validation: SpeechBatches | None,

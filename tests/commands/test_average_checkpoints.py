@@ -11,7 +11,7 @@ import pytest
 from jasper_tf.__main__ import main
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import CheckpointFolder, model_variables
+from jasper_tf.training.run.checkpoint import CheckpointManager, model_variables
 from jasper_tf.training.run.checkpoint_average import average_checkpoints
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_the_last(tiny_run, tmp_path):
     file = tmp_path / "mean.keras"
     done = command(tiny_run[1], "--output", file, "--last", "3")
     assert done.returncode == 0, done.stderr
-    paths = CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-3:]
+    paths = CheckpointManager(tiny_run[1] / "checkpoints").paths()[-3:]
     assert [line.split()[-1] for line in done.stdout.splitlines()[:3]] == [p.name for p in paths]
     assert f"mean of 3 checkpoints: {file}" in done.stdout and f"evaluate --model {file}" in done.stdout
     assert_mean_of(load_model(file), paths)
@@ -64,7 +64,7 @@ def test_the_last(tiny_run, tmp_path):
 
 
 def test_the_best_all_and_named(tiny_run, tmp_path, run_here):
-    folder = CheckpointFolder(tiny_run[1] / "checkpoints")
+    folder = CheckpointManager(tiny_run[1] / "checkpoints")
     validated = [p for p in folder.paths() if "-val_wer=" in p.name]
     best = sorted(sorted(validated, key=lambda p: folder.read(p)[0].metrics["val_wer"])[:2])
     named = [folder.paths()[3], folder.paths()[0]]
@@ -83,7 +83,7 @@ def test_the_best_all_and_named(tiny_run, tmp_path, run_here):
 
 def test_random_states_are_the_newests(tiny_run):
     cfg, run, _ = tiny_run
-    folder, model = CheckpointFolder(run / "checkpoints"), build_model(cfg)
+    folder, model = CheckpointManager(run / "checkpoints"), build_model(cfg)
     average_checkpoints(model, folder, folder.paths()[:3][::-1], say=lambda _: None)
     assert_mean_of(model, folder.paths()[:3], states=True)
 
@@ -92,7 +92,7 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
     run, file = tiny_run[1], tmp_path / "mean.keras"
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)
-    newest = CheckpointFolder(damaged / "checkpoints").paths()[-1]
+    newest = CheckpointManager(damaged / "checkpoints").paths()[-1]
     (newest / "variables.npz").write_bytes(b"torn")
     bare = tmp_path / "bare"
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("checkpoints"))
@@ -131,7 +131,7 @@ def test_overwrite_says_so(tiny_run, tmp_path, run_here):
     assert run_here(tiny_run[1], "--output", file, "--last", "2")[0] == 2
     assert file.read_bytes() == before
     assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "2")[0] == 0
-    assert_mean_of(load_model(file), CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-2:])
+    assert_mean_of(load_model(file), CheckpointManager(tiny_run[1] / "checkpoints").paths()[-2:])
 
 
 def test_another_models_checkpoint(tiny_run, tmp_path, run_here):

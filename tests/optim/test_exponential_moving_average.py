@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage, weights_for
 from jasper_tf.training.callbacks.average_weights import AverageWeights
-from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
+from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
 
 
 def small_model(optimizer=None):
@@ -121,10 +121,10 @@ def test_a_checkpoint_goes_on(tmp_path):
     fit(whole, [AverageWeights(average, TrainingState())], epochs=5)
     first, second = small_model(), small_model()
     fit(first, [AverageWeights(ExponentialMovingAverage(first, 0.9, start_step=3), TrainingState())], epochs=3)
-    folder = CheckpointFolder(tmp_path)
-    folder.save(first, TrainingState(epoch=3, step=18))
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(first, TrainingState(epoch=3, step=18))
     resumed = ExponentialMovingAverage(second, 0.9, start_step=3)
-    folder.restore(second)
+    checkpoints.restore(second)
     fit(second, [AverageWeights(resumed, TrainingState())], epochs=5, initial_epoch=3)
     for a, b in zip(whole.weights + average.variables, second.weights + resumed.variables, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -12,7 +12,7 @@ import keras
 
 from jasper_tf.errors import UserError
 from jasper_tf.optim.exponential_moving_average import weights_for
-from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState, sync_folder
+from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState, sync_folder
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -31,7 +31,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def __init__(
         self,
-        checkpoints: CheckpointFolder | None,
+        checkpoints: CheckpointManager | None,
         model_file: Path,
         state: TrainingState,
         monitor: str = "val_wer",

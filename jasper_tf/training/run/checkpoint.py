@@ -93,7 +93,7 @@ _ALLOWED: dict[str, Callable[[Any], bool]] = {
 }
 
 
-class CheckpointFolder:
+class CheckpointManager:
     """The checkpoints of one run: each a folder with all variables, its state, and a checksum.
 
     A checkpoint holds the model's variables (weights, running statistics, the states of dither, masks and dropout) and

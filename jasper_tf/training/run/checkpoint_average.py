@@ -10,11 +10,11 @@ import numpy as np
 
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import JasperCTC
-from jasper_tf.training.run.checkpoint import CheckpointFolder, model_variables
+from jasper_tf.training.run.checkpoint import CheckpointManager, model_variables
 
 
 def average_checkpoints(
-    model: JasperCTC, checkpoints: CheckpointFolder, paths: Sequence[Path], say: Callable[[str], None] = print
+    model: JasperCTC, checkpoints: CheckpointManager, paths: Sequence[Path], say: Callable[[str], None] = print
 ) -> None:
     """Sets `model` to the mean of its weights and running statistics over the checkpoints `paths`.
 

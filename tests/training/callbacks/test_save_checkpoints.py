@@ -11,7 +11,7 @@ import pytest
 from jasper_tf.errors import UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
-from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
+from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def saver(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(NovoGrad(0.1), "mse")
     model.optimizer.build(model.trainable_variables)
-    checkpoints = CheckpointFolder(tmp_path / "checkpoints", save_top_k=-1)
+    checkpoints = CheckpointManager(tmp_path / "checkpoints", save_top_k=-1)
     saver = SaveCheckpoints(checkpoints, tmp_path / "model.keras", TrainingState(), every_n_train_steps=2)
     saver.set_model(model)
     saver.set_params({"steps": 4})

@@ -15,7 +15,7 @@ from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder, TrainingState
+from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
 from jasper_tf.training.run.log import RunLog
 from jasper_tf.training.trainer import train
 
@@ -143,7 +143,7 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
     """Inside an epoch and a window (rows at 8 and 12, an epoch at 12), and at an epoch's end."""
     cfg, folder, printed = tiny_run
     shutil.copytree(folder, tmp_path / "tiny")
-    for path in CheckpointFolder(tmp_path / "tiny" / "checkpoints").paths():
+    for path in CheckpointManager(tmp_path / "tiny" / "checkpoints").paths():
         if path.name[:13] > f"step={stopped_at:08d}":
             shutil.rmtree(path)
     with open(tmp_path / "tiny" / "metrics.csv", "a") as file:
@@ -160,7 +160,7 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
 
     again = losses(capsys.readouterr().out)
     assert again == losses(printed)[-len(again) :] and len(again) == (2 if stopped_at == 10 else 1)
-    for a, b in zip(*(CheckpointFolder(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
+    for a, b in zip(*(CheckpointManager(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
         assert (a / "position.json").read_text() == (b / "position.json").read_text()
 
 
