@@ -11,13 +11,13 @@ import numpy as np
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:  # the client of a server uses TimedText and does not wait for Keras
+if TYPE_CHECKING:  # the client of a server uses WordTiming and must not wait for Keras
     from jasper_tf.decoding.decoder import Hypotheses
 
 
 @dataclass(frozen=True)
-class TimedText:
-    """A word, or a label's piece of text: from start_s to end_s in seconds, with a confidence of 0 to 1."""
+class WordTiming:
+    """Text, start and end in seconds, and confidence (0 to 1) of a word, or of a label."""
 
     text: str
     start_s: float
@@ -25,7 +25,7 @@ class TimedText:
     confidence: float
 
 
-def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[TimedText]]:
+def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[WordTiming]]:
     """The labels of each utterance with their times.
 
     CTC peaks: a label lasts only the frames in which it is the best class, usually less than its sound does.
@@ -38,7 +38,7 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
     columns = (best.labels, best.label_len, best.start_frame, best.end_frame, best.confidence)
     return [
         [
-            TimedText(
+            WordTiming(
                 tokenizer.pieces[ids[k]], float(start[k] * frame_s), float(end[k] * frame_s), float(confidence[k])
             )
             for k in range(ids_len)
@@ -47,16 +47,16 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
     ]
 
 
-def join_words(labels: Sequence[TimedText]) -> list[TimedText]:
+def join_words(labels: Sequence[WordTiming]) -> list[WordTiming]:
     """Words out of labels: a space starts one; its confidence is that of its least certain label (NeMo: "min")."""
-    words: list[list[TimedText]] = [[]]
+    words: list[list[WordTiming]] = [[]]
     for label in labels:
         if label.text.startswith(" "):
             words.append([])
         if label.text != " ":
             words[-1].append(label)
     return [
-        TimedText(
+        WordTiming(
             "".join(label.text for label in word).removeprefix(" "),
             word[0].start_s,
             word[-1].end_s,
@@ -67,7 +67,7 @@ def join_words(labels: Sequence[TimedText]) -> list[TimedText]:
     ]
 
 
-def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[TimedText]:
+def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[WordTiming]:
     """The most probable CTC path that spells `text` (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
 
     Args:
@@ -77,7 +77,7 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
         frame_s: seconds of one frame.
 
     Returns:
-        One TimedText per label of `text`, spaces included; its confidence is its mean posterior over its frames.
+        One WordTiming per label of `text`, spaces included; its confidence is its mean posterior over its frames.
 
     Raises:
         UserError: a character is out of vocabulary, or the frames are too few for the text.
@@ -119,5 +119,5 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
         at = np.flatnonzero(path == 2 * k + 1)
         confidence = float(np.mean(np.exp(log_probs[at, label])))
         piece, start_s, end_s = tokenizer.pieces[label], float(at[0] * frame_s), float((at[-1] + 1) * frame_s)
-        aligned.append(TimedText(piece, start_s, end_s, confidence))
+        aligned.append(WordTiming(piece, start_s, end_s, confidence))
     return aligned

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jasper_tf.decoding.alignment import TimedText
+from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.text.tokenizer import Tokenizer
 
 _DPI = 100
@@ -80,7 +80,7 @@ def _draw_spectrogram(axes: Axes, features: np.ndarray, frame_s: float, limits: 
 def alignment_picture(
     log_probs: np.ndarray,
     tokenizer: Tokenizer,
-    timings: Sequence[TimedText],
+    timings: Sequence[WordTiming],
     frame_s: float,
     title: str = "",
     size: tuple[int, int] = (1000, 480),
