@@ -189,7 +189,7 @@ def read_data(cfg: Config, replicas: int) -> tuple[SpeechBatches, SpeechBatches 
     """Training and validation batches, the optimizer steps of the whole run, and lines for a person."""
     parts = cfg.trainer.accumulate_grad_batches * replicas
     training, selection = build_batches(cfg, "train_ds", parts=parts)
-    report = [f"train_ds: {selection.summary()}; {training.padding_share():.1%} of the batches is padding"]
+    report = [f"train_ds: {selection.summary()}; {training.padding_ratio():.1%} of the batches is padding"]
     validation = None
     if cfg.model.validation_ds is not None:
         validation, selection = build_batches(cfg, "validation_ds", parts=replicas)

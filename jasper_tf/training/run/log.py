@@ -31,7 +31,7 @@ _COLUMNS = (
     "update_ratio",
     "blank_share",
     "infeasible",
-    "padding_share",
+    "padding_ratio",
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
@@ -46,6 +46,7 @@ _COLUMNS = (
     "val_cer_ema",
     "learning_rate_scale",
 )
+_RENAMED = {"padding_share": "padding_ratio"}  # columns of older versions
 # Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
 _LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")
@@ -213,7 +214,7 @@ class RunLog(keras.callbacks.Callback):
             "grad_norm": mean("grad_norm"),
             "blank_share": mean("blank_share"),
             "infeasible": gained["infeasible/total"],
-            "padding_share": 1 - spoken / padded,
+            "padding_ratio": 1 - spoken / padded,
             "utterances_per_s": sum(len(batch.index) for batch in timed) / seconds,
             "steps_per_s": len(timed) / seconds,
             "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
@@ -287,6 +288,7 @@ def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     # What has no end of line was being written when the run was killed.
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     try:
+        reader.fieldnames = [_RENAMED.get(name, name) for name in reader.fieldnames or ()]
         rows = list(reader)
     except csv.Error as error:
         raise damaged(f"line {reader.line_num + 1}: {error}") from error

@@ -26,7 +26,7 @@ TRAINING = {
     "update_ratio",
     "blank_share",
     "infeasible",
-    "padding_share",
+    "padding_ratio",
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
@@ -71,7 +71,7 @@ def test_figures_of_the_training(rows, tiny_run):
     batches, _ = build_batches(cfg, "train_ds")
     first = batches.plan(0)[:4]
     padding = 1 - sum(batches.audio_len[b.index].sum() for b in first) / sum(b.samples * len(b.index) for b in first)
-    assert float(training[0]["padding_share"]) == pytest.approx(padding, rel=1e-4)
+    assert float(training[0]["padding_ratio"]) == pytest.approx(padding, rel=1e-4)
     model = load_model(tiny_run[1])
     flops = sum(training_flops(model, b.samples) * len(b.index) for b in first)
     steps = [float(training[0][key]) for key in ("model_flop_per_s", "steps_per_s")]
@@ -285,3 +285,11 @@ def test_a_table_cut_anywhere_in_its_last_line_loses_that_only(table):
         table.write_bytes(whole[:end])
         log_of(table)
         assert len(table.read_text().splitlines()) == 1
+
+
+def test_a_column_of_an_older_version_gets_its_new_name(table):
+    table.write_text(table.read_text().replace("val_wer", "padding_share"))
+    log_of(table)
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [row["padding_ratio"] for row in rows] == ["", "", "0.9", "", ""]
+    assert "padding_share" not in rows[0]
