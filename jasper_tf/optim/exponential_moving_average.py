@@ -18,7 +18,7 @@ class ExponentialMovingAverage:
     on. (Keras's `use_ema` leaves the statistics out, and its `fit` ends by overwriting the weights.) A step that a loss
     scale skipped does not count.
 
-    It becomes `model.weight_average` and part of the model's checkpoints.
+    It becomes `model.moving_average` and part of the model's checkpoints.
 
     Args:
         model: compiled; under the strategy of the training.
@@ -39,7 +39,7 @@ class ExponentialMovingAverage:
             ]
             self._seen = keras.Variable(0, dtype="int64", trainable=False, name="seen")
         self._move_traced = tf.function(self._move, autograph=False)
-        model.weight_average = self
+        model.moving_average = self
 
     def begin(self) -> None:
         """Call it before the first step of a training, also of one that resumes from a checkpoint."""
@@ -80,4 +80,4 @@ class ExponentialMovingAverage:
 
 def weights_for(model: keras.Model, monitor: str) -> Sequence[keras.Variable]:
     """The weights that a metric belongs to: the average for `..._ema`, else the model's; in the model's order."""
-    return model.weight_average.variables if monitor.endswith(SUFFIX) else model.weights
+    return model.moving_average.variables if monitor.endswith(SUFFIX) else model.weights

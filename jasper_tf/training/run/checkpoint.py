@@ -305,8 +305,8 @@ def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Every variable that a step reads, by a name that is the same in each run."""
     named = model_variables(model)
-    if average := getattr(model, "weight_average", None):
-        named |= {f"average/{i}/{v.name}": v for i, v in enumerate(average.variables)}
+    if moving_average := getattr(model, "moving_average", None):
+        named |= {f"average/{i}/{v.name}": v for i, v in enumerate(moving_average.variables)}
     return named | {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
 
 
