@@ -200,7 +200,7 @@ def assert_close_runs():
     """`assert_close_runs(one, other)`: losses, error rates and weights of two runs to 1e-5, and the same counts."""
     import numpy as np
 
-    from jasper_tf.training.run.checkpoint import CheckpointManager
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
     def figures(folder: Path) -> list[dict[str, str]]:
         with open(folder / "metrics.csv", newline="") as file:

@@ -24,7 +24,7 @@ from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, first_batches
-from jasper_tf.training.run.checkpoint import CheckpointManager
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 ROOT = Path(__file__).parent.parent

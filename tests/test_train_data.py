@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jasper_tf.training.loop import evaluate
-from jasper_tf.training.run.checkpoint import CheckpointManager
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import read_data, train
 
 

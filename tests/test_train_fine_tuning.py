@@ -12,7 +12,7 @@ import pytest
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.training.run.checkpoint import CheckpointManager
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jasper_tf.training.run.checkpoint import CheckpointManager
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
 ROOT = Path(__file__).parent.parent
 

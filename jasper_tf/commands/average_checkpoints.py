@@ -10,7 +10,7 @@ from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    from jasper_tf.training.run.checkpoint import CheckpointManager
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
 HELP = "average the weights of a run's checkpoints, as a model that evaluate, transcribe and export read"
 
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     cfg = load_config(folder / "config.yaml")
 
     from jasper_tf.model.jasper_ctc import build_model
-    from jasper_tf.training.run.checkpoint import CheckpointManager
     from jasper_tf.training.run.checkpoint_average import average_checkpoints
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
     params = cfg.exp_manager.checkpoint_callback_params
     checkpoints = CheckpointManager(folder / "checkpoints", monitor=params.monitor, mode=params.mode)

@@ -9,7 +9,7 @@ import keras
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.training.iterator_deletion import iterators_deleted
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @iterators_deleted()

@@ -39,11 +39,12 @@ from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import evaluate, run_epochs
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.description import RunDescription
 from jasper_tf.training.run.event_files import event_file_error
 from jasper_tf.training.run.folder import RunFolder, run_path
 from jasper_tf.training.run.log import RunLog
+from jasper_tf.training.run.training_state import TrainingState
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 

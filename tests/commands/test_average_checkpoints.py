@@ -11,8 +11,8 @@ import pytest
 from jasper_tf.__main__ import main
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import CheckpointManager, model_variables
 from jasper_tf.training.run.checkpoint_average import average_checkpoints
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, model_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

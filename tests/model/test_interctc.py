@@ -10,7 +10,7 @@ from jasper_tf.config import load_config
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointManager
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 # Nothing that draws random numbers; as many filters wherever the head reads.

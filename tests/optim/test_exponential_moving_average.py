@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage, weights_for
 from jasper_tf.training.callbacks.average_weights import AverageWeights
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 
 def small_model(optimizer=None):
@@ -152,7 +153,7 @@ def test_a_step_that_the_loss_scale_left_out_does_not_count():
 TWO_DEVICES = """
 import keras, numpy as np, tensorflow as tf
 from jasper_tf.optim.schedules.annealing import WarmupAnnealing
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage

@@ -13,7 +13,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 BLOCK = {"filters": 8, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.1, "residual": False}
 SMALL = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import keras
 
 from jasper_tf.optim.exponential_moving_average import SUFFIX, ExponentialMovingAverage
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class AverageWeights(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):

@@ -12,7 +12,7 @@ import keras
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 _NAMED = 5
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import keras
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class Progress(keras.callbacks.Callback):

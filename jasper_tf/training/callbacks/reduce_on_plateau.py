@@ -9,7 +9,7 @@ import keras
 
 from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @dataclass

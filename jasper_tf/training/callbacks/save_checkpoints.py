@@ -12,7 +12,8 @@ import keras
 
 from jasper_tf.errors import UserError
 from jasper_tf.optim.exponential_moving_average import weights_for
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState, sync_folder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, sync_folder
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class SaveCheckpoints(keras.callbacks.Callback):

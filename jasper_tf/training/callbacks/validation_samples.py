@@ -14,7 +14,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class ValidationSamples(keras.callbacks.Callback):

@@ -10,7 +10,7 @@ import numpy as np
 
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import JasperCTC
-from jasper_tf.training.run.checkpoint import CheckpointManager, model_variables
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, model_variables
 
 
 def average_checkpoints(

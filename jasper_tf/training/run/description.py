@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 
 from jasper_tf.config import Config
 from jasper_tf.model.overview import model_overview
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 # What a run is compared by. Of `trainer`, the keys that change the result or the speed.
 _COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")

@@ -19,8 +19,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
-from jasper_tf.training.run.checkpoint import TrainingState
 from jasper_tf.training.run.event_files import drop_events
+from jasper_tf.training.run.training_state import TrainingState
 
 _COLUMNS = (
     "step",

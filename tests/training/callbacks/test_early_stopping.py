@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.mark.parametrize("restart_after", [None, 0, 1, 2, 3, 4, 5])

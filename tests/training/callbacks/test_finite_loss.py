@@ -8,7 +8,7 @@ import pytest
 from jasper_tf.errors import UserError
 from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

@@ -6,7 +6,7 @@ import pytest
 
 from jasper_tf.training.callbacks.progress import Progress, audio_speed
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.fixture

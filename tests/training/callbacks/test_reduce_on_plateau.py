@@ -10,7 +10,7 @@ import pytest
 from jasper_tf.optim.schedules.cosine_annealing import CosineAnnealing
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 
 
 def model_with(rate):

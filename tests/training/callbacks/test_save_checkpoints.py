@@ -11,7 +11,8 @@ import pytest
 from jasper_tf.errors import UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.fixture

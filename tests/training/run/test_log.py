@@ -15,8 +15,9 @@ from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointManager, TrainingState
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.log import RunLog
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.trainer import train
 
 TRAINING = {
@@ -187,7 +188,7 @@ import sys
 import keras, tensorflow as tf
 from jasper_tf.config import load_config
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import TrainingState
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.distributed.devices import build_strategy, choose_devices
 from jasper_tf.training.run.log import RunLog

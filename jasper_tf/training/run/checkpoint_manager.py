@@ -11,86 +11,17 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from jasper_tf.errors import UserError
+from jasper_tf.training.run.training_state import TrainingState, are_numbers
 
 _VARIABLES, _STATE_FILE = "variables.npz", "position.json"
 _NAME = re.compile(r"step=(\d+)")
-
-
-@dataclass
-class TrainingState:
-    """Progress of a training run, saved with each checkpoint.
-
-    Args:
-        epoch: the current epoch, from 0.
-        step_in_epoch: completed steps of this epoch.
-        step: completed optimizer steps of the run.
-        metrics: the newest validation results.
-        best: the best value so far of the metric that `model.keras` is chosen by.
-        waited: validations since early stopping saw its metric improve, and its best value.
-        plateau: what `ReduceOnPlateau` has seen, and the scale of the learning rate.
-        log: what `RunLog` needs to go on inside an epoch or a logging window; kept current by it.
-    """
-
-    epoch: int = 0
-    step_in_epoch: int = 0
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    best: float | None = None
-    waited: list[float] | None = None
-    plateau: dict[str, Any] = field(default_factory=dict)
-    log: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> TrainingState:
-        """Restores the state from `asdict(state)`; a key that an older version did not write has its default.
-
-        Raises:
-            ValueError: an unknown key, or a value of the wrong type or range.
-        """
-        for key in sorted(record.keys() | {"epoch", "step_in_epoch", "step"}):
-            if key not in _ALLOWED:
-                raise ValueError(f"{key} is unknown")
-            if key not in record or not _ALLOWED[key](record[key]):
-                raise ValueError(f"{key} is {str(record.get(key, 'missing'))[:60]}")
-        return cls(**record)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, dict) and all(map(_is_number, values.values()))
-
-
-# NaN and infinity are allowed where a loss, a gradient or an error rate may be either.
-_ALLOWED: dict[str, Callable[[Any], bool]] = {
-    "epoch": _is_count,
-    "step_in_epoch": _is_count,
-    "step": _is_count,
-    "metrics": _are_numbers,
-    "best": lambda value: value is None or _is_number(value),
-    "waited": lambda value: (
-        value is None
-        or (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and math.isfinite(value[0]))
-    ),
-    "plateau": lambda value: isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values()),
-    "log": lambda value: (
-        _are_numbers(value) and all(math.isfinite(value.get(key, 0)) for key in ("rows", "window/first_step"))
-    ),
-}
 
 
 class CheckpointManager:
@@ -259,7 +190,7 @@ class CheckpointManager:
         """What the checkpoint is ranked by, the lower the better."""
         record = _record(path) or {}
         metrics = record.get("metrics", {})
-        if record.get("step_in_epoch") != 0 or not _are_numbers(metrics) or self.monitor not in metrics:
+        if record.get("step_in_epoch") != 0 or not are_numbers(metrics) or self.monitor not in metrics:
             return None
         value = metrics[self.monitor]
         return math.inf if math.isnan(value) else value if self.mode == "min" else -value
