@@ -181,6 +181,19 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(t
             assert all(np.isfinite(variables[key]).all() for key in variables.files), path
 
 
+def test_weights_that_overflow_are_not_saved(tiny_file, run_here, tmp_path):
+    """The step before the loss is NaN: its own loss is still finite."""
+    overrides = ["model.optim.lr=1000", "model.optim.weight_decay=1000", "model.optim.sched=null"]
+    every_step = "exp_manager.checkpoint_callback_params={every_n_train_steps: 1, save_top_k: -1}"
+    status, _, err = run_here(tiny_file, f"exp_manager.exp_dir={tmp_path}", *overrides, every_step)
+    assert status == 2 and err.startswith("error: step ") and "NaN or infinite" in err and err.count("\n") == 1
+    paths = CheckpointManager(tmp_path / "tiny" / "checkpoints").paths()
+    assert paths
+    for path in paths:
+        with np.load(path / "variables.npz") as variables:
+            assert all(np.isfinite(variables[key]).all() for key in variables.files), path
+
+
 def test_early_stopping(tiny_file, run_here, tmp_path):
     command = [
         tiny_file,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 
-from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.optim.exponential_moving_average import weights_for
-from jasper_tf.training.run.checkpoint_manager import CheckpointManager, sync_folder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, require_finite
 from jasper_tf.training.run.training_state import TrainingState
 
 
@@ -28,6 +27,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         mode: "min" for a metric that is better when lower, "max" for the others.
         every_n_train_steps: also in the middle of an epoch; None for epochs only.
         interval_s: seconds from one checkpoint to the next inside an epoch; None for no such checkpoints.
+
+    Raises:
+        DivergedError: from within `fit`; the weights are not finite, and what was saved before stays.
+        UserError: from within `fit`; a file cannot be written, for example because the disk is full.
     """
 
     def __init__(
@@ -84,20 +87,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
+            require_finite(variable, variable.path, self.state.step)
             copy.assign(variable)
-        beside = self.model_file.with_name(".partial.keras")
-        try:
+        with atomic_path(self.model_file) as beside:
             self._plain.save(beside)
-            with open(beside, "rb") as file:
-                os.fsync(file.fileno())
-            beside.replace(self.model_file)
-            sync_folder(self.model_file.parent)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.model_file}: cannot be written ({error.strerror or error}); make room, then the same command "
-                "goes on"
-            ) from error
 
 
 def _finite(logs: dict | None) -> bool:

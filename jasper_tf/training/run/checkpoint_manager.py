@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.training.run.training_state import TrainingState, are_numbers
 
 _VARIABLES, _STATE_FILE = "variables.npz", "position.json"
@@ -61,10 +61,14 @@ class CheckpointManager:
             keep: leave this one whatever its rank, until the next is written.
 
         Raises:
-            UserError: it cannot be written, for want of space for instance; those before are untouched.
+            DivergedError: a value of the model or the optimizer is not finite; earlier checkpoints are unchanged.
+            UserError: it cannot be written, for example because the disk is full; earlier checkpoints are unchanged.
         """
         try:
             return self._save(model, state, keep)
+        except DivergedError:
+            self._remove_left_overs()
+            raise
         except OSError as error:
             self._remove_left_overs()
             raise UserError(
@@ -83,8 +87,9 @@ class CheckpointManager:
             # As np.savez, which leaves the archive open when the disk is full: its end then prints a traceback.
             with zipfile.ZipFile(file, "w") as archive:
                 for key, variable in _variables(model).items():
+                    values = require_finite(variable, key, state.step)
                     with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
-                        np.lib.format.write_array(entry, np.asarray(variable), allow_pickle=False)
+                        np.lib.format.write_array(entry, values, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         record = asdict(state)
@@ -231,6 +236,21 @@ def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
     variables = [v for v in model.variables if id(v) not in metric_variables]
     # Without paths, which the optimizer's names hold too: they may count the models that the process built before.
     return {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
+
+
+def require_finite(variable: keras.Variable, name: str, step: int) -> np.ndarray:
+    """Returns the values of `variable`.
+
+    Raises:
+        DivergedError: one of them is NaN or infinite; names the variable and the step.
+    """
+    values = np.asarray(variable)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DivergedError(
+            f"step {step}: NaN or infinite values in {name}, nothing is saved; what was saved before stays; "
+            "lower model.optim.lr or weight_decay, lengthen the warm-up, or set trainer.gradient_clip_val"
+        )
+    return values
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:

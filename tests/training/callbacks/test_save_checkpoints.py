@@ -8,7 +8,7 @@ import time
 import keras
 import pytest
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
@@ -104,6 +104,16 @@ def test_the_highest_may_be_the_best(saver):
     assert weight_of_model(saver) == 1
 
 
+def test_weights_that_are_not_finite_leave_the_model_before(saver):
+    saver.checkpoints = None
+    epoch(saver, 1, 0.5)
+    saver.model.layers[0].kernel.assign([[float("inf")]])
+    saver.state.step = 12
+    with pytest.raises(DivergedError, match="^step 12: "):
+        saver.on_epoch_end(2, {"val_wer": 0.4})
+    assert weight_of_model(saver) == 1
+
+
 @pytest.mark.parametrize("size", [100, 1000, 5000])
 def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
     epoch(saver, 0, 0.5)
@@ -112,7 +122,7 @@ def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
     quota = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, quota[1]))
     try:
-        with pytest.raises(UserError, match="model.keras: cannot be written"):
+        with pytest.raises(UserError, match="model.keras: cannot write"):
             epoch(saver, 1, 0.4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)

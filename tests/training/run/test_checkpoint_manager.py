@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.training_state import TrainingState
@@ -388,3 +388,16 @@ def test_another_models_checkpoint_is_refused(model, checkpoints):
     for stranger in (other, small_model(units=4)):
         with pytest.raises(UserError, match="made for another model"):
             checkpoints.restore(stranger)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("of", ["weights", "optimizer"])
+def test_values_that_are_not_finite_are_not_saved(checkpoints, of, value):
+    model = small_model()
+    checkpoints.save(model, at(1, 0.5))
+    variable = model.layers[0].kernel if of == "weights" else model.optimizer.variables[-1]
+    variable.assign(np.full(variable.shape, value))
+    with pytest.raises(DivergedError, match="^step 2: "):
+        checkpoints.save(model, at(2, 0.4))
+    assert [p.name for p in checkpoints.folder.iterdir()] == ["step=00000001-val_wer=0.5000"]
+    assert checkpoints.restore(small_model(), warn=pytest.fail) == at(1, 0.5)
