@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 
 from jasper_tf.errors import DivergedError, UserError
+from jasper_tf.io.atomic_write import sync_folder
 from jasper_tf.training.run.training_state import TrainingState, are_numbers
 
 _VARIABLES, _STATE_FILE = "variables.npz", "position.json"
@@ -264,18 +264,6 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 def _hidden(path: Path) -> Path:
     """The new name of what is to be removed: a kill inside rmtree leaves no half under a name that counts."""
     return path.rename(path.with_name(f".{path.name}.removed"))
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in `folder` are on the disk, so that a power cut does not undo a rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that do not sync folders
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _state(path: Path, record: dict) -> TrainingState:
