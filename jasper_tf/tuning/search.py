@@ -17,6 +17,7 @@ from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as trial_module
 
 from jasper_tf.config import Config
+from jasper_tf.config.flatten import differences
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
@@ -191,8 +192,11 @@ class Search(base_tuner.BaseTuner):
         now = json.loads(json.dumps({"search": _asked(self.tune), "configuration": base.to_dict()}))
         if file.exists():
             before = read_yaml(file, what="search")
-            for difference in _differences(before, now):
-                raise UserError(f"{file}: this search began with {difference}; give another output, or the old value")
+            for key, old, new in differences(before, now):
+                raise UserError(
+                    f"{file}: this search began with {key}={old}, now it is {new}; "
+                    "give another output, or the old value"
+                )
             return
         if self.output.exists() and any(not p.name.startswith(".") for p in self.output.iterdir()):
             raise UserError(f"{self.output}: holds something else than a search; give another output")
@@ -250,16 +254,6 @@ class Search(base_tuner.BaseTuner):
 
 def _asked(tune: TuneConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(tune).items() if key not in _FREE}
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """'KEY=old, now it is new' for each value that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = dict.fromkeys([*before, *now])
-        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{key}.{n}".lstrip("."))]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{key}.{i}")]
-    return [] if before == now else [f"{key}={before}, now it is {now}"]
 
 
 def _say(text: str) -> None:

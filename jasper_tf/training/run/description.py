@@ -14,6 +14,7 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 
 from jasper_tf.config import Config
+from jasper_tf.config.flatten import flatten
 from jasper_tf.model.overview import model_overview
 from jasper_tf.training.run.training_state import TrainingState
 
@@ -79,7 +80,7 @@ class RunDescription(keras.callbacks.Callback):
 def hyper_parameters(cfg: Config) -> dict[str, Any]:
     """The scalar keys that runs are compared by, without `model.` in front; lists as text, null left out."""
     found: dict[str, Any] = {}
-    for key, value in _flat(cfg.to_dict()).items():
+    for key, value in flatten(cfg.to_dict()).items():
         if (key.startswith(_COMPARED) or key in _COMPARED_KEYS) and key not in _NOT_COMPARED and value is not None:
             plain = value if isinstance(value, (bool, int, float, str)) else str(value)
             found[key.removeprefix("model.")] = plain
@@ -96,10 +97,3 @@ def _columns(values: Mapping[str, Any]):
         info.differs = info.name in _SHOWN
     plugin.content = data.SerializeToString()
     return columns
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -16,6 +16,7 @@ from typing import IO, Self
 import yaml
 
 from jasper_tf.config import Config, load_config
+from jasper_tf.config.flatten import differences
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.environment import git, package_version
@@ -165,13 +166,10 @@ class RunFolder:
     def _changes(self, cfg: Config) -> list[str]:
         """What differs from the configuration that the run began with, a line for each key."""
         # As a configuration, not as text: a key that came with a newer version then has its default.
-        before = _flat(load_config(self.config_file).to_dict())
-        now = _flat(cfg.to_dict())
+        before = load_config(self.config_file).to_dict()
         free = ("exp_manager.", "trainer.max_time")  # where to write and for how long changes no weight
         return [
-            f"{key}: {before.get(key, '(absent)')} -> {now.get(key, '(absent)')}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(free)
+            f"{key}: {old} -> {new}" for key, old, new in differences(before, cfg.to_dict()) if not key.startswith(free)
         ]
 
     def _starts(self) -> list[object]:
@@ -216,11 +214,3 @@ def _new_version(path: Path, datetime_version: bool) -> str:
         return time.strftime("%Y-%m-%d_%H-%M-%S")
     taken = [int(p.name[8:]) for p in path.glob("version_*") if p.name[8:].isdigit()]
     return f"version_{max(taken, default=-1) + 1}"
-
-
-def _flat(tree, prefix: str = "") -> dict[str, object]:
-    if isinstance(tree, dict):
-        return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
-    if isinstance(tree, list) and any(isinstance(item, (dict, list)) for item in tree):
-        return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{prefix}{i}.").items()}
-    return {prefix[:-1]: tree}
