@@ -9,7 +9,8 @@ import pytest
 
 from jasper_tf.training.loop import evaluate
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
-from jasper_tf.training.trainer import read_data, train
+from jasper_tf.training.run_data import read_data
+from jasper_tf.training.trainer import train
 
 
 def split_manifest(path: str, folder: Path, name: str, bad: int | None = None) -> list[str]:

@@ -17,14 +17,14 @@ import yaml
 
 from jasper_tf.config import Config, load_config
 from jasper_tf.config.optim_schema import SCHEDULES
-from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.training.run.folder import run_path
-from jasper_tf.training.trainer import compile_model, read_data, train
+from jasper_tf.training.run_data import RunData, read_data
+from jasper_tf.training.trainer import compile_model, train
 from jasper_tf.tuning.search_space import SearchSpace
 
 
@@ -86,7 +86,7 @@ class TrialRun:
         cfg = load_config(tune.config, [*self.space.overrides(values), *own])
         sched = cfg.model.optim.sched
         if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
-            sched.max_steps = sched.max_steps or _data(cfg)[0].total_steps(tune.max_epochs or 0)
+            sched.max_steps = sched.max_steps or _data(cfg).training.total_steps(tune.max_epochs or 0)
         return cfg
 
     def train(self) -> float:
@@ -147,8 +147,8 @@ class TrialRun:
             cfg = self._config(values)
             if not is_complete(cfg):
                 return False  # it needs the values of a trial
-            training, _, total_steps, _ = _data(cfg)
-            compile_model(build_model(cfg), cfg, total_steps, training.steps_per_epoch)
+            data = _data(cfg)
+            compile_model(build_model(cfg), cfg, data.total_steps, data.training.steps_per_epoch)
         except Exception:
             return True
         return False
@@ -169,7 +169,7 @@ def _forget() -> None:
     gc.collect()
 
 
-def _data(cfg: Config) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
+def _data(cfg: Config) -> RunData:
     return read_data(cfg, len(choose_devices(cfg.trainer.accelerator, cfg.trainer.devices)))
 
 
