@@ -115,7 +115,7 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     assert process.returncode == 143, output
     assert "stopped by SIGTERM, saved " in output and "Traceback" not in output
     newest = CheckpointManager(checkpoints).paths()[-1]
-    assert f"saved {newest}; the same command goes on" in output
+    assert f"saved {newest}; the same command resumes" in output
     process = start(*command)
     wait_for(checkpoints / "step=00000008", process)
     process.kill()
@@ -128,7 +128,7 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     process = start(*command)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "going on at epoch 2, step 8" in output and "epoch 3/3  step 18/18" in output
+    assert "resuming at epoch 2, step 8" in output and "epoch 3/3  step 18/18" in output
     assert_same_run(tiny_run[1], tmp_path / "tiny")
     assert logged_figures(tmp_path / "tiny") == logged_figures(tiny_run[1])
 
@@ -159,7 +159,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
         status, out, err = run_here(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)
-    assert status == 2 and "File too large" in err and "make room, then the same command goes on" in err
+    assert status == 2 and "File too large" in err and "make room" in err
     assert err.count("\n") == 1
     status, out, _ = run_here(*command)
     assert status == 0 and "epoch 1/3  step 6/18" in out and "epoch 3/3  step 18/18" in out
@@ -167,7 +167,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
     assert logged_figures(folder) == logged_figures(tiny_run[1])
 
 
-def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(tiny_file, run_here, tmp_path):
+def test_a_non_finite_loss_names_the_batch_and_leaves_intact_checkpoints(tiny_file, run_here, tmp_path):
     status, out, err = run_here(
         tiny_file, f"exp_manager.exp_dir={tmp_path}", "model.optim.lr=1e30", "model.optim.sched=null"
     )
@@ -250,22 +250,22 @@ def manifest_of(file: Path) -> Path:
     return Path(yaml.safe_load(file.read_text())["model"]["train_ds"]["manifest_filepath"])
 
 
-def test_a_complete_run_says_so(tiny_run, tiny_file, run_here):
+def test_a_complete_run_is_named_as_such(tiny_run, tiny_file, run_here):
     before = (tiny_run[1] / "metrics.csv").read_text()
     status, out, _ = run_here(tiny_file)
     assert status == 0
-    assert "this run is complete (18 steps); exp_manager.name=... starts another" in out
+    assert "this run is complete (18 steps); start another with exp_manager.name=..." in out
     assert (tiny_run[1] / "metrics.csv").read_text() == before
 
 
-def test_a_refused_and_a_complete_run_let_go_of_the_folder(tiny_run, tiny_config, tmp_path):
+def test_a_rejected_and_a_complete_run_release_the_folder(tiny_run, tiny_config, tmp_path):
     """Refused behind the opening of the folder, as its checkpoints have no averages."""
     shutil.copytree(tiny_run[1], tmp_path / "tiny")
     again = ["trainer.max_epochs=3", f"exp_manager.exp_dir={tmp_path}", "exp_manager.resume_if_exists=true"]
     again.append("exp_manager.allow_config_change=true")
-    with pytest.raises(UserError, match="made for another model") as refused:
+    with pytest.raises(UserError, match="made for another model") as rejected:
         train(tiny_config(*again, "trainer.ema={decay: 0.9}"))
-    assert refused.tb and open_files_below(tmp_path) == []
+    assert rejected.tb and open_files_below(tmp_path) == []
     assert train(tiny_config(*again)) == tmp_path / "tiny"
     assert open_files_below(tmp_path) == []
     assert "this run is complete (18 steps)" in (tmp_path / "tiny" / "log.txt").read_text()

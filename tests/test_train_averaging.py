@@ -1,4 +1,4 @@
-"""A run with its average of the weights, a plateau and another optimizer: what it leaves, and that it can go on."""
+"""A run with averaged weights, a plateau and another optimizer: its files, and resuming it."""
 
 import csv
 import io

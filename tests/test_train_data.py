@@ -72,7 +72,7 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
     rest = (*overrides, "exp_manager.name=stopped", "exp_manager.resume_if_exists=true")
     train(tiny_config(*rest, "exp_manager.max_time_per_run=0.001"))
     again = train(tiny_config(*rest))
-    assert "going on at epoch 1, step 1" in capsys.readouterr().out
+    assert "resuming at epoch 1, step 1" in capsys.readouterr().out
     newest = [CheckpointManager(folder / "checkpoints").paths()[-1] for folder in (run, again)]
     with np.load(newest[0] / "variables.npz") as one, np.load(newest[1] / "variables.npz") as other:
         for key in one.files:

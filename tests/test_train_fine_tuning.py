@@ -1,4 +1,4 @@
-"""train.py from a NeMo archive: what it prints, what stays, and going on without the archive."""
+"""train.py from a NeMo archive: log, frozen weights, and resuming without the archive."""
 
 import os
 import shutil
@@ -77,7 +77,7 @@ def test_from_an_archive_and_on_without_it(overrides, tmp_path):
         before = dict(stored)
     shutil.rmtree(last)
     again = command(run / "config.yaml")
-    assert "going on at epoch 2, step 6" in again and "trained: 2 tensors" in again
+    assert "resuming at epoch 2, step 6" in again and "trained: 2 tensors" in again
     assert "loaded:" not in again and "taken from" not in again
     with np.load(CheckpointManager(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
         assert stored.files == list(before)
@@ -98,7 +98,7 @@ def test_other_labels_and_batch_norms_as_they_are(overrides, tmp_path, capsys):
             "trainer.max_epochs=1",
         ],
     )
-    for expected in ("new head: 2 tensors (903 values)", "no checkpoint to go on from; beginning at step 0"):
+    for expected in ("new head: 2 tensors (903 values)", "no checkpoint found; starting at step 0"):
         run = train(cfg)
         printed = capsys.readouterr().out
         assert expected in printed and "labels differ (+ '#', - 'b' 'c' 'd'" in printed, printed

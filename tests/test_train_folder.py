@@ -51,7 +51,7 @@ def test_two_at_once_and_one_after_a_kill(tiny_file, run, tmp_path):
         first.communicate()
     assert (tmp_path / "tiny" / "run.lock").exists()
     status, out, err = run(*command, "trainer.max_epochs=999", "exp_manager.max_time_per_run=0.001")
-    assert status == 0 and "going on at epoch" in out, err
+    assert status == 0 and "resuming at epoch" in out, err
     steps = [int(line.split(",")[0]) for line in (tmp_path / "tiny" / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == sorted(steps)
 

@@ -1,4 +1,4 @@
-"""When each label and word was said: from a hypothesis, or by forced alignment of a known text."""
+"""Timings of labels and words, from a hypothesis or by forced alignment of a known text."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class WordTiming:
 
 
 def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[WordTiming]]:
-    """The labels of each utterance with their times.
+    """Returns the timings of the labels of each utterance.
 
-    CTC peaks: a label lasts only the frames in which it is the best class, usually less than its sound does.
+    CTC posteriors are peaky: a label lasts for the frames in which it is the best class, usually less than its sound.
 
     Args:
         best: one hypothesis for each of B utterances: `Hypotheses.best()`.
@@ -48,7 +48,7 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
 
 
 def join_words(labels: Sequence[WordTiming]) -> list[WordTiming]:
-    """Words out of labels: a space starts one; its confidence is that of its least certain label (NeMo: "min")."""
+    """Joins labels to words at spaces; the confidence of a word is the lowest of its labels (NeMo: "min")."""
     words: list[list[WordTiming]] = [[]]
     for label in labels:
         if label.text.startswith(" "):
@@ -68,7 +68,7 @@ def join_words(labels: Sequence[WordTiming]) -> list[WordTiming]:
 
 
 def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[WordTiming]:
-    """The most probable CTC path that spells `text` (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
+    """Aligns `text` by the most probable CTC path (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
@@ -94,7 +94,7 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
 
     states = np.full(2 * len(ids) + 1, len(tokenizer))
     states[1::2] = ids
-    # A blank may be left out between two different labels, never between two equal ones.
+    # The blank is optional between different labels, required between equal ones.
     may_skip = np.zeros(len(states), dtype=bool)
     may_skip[3::2] = ids[1:] != ids[:-1]
 

@@ -1,4 +1,4 @@
-"""The epochs of a run, from wherever it stands."""
+"""Training loop that can start inside an epoch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ def run_epochs(
     *,
     validate_every: int = 1,
 ) -> None:
-    """`model.fit` that can begin anywhere: inside an epoch, or between its last step and its validation.
+    """Trains like `model.fit`, but can start inside an epoch, or between its last step and its validation.
 
-    Keras's own loop begins at epochs only, and numbers the steps of a shorter epoch anew. The callbacks see what they
-    would see in `fit`; `state` is kept current here, before they are called.
+    Keras's own loop starts only at an epoch. The callbacks are called as by `fit`; `state` is updated before they are.
 
     Args:
         model: compiled, under the strategy it was built in.
-        training, validation: what to train on, what to score; None for no validation.
-        state: where to begin.
+        training, validation: batches; None for no validation.
+        state: where to start; updated after each step and epoch.
         total_steps: optimizer steps of the whole run.
-        callbacks: may stop the run by `model.stop_training`.
+        callbacks: in order; one may stop the run with `model.stop_training`.
         validate_every: epochs from one validation to the next.
     """
     epochs = training.epochs(total_steps)
@@ -42,7 +41,7 @@ def run_epochs(
     model.make_train_function()
     model.stop_training = False
     watching.on_train_begin()
-    # By steps, not epochs: a run whose last epoch max_steps cut short may be given more.
+    # By steps, not epochs: a run whose last epoch max_steps cut short may be extended.
     while state.step < total_steps or state.step_in_epoch:
         epoch = state.epoch
         model.reset_metrics()
@@ -71,10 +70,10 @@ def run_epochs(
 def evaluate(
     model: JasperCTC, batches: SpeechBatches, callbacks: keras.callbacks.CallbackList | None = None
 ) -> dict[str, float]:
-    """`model.evaluate` on `batches`, on all devices of the model's strategy: `{"loss": ..., "wer": ..., ...}`.
+    """Evaluates `model` on all devices of its strategy: `{"loss": ..., "wer": ..., ...}`.
 
-    With the counts of words inserted, deleted and substituted. Of `batches.sets` each is scored for itself
-    (`wer_NAME`, ...), and `wer` is that of all words together.
+    The result includes the counts of inserted, deleted and substituted words. Each of `batches.sets` has its own
+    results (`wer_NAME`, ...); `wer` is over the words of all sets.
     """
     figures: dict[str, float] = {}
     state = None

@@ -1,4 +1,4 @@
-"""One training run, from a configuration to its folder."""
+"""Trains a model from a configuration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
 
 
 def train(cfg: Config) -> Path:
-    """Trains as `cfg` says, or resumes the run in its folder; returns the run's folder.
+    """Trains the model of `cfg`, or resumes its run; returns the run's folder.
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
@@ -64,7 +64,7 @@ def train(cfg: Config) -> Path:
     strategy, devices = strategy_of(cfg.trainer)
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
-    # The data before the model: what is wrong with a manifest shows at once, however large the model.
+    # The data before the model: an error in a manifest shows at once, however large the model.
     data = read_data(cfg, strategy.num_replicas_in_sync)
     _require_memory(cfg, data, strategy, devices)
     # A resumed run has all weights in its checkpoints; the pretrained file may be gone.
@@ -80,7 +80,7 @@ def train(cfg: Config) -> Path:
         with strategy.scope():
             compile_model(model, cfg, data.total_steps, data.training.steps_per_epoch)
         ema = cfg.trainer.ema
-        # Before the checkpoint is read: it holds the average.
+        # Before the checkpoint is restored, which holds the average.
         average = ExponentialMovingAverage(model, ema.decay, ema.start_step, ema.every_n_steps) if ema else None
         checkpoints = _build_checkpoints(cfg, folder)
         restored = _restore(folder, checkpoints, model) if folder.resumed else None
@@ -94,7 +94,7 @@ def train(cfg: Config) -> Path:
         total_steps = _total_steps(cfg, data, state)
         if state.step >= total_steps and state.step_in_epoch == 0:
             folder.say(
-                f"{folder.path}: this run is complete ({total_steps} steps); exp_manager.name=... starts another"
+                f"{folder.path}: this run is complete ({total_steps} steps); start another with exp_manager.name=..."
             )
             return folder.path
         with _user_errors(folder, strategy):
@@ -123,7 +123,7 @@ def _run(run: TrainingRun) -> None:
 def _require_memory(cfg: Config, data: RunData, strategy: tf.distribute.Strategy, devices: Sequence[str]) -> None:
     parts = cfg.trainer.accumulate_grad_batches * strategy.num_replicas_in_sync
     rows, samples = data.training.largest_batch(parts)
-    on_gpu = "GPU" in devices[0]  # whose memory holds the activations, and is not the machine's
+    on_gpu = "GPU" in devices[0]  # then the activations do not use the memory that is checked
     require_memory(cfg, 1 if on_gpu else rows, 0 if on_gpu else samples)
 
 
@@ -162,9 +162,9 @@ def _build_checkpoints(cfg: Config, folder: RunFolder) -> CheckpointManager | No
 def _restore(folder: RunFolder, checkpoints: CheckpointManager | None, model: JasperCTC) -> TrainingState | None:
     state = checkpoints.restore(model, warn=folder.say, writes=folder.writes) if checkpoints else None
     if state:
-        folder.say(f"going on at epoch {state.epoch + 1}, step {state.step}")
+        folder.say(f"resuming at epoch {state.epoch + 1}, step {state.step}")
     else:
-        folder.say("no checkpoint to go on from; beginning at step 0")
+        folder.say("no checkpoint found; starting at step 0")
     return state
 
 
@@ -172,7 +172,7 @@ def _total_steps(cfg: Config, data: RunData, state: TrainingState) -> int:
     e = cfg.exp_manager
     if e.create_early_stopping_callback and state.waited:
         if state.waited[0] >= e.early_stopping_callback_params.patience:
-            return state.step  # it stopped there
+            return state.step  # early stopping ended the run
     return 1 if cfg.trainer.fast_dev_run else data.total_steps
 
 
@@ -189,7 +189,7 @@ def _user_errors(folder: RunFolder, strategy: tf.distribute.Strategy) -> Iterato
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise UserError(f"{folder.path}: {error.strerror}; make room, then the same command goes on") from error
+        raise UserError(f"{folder.path}: {error.strerror}; make room, then the same command resumes") from error
     except TrainingInterruptedError as stop:
         folder.say(str(stop))
         if stop.status:
@@ -197,7 +197,7 @@ def _user_errors(folder: RunFolder, strategy: tf.distribute.Strategy) -> Iterato
 
 
 def _require(cfg: Config) -> None:
-    """Raises a UserError that names every key without a value."""
+    """Raises UserError with the names of all keys that need a value."""
     sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
     needed = [data_key(cfg, section) for section in sections]
     needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]

@@ -11,7 +11,7 @@ import pytest
 from jasper_tf.__main__ import main
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint_average import average_checkpoints
+from jasper_tf.training.run.average_checkpoints import average_checkpoints
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager, model_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -111,8 +111,8 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
         ([bare, "--output", file], ["no checkpoints"]),
         ([run, "--output", file, "--last", "10"], ["--last 10: this run has 9 to choose from; give 1 to 9"]),
         ([run, "--output", file, "--best", "0"], ["--best 0: this run has 3 to choose from"]),
-        ([run, "--output", file, "--last", "2", "step=00000002"], ["leave them out"]),
-        ([run, "--output", file, "step=00000099"], ["step=00000099: no checkpoint of this run", "step=00000002"]),
+        ([run, "--output", file, "--last", "2", "step=00000002"], ["give either"]),
+        ([run, "--output", file, "step=00000099"], ["step=00000099: not a checkpoint of this run", "step=00000002"]),
         ([run, "--output", file, "step=00000002", "step=00000002"], ["named twice"]),
         ([damaged, "--output", file], [newest.name, "damaged"]),
     ]:

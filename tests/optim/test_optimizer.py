@@ -1,4 +1,4 @@
-"""`model.optim` by name: the keys arrive, the schedule drives it, decay spares what it shall, checkpoints hold it."""
+"""`model.optim` by name: its keys, its schedule, variables without decay, and checkpoints."""
 
 import copy
 

@@ -26,7 +26,7 @@ def test_low_channels_are_at_the_bottom():
 
 
 def test_masks_show_below_what_they_mask():
-    """In one picture with the same colours: what is not masked looks the same above and below."""
+    """In one picture with the same colors: what is not masked looks the same above and below."""
     features = np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32)
     masked = features.copy()
     masked[30:60] = 0

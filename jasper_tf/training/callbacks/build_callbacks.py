@@ -11,11 +11,11 @@ from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
-from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.callbacks.interruption import Interruption, StopWhenAsked
 from jasper_tf.training.callbacks.progress import Progress
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
+from jasper_tf.training.callbacks.stop_on_non_finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.callbacks.validation_samples import ValidationSamples
 from jasper_tf.training.loop import evaluate
 from jasper_tf.training.run.description import RunDescription

@@ -14,7 +14,7 @@ from jasper_tf.training.run.training_state import TrainingState
 
 @dataclass
 class Plateau:
-    """State of `ReduceOnPlateau`; a run's `TrainingState` keeps it.
+    """State of `ReduceOnPlateau`, kept in `TrainingState.plateau`.
 
     Args:
         scale: factor of the learning rate.
@@ -33,8 +33,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     """Multiplies the schedule by `factor` each time `monitor` has not improved for `patience` validations.
 
     Keras's own callback needs an optimizer without schedule, and loses its state on a restart. The value improves when
-    it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), as in torch; NaN never
-    improves. Validations are counted as in Keras: torch waits for one more.
+    it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), as in torch; NaN is never an
+    improvement. Validations are counted as in Keras; torch waits for one more.
 
     Args:
         state: of the run; `state.plateau` keeps this callback's own, from which a resumed run continues.
@@ -87,7 +87,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
             plateau.scale *= self.factor
             plateau.waited, plateau.cooldown = 0, self.cooldown
             self._set_scale(plateau.scale)
-            best = "no number yet" if plateau.best is None else f"{plateau.best:.4f}"
+            best = "none yet" if plateau.best is None else f"{plateau.best:.4f}"
             many = "1 validation" if self.patience == 1 else f"{self.patience} validations"
             self.say(
                 f"{self.monitor} {value:.4f}, best {best}: {many} without improvement, "

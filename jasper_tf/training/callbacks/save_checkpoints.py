@@ -16,7 +16,7 @@ from jasper_tf.training.run.training_state import TrainingState
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
+    """Saves a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
 
     Args:
         checkpoints: the run's; None writes the model only.
@@ -55,12 +55,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._plain: keras.Model | None = None
 
     def save_now(self) -> Path:
-        """Saves the last step; this checkpoint is kept until the next one, whatever its rank."""
+        """Saves a checkpoint of the last step, which stays until the next one whatever its rank."""
         assert self.checkpoints is not None
         return self.checkpoints.save(self.model, self.state, keep=True)
 
     def on_train_batch_end(self, batch, logs=None):
-        # After the last step of an epoch comes its validation, then the checkpoint with the results.
+        # The checkpoint of the last step comes after the validation, with its results.
         if self.checkpoints is None or batch + 1 == self.params["steps"] or not _finite(logs):
             return
         due = self.every_n_train_steps and self.state.step % self.every_n_train_steps == 0
@@ -83,7 +83,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:
-        # A copy without optimizer: smaller, and serving must not depend on the training.
+        # A copy without the optimizer: smaller, and loading it needs nothing of the training.
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):

@@ -18,10 +18,10 @@ from jasper_tf.training.run.training_state import TrainingState
 
 
 class ValidationSamples(keras.callbacks.Callback):
-    """Writes transcripts of some utterances with their edits marked after each validation, and one in detail.
+    """Writes sample transcripts with marked errors to TensorBoard after each validation, and details of one utterance.
 
-    The details: its audio, its features before and after SpecAugment, and the CTC posterior with the decoded labels.
-    Also the audio of a training utterance with the augmentation of the epoch.
+    The details are its audio, its features before and after SpecAugment, and the CTC posteriors with the decoded
+    labels. The audio of one training utterance shows the augmentation.
 
     Args:
         batches: the validation batches; the samples are spread over their lengths.
@@ -30,7 +30,7 @@ class ValidationSamples(keras.callbacks.Callback):
         state: of the run.
         samples: number of transcripts.
 
-    Frequent validations are skipped, but not the last of a run: the samples take at most a twentieth of the time.
+    Frequent validations are skipped, except the last of a run, so that samples take at most 5 % of the time.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ValidationSamples(keras.callbacks.Callback):
         k = len(self.utterances) // 2
         one = {"audio": audio[k : k + 1], "audio_len": audio_len[k : k + 1]}
         clean, _, feature_len = model.spectrograms(one, training=False)
-        # Drawing masks advances their random states, and the training must not depend on the samples.
+        # Masks advance a random state, and the training must not depend on the samples.
         before = [v.numpy() for v in model.spectrograms.variables]
         _, masked, _ = model.spectrograms(one, training=True)
         for variable, value in zip(model.spectrograms.variables, before, strict=True):
@@ -108,7 +108,7 @@ class ValidationSamples(keras.callbacks.Callback):
 
 
 def _read(batches: SpeechBatches, index: int, epoch: int | None = None) -> np.ndarray | None:
-    """The audio of an utterance; None if it is bad and the batches skip such utterances."""
+    """Returns the audio of an utterance; None if it cannot be read and the batches skip such utterances."""
     try:
         return batches.read(index, epoch)
     except UserError:

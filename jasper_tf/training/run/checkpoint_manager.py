@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped."""
+"""Checkpoints of a training run."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ _NAME = re.compile(r"step=(\d+)")
 
 
 class CheckpointManager:
-    """The checkpoints of one run: each a folder with all variables, its state, and a checksum.
+    """Saves, restores and prunes the checkpoints of one run, from which it resumes exactly.
 
-    A checkpoint holds the model's variables (weights, running statistics, the states of dither, masks and dropout) and
-    the optimizer's. It is written beside and renamed, and renamed before it is removed, so it is there whole or not at
-    all; what a kill leaves of either, a hidden folder, is removed at the next start or save.
+    A checkpoint is a folder with the variables of the model (weights, running statistics, the states of dither, masks
+    and dropout) and of the optimizer, the training state, and a checksum. It is written under a hidden name and
+    renamed, and renamed before it is deleted, so a named checkpoint is always complete. Hidden folders that a killed
+    process left are deleted at the next start or save.
 
     Args:
-        folder: where they lie; made when the first is written.
+        folder: of the checkpoints; created with the first.
         monitor: the metric that `save_top_k` ranks by.
-        mode: "min" for a metric that is better when lower, "max" for the others.
-        save_top_k: how many of the best stay; -1 for all. The newest stays in any case when `save_last` is set.
+        save_top_k: number of best checkpoints to keep; -1 keeps all.
+        save_last: keep the newest too.
+        mode: "min" if a lower value of the metric is better, else "max".
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class CheckpointManager:
         self.mode = mode
 
     def save(self, model: keras.Model, state: TrainingState, keep: bool = False) -> Path:
-        """Writes a checkpoint, then removes those that are neither among the best nor the newest.
+        """Saves a checkpoint, then deletes those that are neither among the best nor the newest.
 
         Args:
             model: built, with its optimizer.
             state: of the run.
-            keep: leave this one whatever its rank, until the next is written.
+            keep: keep this one until the next is saved, whatever its rank.
 
         Raises:
             DivergedError: a value of the model or the optimizer is not finite; earlier checkpoints are unchanged.
@@ -73,7 +75,7 @@ class CheckpointManager:
             self._remove_left_overs()
             raise UserError(
                 f"{self.folder}: the checkpoint of step {state.step} cannot be written ({error.strerror or error}); "
-                "make room, then the same command goes on from the one before"
+                "make room, then the same command resumes from the one before"
             ) from error
 
     def _save(self, model: keras.Model, state: TrainingState, keep: bool) -> Path:
@@ -84,7 +86,7 @@ class CheckpointManager:
         target, beside = self.folder / name, self.folder / f".{name}.partial"
         beside.mkdir(parents=True)
         with open(beside / _VARIABLES, "wb") as file:
-            # As np.savez, which leaves the archive open when the disk is full: its end then prints a traceback.
+            # Like np.savez, which leaves the archive open on a full disk and prints a traceback when it is deleted.
             with zipfile.ZipFile(file, "w") as archive:
                 for key, variable in _variables(model).items():
                     values = require_finite(variable, key, state.step)
@@ -109,21 +111,20 @@ class CheckpointManager:
     def restore(
         self, model: keras.Model, warn: Callable[[str], None] = print, writes: bool = True
     ) -> TrainingState | None:
-        """Sets every variable of `model` and its optimizer from the newest sound checkpoint.
+        """Restores every variable of `model` and its optimizer from the newest intact checkpoint.
 
-        A torn or altered one that is newer is named through `warn` and renamed to `damaged-...`; of these the newest
-        stays.
+        The newest damaged checkpoint is renamed to `damaged-...`, older damaged ones are deleted.
 
         Args:
             model: built, with its optimizer.
             warn: gets a line for each damaged checkpoint.
-            writes: False leaves the folder as it is, for one of several machines that share it.
+            writes: False changes nothing in the folder: another machine does.
 
         Returns:
             the state of the run, or None when there is no checkpoint.
 
         Raises:
-            UserError: all checkpoints are damaged, or the newest sound one belongs to another model or version.
+            UserError: all checkpoints are damaged, or the newest intact one is of another model or version.
         """
         damaged: list[Path] = []
         for path in reversed(self.paths()):
@@ -135,8 +136,8 @@ class CheckpointManager:
             record = None
         if damaged and record is None:
             raise UserError(
-                f"{self.folder}: no sound checkpoint, {len(damaged)} damaged; put one back, remove the folder to begin "
-                "at step 0, or start a new run with exp_manager.name=..."
+                f"{self.folder}: no intact checkpoint, {len(damaged)} damaged; put one back, remove the folder to "
+                "start at step 0, or start a new run with exp_manager.name=..."
             )
         if writes:
             self._remove_left_overs()
@@ -158,24 +159,24 @@ class CheckpointManager:
         return state
 
     def read(self, path: Path) -> tuple[TrainingState, dict[str, np.ndarray]]:
-        """The state and every value of one checkpoint.
+        """Reads the state and all values of one checkpoint.
 
         Raises:
-            UserError: it is torn or altered.
+            UserError: it is damaged.
         """
         record = self._sound(path)
         if record is None:
-            raise UserError(f"{path}: damaged checkpoint; leave it out, or take others")
+            raise UserError(f"{path}: damaged checkpoint; leave it out")
         with np.load(path / _VARIABLES) as stored:
             return _state(path, record), dict(stored)
 
     def ranked(self) -> list[Path]:
-        """The checkpoints that a validation with `monitor` belongs to, the best first."""
+        """Lists the checkpoints with a value of `monitor`, the best first."""
         values = {path: value for path in self.paths() if (value := self._value(path)) is not None}
         return sorted(values, key=values.__getitem__)
 
     def paths(self) -> list[Path]:
-        """All checkpoints, the oldest first."""
+        """Lists all checkpoints, the oldest first."""
         found = [
             (int(match[1]), path)
             for path in self.folder.glob("step=*")
@@ -184,7 +185,7 @@ class CheckpointManager:
         return [path for _, path in sorted(found)]
 
     def _sound(self, path: Path) -> dict | None:
-        """What position.json says; None where it, the variables or the checksum of both is not as written."""
+        """Reads position.json; None if it, the variables or their checksum is damaged."""
         record = _record(path)
         if record is None:
             return None
@@ -192,7 +193,7 @@ class CheckpointManager:
         return record if found is not None and stated == found else None
 
     def _value(self, path: Path) -> float | None:
-        """What the checkpoint is ranked by, the lower the better."""
+        """Returns the value that ranks a checkpoint, the lower the better."""
         record = _record(path) or {}
         metrics = record.get("metrics", {})
         if record.get("step_in_epoch") != 0 or not are_numbers(metrics) or self.monitor not in metrics:
@@ -213,16 +214,16 @@ class CheckpointManager:
                 shutil.rmtree(_hidden(path), ignore_errors=True)
 
     def _set_aside(self, damaged: Sequence[Path], warn: Callable[[str], None]) -> None:
-        # Left where it is, it would count as the newest and crowd out those written from here on.
+        # Under its name it would count as the newest, and newer ones would be pruned.
         for path in damaged:  # the newest first
             if path == damaged[0]:
                 for older in self.folder.glob("damaged-step=*"):
                     shutil.rmtree(_hidden(older), ignore_errors=True)
                 path.rename(path.with_name(f"damaged-{path.name}"))
-                warn(f"{path}: damaged checkpoint, now damaged-{path.name}; taking the one before")
+                warn(f"{path}: damaged checkpoint, renamed to damaged-{path.name}; using the one before")
             else:
                 shutil.rmtree(_hidden(path), ignore_errors=True)
-                warn(f"{path}: damaged checkpoint, removed; taking the one before")
+                warn(f"{path}: damaged checkpoint, removed; using the one before")
 
     def _remove_left_overs(self) -> None:
         for kind in ("partial", "removed"):
@@ -231,10 +232,10 @@ class CheckpointManager:
 
 
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of a model, by the names that they have in each of its checkpoints."""
+    """Maps the names in a checkpoint to the variables of a model."""
     metric_variables = {id(v) for metric in model.metrics for v in metric.variables}
     variables = [v for v in model.variables if id(v) not in metric_variables]
-    # Without paths, which the optimizer's names hold too: they may count the models that the process built before.
+    # Not by path: paths may count the models that the process built before.
     return {f"model/{i}/{v.name}": v for i, v in enumerate(variables)}
 
 
@@ -254,7 +255,7 @@ def require_finite(variable: keras.Variable, name: str, step: int) -> np.ndarray
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every variable that a step reads, by a name that is the same in each run."""
+    """Maps the names in a checkpoint to all variables that a step reads."""
     named = model_variables(model)
     if moving_average := getattr(model, "moving_average", None):
         named |= {f"average/{i}/{v.name}": v for i, v in enumerate(moving_average.variables)}
@@ -262,7 +263,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _hidden(path: Path) -> Path:
-    """The new name of what is to be removed: a kill inside rmtree leaves no half under a name that counts."""
+    """Renames a checkpoint before it is deleted: a kill inside rmtree then leaves only a hidden folder."""
     return path.rename(path.with_name(f".{path.name}.removed"))
 
 
@@ -271,31 +272,31 @@ def _state(path: Path, record: dict) -> TrainingState:
         return TrainingState.from_record(record)
     except ValueError as error:
         raise UserError(
-            f"{path / _STATE_FILE}: {error}, so another program or version wrote it; remove the checkpoint, or start a "
-            "new run with exp_manager.name=..."
+            f"{path / _STATE_FILE}: {error}, written by another version; remove the checkpoint, or start a new run "
+            "with exp_manager.name=..."
         ) from None
 
 
 def _record(path: Path) -> dict | None:
-    """What position.json says, its checksum included; None where it is torn or not there."""
+    """Reads position.json with its checksum; None if it is damaged or missing."""
     file = path / _STATE_FILE
     try:
         record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); the same command goes on when it can") from error
+        raise UserError(f"{file}: cannot be read ({error.strerror}); run the same command when it can be") from error
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
 
 def _sha256(file: Path, record: dict) -> str | None:
-    """Checksum of a file and a record together; None without the file."""
+    """Returns the checksum of a file and a record together; None without the file."""
     if not file.is_file():
         return None
     try:
         with open(file, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); the same command goes on when it can") from error
+        raise UserError(f"{file}: cannot be read ({error.strerror}); run the same command when it can be") from error
     digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()

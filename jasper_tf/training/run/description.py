@@ -1,4 +1,4 @@
-"""What a run is, for TensorBoard: its hyper-parameters, its configuration, its model."""
+"""Describes a run in TensorBoard: hyper-parameters, configuration, model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jasper_tf.config.flatten import flatten
 from jasper_tf.model.overview import model_overview
 from jasper_tf.training.run.training_state import TrainingState
 
-# What a run is compared by. Of `trainer`, the keys that change the result or the speed.
+# Keys to compare runs by; of `trainer`, those that change the result or the speed.
 _COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")
 _COMPARED_KEYS = ("seed", "model.train_ds.batch_size")
 _NOT_COMPARED = (
@@ -36,14 +36,14 @@ _METRICS = [
 
 
 class RunDescription(keras.callbacks.Callback):
-    """The HPARAMS page (hyper-parameters beside the newest and the best validation), and the texts `run/...`.
+    """Writes the HPARAMS page (hyper-parameters with the newest and the best validation) and the texts `run/...`.
 
     Args:
         cfg: the resolved configuration.
-        name: of the run, a row of the page.
+        name: of the run, which has a row on the page.
         writer: of TensorBoard's event file: `RunLog.writer`.
         state: of the run.
-        total_steps: optimizer steps of the whole run; there it counts as finished.
+        total_steps: optimizer steps of the whole run, after which it is marked as finished.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RunDescription(keras.callbacks.Callback):
 
 
 def hyper_parameters(cfg: Config) -> dict[str, Any]:
-    """The scalar keys that runs are compared by, without `model.` in front; lists as text, null left out."""
+    """Returns the keys to compare runs by, without the prefix `model.`; lists as text, null left out."""
     found: dict[str, Any] = {}
     for key, value in flatten(cfg.to_dict()).items():
         if (key.startswith(_COMPARED) or key in _COMPARED_KEYS) and key not in _NOT_COMPARED and value is not None:
@@ -88,12 +88,12 @@ def hyper_parameters(cfg: Config) -> dict[str, Any]:
 
 
 def _columns(values: Mapping[str, Any]):
-    """The summary that tells the page its columns, the metrics among them."""
+    """Builds the summary that defines the columns of the page."""
     columns = hp.hparams_config_pb([hp.HParam(key) for key in values], _METRICS)
     plugin = columns.value[0].metadata.plugin_data
     data = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
     for info in data.experiment.hparam_infos:
-        # The page shows five at first: those said to differ, then by the alphabet.
+        # The page first shows five: those marked as differing, then in alphabetical order.
         info.differs = info.name in _SHOWN
     plugin.content = data.SerializeToString()
     return columns

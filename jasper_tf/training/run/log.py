@@ -1,4 +1,4 @@
-"""Figures of a run: metrics.csv and TensorBoard curves."""
+"""Logs the metrics of a run to metrics.csv and TensorBoard."""
 
 from __future__ import annotations
 
@@ -47,34 +47,33 @@ _COLUMNS = (
     "learning_rate_scale",
 )
 _RENAMED = {"padding_share": "padding_ratio"}  # columns of older versions
-# Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
+# Sorts after "validation": TensorBoard opens only the first groups, and deep models have many layers.
 _LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")
 
 
 class RunLog(keras.callbacks.Callback):
-    """A row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
+    """Writes a row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
 
-    Training figures are means over the steps since the row before; `infeasible` counts the utterances since then that
-    CTC could not align, and `update_ratio` is of the row's own step: the median over the layers (TensorBoard has a
-    curve of each). `model_flop_per_s` counts padded frames too: see `training_flops`.
+    Training metrics are means over the steps since the last row; `infeasible` counts the utterances since then that CTC
+    could not align; `update_ratio` is the median over the layers at the row's step (TensorBoard has a curve per layer).
+    `model_flop_per_s` counts padded frames too: see `training_flops`.
 
-    A run that goes on writes what it would have written had it never stopped, the figures per second aside: what lies
-    after the state it resumes from is taken out of metrics.csv and the event files, and the sums of the unfinished
-    window and epoch come back through `state.log`, which this callback keeps current. So it must come after
-    `AverageWeights` and before `SaveCheckpoints`.
+    A resumed run writes the same rows as an uninterrupted one, except for the speeds: rows and events after the state
+    that it resumes from are removed, and the sums of the unfinished window and epoch are restored from `state.log`,
+    which this callback updates. So it must come after `AverageWeights` and before `SaveCheckpoints`.
 
     Args:
-        csv_file: metrics.csv; None writes nothing (of several machines one writes, but all take part in the sums).
+        csv_file: metrics.csv; None writes nothing (one of several machines writes, but all compute the sums).
         batches: the training batches, for sizes and padding.
         state: of the run; kept current by the training loop.
         every_n_steps: `trainer.log_every_n_steps`.
         tensorboard: folder for event files, or None.
-        validation_sets: the names of several.
-        output_losses: names of the losses that the training loss is made of, where there are several.
+        validation_sets: their names, if there are several.
+        output_losses: names of the terms of the training loss, if there are several.
 
-    `writer` is the summary writer of that folder, or None. Whoever writes there should use it: TensorBoard stops
-    reading an event file once there is a newer one.
+    `writer` is the summary writer of that folder, or None. Other callbacks must use it too: TensorBoard stops reading
+    an event file when there is a newer one.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class RunLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
         self._audio_len, _ = self.batches.lengths(epoch)
-        # Keras has just set the sums to zero, and does not know of an epoch that was begun before.
+        # Keras has just reset the sums, also inside an epoch that resumes.
         log = self.state.log if self.state.step_in_epoch else {}
         for key, variable in self._sum_variables().items():
             if f"sum/{key}" in log:
@@ -140,7 +139,7 @@ class RunLog(keras.callbacks.Callback):
         self._keep_state()
 
     def on_test_begin(self, logs=None):
-        # Before the validation: it resets the sums, and its seconds are not the training's.
+        # Before the validation, which resets the sums and takes time.
         self._write_window()
         self._keep_state()
 
@@ -159,13 +158,13 @@ class RunLog(keras.callbacks.Callback):
     # ------------------------------------------------------------------ sums
 
     def _sum_variables(self) -> dict[str, keras.Variable]:
-        """The running sums of the epoch, which Keras keeps in the model's training metrics."""
+        """Maps names to the running sums of the epoch, in the model's training metrics."""
         metrics = [m for m in self.model.metrics if m not in self.model.error_rates]
         return {f"{m.name}/{v.name}": v for m in metrics for v in m.variables}
 
     @functools.cached_property
     def _stacked_sums(self) -> Callable:
-        """All of them as one vector: over several devices or machines, one reduction in place of one for each."""
+        """Returns a function that reads all sums as one vector, with one reduction over devices and machines."""
         strategy, variables = self.model.distribute_strategy, list(self._sum_variables().values())
 
         @tf.function
@@ -190,7 +189,7 @@ class RunLog(keras.callbacks.Callback):
             self.state.log["window/first_step"] = self._first
             self.state.log |= {f"window/{key}": value for key, value in self._before.items()}
             self.state.log |= {f"sum/{key}": value for key, value in self._sums.items()}
-            # Only between the last step of an epoch and its validation.
+            # Not empty only between the last step of an epoch and its validation.
             self.state.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
 
     # ------------------------------------------------------------------ writing
@@ -229,7 +228,7 @@ class RunLog(keras.callbacks.Callback):
         self._begin_window()
 
     def _write_best(self, row: dict[str, float]) -> None:
-        """The best value so far as a curve; the HPARAMS page shows its end."""
+        """Writes the best value so far as a curve, whose last point the HPARAMS page shows."""
         for key in _BEST_OF:
             value, before = row.get(key, math.nan), self.state.log.get(f"best/{key}", math.inf)
             if not math.isnan(value):
@@ -255,7 +254,7 @@ class RunLog(keras.callbacks.Callback):
             with self.writer.as_default(step=self.state.step):
                 for tag, value in values.items():
                     tf.summary.scalar(tag, float(value))
-            # A checkpoint may follow: what was written before it must outlive the process.
+            # Before a checkpoint that may follow: the events must not be lost with the process.
             self.writer.flush()
 
 
@@ -263,7 +262,7 @@ def _drop_rows_after(csv_file: Path, state: TrainingState, columns: Sequence[str
     """Removes the rows written after `state` was saved; returns the others.
 
     Raises:
-        UserError: the file is damaged; nothing is changed then.
+        UserError: the file is damaged; it is not changed.
     """
     if not csv_file.exists():
         return []
@@ -279,13 +278,13 @@ def _drop_rows_after(csv_file: Path, state: TrainingState, columns: Sequence[str
 
 def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     def damaged(reason: str) -> UserError:
-        return UserError(f"{csv_file}: {reason}; put a sound copy back, or move the file away to begin a new one")
+        return UserError(f"{csv_file}: {reason}; put an intact copy back, or move the file away to start a new one")
 
     try:
-        text = csv_file.read_bytes().decode("utf-8")  # as it is: a cut may lie between \r and \n
+        text = csv_file.read_bytes().decode("utf-8")  # in binary: a cut may be between \r and \n
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text") from error
-    # What has no end of line was being written when the run was killed.
+    # A line without its end was being written when the run was killed.
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     try:
         reader.fieldnames = [_RENAMED.get(name, name) for name in reader.fieldnames or ()]
@@ -295,7 +294,7 @@ def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     if "\n" not in text and "step,epoch".startswith(text[:10]):
         return []
     if not {"step", "epoch", "loss"} <= set(reader.fieldnames or ()):
-        raise damaged("its first line does not name step, epoch and loss")
+        raise damaged("its first line does not contain step, epoch and loss")
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values() or not row["step"].isdecimal() or len(row["step"]) > 18:
             raise damaged(f"line {line} is not a row of this table")
@@ -308,7 +307,7 @@ def _written_before(state: TrainingState, rows: list[dict[str, str]]) -> Callabl
     kinds = {"training" if row["loss"] else "validation" for row in newest}
 
     def keep(step: int, tag: str) -> bool:
-        # Hyper-parameters have no step: the start that goes on writes its own.
+        # Hyper-parameters have no step; a resumed run writes them again.
         if state.step == 0 or tag.startswith("_hparams_/") or step > state.step:
             return False
         kind = "training" if tag.startswith(("train/", f"{_LAYERS}/")) else "validation"

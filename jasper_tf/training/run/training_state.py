@@ -16,11 +16,11 @@ class TrainingState:
         epoch: the current epoch, from 0.
         step_in_epoch: completed steps of this epoch.
         step: completed optimizer steps of the run.
-        metrics: the newest validation results.
-        best: the best value so far of the metric that `model.keras` is chosen by.
-        waited: validations since early stopping saw its metric improve, and its best value.
-        plateau: what `ReduceOnPlateau` has seen, and the scale of the learning rate.
-        log: what `RunLog` needs to go on inside an epoch or a logging window; kept current by it.
+        metrics: results of the last validation.
+        best: best value so far of the monitored metric, that of `model.keras`.
+        waited: validations since the last improvement that early stopping saw, and its best value.
+        plateau: state of `ReduceOnPlateau`, with the scale of the learning rate.
+        log: sums of `RunLog` inside an epoch or a logging window; kept current by it.
     """
 
     epoch: int = 0

@@ -1,4 +1,4 @@
-"""The learning rate falls when validation stops improving, and a restart does not forget."""
+"""Lower learning rate when validation stops improving, also over restarts."""
 
 import json
 from dataclasses import asdict
@@ -80,7 +80,7 @@ def test_a_restart_goes_on(cut):
     assert first + scales(values[cut:], restored, **arguments) == scales(values, **arguments)
 
 
-def test_it_says_so():
+def test_the_log_line():
     said = []
     callback = ReduceOnPlateau(TrainingState(), "val_wer", factor=0.5, patience=1, say=said.append)
     callback.set_model(model_with(ScaledSchedule(CosineAnnealing(1.0, 100))))

@@ -91,7 +91,7 @@ def test_by_the_clock(saver, monkeypatch):
     assert [p.name for p in timed.checkpoints.paths()] == ["step=00000003", "step=00000006"]
 
 
-def test_a_step_whose_loss_is_no_number_is_not_saved(saver):
+def test_a_step_with_a_non_finite_loss_is_not_saved(saver):
     saver.state.step = saver.state.step_in_epoch = 2
     saver.on_train_batch_end(1, {"loss": float("nan")})
     assert saver.checkpoints.paths() == []

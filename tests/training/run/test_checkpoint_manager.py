@@ -106,7 +106,7 @@ def test_one_to_keep_stays_until_the_next(model, tmp_path):
     assert [int(p.name[5:13]) for p in checkpoints.paths()] == [3]
 
 
-def test_a_result_that_is_no_number_ranks_last(model, tmp_path):
+def test_nan_ranks_last(model, tmp_path):
     checkpoints = CheckpointManager(tmp_path, save_top_k=1, save_last=False)
     for step, wer in enumerate([math.nan, 0.5, 0.4], start=1):
         checkpoints.save(model, at(step, wer))
@@ -218,11 +218,11 @@ def test_after_damage_the_one_before(model, checkpoints, damage):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_all_damaged(model, checkpoints, damage):
-    """A run that began anew would replace its best model and its metrics."""
+    """A run that started at step 0 would replace its best model and its metrics."""
     for path in [checkpoints.save(model, at(step, 0.5)) for step in (1, 2)]:
         damage(path)
     names = {p.name for p in checkpoints.folder.iterdir()}
-    with pytest.raises(UserError, match="checkpoints: no sound checkpoint, 2 damaged;[^\n]*$"):
+    with pytest.raises(UserError, match="checkpoints: no intact checkpoint, 2 damaged;[^\n]*$"):
         checkpoints.restore(model, warn=pytest.fail)
     assert {p.name for p in checkpoints.folder.iterdir()} == names
 
@@ -380,7 +380,7 @@ def test_a_crash_while_writing_leaves_the_one_before(model, checkpoints, monkeyp
     assert sorted(p.name[:13] for p in checkpoints.folder.iterdir()) == ["step=00000001", "step=00000003"]
 
 
-def test_another_models_checkpoint_is_refused(model, checkpoints):
+def test_a_checkpoint_of_another_model_is_an_error(model, checkpoints):
     checkpoints.save(model, at(1))
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     other.compile(NovoGrad(0.1), "mse")

@@ -1,4 +1,4 @@
-"""The mean of several checkpoints of one run, as a model."""
+"""Averages several checkpoints of one run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def average_checkpoints(
 ) -> None:
     """Sets `model` to the mean of its weights and running statistics over the checkpoints `paths`.
 
-    Summed in float64. What is no weight, the states of dither, masks and dropout, comes from the newest of them.
+    Summed in float64. The random states of dither, masks and dropout come from the newest checkpoint.
 
     Args:
         model: built from the run's configuration.
-        checkpoints: the run's.
-        paths: one or more of them, each once.
-        say: prints a line for each that is read.
+        checkpoints: of the run.
+        paths: one or more checkpoints, each once.
+        say: gets a line for each.
 
     Raises:
-        UserError: one is damaged, or of another model.
+        UserError: a checkpoint is damaged, or of another model.
     """
     variables = model_variables(model)
     sums: dict[str, np.ndarray] = {}
@@ -36,7 +36,7 @@ def average_checkpoints(
         state, values = checkpoints.read(path)
         values = {key: value for key, value in values.items() if key.startswith("model/")}
         if {k: v.shape for k, v in values.items()} != {k: tuple(v.shape) for k, v in variables.items()}:
-            raise UserError(f"{path}: made for another model than the run's config.yaml describes")
+            raise UserError(f"{path}: made for another model than the run's config.yaml describes; leave it out")
         say(f"{n}/{len(paths)} {path.name}")
         for key, value in values.items():
             if np.issubdtype(value.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""A loss that is no number ends the run, and tells where to look."""
+"""A NaN or infinite loss stops the run and names the batch."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 
 from jasper_tf.errors import UserError
-from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
+from jasper_tf.training.callbacks.stop_on_non_finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.run.training_state import TrainingState
 
