@@ -108,7 +108,7 @@ class CheckedManifest:
     def __len__(self) -> int:
         return len(self.start)
 
-    def validate_unchanged(self) -> None:
+    def refuse_changed(self) -> None:
         """
         Raises:
             UserError: the manifest was changed since the check began.
@@ -123,7 +123,7 @@ class CheckedManifest:
 
     def utterances(self, index: np.ndarray | None = None) -> Iterator[tuple[Utterance, bool]]:
         """The utterances at `index` (default: all), and whether each names an offset."""
-        self.validate_unchanged()
+        self.refuse_changed()
         with self.open() as file:
             for i in range(len(self)) if index is None else index:
                 file.seek(self.start[i])

@@ -110,7 +110,7 @@ class _File:
         stat = os.fstat(self._file.fileno())
         self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
 
-    def validate_unchanged(self) -> None:
+    def refuse_another(self) -> None:
         """
         Raises:
             UserError: under the path lies no longer what was opened.
@@ -173,7 +173,7 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
         try:
             file = _File(path, tars)
             scan = scan_file(file.local, file.folder, path)
-            file.validate_unchanged()
+            file.refuse_another()
         except OSError as error:
             raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None
         if not len(scan.start) and not scan.broken_lines:
