@@ -240,7 +240,7 @@ def assert_close_runs():
     """`assert_close_runs(one, other)`: losses, error rates and weights of two runs to 1e-5, and the same counts."""
     import numpy as np
 
-    from jasper_tf.training.run.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
     def figures(folder: Path) -> list[dict[str, str]]:
         with open(folder / "metrics.csv", newline="") as file:
@@ -255,7 +255,7 @@ def assert_close_runs():
                 assert (a[key] == "") == (b[key] == ""), key
                 if a[key]:
                     assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-5), key
-        newest = [CheckpointFolder(folder / "checkpoints").paths()[-1] / "variables.npz" for folder in (one, other)]
+        newest = [CheckpointManager(folder / "checkpoints").paths()[-1] / "variables.npz" for folder in (one, other)]
         with np.load(newest[0]) as a, np.load(newest[1]) as b:
             assert set(a.files) == set(b.files)
             for key in a.files:

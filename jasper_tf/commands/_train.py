@@ -1,4 +1,4 @@
-"""A training run, or one step of everything that it does."""
+"""Trains, or tries one step of everything with `trainer.fast_dev_run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jasper_tf.training import trainer
 
 
 def train(cfg: Config) -> Path:
-    """Trains as `cfg` says and returns the run's folder: `trainer.train`, or `fast_dev_run` where it is asked for.
+    """Trains the model of `cfg`, or runs `fast_dev_run` if `cfg` sets it; returns the run's folder.
 
     Raises:
         As `trainer.train`.
@@ -26,13 +26,12 @@ def train(cfg: Config) -> Path:
 
 
 def fast_dev_run(cfg: Config) -> Path:
-    """`trainer.fast_dev_run`: a batch of the longest utterances through training, validation, checkpoint and export.
+    """Trains, validates, saves and exports with one batch of the longest utterances (`trainer.fast_dev_run`).
 
-    All in a temporary folder, removed at the end. Prints the seconds and the peak of memory: the steps of the real run
-    need no more, since no batch of it is larger.
+    Uses a temporary folder. Prints the time and the peak memory, which no batch of the real run exceeds.
 
     Returns:
-        the removed folder.
+        the folder of the run, which is deleted.
 
     Raises:
         As `trainer.train`.

@@ -1,4 +1,4 @@
-"""python -m jasper_tf average-checkpoints: the mean of a run's checkpoints as a model.keras."""
+"""`python -m jasper_tf average-checkpoints`: averages checkpoints of a run into a model.keras."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.config import load_config
+from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    from jasper_tf.training.run.checkpoint import CheckpointFolder
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
 HELP = "average the weights of a run's checkpoints, as a model that evaluate, transcribe and export read"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's folder, with config.yaml and checkpoints/")
-    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names of them; without: all of the run")
+    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names of checkpoints; default: all")
     parser.add_argument("--output", required=True, metavar="FILE.keras", help="the model")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", type=int, metavar="N", help="the newest N instead of all")
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
     add_overwrite_argument(parser)
-    # So that the names may come behind the options: plain parse_args would take RUN for all there is.
+    # So that names may follow the options, which plain parse_args does not allow.
     parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]  # files and options mix
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a line per checkpoint, and the model's path; writes nothing unless all could be read."""
-    from jasper_tf.config import load_config
-    from jasper_tf.errors import UserError
-
+    """Averages the checkpoints; writes nothing unless all can be read."""
     folder, output = Path(arguments.run), Path(arguments.output)
     if output.suffix != ".keras":
-        raise UserError(f"--output {output}: a model's name ends in .keras")
+        raise UserError(f"--output {output}: not a .keras file; give a name that ends in .keras")
     validate_outputs([Output("--output", output, "keras")], [folder / "config.yaml"], arguments.overwrite)
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: not a run's folder, it has no config.yaml")
+        raise UserError(f"{folder}: not a run's folder, it has no config.yaml; give the folder that train.py printed")
     if arguments.checkpoints and (arguments.last is not None or arguments.best is not None):
-        raise UserError("--last and --best choose among all checkpoints; leave them out, or the names")
+        raise UserError("--last and --best choose among all checkpoints; give either one of them or names")
     cfg = load_config(folder / "config.yaml")
 
+    # After the checks of the arguments, which need no TensorFlow.
     from jasper_tf.model.jasper_ctc import build_model
-    from jasper_tf.training.run.checkpoint import CheckpointFolder
-    from jasper_tf.training.run.checkpoint_average import average_checkpoints
+    from jasper_tf.training.run.average_checkpoints import average_checkpoints
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
     params = cfg.exp_manager.checkpoint_callback_params
-    checkpoints = CheckpointFolder(folder / "checkpoints", monitor=params.monitor, mode=params.mode)
+    checkpoints = CheckpointManager(folder / "checkpoints", monitor=params.monitor, mode=params.mode)
     paths = choose(checkpoints, arguments.checkpoints, arguments.last, arguments.best)
     model = build_model(cfg)
     average_checkpoints(model, checkpoints, paths)
@@ -58,22 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def choose(checkpoints: CheckpointFolder, names: list[str], last: int | None, best: int | None) -> list[Path]:
-    """The checkpoints that are meant, the oldest first; UserError where they are not there."""
-    from jasper_tf.errors import UserError
-
+def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, best: int | None) -> list[Path]:
+    """Returns the chosen checkpoints, the oldest first; UserError if one does not exist."""
     there = checkpoints.paths()
     if not there:
-        raise UserError(f"{checkpoints.folder}: no checkpoints")
+        raise UserError(f"{checkpoints.folder}: no checkpoints; train the run first")
     if names:
         known = {path.name: path for path in there}
         chosen = []
         for name in names:
             path = known.get(Path(name).name)
             if path is None:
-                raise UserError(f"{name}: no checkpoint of this run; it has {', '.join(known)}")
+                raise UserError(f"{name}: not a checkpoint of this run; it has {', '.join(known)}")
             if path in chosen:
-                raise UserError(f"{name}: named twice")
+                raise UserError(f"{name}: named twice; name it once")
             chosen.append(path)
         return sorted(chosen)
     number, among, option = last, there[::-1], "--last"

@@ -1,4 +1,4 @@
-"""`python -m jasper_tf doctor`: what is installed, which devices there are, which sound files can be read."""
+"""`python -m jasper_tf doctor`: checks packages, devices and audio decoders."""
 
 import argparse
 import importlib.metadata
@@ -18,11 +18,11 @@ OPTIONAL_PACKAGES = ("espeakng-loader",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "It decodes a short tone in each format, so that 'works' means it was tried."
+    parser.epilog = "It decodes a short tone in each format."
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the report; 0 if everything needed works, else 1."""
+    """Prints the report; returns 0 if everything that is needed works, else 1."""
     troubles: list[str] = []
     _line("python", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES + OPTIONAL_PACKAGES:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 _line(package, "MISSING")
                 troubles.append(f"{package} is not installed: pip install {package}")
-    # Imported one by one: a broken library is a finding of this command, not its end.
+    # Each imports its libraries in its function: a broken one is reported.
     for name, check in (("tensorflow", _report_devices), ("sound", _report_sound)):
         try:
             troubles += check()
@@ -73,7 +73,7 @@ def _report_devices() -> list[str]:
 
 
 def _report_sound() -> list[str]:
-    """Writes a tone in each format, reads it back as training does, and in a tf.data graph, and compares."""
+    """Decodes a tone in each format as training does, in Python and in a tf.data graph."""
     import numpy as np
     import soundfile
     import tensorflow as tf
@@ -97,10 +97,10 @@ def _report_sound() -> list[str]:
                 troubles.append(f"{kind} cannot be read: {str(error).splitlines()[0]}")
                 continue
             for reader, audio in readings.items():
-                # MP3 delays the sound; its spectrum's peak stays where it is.
+                # MP3 delays the sound but keeps the peak of its spectrum.
                 peak_hz = int(np.abs(np.fft.rfft(audio, 16000)).argmax()) if len(audio) else 0
                 if peak_hz != 440:
-                    troubles.append(f"{kind} through {reader}: a tone of 440 Hz came back with {peak_hz} Hz")
+                    troubles.append(f"{kind} through {reader}: a tone of 440 Hz was decoded to {peak_hz} Hz")
             _line(f"{kind} tried", "in the graph and in Python" if in_graph else "in Python")
     return troubles
 

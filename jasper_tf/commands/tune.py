@@ -1,9 +1,12 @@
-"""python -m jasper_tf tune: search for hyper-parameters."""
+"""`python -m jasper_tf tune`: searches for hyper-parameters."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+
+from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.errors import UserError
 
 HELP = "search for hyper-parameters with keras-tuner; every trial is an ordinary run"
 
@@ -19,12 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the trials, best first, and the command that trains the best one in full; 1 when none was completed."""
-    from jasper_tf.config.tune_schema import load_tune_config
-    from jasper_tf.errors import UserError
-
+    """Runs or resumes the search and prints its trials; returns 1 if none was completed."""
     tune = load_tune_config(arguments.file, arguments.overrides)
 
+    # After the configuration: an error in it shows without waiting for TensorFlow.
     from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
     from jasper_tf.tuning.search import Search
 
@@ -39,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
         if so_far.outcomes:
             so_far.write()
         _show(so_far)
-        print("\nstopped; the same command goes on", file=sys.stderr)
+        print("\nstopped; the same command resumes", file=sys.stderr)
         return getattr(stop, "status", 130)
     if search.role == "worker":
         print(f"no more trials; the chief has the results, {search.output}/results.csv")
         return 0
     _show(results)
     if results.best is None:
-        print("error: no trial was completed; the table names the reasons", file=sys.stderr)
+        print("error: no trial was completed; see the reasons in the table", file=sys.stderr)
         return 1
     print(f"\nthe best configuration in full:\n  {results.command(results.best)}")
     return 0

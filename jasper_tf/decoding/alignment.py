@@ -1,4 +1,4 @@
-"""When each label and word was said: from a hypothesis, or by forced alignment of a known text."""
+"""Timings of labels and words, from a hypothesis or by forced alignment of a known text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:  # the client of a server uses TimedText and does not wait for Keras
+if TYPE_CHECKING:  # the client of a server uses WordTiming and must not wait for Keras
     from jasper_tf.decoding.decoder import Hypotheses
 
 
 @dataclass(frozen=True)
-class TimedText:
-    """A word, or a label's piece of text: from start_s to end_s in seconds, with a confidence of 0 to 1."""
+class WordTiming:
+    """Text, start and end in seconds, and confidence (0 to 1) of a word, or of a label."""
 
     text: str
     start_s: float
@@ -25,10 +25,10 @@ class TimedText:
     confidence: float
 
 
-def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[TimedText]]:
-    """The labels of each utterance with their times.
+def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[WordTiming]]:
+    """Returns the timings of the labels of each utterance.
 
-    CTC peaks: a label lasts only the frames in which it is the best class, usually less than its sound does.
+    CTC posteriors are peaky: a label lasts for the frames in which it is the best class, usually less than its sound.
 
     Args:
         best: one hypothesis for each of B utterances: `Hypotheses.best()`.
@@ -38,7 +38,7 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
     columns = (best.labels, best.label_len, best.start_frame, best.end_frame, best.confidence)
     return [
         [
-            TimedText(
+            WordTiming(
                 tokenizer.pieces[ids[k]], float(start[k] * frame_s), float(end[k] * frame_s), float(confidence[k])
             )
             for k in range(ids_len)
@@ -47,16 +47,16 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
     ]
 
 
-def join_words(labels: Sequence[TimedText]) -> list[TimedText]:
-    """Words out of labels: a space starts one; its confidence is that of its least certain label (NeMo: "min")."""
-    words: list[list[TimedText]] = [[]]
+def join_words(labels: Sequence[WordTiming]) -> list[WordTiming]:
+    """Joins labels to words at spaces; the confidence of a word is the lowest of its labels (NeMo: "min")."""
+    words: list[list[WordTiming]] = [[]]
     for label in labels:
         if label.text.startswith(" "):
             words.append([])
         if label.text != " ":
             words[-1].append(label)
     return [
-        TimedText(
+        WordTiming(
             "".join(label.text for label in word).removeprefix(" "),
             word[0].start_s,
             word[-1].end_s,
@@ -67,8 +67,8 @@ def join_words(labels: Sequence[TimedText]) -> list[TimedText]:
     ]
 
 
-def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[TimedText]:
-    """The most probable CTC path that spells `text` (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
+def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s: float) -> list[WordTiming]:
+    """Aligns `text` by the most probable CTC path (Viterbi over blank, l1, blank, l2, ..., blank), in float64.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
@@ -77,7 +77,7 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
         frame_s: seconds of one frame.
 
     Returns:
-        One TimedText per label of `text`, spaces included; its confidence is its mean posterior over its frames.
+        One WordTiming per label of `text`, spaces included; its confidence is its mean posterior over its frames.
 
     Raises:
         UserError: a character is out of vocabulary, or the frames are too few for the text.
@@ -94,7 +94,7 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
 
     states = np.full(2 * len(ids) + 1, len(tokenizer))
     states[1::2] = ids
-    # A blank may be left out between two different labels, never between two equal ones.
+    # The blank is optional between different labels, required between equal ones.
     may_skip = np.zeros(len(states), dtype=bool)
     may_skip[3::2] = ids[1:] != ids[:-1]
 
@@ -119,5 +119,5 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
         at = np.flatnonzero(path == 2 * k + 1)
         confidence = float(np.mean(np.exp(log_probs[at, label])))
         piece, start_s, end_s = tokenizer.pieces[label], float(at[0] * frame_s), float((at[-1] + 1) * frame_s)
-        aligned.append(TimedText(piece, start_s, end_s, confidence))
+        aligned.append(WordTiming(piece, start_s, end_s, confidence))
     return aligned

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jasper_tf.audio.load import MAX_PART_S
-from jasper_tf.decoding.alignment import TimedText
+from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import UserError
 from jasper_tf.inference.recording import Recording
 from jasper_tf.inference.transcript import Transcript
@@ -71,7 +71,7 @@ def pieces(samples: int, longest: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + length) for start in starts]
 
 
-def join_overlapping(left: Sequence[TimedText], right: Sequence[TimedText], middle_s: float) -> list[TimedText]:
+def join_overlapping(left: Sequence[WordTiming], right: Sequence[WordTiming], middle_s: float) -> list[WordTiming]:
     """Joins the words of two overlapping pieces; all times count from the recording's beginning.
 
     Near the edge of a piece words lack context or are cut, so the seam is near the middle of the overlap: at the word
@@ -111,7 +111,7 @@ def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcrip
     duration_s = parts[-1][1] / sample_rate
     if len(parts) == 1:
         return replace(found[0], duration_s=duration_s)
-    joined: list[TimedText] = []
+    joined: list[WordTiming] = []
     confidence = weight = 0.0
     for k, ((start, _), one) in enumerate(zip(parts, found, strict=True)):
         if one.words is None:
@@ -159,12 +159,12 @@ def recognize_long(
     return join_transcripts(parts, [recognize(recording.part(*part), True) for part in parts], sample_rate)
 
 
-def _nearest(word: TimedText, others: Sequence[TimedText]) -> int | None:
+def _nearest(word: WordTiming, others: Sequence[WordTiming]) -> int | None:
     """Index of the nearest occurrence of the same word; None if it is further than `SAME_WORD_S`."""
     apart_s = {k: abs(_center_s(x) - _center_s(word)) for k, x in enumerate(others) if x.text == word.text}
     nearest = min(apart_s, key=apart_s.__getitem__, default=None)
     return nearest if nearest is not None and apart_s[nearest] <= SAME_WORD_S else None
 
 
-def _center_s(word: TimedText) -> float:
+def _center_s(word: WordTiming) -> float:
     return (word.start_s + word.end_s) / 2

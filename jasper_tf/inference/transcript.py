@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.decoding.alignment import TimedText
+from jasper_tf.decoding.alignment import WordTiming
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Transcript:
 
     text: str
     confidence: float | None = None
-    words: tuple[TimedText, ...] | None = None
-    segments: tuple[TimedText, ...] | None = None
+    words: tuple[WordTiming, ...] | None = None
+    segments: tuple[WordTiming, ...] | None = None
     duration_s: float | None = None
 
     def __str__(self) -> str:
@@ -57,11 +57,11 @@ def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:
     """
     texts = [_text(text) for text in outputs["text"]]
     confidence = [float(c) for c in outputs["confidence"]] if "confidence" in outputs else [None] * len(texts)
-    words: list[tuple[TimedText, ...] | None] = [None] * len(texts)
+    words: list[tuple[WordTiming, ...] | None] = [None] * len(texts)
     if "words_row_lengths" in outputs:
         columns = (outputs[f"words_{name}"] for name in ("start_s", "end_s", "confidence"))
         flat = [
-            TimedText(_text(word), float(start_s), float(end_s), float(certain))
+            WordTiming(_text(word), float(start_s), float(end_s), float(certain))
             for word, start_s, end_s, certain in zip(outputs["words"], *columns, strict=True)
         ]
         ends = np.cumsum(outputs["words_row_lengths"], dtype=np.int64)

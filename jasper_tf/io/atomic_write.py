@@ -132,12 +132,17 @@ def _replace(beside: Path, target: Path) -> None:
             os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
         os.fsync(file.fileno())
     os.replace(beside, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Waits until the names in `folder` are on the disk, so that a power cut does not undo a rename."""
     try:
-        folder = os.open(target.parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise

@@ -1,4 +1,4 @@
-"""References beside hypotheses with the edits marked, as a Markdown table."""
+"""Markdown table of references and hypotheses with marked errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LEGEND = f"**word**: substituted · **{_STRUCK}**: deleted, it was not heard ·
 
 
 def edit_table(references: Sequence[str], hypotheses: Sequence[str]) -> str:
-    """A row for each utterance: its word error rate, its reference and its hypothesis; a legend below.
+    """Formats a table of word error rate, reference and hypothesis, a row per utterance, with a legend.
 
-    By jiwer's alignment, a substituted word is bold on both sides, a deleted one is bold and struck out in the
-    reference, and an inserted one is bold with a plus in the hypothesis. Strokes are combining characters: the Markdown
-    of TensorBoard has no other way. Characters that Markdown would read are escaped.
+    In jiwer's alignment a substituted word is bold on both sides, a deleted word is bold and struck out in the
+    reference, and an inserted word is bold with a plus in the hypothesis. Strokes are combining characters, because
+    TensorBoard's Markdown has no strikethrough. Special characters are escaped.
 
     Args:
         references, hypotheses: the same number of texts, in the same order.
@@ -52,5 +52,5 @@ def _mark(reference: str, hypothesis: str) -> tuple[str, str]:
 
 
 def escape_markdown(text: str) -> str:
-    """`text` with the characters that Markdown or its tables read in a line as HTML entities."""
+    """Replaces characters that are special in Markdown or its tables by HTML entities."""
     return re.sub(r"[\\`*_\[\]|<>&!~]", lambda found: f"&#{ord(found[0])};", text)

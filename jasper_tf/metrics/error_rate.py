@@ -10,13 +10,13 @@ import jiwer
 
 Unit = Literal["word", "character"]
 
-# jiwer's defaults strip and squeeze spaces first; here the text counts as it is (NeMo: `split()` and `list()`).
+# jiwer strips and merges spaces by default; here the text is unchanged (NeMo: `split()` and `list()`).
 SPLIT = {"word": jiwer.ReduceToListOfListOfWords(), "character": jiwer.ReduceToListOfListOfChars()}
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Edit operations summed over utterances; `a + b` adds two counts, `ErrorCounts()` is nothing counted yet."""
+    """Edit operations summed over utterances; `a + b` adds two counts."""
 
     hits: int = 0
     substitutions: int = 0
@@ -35,7 +35,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """errors / reference. Without any reference word it is the number of insertions (as jiwer; NeMo: inf)."""
+        """errors / reference; without reference words the number of insertions (as jiwer; NeMo: inf)."""
         return self.errors / max(self.reference, 1)
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
@@ -43,7 +43,7 @@ class ErrorCounts:
 
 
 def count_errors(references: Sequence[str], hypotheses: Sequence[str], unit: Unit = "word") -> ErrorCounts:
-    """Align each hypothesis with its reference and count the edits of the whole set.
+    """Aligns each hypothesis with its reference and counts the errors of the whole set.
 
     Words are what spaces separate; characters include every space. Nothing is lower-cased, stripped or dropped, and
     an empty reference counts all of its hypothesis as insertions.
@@ -65,10 +65,5 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str], unit: Uni
 
 
 def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Word error rate of the whole set (1.0 = 100 %), see `count_errors`."""
+    """Returns the word error rate of the whole set (1.0 = 100 %); see `count_errors`."""
     return count_errors(references, hypotheses, "word").rate
-
-
-def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Character error rate of the whole set (1.0 = 100 %), see `count_errors`."""
-    return count_errors(references, hypotheses, "character").rate

@@ -1,1 +1,1 @@
-"""Optimizers, gradient clipping, averages of weights."""
+"""Optimizers, learning-rate schedules, moving averages of weights."""

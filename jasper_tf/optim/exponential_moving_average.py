@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights."""
+"""Exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ExponentialMovingAverage:
     on. (Keras's `use_ema` leaves the statistics out, and its `fit` ends by overwriting the weights.) A step that a loss
     scale skipped does not count.
 
-    It becomes `model.weight_average` and part of the model's checkpoints.
+    It becomes `model.moving_average` and part of the model's checkpoints.
 
     Args:
         model: compiled; under the strategy of the training.
         decay: in [0, 1].
         start_step: during the first `start_step` steps the average is a copy of the weights.
-        every_n_steps: steps from one update to the next.
+        every_n_steps: steps between updates.
     """
 
     def __init__(self, model: keras.Model, decay: float = 0.999, start_step: int = 0, every_n_steps: int = 1):
@@ -39,10 +39,10 @@ class ExponentialMovingAverage:
             ]
             self._seen = keras.Variable(0, dtype="int64", trainable=False, name="seen")
         self._move_traced = tf.function(self._move, autograph=False)
-        model.weight_average = self
+        model.moving_average = self
 
     def begin(self) -> None:
-        """Call it before the first step of a training, also of one that resumes from a checkpoint."""
+        """Starts the average; call it before the first step, also after a checkpoint is restored."""
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         if step == 0:
             for average, variable in zip(self.variables, self.model.weights, strict=True):
@@ -50,7 +50,7 @@ class ExponentialMovingAverage:
         self._seen.assign(step)
 
     def update(self) -> None:
-        """Call it after each step."""
+        """Updates the average; call it after each step."""
         with self.model.distribute_strategy.scope():
             self._move_traced()
 
@@ -60,13 +60,13 @@ class ExponentialMovingAverage:
         copy = tf.logical_and(due, step <= self.start_step)
         for average, variable in zip(self.variables, self.model.weights, strict=True):
             old, new = tf.convert_to_tensor(average), tf.convert_to_tensor(variable)
-            share = tf.cast(tf.where(due, 1 - self.decay, 0.0), old.dtype)
-            average.assign(tf.where(copy, new, old + share * (new - old)))
+            rate = tf.cast(tf.where(due, 1 - self.decay, 0.0), old.dtype)
+            average.assign(tf.where(copy, new, old + rate * (new - old)))
         self._seen.assign(step)
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
-        """Within the block the model has the averaged weights, afterwards its own, bit for bit."""
+        """Gives the model the averaged weights within a `with` block; restores its own exactly afterwards."""
         weights = self.model.weights
         before = [keras.ops.convert_to_numpy(v) for v in weights]
         try:
@@ -79,5 +79,5 @@ class ExponentialMovingAverage:
 
 
 def weights_for(model: keras.Model, monitor: str) -> Sequence[keras.Variable]:
-    """The weights that a metric belongs to: the average for `..._ema`, else the model's; in the model's order."""
-    return model.weight_average.variables if monitor.endswith(SUFFIX) else model.weights
+    """Returns the weights that a metric belongs to: the average for `..._ema`, else the model's; in its order."""
+    return model.moving_average.variables if monitor.endswith(SUFFIX) else model.weights

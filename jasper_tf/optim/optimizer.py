@@ -1,4 +1,4 @@
-"""The optimizer of a configuration, with its schedule."""
+"""Builds the optimizer of a configuration with its schedule."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ _OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
 def build_optimizer(
     cfg: Config, total_steps: int, steps_per_epoch: int = 1, variables: Sequence[keras.Variable] = ()
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of `model.optim` with its schedule. Call it under the strategy of the training.
+    """Builds the optimizer of `model.optim` with its schedule; call it in the scope of the strategy.
 
     All but NovoGrad are Keras's own, whose `weight_decay` is decoupled from the gradient: `p -= rate weight_decay p`.
 
     Args:
         cfg: from `load_config`.
-        total_steps: where the schedule ends, unless `sched.max_steps` is given.
+        total_steps: length of the schedule, unless `sched.max_steps` is set.
         steps_per_epoch: for ExponentialLR, which NeMo counts in epochs.
         variables: the model's trainable variables, for `exclude_from_weight_decay`.
 
     Raises:
-        UserError: the schedule's lengths do not fit; a pattern matches no variable.
+        UserError: the lengths of the schedule contradict each other; a pattern matches no variable.
     """
     o = cfg.model.optim
     rate: float | Schedule = o.lr
@@ -73,7 +73,7 @@ def build_optimizer(
 
 
 def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """`model.optim.sched` for a peak of `learning_rate`; the other arguments as `build_optimizer`'s."""
+    """Builds the schedule of `model.optim.sched` with a peak of `learning_rate`; see `build_optimizer`."""
     if sched.name == "ExponentialLR":
         return keras.optimizers.schedules.ExponentialDecay(learning_rate, steps_per_epoch, sched.gamma, staircase=True)
     arguments = {key: getattr(sched, key) for key in SCHEDULES[sched.name] if getattr(sched, key) is not None}
@@ -85,7 +85,7 @@ def build_schedule(sched: SchedConfig, learning_rate: float, total_steps: int, s
 
 
 def _in_keras(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments under Keras's names, from the keys of the configuration."""
+    """Renames keys of the configuration to arguments of Keras."""
     if name == "novograd":
         return {("epsilon" if key == "eps" else key): value for key, value in arguments.items()}
     if name == "adafactor":

@@ -1,4 +1,4 @@
-"""How long the utterances of a corpus are and how fast they are spoken, as a picture."""
+"""Histograms of the durations and speaking rates of a corpus."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_histograms(file: IO[bytes], duration_s: np.ndarray, rates: np.ndarray, 
         xlabel="seconds", ylabel="utterances", title=f"duration: {len(duration_s)} utterances, {hours:.2f} h"
     )
 
-    # One wrong text must not flatten the rest: what lies beyond is counted in words.
+    # One wrong text must not flatten the rest: the title counts utterances out of range.
     right = 1.2 * bounds.high if bounds.high is not None else float(rates.max(initial=1.0))
     by_rate.hist(rates, bins=_edges(right), color="tab:blue")
     for bound in (bounds.low, bounds.high):
@@ -43,9 +43,9 @@ def draw_histograms(file: IO[bytes], duration_s: np.ndarray, rates: np.ndarray, 
 
 
 def _edges(right: float) -> np.ndarray:
-    """Bins from 0 to `right`, of a width of 1, 2 or 5 times a power of ten."""
+    """Returns bin edges from 0 to `right`, with a width of 1, 2 or 5 times a power of ten."""
     least = max(right, 1e-3) / _MOST_BINS
     power = 10.0 ** np.floor(np.log10(least))
     width = next(step * power for step in (1, 2, 5, 10) if step * power >= least)
-    # Declared durations are often whole tenths: these lie inside a bin, not at its edge.
+    # Declared durations are often multiples of 0.1 s: shifted edges keep them inside a bin.
     return (np.arange(int(right / width) + 2) - 0.05) * width

@@ -1,4 +1,4 @@
-"""Spectrograms and CTC posteriors as pictures, for TensorBoard and notebooks."""
+"""Plots of spectrograms and CTC posteriors, for TensorBoard and notebooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jasper_tf.decoding.alignment import TimedText
+from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.text.tokenizer import Tokenizer
 
 _DPI = 100
@@ -19,7 +19,7 @@ _LABEL = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none
 def spectrogram_picture(
     features: np.ndarray, frame_s: float, title: str = "", size: tuple[int, int] = (1000, 320)
 ) -> np.ndarray:
-    """Features over seconds, low channels at the bottom.
+    """Plots features over time, low channels at the bottom.
 
     Args:
         features: [T,F] of one utterance, cut to its length. Masked stretches show as flat bands.
@@ -32,7 +32,7 @@ def spectrogram_picture(
     """
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    _draw_spectrogram(axes, features, frame_s, _colour_limits(features))
+    _draw_spectrogram(axes, features, frame_s, _color_limits(features))
     axes.set(title=title, xlabel="seconds")
     return _rgb(figure)
 
@@ -40,7 +40,7 @@ def spectrogram_picture(
 def spec_augment_picture(
     before: np.ndarray, after: np.ndarray, frame_s: float, title: str = "", size: tuple[int, int] = (1000, 560)
 ) -> np.ndarray:
-    """Features above the same features under the masks of SpecAugment, in the same colours.
+    """Plots features above the same features masked by SpecAugment, with one color scale.
 
     Args:
         before, after: [T,F] of one utterance, cut to its length.
@@ -54,7 +54,7 @@ def spec_augment_picture(
     figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, features in ((upper, before), (lower, after)):
-        _draw_spectrogram(axes, features, frame_s, _colour_limits(before))
+        _draw_spectrogram(axes, features, frame_s, _color_limits(before))
     upper.set(title=title)
     lower.set(xlabel="seconds")
     for axes, name in ((upper, "before SpecAugment"), (lower, "after")):
@@ -62,8 +62,8 @@ def spec_augment_picture(
     return _rgb(figure)
 
 
-def _colour_limits(features: np.ndarray) -> tuple[float, float]:
-    # A few clicks or an empty band must not flatten the colours of everything else.
+def _color_limits(features: np.ndarray) -> tuple[float, float]:
+    # A few clicks or an empty band must not compress the color scale.
     low, high = np.percentile(features, [1, 99.5]) if features.size else (0.0, 1.0)
     return float(low), float(high)
 
@@ -80,19 +80,19 @@ def _draw_spectrogram(axes: Axes, features: np.ndarray, frame_s: float, limits: 
 def alignment_picture(
     log_probs: np.ndarray,
     tokenizer: Tokenizer,
-    timings: Sequence[TimedText],
+    timings: Sequence[WordTiming],
     frame_s: float,
     title: str = "",
     size: tuple[int, int] = (1000, 480),
 ) -> np.ndarray:
-    """CTC posteriors over seconds: the pieces above the frames they fill, the labels as colours, the blank below.
+    """Plots CTC posteriors over time: the timings above, labels as rows, the blank below.
 
-    A label has a row when it reaches a posterior of 0.1 anywhere; where few do, the highest six are shown.
+    A label has a row if its posterior reaches 0.1 anywhere; the six highest labels always have one.
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
         tokenizer: of the model.
-        timings: from `time_labels` or `force_align`; words from `join_words` do as well.
+        timings: from `time_labels`, `force_align` or `join_words`.
         frame_s: seconds of one frame of `log_probs`.
         title: above the picture.
         size: width and height in pixels.
@@ -123,7 +123,7 @@ def alignment_picture(
     axes.grid(axis="y", which="minor", color="0.9", linewidth=0.6)
     axes.tick_params(axis="y", which="both", length=0, labelsize=9 if len(rows) < 20 else 7)
     axes.set(ylabel="label", xlim=(0.0, end_s))
-    # The blank holds most of the frames: on its own it leaves the colors to the labels.
+    # The blank dominates most frames: separately, it does not compress the color scale of the labels.
     blank_axes.stairs(posteriors[:, -1], np.arange(len(posteriors) + 1) * frame_s, fill=True, color="0.7")
     blank_axes.set(ylim=(0.0, 1.0), ylabel="blank", xlabel="seconds")
 

@@ -1,4 +1,4 @@
-"""From a configuration's dataset section to batches."""
+"""Builds batches from a dataset section of a configuration."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from jasper_tf.text.tokenizer import CharacterTokenizer
 def build_batches(
     cfg: Config, section: str, *, parts: int = 1, only: Sequence[Utterance] | None = None
 ) -> tuple[SpeechBatches, Selection]:
-    """The batches of `model.<section>`, and what was kept and left out.
+    """Builds the batches of `model.<section>`; returns them with the selection of utterances.
 
-    Training sections use every setting; what CTC cannot align is left out, judged by the declared duration at the
-    highest speed, before silence is trimmed. Validation and test sections neither shuffle nor augment, and keep such
+    Training sections use every setting and leave out utterances that CTC cannot align, by the declared duration at the
+    highest speed, before silence is trimmed. Validation and test sections do not shuffle or augment, and keep such
     utterances: they count in the error rate.
 
-    `max_duration` holds after speed perturbation, too: it does not slow an utterance beyond it.
+    Speed perturbation does not slow an utterance beyond `max_duration`.
 
-    Several training sets (`input_cfg`) are drawn by their weights; several validation sets (a mapping) are the `sets`
-    of the batches that hold them all.
+    Several training sets (`input_cfg`) are sampled by weight; several validation sets (a mapping) become `sets` of the
+    returned batches.
 
     Args:
         cfg: the configuration.
         section: "train_ds", "validation_ds" or "test_ds".
-        parts: devices times micro-batches that share a step; the batches are `batch_size` times as large.
-        only: these utterances in place of the manifest's, unshuffled.
+        parts: devices times micro-batches per step; a batch has `parts * batch_size` utterances.
+        only: utterances to use instead of the manifest's, in this order.
 
     Raises:
         UserError: the section is missing, or its manifest is wrong.
@@ -105,7 +105,7 @@ def build_batches(
 
 
 def data_sets(dataset: DatasetConfig) -> dict[str, list[str]]:
-    """The manifests of each set, under its name."""
+    """Maps the name of each set to its manifests."""
     if dataset.input_cfg is not None:
         return {str(k): manifest_paths(entry.manifest_filepath) for k, entry in enumerate(dataset.input_cfg)}
     manifests = dataset.manifest_filepath
@@ -116,33 +116,38 @@ def data_sets(dataset: DatasetConfig) -> dict[str, list[str]]:
 
 
 def _members(manifest: Manifest, sets: dict[str, list[str]], chosen: Selected) -> dict[str, np.ndarray]:
-    """For each set the positions in `chosen` that come from it."""
+    """Maps the name of each set to the positions of its utterances in `chosen`."""
     ends = manifest.first[np.cumsum([len(paths) for paths in sets.values()])]
     of_set = np.searchsorted(ends, chosen.positions, "right")
     return {name: np.flatnonzero(of_set == k) for k, name in enumerate(sets)}
 
 
 def data_key(cfg: Config, section: str) -> str:
-    """The key that names the manifests of `model.<section>`."""
+    """Returns the key with the manifests of `model.<section>`."""
     dataset = getattr(cfg.model, section)
     return f"model.{section}.{'input_cfg' if dataset and dataset.input_cfg is not None else 'manifest_filepath'}"
 
 
 def longest_batch(batches: SpeechBatches) -> list[Utterance]:
-    """As many of the longest utterances as a batch holds: what takes the most memory (`trainer.fast_dev_run`)."""
+    """Returns a batch of the longest utterances, which needs the most memory (`trainer.fast_dev_run`)."""
     order = np.argsort(-batches.audio_len, kind="stable")[: int(batches.sizes[-1])]
     return [batches.utterances[i] for i in order]
 
 
 def first_batches(batches: SpeechBatches, count: int | float) -> list[Utterance]:
-    """The utterances of the first batches of epoch 0; a `count` below 1 is a share (`trainer.overfit_batches`)."""
+    """Returns the utterances of the first batches of epoch 0 (`trainer.overfit_batches`).
+
+    Args:
+        batches: training batches.
+        count: number of batches, or, below 1, a fraction of the epoch.
+    """
     plan = batches.plan(0)
     steps = max(1, round(count * len(plan))) if count < 1 else int(count)
     return [batches.utterances[i] for batch in plan[:steps] for i in batch.index]
 
 
 def build_dataset(cfg: Config, section: str = "train_ds") -> tf.data.Dataset:
-    """`model.<section>` as a tf.data.Dataset for `model.fit`; each pass over it is the next epoch.
+    """Builds a tf.data.Dataset of `model.<section>` for `model.fit`; each pass over it is the next epoch.
 
     Elements are `({"audio" [B,S], "audio_len" [B]}, {"labels" [B,U], "label_len" [B]})`.
 

@@ -1,4 +1,4 @@
-"""Training that starts from a pretrained model: its weights, and what of them stays as it is."""
+"""Fine-tuning: pretrained weights and frozen variables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.variable_patterns import match_variables
 
-# They shape training only, or nothing at all: fine-tuning may set them anew.
+# These affect only training, or nothing: fine-tuning may change them.
 _FREE = {"dither", "pad_to", "dropout", "init_mode", "se_interpolation_mode"}
 
 
 def read_pretrained(cfg: Config) -> JasperCTC | None:
-    """The model that `cfg` names to start from, or None when it names none.
+    """Loads the pretrained model that `cfg` names, or returns None.
 
     Raises:
-        UserError: it cannot be read, or its features or its encoder are not those of `cfg`; names the first difference.
+        UserError: it cannot be read, or its features or encoder differ from those of `cfg`.
     """
     key = next((key for key in INIT_KEYS if getattr(cfg, key) is not None), None)
     if key is None:
@@ -35,7 +35,7 @@ def read_pretrained(cfg: Config) -> JasperCTC | None:
     ours, theirs = cfg.to_dict()["model"], read_sections(key, path)
     generation = ours["preprocessor"]["generation"]
     if key == "init_from_nemo_model":
-        theirs["preprocessor"]["generation"] = generation  # an archive does not say; see import_nemo
+        theirs["preprocessor"]["generation"] = generation  # not in an archive; see import_nemo
     for values in (ours, theirs):
         values["preprocessor"] = _effective(values["preprocessor"])
     for section in ("sample_rate", "preprocessor", "encoder"):
@@ -44,7 +44,7 @@ def read_pretrained(cfg: Config) -> JasperCTC | None:
             name, here, there = difference
             raise UserError(
                 f"{cfg.source}: {name}: {here}, but {path} has {there}; "
-                f"leave model.{section} out to take it from there, or start from another model"
+                f"remove model.{section} to use the pretrained one, or choose another model"
             )
     if key == "init_from_nemo_model":
         return import_nemo(path, generation).model
@@ -52,13 +52,13 @@ def read_pretrained(cfg: Config) -> JasperCTC | None:
 
 
 def copy_weights(pretrained: JasperCTC, model: JasperCTC) -> str:
-    """Sets the encoder of `model`, running statistics too, and its head where the labels are the same.
+    """Copies the encoder with its running statistics, and the head if the labels are the same.
 
     Returns:
-        one line: what was loaded and what is new.
+        a line for the log: what is loaded and what is new.
 
     Raises:
-        UserError: a variable of the one is not in the other, or has another shape; nothing is set then.
+        UserError: a variable is missing or has another shape; nothing is copied.
     """
     same_labels = pretrained.labels == model.labels
     loaded = list(model.encoder.weights) + (list(model.decoder.weights) if same_labels else [])
@@ -82,19 +82,19 @@ def copy_weights(pretrained: JasperCTC, model: JasperCTC) -> str:
 
 
 def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC | None = None) -> str | None:
-    """Takes variables out of the training; call it before the optimizer is built.
+    """Freezes variables; call it before the optimizer is built.
 
-    A layer whose trainable variables are all frozen behaves as in evaluation: its batch norms use their running
-    statistics and keep them, and dropout of a frozen block is off. NeMo: `encoder.freeze()`, which also sets eval mode.
+    A layer whose trainable variables are all frozen runs in inference mode: batch norms use and keep their running
+    statistics, and dropout is off, as after NeMo's `encoder.freeze()`.
 
     Args:
         model: not yet compiled.
         what: `model.freeze` of the configuration: "encoder", or patterns of the `fnmatch` module for variable paths
             such as `block_0/conv_0/kernel`, `block_0/norm_0/gamma`, `decoder/bias`.
-        pretrained: the model that `model` starts from; tells whether the head is new.
+        pretrained: the model that `model` starts from, to know whether the head is new.
 
     Returns:
-        one line: what is frozen and what is trained; None for nothing frozen.
+        a line for the log: what is frozen and what is trained; None if nothing is frozen.
 
     Raises:
         UserError: a pattern matches nothing, or a new head, or everything.
@@ -108,15 +108,15 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
         frozen = match_variables(variables, what, "model.freeze")
     ids = {id(v) for v in frozen}
     if len(frozen) == len(variables):
-        raise UserError("model.freeze: matches every trainable variable; nothing is left to train")
+        raise UserError("model.freeze: matches every trainable variable; leave some to train")
     new_head = pretrained is not None and pretrained.labels != model.labels
     if new_head and any(id(v) in ids for v in model.decoder.weights):
-        raise UserError("model.freeze: matches the head, which is new because the labels differ: it must be trained")
+        raise UserError("model.freeze: matches the head, which must be trained: its labels are new; narrow the pattern")
     for layer in _layers(model):
         inner = layer.trainable_variables
         if inner and all(id(v) in ids for v in inner):
             layer.trainable = False
-    for variable in frozen:  # those that share a layer with others
+    for variable in frozen:  # those that share a layer with trained ones
         variable.trainable = False
     return (
         f"frozen: {_amount(frozen)}; batch norms among them keep their running statistics, frozen blocks drop nothing; "
@@ -125,7 +125,7 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
 
 
 def _layers(model: JasperCTC) -> Iterator[keras.Layer]:
-    """The layers that behave differently when frozen, outer ones first."""
+    """Yields the layers that behave differently when frozen, outer ones first."""
     yield model.encoder
     for block in model.encoder.blocks:
         yield from (block, *block.normalizations, *block.residual_normalizations)
@@ -137,7 +137,7 @@ def _amount(variables: Iterable[keras.Variable]) -> str:
 
 
 def _effective(preprocessor: dict[str, Any]) -> dict[str, Any]:
-    """With the values that null stands for."""
+    """Returns the section with null replaced by the value it stands for."""
     p = dict(preprocessor)
     p["n_fft"] = Framing.from_seconds(p["sample_rate"], p["window_size"], p["window_stride"], p["n_fft"]).fft_samples
     p["highfreq"] = p["highfreq"] or p["sample_rate"] / 2

@@ -1,4 +1,4 @@
-"""The epochs of a run, from wherever it stands."""
+"""Training loop that can start inside an epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.training.iterator_deletion import iterators_deleted
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @iterators_deleted()
@@ -17,52 +17,51 @@ def run_epochs(
     model: JasperCTC,
     training: SpeechBatches,
     validation: SpeechBatches | None,
-    position: Position,
+    state: TrainingState,
     total_steps: int,
     callbacks: Sequence[keras.callbacks.Callback],
     *,
     validate_every: int = 1,
 ) -> None:
-    """`model.fit` that can begin anywhere: inside an epoch, or between its last step and its validation.
+    """Trains like `model.fit`, but can start inside an epoch, or between its last step and its validation.
 
-    Keras's own loop begins at epochs only, and numbers the steps of a shorter epoch anew. The callbacks see what they
-    would see in `fit`; `position` is kept current here, before they are called.
+    Keras's own loop starts only at an epoch. The callbacks are called as by `fit`; `state` is updated before they are.
 
     Args:
         model: compiled, under the strategy it was built in.
-        training, validation: what to train on, what to score; None for no validation.
-        position: where to begin.
+        training, validation: batches; None for no validation.
+        state: where to start; updated after each step and epoch.
         total_steps: optimizer steps of the whole run.
-        callbacks: may stop the run by `model.stop_training`.
+        callbacks: in order; one may stop the run with `model.stop_training`.
         validate_every: epochs from one validation to the next.
     """
     epochs = training.epochs(total_steps)
     watching = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
-    data = iter(training.distributed(model.distribute_strategy, position.epoch, position.step_in_epoch, endless=True))
+    data = iter(training.distributed(model.distribute_strategy, state.epoch, state.step_in_epoch, endless=True))
     model.make_train_function()
     model.stop_training = False
     watching.on_train_begin()
-    # By steps, not epochs: a run whose last epoch max_steps cut short may be given more.
-    while position.step < total_steps or position.step_in_epoch:
-        epoch = position.epoch
+    # By steps, not epochs: a run whose last epoch max_steps cut short may be extended.
+    while state.step < total_steps or state.step_in_epoch:
+        epoch = state.epoch
         model.reset_metrics()
-        begun = position.step - position.step_in_epoch
+        begun = state.step - state.step_in_epoch
         steps = min(training.steps(epoch), total_steps - begun)
         watching.set_params(watching.params | {"steps": steps})
         watching.on_epoch_begin(epoch)
-        for step in range(position.step_in_epoch, steps):
+        for step in range(state.step_in_epoch, steps):
             if model.stop_training:
                 break
             watching.on_train_batch_begin(step)
             logs = model.train_function(data)
-            position.step, position.step_in_epoch = position.step + 1, step + 1
+            state.step, state.step_in_epoch = state.step + 1, step + 1
             watching.on_train_batch_end(step, logs)
         figures = {key: float(value) for key, value in model.get_metrics_result().items()}
         if validation is not None and (epoch + 1) % validate_every == 0:
             figures |= {f"val_{key}": value for key, value in evaluate(model, validation, watching).items()}
-        position.metrics = {key: value for key, value in figures.items() if key.startswith("val_")}
+        state.metrics = {key: value for key, value in figures.items() if key.startswith("val_")}
         watching.on_epoch_end(epoch, figures)
-        position.epoch, position.step_in_epoch = epoch + 1, 0
+        state.epoch, state.step_in_epoch = epoch + 1, 0
         if model.stop_training:
             break
     watching.on_train_end()
@@ -71,10 +70,10 @@ def run_epochs(
 def evaluate(
     model: JasperCTC, batches: SpeechBatches, callbacks: keras.callbacks.CallbackList | None = None
 ) -> dict[str, float]:
-    """`model.evaluate` on `batches`, on all devices of the model's strategy: `{"loss": ..., "wer": ..., ...}`.
+    """Evaluates `model` on all devices of its strategy: `{"loss": ..., "wer": ..., ...}`.
 
-    With the counts of words inserted, deleted and substituted. Of `batches.sets` each is scored for itself
-    (`wer_NAME`, ...), and `wer` is that of all words together.
+    The result includes the counts of inserted, deleted and substituted words. Each of `batches.sets` has its own
+    results (`wer_NAME`, ...); `wer` is over the words of all sets.
     """
     figures: dict[str, float] = {}
     state = None

@@ -1,4 +1,4 @@
-"""The messages, service and client of keras-tuner's chief, which it does not publish; only this file imports them."""
+"""Messages, service and client of keras-tuner's chief: private names of keras-tuner, imported only here."""
 
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer

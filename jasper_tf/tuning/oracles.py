@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, which choose the trials' values, safe to interrupt at any time."""
+"""keras-tuner's oracles, which choose the values of the trials, made safe to interrupt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SteadyOracle(keras_tuner.Oracle):
     - Files are written atomically.
     - After a restart, a trial whose run never began is dropped, an interrupted one is handed out again, and a finished
       one is not.
-    - Of several workers none is dismissed while another one, and its trial, may still be lost.
+    - No worker is dismissed while the trial of another one is running: that worker may be lost.
 
     Attributes:
         after_trial: called without arguments at the end of each trial.
@@ -35,11 +35,11 @@ class SteadyOracle(keras_tuner.Oracle):
     trials: dict[str, Any]  # keras-tuner's
 
     def total_trials(self) -> int:
-        """Trials of the whole search."""
+        """Returns the number of trials of the whole search."""
         return self.max_trials
 
     def total_epochs(self, trial_epochs: int) -> int:
-        """Epochs of the whole search; `trial_epochs` is the length of a trial, unless the oracle sets it."""
+        """Returns the epochs of the whole search; `trial_epochs`: length of a trial, unless the oracle sets it."""
         return self.total_trials() * trial_epochs
 
     @keras_tuner.synchronized
@@ -109,11 +109,11 @@ class HyperbandOracle(SteadyOracle, keras_tuner.oracles.HyperbandOracle):
         return sum(size for size, _ in self._rounds()) * self.hyperband_iterations
 
     def total_epochs(self, trial_epochs: int) -> int:
-        """The trials of a round continue those of the round before."""
+        """Returns the epochs of the whole search; the trials of a round continue those of the round before."""
         return sum(size * epochs for size, epochs in self._rounds()) * self.hyperband_iterations
 
     def _rounds(self) -> list[tuple[int, int]]:
-        """(trials, epochs that each adds) of all rounds of all brackets."""
+        """Lists (trials, epochs added by each) for all rounds of all brackets."""
         return [
             (self._get_size(b, r), self._get_epochs(b, r) - (self._get_epochs(b, r - 1) if r else 0))
             for b in range(self._get_num_brackets())
@@ -122,15 +122,15 @@ class HyperbandOracle(SteadyOracle, keras_tuner.oracles.HyperbandOracle):
 
 
 def build_oracle(tune: TuneConfig, space: keras_tuner.HyperParameters) -> SteadyOracle:
-    """The oracle that `tune.tuner` names.
+    """Builds the oracle for `tune.tuner`.
 
     Raises:
-        UserError: the packages of bayesian are not installed.
+        UserError: the packages that bayesian needs are not installed.
     """
     common: dict[str, Any] = dict(
         objective=keras_tuner.Objective(tune.objective, "min"),
         hyperparameters=space,
-        # For keras-tuner 0 is no seed, and it counts up from the seed: adjacent seeds would choose the same values.
+        # keras-tuner takes 0 for no seed, and counts up from the seed: adjacent seeds would choose the same values.
         seed=(tune.seed * 100_003) % 2**31 + 1,
         max_consecutive_failed_trials=None,  # `Search` decides when to stop
     )

@@ -33,7 +33,7 @@ class Outcome:
         value: the objective's best; None unless completed.
         epochs: of the trial, with those of the trial that it continues.
         continues: the trial whose run it continues, if any (Hyperband).
-        seconds: duration; None where the worker has another folder.
+        seconds: duration; None if the worker has another folder.
         reason: why it failed.
     """
 
@@ -85,15 +85,15 @@ class Results:
 
     @property
     def best(self) -> Outcome | None:
-        """The completed trial with the lowest value of the objective."""
+        """Completed trial with the lowest value of the objective, or None."""
         return self.outcomes[0] if self.outcomes and self.outcomes[0].status == "completed" else None
 
     def command(self, outcome: Outcome) -> str:
-        """The command that trains a trial's configuration in full length."""
+        """Returns the command that trains the configuration of a trial in full length."""
         return self.space.command(outcome.values, f"{self.run_name}_{outcome.name}")
 
     def table(self) -> str:
-        """For the terminal: a line for each trial."""
+        """Formats a table for the terminal, a line per trial."""
         keys = list(self.space.tune.space)
         rows = [["trial", self.space.tune.objective, "epochs", "time", *_short(keys), ""]]
         for o in self.outcomes:
@@ -125,7 +125,7 @@ class Results:
 
 @contextmanager
 def _written_whole(folder: Path) -> Iterator[None]:
-    """TensorBoard's writer for a folder that gets its name when it is complete."""
+    """Writes TensorBoard events to a folder that gets its name when it is complete."""
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(beside))
@@ -136,7 +136,7 @@ def _written_whole(folder: Path) -> Iterator[None]:
 
 
 def clock(seconds: float) -> str:
-    """H:MM:SS."""
+    """Formats seconds as H:MM:SS."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
@@ -162,7 +162,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _short(keys: list[str]) -> list[str]:
-    """Each key's last parts, as few as keep the keys distinct."""
+    """Shortens each key to its last parts, as few as keep the keys distinct."""
     shortened = []
     for key in keys:
         parts = key.split(".")

@@ -1,4 +1,4 @@
-"""A search: trial after trial, in this process or handed out to workers."""
+"""Hyperparameter search: trial after trial, in this process or by workers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import grpc
 import tensorflow as tf
 import yaml
 from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as trial_module
 
 from jasper_tf.config import Config
+from jasper_tf.config.flatten import differences
 from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
@@ -29,7 +31,7 @@ from jasper_tf.tuning.search_space import SearchSpace
 from jasper_tf.tuning.trial_run import TrialError, TrialRun, is_complete
 from jasper_tf.tuning.workers import ChiefConnection, chief_address, role, serve
 
-# What may differ when a search resumes. The resolved configuration is compared, not its file name.
+# Keys that may change when a search resumes. The resolved configuration is compared, not its file name.
 _FREE = ("config", "overrides", "output", "worker_timeout_s", "max_trials", "source")
 _ALIKE_FAILURES = 3
 
@@ -48,7 +50,7 @@ class Search(base_tuner.BaseTuner):
         role: "alone", or "chief" or "worker" according to keras-tuner's environment variables.
 
     Raises:
-        UserError: a mistake that would affect every trial.
+        UserError: an error that would affect every trial.
     """
 
     def __init__(self, tune: TuneConfig):
@@ -56,7 +58,7 @@ class Search(base_tuner.BaseTuner):
         self.space = SearchSpace(tune)
         self.role = role()
         if self.role == "chief":
-            tf.config.set_visible_devices([], "GPU")  # they are for the workers of this machine
+            tf.config.set_visible_devices([], "GPU")  # leave them to workers on this machine
         self.output = Path(tune.output)
         base = self.space.base
         self._check(base)
@@ -72,7 +74,7 @@ class Search(base_tuner.BaseTuner):
         """Runs all trials; as a chief, hands them out; as a worker, asks the chief for them.
 
         Raises:
-            UserError: a mistake that affects every trial; the disk is full; the chief or all workers are lost. Finished
+            UserError: an error that affects every trial; the disk is full; the chief or all workers are lost. Finished
                 trials are kept.
             TrainingInterruptedError: a signal stopped a trial, which is saved.
         """
@@ -90,11 +92,11 @@ class Search(base_tuner.BaseTuner):
             self.results().write()
         except OSError as error:
             name = error.filename or self.output
-            raise UserError(f"{name}: {error.strerror or error}; the same command goes on from here") from error
+            raise UserError(f"{name}: {error.strerror or error}; the same command resumes from here") from error
         return self._results
 
     def results(self) -> Results:
-        """The trials so far; a worker has none, its chief has them."""
+        """Returns the trials so far; a worker has none."""
         if self.role != "worker":
             self._results.update([self._outcome(trial) for trial in self._local.trials.values()])
         return self._results
@@ -143,22 +145,20 @@ class Search(base_tuner.BaseTuner):
                 raise UserError(f"the first {_ALIKE_FAILURES} trials all failed alike: {reasons[0]}")
 
     def _work_for_chief(self) -> None:
-        import grpc
-
         self.oracle = ChiefConnection(self._local, self.tune.worker_timeout_s)
         try:
             self._run_trials()
         except grpc.RpcError as error:
             code = error.code().name if hasattr(error, "code") else type(error).__name__
             raise UserError(
-                f"the chief at {chief_address()} does not answer ({code}); start it and this worker again: "
-                "what is finished is kept"
+                f"the chief at {chief_address()} does not answer ({code}); start it and this worker again; "
+                "finished trials are kept"
             ) from error
         finally:
             self.oracle.close()
 
     def _check(self, base: Config) -> None:
-        """Finds mistakes that would affect every trial, before anything is trained."""
+        """Finds errors that would affect every trial, before anything is trained."""
         tune, trainer = self.tune, base.trainer
         base.require(*(data_key(base, section) for section in ("train_ds", "validation_ds")))
         if trainer.max_epochs is None and trainer.max_steps == -1 and not tune.max_epochs:
@@ -166,21 +166,19 @@ class Search(base_tuner.BaseTuner):
         epochs, every = tune.max_epochs or trainer.max_epochs, trainer.check_val_every_n_epoch
         if tune.tuner != "hyperband" and epochs is not None and epochs < every:
             raise UserError(
-                f"{base.source}: trainer.check_val_every_n_epoch: {every}, but a trial has {epochs} epoch(s) and would"
-                " never be scored; add the override trainer.check_val_every_n_epoch=1"
+                f"{base.source}: trainer.check_val_every_n_epoch: {every}, but a trial has only {epochs} epoch(s); "
+                "add the override trainer.check_val_every_n_epoch=1"
             )
         if trainer.num_nodes > 1:
             raise UserError(
-                f"{base.source}: trainer.num_nodes: a trial has one machine; workers share a search among several"
+                f"{base.source}: trainer.num_nodes: a trial runs on one machine; set 1, and start workers for several"
             )
         if trainer.fast_dev_run:
-            raise UserError(
-                f"{base.source}: trainer.fast_dev_run: not in a search; try the configuration with train.py"
-            )
+            raise UserError(f"{base.source}: trainer.fast_dev_run: not possible in a search; run train.py with it")
         wanted = base.exp_manager.create_checkpoint_callback
         if not (trainer.enable_checkpointing if wanted is None else wanted):
             raise UserError(f"{base.source}: a search needs checkpoints; set trainer.enable_checkpointing=true")
-        if self.role != "chief":  # a chief trains nothing, and need not have the data
+        if self.role != "chief":  # a chief trains nothing and may lack the data
             choose_devices(trainer.accelerator, trainer.devices)
             for section in ("train_ds", "validation_ds") if is_complete(base) else ():
                 build_batches(base, section)
@@ -191,17 +189,19 @@ class Search(base_tuner.BaseTuner):
         now = json.loads(json.dumps({"search": _asked(self.tune), "configuration": base.to_dict()}))
         if file.exists():
             before = read_yaml(file, what="search")
-            for difference in _differences(before, now):
-                raise UserError(f"{file}: this search began with {difference}; give another output, or the old value")
+            for key, old, new in differences(before, now):
+                raise UserError(
+                    f"{file}: this search began with {key}={old}, now it is {new}; set another output, or the old value"
+                )
             return
         if self.output.exists() and any(not p.name.startswith(".") for p in self.output.iterdir()):
-            raise UserError(f"{self.output}: holds something else than a search; give another output")
+            raise UserError(f"{self.output}: not empty and not the folder of a search; set another output")
         self.output.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as stream:
             yaml.safe_dump(now, stream, sort_keys=False, allow_unicode=True)
 
     def _get_tuner_fname(self):
-        # The same file for a search alone and for one with a chief.
+        # The same file with and without a chief.
         return str(Path(self.project_dir) / f"{self.tuner_id if self.role == 'worker' else 'tuner'}.json")
 
     def _after_trial(self) -> None:
@@ -231,7 +231,7 @@ class Search(base_tuner.BaseTuner):
         return TrialRun(self.space, trial.trial_id, trial.hyperparameters.values)
 
     def _outcome(self, trial: trial_module.Trial) -> Outcome:
-        """A trial's result: from the oracle, and from its worker where the folder is shared."""
+        """Returns the result of a trial, from the oracle and from the files of its worker if the folder is shared."""
         run = self._run(trial)
         status = {COMPLETED: "completed", FAILED: "failed"}.get(trial.status, "running")
         outcome = Outcome(name=run.name, status=status, values=run.values, epochs=run.epochs, continues=run.continues)
@@ -244,22 +244,12 @@ class Search(base_tuner.BaseTuner):
             left = json.loads(file.read_text(encoding="utf-8"))
             outcome.seconds, outcome.reason = left["seconds"], left["reason"]
             if status == "completed":
-                outcome.value = left["value"]  # with all digits; the message to the oracle rounds it
+                outcome.value = left["value"]  # with all digits; the message to the oracle is rounded
         return outcome
 
 
 def _asked(tune: TuneConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(tune).items() if key not in _FREE}
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """'KEY=old, now it is new' for each value that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = dict.fromkeys([*before, *now])
-        return [d for n in names for d in _differences(before.get(n), now.get(n), f"{key}.{n}".lstrip("."))]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{key}.{i}")]
-    return [] if before == now else [f"{key}={before}, now it is {now}"]
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The keys of a configuration that a search varies, and a trial's values as overrides."""
+"""Search space: keys of a configuration and their values."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 class SearchSpace:
     """The space of `tune`, checked against its configuration.
 
-    Each bound and each choice is tried alone on the configuration, so that an impossible key or value is found before
-    anything is trained. Values that contradict each other fail the trial that combines them.
+    Each bound and each choice is checked alone in the configuration, so that an invalid key or value is found before
+    anything is trained. A combination of values that contradict each other fails its trial only.
 
     Args:
         tune: the search.
@@ -41,8 +41,7 @@ class SearchSpace:
         base: the configuration with the overrides, without a trial's values.
 
     Raises:
-        UserError: the configuration is wrong; a key of the space is unknown, is set elsewhere too, or has a value of a
-            wrong type or out of range.
+        UserError: the configuration is wrong; a key of the space is unknown, set twice, or has an invalid value.
     """
 
     def __init__(self, tune: TuneConfig):
@@ -51,27 +50,29 @@ class SearchSpace:
         self._keys = {key: self._expanded(key) for key in tune.space}
         given = {o.lstrip("+").partition("=")[0].strip() for o in tune.overrides}
         for key in given & set(self._set_by_search()):
-            raise UserError(f"override {key}: the search gives every trial its own; output names the folder")
+            raise UserError(
+                f"override {key}: set by the search for every trial; remove it, and use output for the folder"
+            )
         for key, full_keys in self._keys.items():
             for full in full_keys:
                 if full in given:
-                    raise self._error(key, f"{full} is among the overrides too; keep it in one of the two")
+                    raise self._error(key, f"{full} is among the overrides too; remove one of them")
                 if full in self._set_by_search():
-                    raise self._error(key, f"{full} is given to every trial by the search itself")
+                    raise self._error(key, f"{full} is set by the search for every trial; remove it")
             for name, value in self._extremes(key):
                 self._check(key, full_keys, name, value)
 
     def monitor(self) -> list[str]:
-        """The overrides by which a run keeps its best model by the objective."""
+        """Returns the overrides by which a run keeps its best model by the objective."""
         at = "exp_manager.checkpoint_callback_params"
         return [f"{at}.monitor={self.tune.objective}", f"{at}.mode=min"]
 
     def hyperparameters(self) -> keras_tuner.HyperParameters:
-        """The space as keras-tuner's."""
+        """Returns the space for keras-tuner."""
         space = keras_tuner.HyperParameters()
         for key, dimension in self.tune.space.items():
             if isinstance(dimension, Choice):
-                # As text: keras-tuner's choices have one simple type, and its messages round numbers.
+                # As text: the choices of keras-tuner have one type, and its messages round numbers.
                 space.Choice(key, [json.dumps(value) for value in dimension.values])
                 continue
             kind = space.Int if isinstance(dimension, IntRange) else space.Float
@@ -79,10 +80,10 @@ class SearchSpace:
         return space
 
     def values(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """A trial's values by key of the space, from keras-tuner's.
+        """Converts the values that keras-tuner chose for a trial; returns them by key of the space.
 
-        Numbers are rounded to six digits in single precision, as in keras-tuner's messages to a worker: a search has
-        the same trials with and without workers.
+        Numbers are rounded to six digits in single precision, as in keras-tuner's messages to workers, so that a search
+        has the same trials with and without workers.
         """
         values = {}
         for key, dimension in self.tune.space.items():
@@ -94,12 +95,12 @@ class SearchSpace:
         return values
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """A trial's values as overrides of the configuration, after the overrides of all trials."""
+        """Returns the values of a trial as overrides, after the overrides of all trials."""
         own = {full: value for key, value in values.items() for full in self._keys[key]}
         return [*self.tune.overrides, *(f"{full}={json.dumps(value)}" for full, value in own.items())]
 
     def command(self, values: Mapping[str, Any], name: str) -> str:
-        """The command that trains a trial's configuration in full length, as run `name`."""
+        """Returns the command that trains the configuration of a trial in full length, as run `name`."""
         arguments = [self.tune.config, *self.overrides(values), f"exp_manager.name={name}"]
         return shlex.join(["python", "train.py", *arguments])
 
@@ -107,13 +108,13 @@ class SearchSpace:
         return (*_SET_BY_SEARCH, *(_LENGTH if self.tune.max_epochs else ()))
 
     def _expanded(self, key: str) -> list[str]:
-        """`a.*.b` as `a.0.b`, `a.1.b`, ...; a key without `*` unchanged."""
+        """Expands `a.*.b` to `a.0.b`, `a.1.b`, ...; a key without `*` is unchanged."""
         found: list[tuple[str, Any]] = [("", self.base.to_dict())]
         for part in key.split("."):
             following: list[tuple[str, Any]] = []
             for done, node in found:
                 if part == "*" and not isinstance(node, list):
-                    raise self._error(key, f"a * stands for the entries of a list, and {done or 'the file'} is none")
+                    raise self._error(key, f"* stands for entries of a list, but {done or 'the file'} is not a list")
                 names = [str(i) for i in range(len(node))] if part == "*" else [part]
                 following += [(f"{done}.{name}".lstrip("."), _child(node, name)) for name in names]
             found = following

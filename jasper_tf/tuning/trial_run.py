@@ -1,4 +1,4 @@
-"""One trial of a search as a training run."""
+"""Training run of one trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import yaml
 
 from jasper_tf.config import Config
 from jasper_tf.config.optim_schema import SCHEDULES
-from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.atomic_write import atomic_write
@@ -25,19 +24,20 @@ from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.training.run.folder import run_path
-from jasper_tf.training.trainer import compile_model, read_data, train
+from jasper_tf.training.run_data import RunData, read_data
+from jasper_tf.training.trainer import compile_model, train
 from jasper_tf.tuning.search_space import SearchSpace
 
 
 class TrialError(Exception):
-    """A trial failed for a reason of its own, which is the message."""
+    """A trial failed without affecting other trials; the message is the reason."""
 
 
 class TrialRun:
-    """The run of a trial in the folder of its search.
+    """Trains one trial in the folder of its search.
 
-    With Hyperband the learning-rate schedule ends where the longest trial does: a trial that continues another one
-    copies its run, and ends as if it had been trained without interruption.
+    With Hyperband the learning-rate schedule has the length of the longest trial: a trial that continues another one
+    copies its run, and gives the result of an uninterrupted training.
 
     Args:
         space: what the search varies.
@@ -56,7 +56,7 @@ class TrialRun:
         self.space = space
         self.name = _name(trial_id)
         self.values = space.values(chosen)
-        # Where only trainer.max_steps limits a trial, all are equally long and count as one epoch.
+        # If only trainer.max_steps limits the trials, all are equally long and count as one epoch.
         length = space.tune.max_epochs or space.base.trainer.max_epochs or 1
         self.epochs = int(chosen.get("tuner/epochs", length))
         self.new_epochs = self.epochs - int(chosen.get("tuner/initial_epoch", 0))
@@ -64,7 +64,7 @@ class TrialRun:
         self.continues = None if earlier is None else _name(earlier)
 
     def config(self) -> Config:
-        """The trial's configuration, resolved.
+        """Returns the resolved configuration of the trial.
 
         Raises:
             UserError: its values contradict each other.
@@ -87,14 +87,14 @@ class TrialRun:
         cfg = load_config(tune.config, [*self.space.overrides(values), *own])
         sched = cfg.model.optim.sched
         if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
-            sched.max_steps = sched.max_steps or _data(cfg)[0].total_steps(tune.max_epochs or 0)
+            sched.max_steps = sched.max_steps or _data(cfg).training.total_steps(tune.max_epochs or 0)
         return cfg
 
     def train(self) -> float:
         """Trains or resumes the run; returns the best value of the objective.
 
         Raises:
-            TrialError: it failed for a reason of its own.
+            TrialError: it failed, and other trials may succeed.
             UserError: it failed for a reason that affects every trial.
             OSError: likewise, such as a full disk.
             TrainingInterruptedError: a signal stopped it; it can resume.
@@ -102,7 +102,7 @@ class TrialRun:
         try:
             cfg = self.config()
         except UserError as error:
-            raise TrialError(f"does not fit together: {error}") from error
+            raise TrialError(f"the values contradict each other: {error}") from error
         _forget()
         try:
             self._take_over(cfg)
@@ -110,7 +110,7 @@ class TrialRun:
         except DivergedError as error:
             raise TrialError(str(error)) from error
         except UserError as error:
-            if self._is_refused(self.values) and not self._is_refused({}):
+            if self._is_rejected(self.values) and not self._is_rejected({}):
                 raise TrialError(str(error)) from error
             raise
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -119,7 +119,7 @@ class TrialRun:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {_first_line(error)}"
-            if self._is_refused({}):
+            if self._is_rejected({}):
                 raise UserError(f"{self.space.base.source}: cannot be trained: {reason}") from error
             raise TrialError(reason) from error
         _forget()
@@ -132,7 +132,7 @@ class TrialRun:
             return
         source = run.with_name(self.continues)
         if not (source / "checkpoints").is_dir():
-            print(f"{source} is not on this machine: {run.name} begins at its first epoch, and ends the same")
+            print(f"{source} is not on this machine; {run.name} starts at its first epoch, with the same result")
             return
         beside = run.with_name(f".{run.name}.partial")
         shutil.rmtree(beside, ignore_errors=True)
@@ -141,22 +141,22 @@ class TrialRun:
             yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
         beside.rename(run)
 
-    def _is_refused(self, values: Mapping[str, Any]) -> bool:
-        """Whether data, model or schedule reject these values of the space; {} for the configuration's own."""
+    def _is_rejected(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether data, model or schedule reject these values of the space; {} for the base configuration."""
         _forget()
         try:
             cfg = self._config(values)
             if not is_complete(cfg):
-                return False  # it needs the values of a trial
-            training, _, total_steps, _ = _data(cfg)
-            compile_model(build_model(cfg), cfg, total_steps, training.steps_per_epoch)
+                return False  # incomplete without the values of a trial
+            data = _data(cfg)
+            compile_model(build_model(cfg), cfg, data.total_steps, data.training.steps_per_epoch)
         except Exception:
             return True
         return False
 
 
 def is_complete(cfg: Config) -> bool:
-    """Whether a configuration describes its model without the values of a trial."""
+    """Returns whether a configuration describes its model without the values of a trial."""
     try:
         cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
     except UserError:
@@ -165,17 +165,17 @@ def is_complete(cfg: Config) -> bool:
 
 
 def _forget() -> None:
-    """Frees what a training leaves in the process: names, dtype policy, seeds, models and files in reference cycles."""
+    """Resets the global state of Keras after a training, and frees models and files in reference cycles."""
     keras.backend.clear_session()
     gc.collect()
 
 
-def _data(cfg: Config) -> tuple[SpeechBatches, SpeechBatches | None, int, list[str]]:
+def _data(cfg: Config) -> RunData:
     return read_data(cfg, len(choose_devices(cfg.trainer.accelerator, cfg.trainer.devices)))
 
 
 def best_value(run: Path, objective: str) -> float:
-    """The lowest value of `objective` (such as val_wer) in a run's metrics.csv.
+    """Returns the lowest value of `objective` (such as val_wer) in a run's metrics.csv.
 
     Raises:
         TrialError: there is none, or the training diverged.

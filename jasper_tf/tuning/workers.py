@@ -1,8 +1,8 @@
-"""A search over several processes or machines: keras-tuner's chief and workers, with heartbeats.
+"""Search over several processes or machines: keras-tuner's chief and workers, with heartbeats.
 
 The protocol (gRPC) and the environment variables are keras-tuner's: KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT and
-KERASTUNER_TUNER_ID, which contains "chief" in the process that hands out the trials. Added here: every call carries the
-worker's name, workers send heartbeats, and one that is silent for too long counts as lost.
+KERASTUNER_TUNER_ID, which contains "chief" in the process that hands out the trials. Added here: every call contains
+the name of the worker, workers send heartbeats, and a silent worker counts as lost.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Chief(OracleServicer):
             context.abort(grpc.StatusCode.ABORTED, "the chief has failed")
         try:
             return call(request, context)
-        except Exception as error:  # gRPC would report it to the worker only
+        except Exception as error:  # gRPC would report it only to the worker
             self.failure = error
             raise
 
@@ -117,7 +117,7 @@ class _Listener(grpc.ServerInterceptor):
 
 
 def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) -> None:
-    """Hands out trials until all have ended and every worker knows it.
+    """Hands out trials as the chief until all have ended and every worker has been notified.
 
     A worker that is silent for `timeout_s` counts as lost; its trial goes to the next one that asks.
 
@@ -148,9 +148,9 @@ def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) ->
                 raise chief.failure
             if chief.silent_s(began) > timeout_s:
                 if chief.stop_triggered and not oracle.ongoing_trials:
-                    break  # all trials have ended, and the last worker left without asking again
+                    break  # all trials have ended, and the last worker has left
                 raise UserError(
-                    f"no worker was heard for {timeout_s:g} s; what is finished is kept, start the search again"
+                    f"no worker was heard for {timeout_s:g} s; start the search again, finished trials are kept"
                 )
     finally:
         server.stop(grace=2).wait()

@@ -11,8 +11,8 @@ import pytest
 from jasper_tf.__main__ import main
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import CheckpointFolder, model_variables
-from jasper_tf.training.run.checkpoint_average import average_checkpoints
+from jasper_tf.training.run.average_checkpoints import average_checkpoints
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, model_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def test_the_last(tiny_run, tmp_path):
     file = tmp_path / "mean.keras"
     done = command(tiny_run[1], "--output", file, "--last", "3")
     assert done.returncode == 0, done.stderr
-    paths = CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-3:]
+    paths = CheckpointManager(tiny_run[1] / "checkpoints").paths()[-3:]
     assert [line.split()[-1] for line in done.stdout.splitlines()[:3]] == [p.name for p in paths]
     assert f"mean of 3 checkpoints: {file}" in done.stdout and f"evaluate --model {file}" in done.stdout
     assert_mean_of(load_model(file), paths)
@@ -65,7 +65,7 @@ def test_the_last(tiny_run, tmp_path):
 
 
 def test_the_best_all_and_named(tiny_run, tmp_path, run_here):
-    folder = CheckpointFolder(tiny_run[1] / "checkpoints")
+    folder = CheckpointManager(tiny_run[1] / "checkpoints")
     validated = [p for p in folder.paths() if "-val_wer=" in p.name]
     best = sorted(sorted(validated, key=lambda p: folder.read(p)[0].metrics["val_wer"])[:2])
     named = [folder.paths()[3], folder.paths()[0]]
@@ -84,7 +84,7 @@ def test_the_best_all_and_named(tiny_run, tmp_path, run_here):
 
 def test_random_states_are_the_newests(tiny_run):
     cfg, run, _ = tiny_run
-    folder, model = CheckpointFolder(run / "checkpoints"), build_model(cfg)
+    folder, model = CheckpointManager(run / "checkpoints"), build_model(cfg)
     average_checkpoints(model, folder, folder.paths()[:3][::-1], say=lambda _: None)
     assert_mean_of(model, folder.paths()[:3], states=True)
 
@@ -93,7 +93,7 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
     run, file = tiny_run[1], tmp_path / "mean.keras"
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)
-    newest = CheckpointFolder(damaged / "checkpoints").paths()[-1]
+    newest = CheckpointManager(damaged / "checkpoints").paths()[-1]
     (newest / "variables.npz").write_bytes(b"torn")
     bare = tmp_path / "bare"
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("checkpoints"))
@@ -112,8 +112,8 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
         ([bare, "--output", file], ["no checkpoints"]),
         ([run, "--output", file, "--last", "10"], ["--last 10: this run has 9 to choose from; give 1 to 9"]),
         ([run, "--output", file, "--best", "0"], ["--best 0: this run has 3 to choose from"]),
-        ([run, "--output", file, "--last", "2", "step=00000002"], ["leave them out"]),
-        ([run, "--output", file, "step=00000099"], ["step=00000099: no checkpoint of this run", "step=00000002"]),
+        ([run, "--output", file, "--last", "2", "step=00000002"], ["give either"]),
+        ([run, "--output", file, "step=00000099"], ["step=00000099: not a checkpoint of this run", "step=00000002"]),
         ([run, "--output", file, "step=00000002", "step=00000002"], ["named twice"]),
         ([damaged, "--output", file], [newest.name, "damaged"]),
     ]:
@@ -132,7 +132,7 @@ def test_overwrite_says_so(tiny_run, tmp_path, run_here):
     assert run_here(tiny_run[1], "--output", file, "--last", "2")[0] == 2
     assert file.read_bytes() == before
     assert run_here(tiny_run[1], "--output", file, "--overwrite", "--last", "2")[0] == 0
-    assert_mean_of(load_model(file), CheckpointFolder(tiny_run[1] / "checkpoints").paths()[-2:])
+    assert_mean_of(load_model(file), CheckpointManager(tiny_run[1] / "checkpoints").paths()[-2:])
 
 
 def test_another_models_checkpoint(tiny_run, tmp_path, run_here):

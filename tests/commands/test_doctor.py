@@ -68,7 +68,7 @@ def test_a_decoder_that_returns_the_wrong_sound_is_found(tmp_path):
     )
     done = doctor(path=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "FLAC through load_audio: a tone of 440 Hz came back with 7560 Hz" in done.stdout
+    assert "FLAC through load_audio: a tone of 440 Hz was decoded to 7560 Hz" in done.stdout
     assert "FLAC through tf.data" in done.stdout
     assert "Traceback" not in done.stderr
 

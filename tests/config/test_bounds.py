@@ -21,7 +21,8 @@ from jasper_tf.config import config_from_dict, load_config
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.model.memory_estimate import require_memory
-from jasper_tf.training.trainer import compile_model, read_data
+from jasper_tf.training.run_data import read_data
+from jasper_tf.training.trainer import compile_model
 
 ROOT = Path(__file__).parent.parent.parent
 WHOLE = [

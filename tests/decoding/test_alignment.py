@@ -5,7 +5,7 @@ from itertools import groupby, product
 import numpy as np
 import pytest
 
-from jasper_tf.decoding.alignment import TimedText, force_align, join_words, time_labels
+from jasper_tf.decoding.alignment import WordTiming, force_align, join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
@@ -32,22 +32,22 @@ def test_words_of_greedy_labels():
 
 
 def test_a_word_is_as_certain_as_its_least_certain_letter():
-    letters = [TimedText(" ", 0, 1, 0.1), TimedText("a", 1, 2, 0.9), TimedText("b", 2, 3, 0.5)]
-    assert join_words(letters) == [TimedText("ab", 1, 3, 0.5)]
+    letters = [WordTiming(" ", 0, 1, 0.1), WordTiming("a", 1, 2, 0.9), WordTiming("b", 2, 3, 0.5)]
+    assert join_words(letters) == [WordTiming("ab", 1, 3, 0.5)]
     assert join_words([]) == join_words(letters[:1]) == []
 
 
 def test_a_piece_with_a_space_before_it_starts_a_word():
     pieces = [
-        TimedText(" ab", 0, 1, 0.9),
-        TimedText("c", 1, 2, 0.5),
-        TimedText(" ", 2, 3, 0.1),
-        TimedText("d", 3, 4, 0.7),
+        WordTiming(" ab", 0, 1, 0.9),
+        WordTiming("c", 1, 2, 0.5),
+        WordTiming(" ", 2, 3, 0.1),
+        WordTiming("d", 3, 4, 0.7),
     ]
-    assert join_words([*pieces, TimedText(" e", 4, 5, 0.6)]) == [
-        TimedText("abc", 0, 2, 0.5),
-        TimedText("d", 3, 4, 0.7),
-        TimedText("e", 4, 5, 0.6),
+    assert join_words([*pieces, WordTiming(" e", 4, 5, 0.6)]) == [
+        WordTiming("abc", 0, 2, 0.5),
+        WordTiming("d", 3, 4, 0.7),
+        WordTiming("e", 4, 5, 0.6),
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
-from jasper_tf.decoding.alignment import TimedText, join_words, time_labels
+from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_overlapping, pieces
 from jasper_tf.inference.long_audio import recognize_long as recognize_recording
@@ -35,7 +35,7 @@ def recognize_long(recognize, audio, rate, chunk_s, overlap_s):
 
 
 def said(*words):
-    return [TimedText(text, start_s, start_s + 0.3, 0.9) for text, start_s in words]
+    return [WordTiming(text, start_s, start_s + 0.3, 0.9) for text, start_s in words]
 
 
 def texts(words):
@@ -76,7 +76,7 @@ def test_what_pieces_hear_right_joins_to_the_whole(words, seed, data):
     """Words at least 0.45 s apart, heard with times that are up to 0.1 s off and lost where a piece cuts them."""
     rate = 100
     starts = np.cumsum([0.0, *(gap for _, gap in words)])
-    whole = [TimedText(text, float(s), float(s) + 0.3, 1.0) for (text, _), s in zip(words, starts, strict=False)]
+    whole = [WordTiming(text, float(s), float(s) + 0.3, 1.0) for (text, _), s in zip(words, starts, strict=False)]
     audio = np.arange(round((starts[-1] + 1.0) * rate), dtype=np.float32)
     rng = np.random.default_rng(seed)
 

@@ -10,7 +10,7 @@ from jasper_tf.config import load_config
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 # Nothing that draws random numbers; as many filters wherever the head reads.
@@ -115,7 +115,7 @@ def test_a_run_shows_each_loss(tiny_config, tmp_path, logged_figures):
         assert float(row["loss"]) == pytest.approx(np.dot(SHARES, [float(row[name]) for name in NAMES]), rel=1e-4)
     for name in NAMES:
         assert [v for _, v in curves[f"train/{name}"]] == pytest.approx([float(r[name]) for r in training], rel=1e-5)
-    for path in CheckpointFolder(whole / "checkpoints").paths():
+    for path in CheckpointManager(whole / "checkpoints").paths():
         if path.name[:13] > "step=00000003":
             shutil.rmtree(path)
     train(load_config(whole / "config.yaml"))

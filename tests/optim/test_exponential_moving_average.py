@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage, weights_for
 from jasper_tf.training.callbacks.average_weights import AverageWeights
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 
 def small_model(optimizer=None):
@@ -52,7 +53,7 @@ def test_formula(decay, start_step, every_n_steps):
     average = ExponentialMovingAverage(model, decay, start_step, every_n_steps)
     model.weights[0].assign(model.weights[0] + 1)  # as a pretrained model's, loaded after the average was made
     expected = [v.astype(np.float64) for v in values(model.weights)]
-    fit(model, [AverageWeights(average, Position()), record])
+    fit(model, [AverageWeights(average, TrainingState()), record])
     assert len(record.steps) == 12
     for step, weights in enumerate(record.steps, start=1):
         if step % every_n_steps:
@@ -69,8 +70,8 @@ def test_every_validation_is_of_both():
     x, y = data()
     alone, model, scored = small_model(), small_model(), small_model()
     history = fit(alone, validation_data=(x, y), validation_freq=2, epochs=4).history
-    average, position = ExponentialMovingAverage(model, 0.9), Position()
-    callback = AverageWeights(average, position, lambda: model.evaluate(x, y, verbose=0, return_dict=True))
+    average, state = ExponentialMovingAverage(model, 0.9), TrainingState()
+    callback = AverageWeights(average, state, lambda: model.evaluate(x, y, verbose=0, return_dict=True))
     seen = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((values(model.weights), logs)))
     with_both = fit(model, [callback, watch], validation_data=(x, y), validation_freq=2, epochs=4).history
@@ -81,7 +82,7 @@ def test_every_validation_is_of_both():
     assert ["val_loss_ema" in logs for _, logs in seen] == [False, True, False, True]
     for weight, value in zip(model.weights, seen[-1][0], strict=True):
         np.testing.assert_array_equal(weight, value)
-    assert position.metrics == {"val_loss_ema": with_both["val_loss_ema"][-1]}
+    assert state.metrics == {"val_loss_ema": with_both["val_loss_ema"][-1]}
     for copy, v in zip(scored.weights, weights_for(model, "val_loss_ema"), strict=True):
         copy.assign(v)
     assert scored.evaluate(x, y, verbose=0) == pytest.approx(with_both["val_loss_ema"][-1], rel=1e-6)
@@ -92,7 +93,7 @@ def test_every_validation_is_of_both():
 def test_what_the_raw_validation_counted_is_there_afterwards():
     model = small_model()
     average = ExponentialMovingAverage(model)
-    callback = AverageWeights(average, Position(), lambda: model.evaluate(*data(), verbose=0, return_dict=True))
+    callback = AverageWeights(average, TrainingState(), lambda: model.evaluate(*data(), verbose=0, return_dict=True))
     callback.set_model(model)
     fit(model, epochs=1)
     before = [values(m.variables) for m in model.metrics]
@@ -119,14 +120,14 @@ def test_a_checkpoint_goes_on(tmp_path):
     """5 epochs are 3, a checkpoint, and 2."""
     whole = small_model()
     average = ExponentialMovingAverage(whole, 0.9, start_step=3)
-    fit(whole, [AverageWeights(average, Position())], epochs=5)
+    fit(whole, [AverageWeights(average, TrainingState())], epochs=5)
     first, second = small_model(), small_model()
-    fit(first, [AverageWeights(ExponentialMovingAverage(first, 0.9, start_step=3), Position())], epochs=3)
-    folder = CheckpointFolder(tmp_path)
-    folder.save(first, Position(epoch=3, step=18))
+    fit(first, [AverageWeights(ExponentialMovingAverage(first, 0.9, start_step=3), TrainingState())], epochs=3)
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(first, TrainingState(epoch=3, step=18))
     resumed = ExponentialMovingAverage(second, 0.9, start_step=3)
-    folder.restore(second)
-    fit(second, [AverageWeights(resumed, Position())], epochs=5, initial_epoch=3)
+    checkpoints.restore(second)
+    fit(second, [AverageWeights(resumed, TrainingState())], epochs=5, initial_epoch=3)
     for a, b in zip(whole.weights + average.variables, second.weights + resumed.variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -154,7 +155,7 @@ def test_a_step_that_the_loss_scale_left_out_does_not_count():
 TWO_DEVICES = """
 import keras, numpy as np, tensorflow as tf
 from jasper_tf.optim.schedules.annealing import WarmupAnnealing
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
@@ -171,13 +172,13 @@ for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01)
         model.compile(optimizer, loss="mse", jit_compile=False)
         optimizer.build(model.trainable_variables)
-        position, average = Position(), ExponentialMovingAverage(model, 0.9)
+        state, average = TrainingState(), ExponentialMovingAverage(model, 0.9)
     callbacks = [
-        AverageWeights(average, position, lambda: model.evaluate(batches, return_dict=True, verbose=0)),
-        ReduceOnPlateau(position, "val_loss_ema", 0.5, 1, threshold=9.0, threshold_mode="abs", say=lambda _: None),
+        AverageWeights(average, state, lambda: model.evaluate(batches, return_dict=True, verbose=0)),
+        ReduceOnPlateau(state, "val_loss_ema", 0.5, 1, threshold=9.0, threshold_mode="abs", say=lambda _: None),
     ]
     history = model.fit(batches, validation_data=batches, epochs=4, verbose=0, callbacks=callbacks).history
-    assert position.plateau["scale"] == 0.125 and float(optimizer.learning_rate) < 0.0125
+    assert state.plateau["scale"] == 0.125 and float(optimizer.learning_rate) < 0.0125
     results.append([*model.get_weights(), *map(np.array, average.variables), *map(np.array, history.values())])
     if devices[1:]:
         for v in average.variables + model.weights:

@@ -1,4 +1,4 @@
-"""`model.optim` by name: its keys, its schedule, weight decay and what is excluded from it, checkpoints."""
+"""`model.optim` by name: its keys, its schedule, variables without decay, and checkpoints."""
 
 import copy
 
@@ -13,7 +13,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 BLOCK = {"filters": 8, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.1, "residual": False}
 SMALL = {
@@ -129,9 +130,9 @@ def test_a_checkpoint_holds_all_of_it(name, tmp_path):
     one, other = (small_model(lambda _: build_optimizer(cfg, 10)) for _ in range(2))
     for step in range(6):
         if step == 3:
-            folder = CheckpointFolder(tmp_path)
-            folder.save(one, Position(step=3))
-            folder.restore(other)
+            checkpoints = CheckpointManager(tmp_path)
+            checkpoints.save(one, TrainingState(step=3))
+            checkpoints.restore(other)
         one.train_on_batch(x[step], y[step])
         if step >= 3:
             other.train_on_batch(x[step], y[step])

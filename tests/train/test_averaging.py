@@ -1,4 +1,4 @@
-"""A run with its average of the weights, a plateau and another optimizer: what it leaves, and that it can go on."""
+"""A run with averaged weights, a plateau and another optimizer: its files, and resuming it."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def averaged_run(tiny_config, built_once):
 
 
 def stored(folder, step):
-    [path] = (p for p in CheckpointFolder(folder / "checkpoints").paths() if p.name.startswith(f"step={step:08d}"))
+    [path] = (p for p in CheckpointManager(folder / "checkpoints").paths() if p.name.startswith(f"step={step:08d}"))
     with np.load(path / "variables.npz") as values:
         return json.loads((path / "position.json").read_text()), dict(values)
 
@@ -72,7 +72,7 @@ def test_the_model_is_what_the_monitor_names(averaged_run):
     validated = [row for row in rows(folder) if row["val_loss"]]
     assert [int(row["step"]) for row in validated] == [6, 12, 18]
     best = min(validated, key=lambda row: float(row["val_loss_ema"]))
-    position, values = stored(folder, int(best["step"]))
+    state, values = stored(folder, int(best["step"]))
     averages = [values[key] for key in sorted(values, key=lambda k: k.split("/")[1].zfill(4)) if key.startswith("aver")]
     model = load_model(folder)
     for a, b in zip(model.weights, averages, strict=True):
@@ -82,7 +82,7 @@ def test_the_model_is_what_the_monitor_names(averaged_run):
     scored = model.evaluate(batches.dataset(), return_dict=True, verbose=0)
     for name in ("loss", "wer", "cer"):
         assert scored[name] == pytest.approx(float(best[f"val_{name}_ema"]), rel=1e-5)
-        assert scored[name] == pytest.approx(position["metrics"][f"val_{name}_ema"], rel=1e-5)
+        assert scored[name] == pytest.approx(state["metrics"][f"val_{name}_ema"], rel=1e-5)
     assert best["val_loss_ema"] != best["val_loss"]
 
 
@@ -112,8 +112,8 @@ def test_it_goes_on_as_if_it_had_not_stopped(averaged_run, tiny_config, tmp_path
             shutil.rmtree(path)
     assert train(tiny_config(*OVERRIDES, f"exp_manager.exp_dir={tmp_path}")) == again
     for step in range(15, 19):
-        (position, values), (expected_position, expected) = stored(again, step), stored(folder, step)
-        assert position == expected_position
+        (state, values), (expected_state, expected) = stored(again, step), stored(folder, step)
+        assert state == expected_state
         assert values.keys() == expected.keys()
         for key, value in expected.items():
             np.testing.assert_array_equal(values[key], value, err_msg=f"{step} {key}")

@@ -20,7 +20,7 @@ BEGUN = Path(__file__).parents[1] / "golden" / "begun_run"
 # Rates of this machine; the rest are numbers of the training.
 TIMED = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
 # Columns that have another name since.
-RENAMED: dict[str, str] = {}
+RENAMED = {"padding_share": "padding_ratio"}
 
 
 def write_recordings(folder: Path) -> None:

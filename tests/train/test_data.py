@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jasper_tf.training.loop import evaluate
-from jasper_tf.training.run.checkpoint import CheckpointFolder
-from jasper_tf.training.trainer import read_data, train
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run_data import read_data
+from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.medium
 
@@ -67,14 +68,14 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
             pooled, near, far = (float(row[f"val_{kind}{name}"]) for name in ("", "_near", "_far"))
             assert min(near, far) <= pooled <= max(near, far)
             assert row[f"val_{kind}_near_ema"] and row[f"val_{kind}_far_ema"]
-    assert all("val_wer_far=" in p.name for p in CheckpointFolder(run / "checkpoints").paths())
+    assert all("val_wer_far=" in p.name for p in CheckpointManager(run / "checkpoints").paths())
 
     # Stopped inside an epoch and gone on.
     rest = (*overrides, "exp_manager.name=stopped", "exp_manager.resume_if_exists=true")
     train(tiny_config(*rest, "exp_manager.max_time_per_run=0.001"))
     again = train(tiny_config(*rest))
-    assert "going on at epoch 1, step 1" in capsys.readouterr().out
-    newest = [CheckpointFolder(folder / "checkpoints").paths()[-1] for folder in (run, again)]
+    assert "resuming at epoch 1, step 1" in capsys.readouterr().out
+    newest = [CheckpointManager(folder / "checkpoints").paths()[-1] for folder in (run, again)]
     with np.load(newest[0] / "variables.npz") as one, np.load(newest[1] / "variables.npz") as other:
         for key in one.files:
             np.testing.assert_array_equal(one[key], other[key])

@@ -1,4 +1,4 @@
-"""train.py from a NeMo archive: what it prints, what stays, and going on without the archive."""
+"""train.py from a NeMo archive: log, frozen weights, and resuming without the archive."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.interop.nemo.model import export_nemo
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.medium
@@ -76,14 +76,14 @@ def test_from_an_archive_and_on_without_it(overrides, tmp_path):
 
     # The archive is gone, and with it nothing that the run's own configuration and checkpoints do not hold.
     (tmp_path / "small.nemo").unlink()
-    first, last = CheckpointFolder(run / "checkpoints").paths()
+    first, last = CheckpointManager(run / "checkpoints").paths()
     with np.load(last / "variables.npz") as stored:
         before = dict(stored)
     shutil.rmtree(last)
     again = command(run / "config.yaml")
-    assert "going on at epoch 2, step 6" in again and "trained: 2 tensors" in again
+    assert "resuming at epoch 2, step 6" in again and "trained: 2 tensors" in again
     assert "loaded:" not in again and "taken from" not in again
-    with np.load(CheckpointFolder(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
+    with np.load(CheckpointManager(run / "checkpoints").paths()[-1] / "variables.npz") as stored:
         assert stored.files == list(before)
         for key in stored.files:
             np.testing.assert_array_equal(stored[key], before[key], err_msg=key)
@@ -102,7 +102,7 @@ def test_other_labels_and_batch_norms_as_they_are(overrides, tmp_path, capsys):
             "trainer.max_epochs=1",
         ],
     )
-    for expected in ("new head: 2 tensors (175 values)", "no checkpoint to go on from; beginning at step 0"):
+    for expected in ("new head: 2 tensors (175 values)", "no checkpoint found; starting at step 0"):
         run = train(cfg)
         printed = capsys.readouterr().out
         assert expected in printed and "labels differ (+ '#', - 'b' 'c' 'd'" in printed, printed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 
 pytestmark = pytest.mark.medium
 
@@ -44,7 +44,7 @@ def test_two_at_once_and_one_after_a_kill(tiny_file, run, tmp_path):
     first = start(*command, "trainer.max_epochs=999")
     checkpoints = tmp_path / "tiny" / "checkpoints"
     try:
-        while not CheckpointFolder(checkpoints).paths() and first.poll() is None:
+        while not CheckpointManager(checkpoints).paths() and first.poll() is None:
             time.sleep(0.02)
         status, out, err = run(*command, "trainer.max_epochs=999")
         assert status == 2 and err.count("\n") == 1 and f"pid {first.pid} on " in err
@@ -53,7 +53,7 @@ def test_two_at_once_and_one_after_a_kill(tiny_file, run, tmp_path):
         first.communicate()
     assert (tmp_path / "tiny" / "run.lock").exists()
     status, out, err = run(*command, "trainer.max_epochs=999", "exp_manager.max_time_per_run=0.001")
-    assert status == 0 and "going on at epoch" in out, err
+    assert status == 0 and "resuming at epoch" in out, err
     steps = [int(line.split(",")[0]) for line in (tmp_path / "tiny" / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == sorted(steps)
 

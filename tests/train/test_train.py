@@ -24,7 +24,7 @@ from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, first_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.medium
@@ -78,7 +78,7 @@ def test_what_a_run_leaves(tiny_run):
     ):
         assert line in printed
     assert "\x1b" not in printed
-    steps = [p.name[:13] for p in CheckpointFolder(folder / "checkpoints").paths()]
+    steps = [p.name[:13] for p in CheckpointManager(folder / "checkpoints").paths()]
     assert steps == [f"step={step:08d}" for step in range(2, 19, 2)]
     model = load_model(folder)
     best = min(float(p.name.partition("val_wer=")[2] or 9) for p in (folder / "checkpoints").iterdir())
@@ -89,7 +89,7 @@ def test_what_a_run_leaves(tiny_run):
 
 def assert_same_run(one: Path, other: Path, last: int = 6) -> None:
     """The newest checkpoints bit for bit, and the model."""
-    pairs = [CheckpointFolder(folder / "checkpoints").paths()[-last:] for folder in (one, other)]
+    pairs = [CheckpointManager(folder / "checkpoints").paths()[-last:] for folder in (one, other)]
     for a, b in zip(*pairs, strict=True):
         assert a.name == b.name
         with np.load(a / "variables.npz") as variables, np.load(b / "variables.npz") as others:
@@ -116,8 +116,8 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
     assert "stopped by SIGTERM, saved " in output and "Traceback" not in output
-    newest = CheckpointFolder(checkpoints).paths()[-1]
-    assert f"saved {newest}; the same command goes on" in output
+    newest = CheckpointManager(checkpoints).paths()[-1]
+    assert f"saved {newest}; the same command resumes" in output
     process = start(*command)
     wait_for(checkpoints / "step=00000008", process)
     process.kill()
@@ -130,7 +130,7 @@ def test_stopped_and_killed_inside_epochs_it_ends_as_if_it_had_not_been(tiny_run
     process = start(*command)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "going on at epoch 2, step 8" in output and "epoch 3/3  step 18/18" in output
+    assert "resuming at epoch 2, step 8" in output and "epoch 3/3  step 18/18" in output
     assert_same_run(tiny_run[1], tmp_path / "tiny")
     assert logged_figures(tmp_path / "tiny") == logged_figures(tiny_run[1])
 
@@ -161,7 +161,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
         status, out, err = run_here(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)
-    assert status == 2 and "File too large" in err and "make room, then the same command goes on" in err
+    assert status == 2 and "File too large" in err and "make room" in err
     assert err.count("\n") == 1
     status, out, _ = run_here(*command)
     assert status == 0 and "epoch 1/3  step 6/18" in out and "epoch 3/3  step 18/18" in out
@@ -169,7 +169,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
     assert logged_figures(folder) == logged_figures(tiny_run[1])
 
 
-def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(tiny_file, run_here, tmp_path):
+def test_a_non_finite_loss_names_the_batch_and_leaves_intact_checkpoints(tiny_file, run_here, tmp_path):
     status, out, err = run_here(
         tiny_file, f"exp_manager.exp_dir={tmp_path}", "model.optim.lr=1e30", "model.optim.sched=null"
     )
@@ -178,7 +178,20 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_sound_checkpoints(t
     assert len(lines) == 4
     for line in lines:
         assert json.loads(line)["audio_filepath"] in err
-    for path in CheckpointFolder(tmp_path / "tiny" / "checkpoints").paths():
+    for path in CheckpointManager(tmp_path / "tiny" / "checkpoints").paths():
+        with np.load(path / "variables.npz") as variables:
+            assert all(np.isfinite(variables[key]).all() for key in variables.files), path
+
+
+def test_weights_that_overflow_are_not_saved(tiny_file, run_here, tmp_path):
+    """The step before the loss is NaN: its own loss is still finite."""
+    overrides = ["model.optim.lr=1000", "model.optim.weight_decay=1000", "model.optim.sched=null"]
+    every_step = "exp_manager.checkpoint_callback_params={every_n_train_steps: 1, save_top_k: -1}"
+    status, _, err = run_here(tiny_file, f"exp_manager.exp_dir={tmp_path}", *overrides, every_step)
+    assert status == 2 and err.startswith("error: step ") and "NaN or infinite" in err and err.count("\n") == 1
+    paths = CheckpointManager(tmp_path / "tiny" / "checkpoints").paths()
+    assert paths
+    for path in paths:
         with np.load(path / "variables.npz") as variables:
             assert all(np.isfinite(variables[key]).all() for key in variables.files), path
 
@@ -239,22 +252,22 @@ def manifest_of(file: Path) -> Path:
     return Path(yaml.safe_load(file.read_text())["model"]["train_ds"]["manifest_filepath"])
 
 
-def test_a_complete_run_says_so(tiny_run, tiny_file, run_here):
+def test_a_complete_run_is_named_as_such(tiny_run, tiny_file, run_here):
     before = (tiny_run[1] / "metrics.csv").read_text()
     status, out, _ = run_here(tiny_file)
     assert status == 0
-    assert "this run is complete (18 steps); exp_manager.name=... starts another" in out
+    assert "this run is complete (18 steps); start another with exp_manager.name=..." in out
     assert (tiny_run[1] / "metrics.csv").read_text() == before
 
 
-def test_a_refused_and_a_complete_run_let_go_of_the_folder(tiny_run, tiny_config, tmp_path):
+def test_a_rejected_and_a_complete_run_release_the_folder(tiny_run, tiny_config, tmp_path):
     """Refused behind the opening of the folder, as its checkpoints have no averages."""
     shutil.copytree(tiny_run[1], tmp_path / "tiny")
     again = ["trainer.max_epochs=3", f"exp_manager.exp_dir={tmp_path}", "exp_manager.resume_if_exists=true"]
     again.append("exp_manager.allow_config_change=true")
-    with pytest.raises(UserError, match="made for another model") as refused:
+    with pytest.raises(UserError, match="made for another model") as rejected:
         train(tiny_config(*again, "trainer.ema={decay: 0.9}"))
-    assert refused.tb and open_files_below(tmp_path) == []
+    assert rejected.tb and open_files_below(tmp_path) == []
     assert train(tiny_config(*again)) == tmp_path / "tiny"
     assert open_files_below(tmp_path) == []
     assert "this run is complete (18 steps)" in (tmp_path / "tiny" / "log.txt").read_text()

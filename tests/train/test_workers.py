@@ -68,7 +68,7 @@ def test_two_machines_are_one_though_one_dies_and_is_told_to_stop(
     second.kill()
     second.communicate()
     second = worker(1, *command)
-    # The survivor begins anew by itself; its next checkpoint shows that both are at work again.
+    # The survivor restarts by itself; its next checkpoint shows that both train again.
     wait_for(checkpoints / "step=00000008", first)
     second.send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
@@ -80,7 +80,7 @@ def test_two_machines_are_one_though_one_dies_and_is_told_to_stop(
     first, second = worker(0, *command), worker(1, *command)
     outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [0, 0], outputs
-    assert "1 x CPU of 2 on 2 machines" in outputs[0] and "going on at epoch" in outputs[0]
+    assert "1 x CPU of 2 on 2 machines" in outputs[0] and "resuming at epoch" in outputs[0]
     one = train(load_config(tiny_file, [*settings, "exp_manager.name=one"]))
     assert_close_runs(one, tmp_path / "two")
 

@@ -1,4 +1,4 @@
-"""Starting from a pretrained model: what is taken over, loaded, new, frozen, and what is refused."""
+"""Fine-tuning: pretrained sections and weights, new head, frozen variables, errors."""
 
 import json
 import zipfile
@@ -152,7 +152,7 @@ def test_features_and_encoder_must_be_the_pretrained_ones(fine_tune, tiny_run):
         ("model.preprocessor.mel_norm=null", "model.preprocessor.mel_norm: None, but {} has slaney"),
         ("model.preprocessor.generation=legacy", "model.preprocessor.generation: legacy, but {} has modern"),
         ("model.encoder.jasper.1.filters=8", "model.encoder.jasper.1.filters: 8, but {} has 16"),
-        ("model.encoder.jasper.2.kernel=[3]", "model.encoder.jasper.2.kernel: [3], but {} has [1]; leave model.enc"),
+        ("model.encoder.jasper.2.kernel=[3]", "model.encoder.jasper.2.kernel: [3], but {} has [1]; remove model.enc"),
         ("model.encoder.activation=swish", "model.encoder.activation: swish, but {} has relu"),
     ]:
         with pytest.raises(UserError) as error:
@@ -221,8 +221,8 @@ def test_wrong_use_is_one_line(fine_tune, tiny_run, pretrained, tmp_path):
         config_from_dict(values)
     for patterns, words in [
         (["block_0/*", "blok_1/*"], "'blok_1/*' matches no trainable variable; their paths are like block_0/conv_0/k"),
-        (["*"], "nothing is left to train"),
-        (["*/bias"], "matches the head, which is new because the labels differ"),
+        (["*"], "leave some to train"),
+        (["*/bias"], "matches the head, which must be trained"),
     ]:
         model = build_model(fine_tune(f"model.labels={json.dumps(OTHER_LABELS)}"))
         with pytest.raises(UserError) as error:

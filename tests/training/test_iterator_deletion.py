@@ -1,4 +1,4 @@
-"""An exception that somebody keeps does not keep tf.data's iterators."""
+"""A kept exception does not keep tf.data iterators."""
 
 import weakref
 

@@ -107,7 +107,7 @@ def test_a_lost_worker_s_trial_goes_to_the_next(new_oracle, tmp_path):
     assert oracle.create_trial("worker2").trial_id not in (lost.trial_id, other.trial_id)
 
 
-def test_nobody_goes_home_while_a_trial_is_under_way(new_oracle, tmp_path):
+def test_no_worker_is_dismissed_while_a_trial_is_running(new_oracle, tmp_path):
     oracle = new_oracle(tmp_path)
     last = oracle.create_trial("worker0")
     while (trial := oracle.create_trial("worker1")).status not in (STOPPED, IDLE):

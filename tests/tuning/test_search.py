@@ -97,7 +97,7 @@ def test_what_a_search_leaves(finished):
     assert len({row["model.optim.lr"] for row in rows}) == 3
     for line in (
         "trial_0000, of 3 trials: model.optim.lr=0.0",
-        "failed: does not fit together: ",
+        "failed: the values contradict each other: ",
         "search: 3 of 3 trials done, 1 failed; best val_wer ",
         "the best configuration in full:\n  " + rows[0]["command"],
     ):
@@ -204,11 +204,11 @@ def test_stopped_inside_a_trial_it_ends_as_if_it_had_not_been(finished, tmp_path
         time.sleep(0.005)
     process.terminate()
     output, _ = process.communicate()
-    assert process.returncode == 143 and "stopped; the same command goes on" in output, output
+    assert process.returncode == 143 and "stopped; the same command resumes" in output, output
     assert [row["status"] for row in read_results(again)] == ["running"]
     process = start_tune(file, f"tune.output={again}")
     output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0 and "going on at epoch " in output, output
+    assert process.returncode == 0 and "resuming at epoch " in output, output
     assert without_times(read_results(again)) == without_times(read_results(folder))
     for row in read_results(again)[:2]:
         same_weights(again / row["trial"], folder / row["trial"])
@@ -224,7 +224,7 @@ def test_hyperband_goes_on_from_the_trial_before(write_tune, tmp_path, capsys):
     second = TrialRun(searched, "7", chosen)
     assert (second.name, second.continues, second.epochs, second.new_epochs) == ("trial_0007", "trial_0000", 2, 1)
     values = [first.train(), second.train()]
-    assert capsys.readouterr().out.count("going on at epoch 2, step 6") == 1
+    assert capsys.readouterr().out.count("resuming at epoch 2, step 6") == 1
     run = tmp_path / "search" / "trial_0007"
     # In one go, from the start: the same.
     cfg = load_config(run / "config.yaml", [f"exp_manager.exp_dir={tmp_path}"])
@@ -266,14 +266,14 @@ def test_what_the_base_lacks_is_named(write_tune, tmp_path):
     with pytest.raises(UserError, match="no value for model.validation_ds.manifest_filepath"):
         Search(load_tune_config(file))
     for assignment, words in (
-        ("trainer.check_val_every_n_epoch=3", "would never be scored"),
+        ("trainer.check_val_every_n_epoch=3", "a trial has only"),
         ("trainer.enable_checkpointing=false", "a search needs checkpoints"),
         ("model.train_ds.manifest_filepath=no.jsonl", "no.jsonl"),
         ("trainer.devices=64", "trainer.devices"),
-        ("trainer.num_nodes=2", "trainer.num_nodes: a trial has one machine"),
-        ("trainer.fast_dev_run=true", "trainer.fast_dev_run: not in a search"),
+        ("trainer.num_nodes=2", "trainer.num_nodes: a trial runs on one machine"),
+        ("trainer.fast_dev_run=true", "trainer.fast_dev_run: not possible in a search"),
         ("tune.objective=val_wer_ema", "val_wer_ema is of averaged weights; switch them on"),
-        (f"tune.output={file.parent}", "holds something else than a search"),
+        (f"tune.output={file.parent}", "not the folder of a search"),
     ):
         with pytest.raises(UserError, match=words):
             Search(load_tune_config(write_tune(tmp_path), [assignment]))
@@ -298,7 +298,7 @@ def test_a_trial_s_own_reasons_end_the_trial_only(write_tune, tmp_path):
             run.train()
 
 
-def test_a_configuration_that_cannot_be_built_is_nobody_s_trial(write_tune, tmp_path):
+def test_a_configuration_that_cannot_be_built_is_an_error_of_the_search(write_tune, tmp_path):
     space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
     broken = "model.encoder.jasper.1.groups=7"
     with pytest.raises(UserError, match="groups 7: does not divide 16"):
@@ -327,7 +327,7 @@ def test_trials_that_all_fail_alike_stop_the_search(write_tune, tmp_path, capsys
     }
     assert main(["tune", str(write_tune(tmp_path, space=space, max_trials=9))]) == 2
     out, err = capsys.readouterr()
-    assert "error: the first 3 trials all failed alike: does not fit together: " in err and err.count("\n") == 1
+    assert "the first 3 trials all failed alike: the values contradict each other: " in err and err.count("\n") == 1
     assert [row["status"] for row in read_results(tmp_path / "search")] == ["failed"] * 3
     assert out.count("trial_0002  failed") == 1
 

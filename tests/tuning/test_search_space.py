@@ -85,7 +85,7 @@ RANGE = {"type": "float", "min": 0.01, "max": 0.02}
         ({"space": {"model.encoder.jasper.7.dropout": RANGE}}, ["space.model.encoder.jasper.7.dropout", "0 to 2"]),
         (
             {"space": {"model.encoder.*.dropout": RANGE}},
-            ["a * stands for the entries of a list, and model.encoder is none"],
+            ["* stands for entries of a list, but model.encoder is not a list"],
         ),
         ({"space": {LR: {"type": "choice", "values": [0.1, "big"]}}}, [f"space.{LR}.values.1: expected a number"]),
         ({"space": {LR: {**RANGE, "min": -1}}}, [f"space.{LR}.min: -1.0 is out of range"]),
@@ -95,14 +95,14 @@ RANGE = {"type": "float", "min": 0.01, "max": 0.02}
         ),
         (
             {"space": {"exp_manager.name": {"type": "choice", "values": ["a", "b"]}}},
-            ["exp_manager.name", "search itself"],
+            ["exp_manager.name", "set by the search"],
         ),
         (
             {"space": {"trainer.max_epochs": {"type": "int", "min": 1, "max": 3}}},
-            ["trainer.max_epochs", "search itself"],
+            ["trainer.max_epochs", "set by the search"],
         ),
         ({"overrides": [f"{LR}=0.1"]}, [f"space.{LR}: {LR} is among the overrides too"]),
-        ({"overrides": ["exp_manager.exp_dir=x"]}, ["override exp_manager.exp_dir", "output names the folder"]),
+        ({"overrides": ["exp_manager.exp_dir=x"]}, ["override exp_manager.exp_dir", "use output for the folder"]),
         ({"overrides": ["model.optm.lr=0.1"]}, ["model.optm: unknown key"]),
         ({"overrides": ["tune.seed=2"]}, ["tune.yaml:", "overrides: 'tune.seed=2'"]),
     ],

@@ -195,8 +195,8 @@ class SpeechBatches:
         batch = max(self.plan(0), key=lambda batch: batch.samples * len(batch.index))
         return -(-len(batch.index) // parts), batch.samples
 
-    def padding_share(self, epoch: int = 0) -> float:
-        """The share of the batches' samples that is padding."""
+    def padding_ratio(self, epoch: int = 0) -> float:
+        """Padding samples divided by all samples of the epoch's batches."""
         lengths, _, plan = self._epoch(epoch)
         padded = sum(batch.samples * len(batch.index) for batch in plan)
         return 1 - sum(float(lengths[batch.index].sum()) for batch in plan) / padded

@@ -1,4 +1,4 @@
-"""NeMo's learning-rate schedules other than the cosine: `nemo/core/optim/lr_scheduler.py`, its names and its formulas.
+"""NeMo's annealing schedules except cosine, with the names and formulas of `nemo/core/optim/lr_scheduler.py`.
 
 In the formulas s is the optimizer step from 0, W the warm-up steps, H the end of the hold, M `max_steps`.
 """
@@ -14,7 +14,7 @@ from jasper_tf.optim.schedules.warmup_policy import WarmupHoldPolicy, WarmupPoli
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class WarmupAnnealing(WarmupPolicy):
-    """A straight line from the peak: `min_lr + (1 - (s - W) / (M - W)) (learning_rate - min_lr)`.
+    """Linear annealing: `min_lr + (1 - (s - W) / (M - W)) (learning_rate - min_lr)`.
 
     Args: see `WarmupPolicy`; `max_steps` must be given.
     """
@@ -30,7 +30,7 @@ class WarmupAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SquareAnnealing(WarmupPolicy):
-    """A parabola: `max(min_lr, learning_rate ((M - s) / (M - W))^2)`.
+    """Squared linear annealing: `max(min_lr, learning_rate ((M - s) / (M - W))^2)`.
 
     Args: see `WarmupPolicy`; `max_steps` must be given, and `min_lr` is 1e-5 unless given, as in NeMo.
     """
@@ -46,7 +46,9 @@ class SquareAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SquareRootAnnealing(WarmupPolicy):
-    """`max(min_lr, learning_rate sqrt((M - s) / M))`; the warm-up is not subtracted, so the rate drops after it.
+    """Square-root annealing: `max(min_lr, learning_rate sqrt((M - s) / M))`.
+
+    The warm-up is not subtracted, so the rate drops after it.
 
     Args: see `WarmupPolicy`; `max_steps` must be given.
     """
@@ -62,7 +64,7 @@ class SquareRootAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class InverseSquareRootAnnealing(WarmupPolicy):
-    """`learning_rate / sqrt((s + 1) / (W + 1))`, and `min_lr` where s > M.
+    """Inverse-square-root annealing: `learning_rate / sqrt((s + 1) / (W + 1))`, and `min_lr` where s > M.
 
     Args: see `WarmupPolicy`.
     """
@@ -72,7 +74,7 @@ class InverseSquareRootAnnealing(WarmupPolicy):
 
 
 def _polynomial(schedule, step, peak, decay_steps: int):
-    """NeMo's _poly_decay: `step` counts from the start of the decay."""
+    """Polynomial decay (NeMo: `_poly_decay`); `step` counts from the start of the decay."""
     if schedule.cycle:
         # At step 0 the ceiling is 0, where NeMo uses 1.
         cycles = ops.maximum(ops.ceil(ops.cast(step, peak.dtype) / decay_steps), 1)
@@ -84,10 +86,10 @@ def _polynomial(schedule, step, peak, decay_steps: int):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class PolynomialDecayAnnealing(WarmupPolicy):
-    """`min_lr + (learning_rate - min_lr) (1 - (s - W) / (M - W))^power`.
+    """Polynomial annealing: `min_lr + (learning_rate - min_lr) (1 - (s - W) / (M - W))^power`.
 
     Args:
-        power: 1 for a straight line.
+        power: exponent; 1 is linear.
         cycle: restart after each M - W steps with a longer decay; `max_steps` ends it before, as in NeMo.
         learning_rate, max_steps, ...: see `WarmupPolicy`; `max_steps` must be given.
     """

@@ -1,4 +1,4 @@
-"""A learning-rate schedule times a factor that can change during training."""
+"""Learning-rate schedule times a factor that can change during training."""
 
 import keras
 from keras import ops
@@ -18,7 +18,7 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, scale: float = 1.0):
         super().__init__()
         self.schedule = schedule
-        # A variable: a traced step would keep a number as a constant.
+        # A variable, because a traced step would keep a number as a constant.
         self.scale = keras.Variable(
             scale, dtype="float32", trainable=False, name="scale", aggregation="only_first_replica"
         )

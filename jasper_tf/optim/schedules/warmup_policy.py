@@ -1,4 +1,4 @@
-"""Learning-rate schedules with warm-up and hold, and the base class of those that anneal afterwards."""
+"""Learning-rate schedules with warm-up and hold, base classes of the annealing schedules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 
 
 def count_steps(steps: int | None, ratio: float | None, max_steps: int | None, what: str, schedule: str) -> int | None:
-    """`what`_steps, or `what`_ratio of `max_steps`, as a number of steps; None where neither is given."""
+    """Returns `what`_steps, or `what`_ratio of `max_steps` in steps; None if neither is given."""
     if steps is not None and ratio is not None:
         raise UserError(f"{schedule}: {what}_steps and {what}_ratio are both set; keep one of them")
     if ratio is not None and max_steps is None:

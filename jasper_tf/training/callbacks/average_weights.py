@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import keras
 
 from jasper_tf.optim.exponential_moving_average import SUFFIX, ExponentialMovingAverage
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class AverageWeights(keras.callbacks.Callback):
@@ -18,19 +18,19 @@ class AverageWeights(keras.callbacks.Callback):
 
     Args:
         average: of the model's weights.
-        position: of the run; its metrics get the results.
+        state: of the run; its metrics get the results.
         evaluate: evaluates the model with its present weights: `{"loss": ..., "wer": ...}`; None for no validation.
     """
 
     def __init__(
         self,
         average: ExponentialMovingAverage,
-        position: Position,
+        state: TrainingState,
         evaluate: Callable[[], Mapping[str, float]] | None = None,
     ):
         super().__init__()
         self.average = average
-        self.position = position
+        self.state = state
         self.evaluate = evaluate
 
     def on_train_begin(self, logs=None):
@@ -55,4 +55,4 @@ class AverageWeights(keras.callbacks.Callback):
             if name.split("_")[0] in ("loss", "wer", "cer")
         }
         logs.update(averaged)
-        self.position.metrics.update(averaged)
+        self.state.metrics.update(averaged)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import keras
 
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """`keras.callbacks.EarlyStopping` that counts validations and keeps its count in the checkpoints.
 
     Args:
-        position: of the run; holds the count.
+        state: of the run; holds the count.
         monitor, mode, patience, min_delta: as Keras has them; NeMo: `early_stopping_callback_params`.
     """
 
-    def __init__(self, position: Position, monitor: str, mode: str, patience: int, min_delta: float):
+    def __init__(self, state: TrainingState, monitor: str, mode: str, patience: int, min_delta: float):
         super().__init__(monitor=monitor, mode=mode, patience=patience, min_delta=min_delta)
-        self.position = position
+        self.state = state
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        if self.position.waited:
-            wait, self.best = self.position.waited
+        if self.state.waited:
+            wait, self.best = self.state.waited
             self.wait = int(wait)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -30,4 +30,4 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             return
         super().on_epoch_end(epoch, logs)
         if self.best is not None:
-            self.position.waited = [float(self.wait), float(self.best)]
+            self.state.waited = [float(self.wait), float(self.best)]

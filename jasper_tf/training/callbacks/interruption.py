@@ -103,7 +103,9 @@ class StopWhenAsked(keras.callbacks.Callback):
         if self.saver is None:  # not the machine that writes
             raise TrainingInterruptedError(f"stopped by {reason}", _STATUS[reason])
         if self.saver.checkpoints is None:
-            raise TrainingInterruptedError(f"stopped by {reason}; nothing saved, checkpoints are off", _STATUS[reason])
+            raise TrainingInterruptedError(
+                f"stopped by {reason}; nothing is saved, checkpoints are off", _STATUS[reason]
+            )
         path = self.saver.save_now()
-        message = f"stopped by {reason}, saved {path}; the same command goes on from there"
+        message = f"stopped by {reason}, saved {path}; the same command resumes there"
         raise TrainingInterruptedError(message, _STATUS[reason])

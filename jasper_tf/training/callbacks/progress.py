@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import keras
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class Progress(keras.callbacks.Callback):
@@ -31,7 +31,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(
         self,
         say: Callable[[str], None],
-        position: Position,
+        position: TrainingState,
         total_steps: int,
         batches: SpeechBatches,
         validation_sets: Iterable[str] = (),

@@ -9,12 +9,12 @@ import keras
 
 from jasper_tf.model.keras_internals import schedule_of
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @dataclass
 class Plateau:
-    """State of `ReduceOnPlateau`; a run's `Position` keeps it.
+    """State of `ReduceOnPlateau`, kept in `TrainingState.plateau`.
 
     Args:
         scale: factor of the learning rate.
@@ -33,11 +33,11 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     """Multiplies the schedule by `factor` each time `monitor` has not improved for `patience` validations.
 
     Keras's own callback needs an optimizer without schedule, and loses its state on a restart. The value improves when
-    it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), as in torch; NaN never
-    improves. Validations are counted as in Keras: torch waits for one more.
+    it is below `best (1 - threshold)` (`threshold_mode` rel) or `best - threshold` (abs), as in torch; NaN is never an
+    improvement. Validations are counted as in Keras; torch waits for one more.
 
     Args:
-        position: of the run; keeps the state, from which a resumed run continues.
+        state: of the run; `state.plateau` keeps this callback's own, from which a resumed run continues.
         monitor: a validation metric, the lower the better.
         factor: multiplies the scale, in (0, 1).
         patience: validations without improvement, 1 or more.
@@ -48,7 +48,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def __init__(
         self,
-        position: Position,
+        state: TrainingState,
         monitor: str = "val_loss",
         factor: float = 0.1,
         patience: int = 10,
@@ -58,7 +58,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         say: Callable[[str], None] = print,
     ):
         super().__init__()
-        self.position = position
+        self.state = state
         self.monitor = monitor
         self.factor = factor
         self.patience = patience
@@ -68,32 +68,32 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.say = say
 
     def on_train_begin(self, logs=None):
-        if not self.position.plateau:
-            self.position.plateau = vars(Plateau())
-        self._set_scale(self.position.plateau["scale"])
+        if not self.state.plateau:
+            self.state.plateau = vars(Plateau())
+        self._set_scale(self.state.plateau["scale"])
 
     def on_epoch_end(self, epoch, logs=None):
         value = (logs or {}).get(self.monitor)
         if value is None:  # an epoch without validation
             return
-        state = Plateau(**self.position.plateau)
-        if self._improves(float(value), state.best):
-            state.best, state.waited = float(value), 0
+        plateau = Plateau(**self.state.plateau)
+        if self._improves(float(value), plateau.best):
+            plateau.best, plateau.waited = float(value), 0
         else:
-            state.waited += 1
-        if state.cooldown > 0:
-            state.cooldown, state.waited = state.cooldown - 1, 0
-        if state.waited >= self.patience:
-            state.scale *= self.factor
-            state.waited, state.cooldown = 0, self.cooldown
-            self._set_scale(state.scale)
-            best = "no number yet" if state.best is None else f"{state.best:.4f}"
+            plateau.waited += 1
+        if plateau.cooldown > 0:
+            plateau.cooldown, plateau.waited = plateau.cooldown - 1, 0
+        if plateau.waited >= self.patience:
+            plateau.scale *= self.factor
+            plateau.waited, plateau.cooldown = 0, self.cooldown
+            self._set_scale(plateau.scale)
+            best = "none yet" if plateau.best is None else f"{plateau.best:.4f}"
             many = "1 validation" if self.patience == 1 else f"{self.patience} validations"
             self.say(
                 f"{self.monitor} {value:.4f}, best {best}: {many} without improvement, "
-                f"learning rate now {state.scale:.3g} of its schedule"
+                f"learning rate now {plateau.scale:.3g} of its schedule"
             )
-        self.position.plateau = vars(state)
+        self.state.plateau = vars(plateau)
 
     def _improves(self, value: float, best: float | None) -> bool:
         if best is None:

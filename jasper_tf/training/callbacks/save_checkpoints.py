@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 
-from jasper_tf.errors import UserError
+from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.optim.exponential_moving_average import weights_for
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position, sync_folder
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager, require_finite
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
+    """Saves a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
 
     Args:
         checkpoints: the run's; None writes the model only.
         model_file: `model.keras` of the run; replaced whenever `monitor` is at its best (at each epoch's end when there
             is no validation).
-        position: of the run.
+        state: of the run.
         monitor: the validation metric.
         mode: "min" for a metric that is better when lower, "max" for the others.
         every_n_train_steps: also in the middle of an epoch; None for epochs only.
         interval_s: seconds from one checkpoint to the next inside an epoch; None for no such checkpoints.
+
+    Raises:
+        DivergedError: from within `fit`; the weights are not finite, and what was saved before stays.
+        UserError: from within `fit`; a file cannot be written, for example because the disk is full.
     """
 
     def __init__(
         self,
-        checkpoints: CheckpointFolder | None,
+        checkpoints: CheckpointManager | None,
         model_file: Path,
-        position: Position,
+        state: TrainingState,
         monitor: str = "val_wer",
         every_n_train_steps: int | None = None,
         interval_s: float | None = None,
@@ -42,7 +46,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints = checkpoints
         self.model_file = model_file
-        self.position = position
+        self.state = state
         self.monitor = monitor
         self.mode = mode
         self.every_n_train_steps = every_n_train_steps
@@ -51,52 +55,42 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._plain: keras.Model | None = None
 
     def save_now(self) -> Path:
-        """Saves the last step; this checkpoint is kept until the next one, whatever its rank."""
+        """Saves a checkpoint of the last step, which stays until the next one whatever its rank."""
         assert self.checkpoints is not None
-        return self.checkpoints.save(self.model, self.position, keep=True)
+        return self.checkpoints.save(self.model, self.state, keep=True)
 
     def on_train_batch_end(self, batch, logs=None):
-        # After the last step of an epoch comes its validation, then the checkpoint with the results.
+        # The checkpoint of the last step comes after the validation, with its results.
         if self.checkpoints is None or batch + 1 == self.params["steps"] or not _finite(logs):
             return
-        due = self.every_n_train_steps and self.position.step % self.every_n_train_steps == 0
+        due = self.every_n_train_steps and self.state.step % self.every_n_train_steps == 0
         if due or (self.interval_s and time.monotonic() - self._saved_at >= self.interval_s):
-            self.checkpoints.save(self.model, self.position)
+            self.checkpoints.save(self.model, self.state)
             self._saved_at = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        value, best = logs.get(self.monitor), self.position.best
+        value, best = logs.get(self.monitor), self.state.best
         if value is None:  # an epoch without validation
             better = best is None
         else:
             sign = 1 if self.mode == "min" else -1
             better = best is None or math.isnan(best) or sign * value <= sign * best
         if better:
-            self.position.best = None if value is None else float(value)
+            self.state.best = None if value is None else float(value)
             self._write_model()
         if self.checkpoints:
-            self.checkpoints.save(self.model, replace(self.position, epoch=epoch + 1, step_in_epoch=0))
+            self.checkpoints.save(self.model, replace(self.state, epoch=epoch + 1, step_in_epoch=0))
             self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:
-        # A copy without optimizer: smaller, and serving must not depend on the training.
+        # A copy without the optimizer: smaller, and loading it needs nothing of the training.
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
+            require_finite(variable, variable.path, self.state.step)
             copy.assign(variable)
-        beside = self.model_file.with_name(".partial.keras")
-        try:
+        with atomic_path(self.model_file) as beside:
             self._plain.save(beside)
-            with open(beside, "rb") as file:
-                os.fsync(file.fileno())
-            beside.replace(self.model_file)
-            sync_folder(self.model_file.parent)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.model_file}: cannot be written ({error.strerror or error}); make room, then the same command "
-                "goes on"
-            ) from error
 
 
 def _finite(logs: dict | None) -> bool:

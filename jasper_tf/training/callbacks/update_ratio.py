@@ -1,4 +1,4 @@
-"""Ratio of a step's update to the weights, for each layer."""
+"""Ratio of update to weights for each layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 class UpdateRatio:
     """Norm of a step's update divided by the norm of the weights before it, for each kernel of a model.
 
-    Around 1e-3 is usual; a layer far above the others is unstable, one far below does not learn. Kernels are the
+    About 1e-3 is usual; a layer far above the others is unstable, one far below learns nothing. Kernels are the
     trainable variables with two or more axes.
 
     The weights before the step are copied to the host: the accelerator may have no memory for a second model. Other

@@ -14,23 +14,23 @@ from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 class ValidationSamples(keras.callbacks.Callback):
-    """Writes transcripts of some utterances with their edits marked after each validation, and one in detail.
+    """Writes sample transcripts with marked errors to TensorBoard after each validation, and details of one utterance.
 
-    The details: its audio, its features before and after SpecAugment, and the CTC posterior with the decoded labels.
-    Also the audio of a training utterance with the augmentation of the epoch.
+    The details are its audio, its features before and after SpecAugment, and the CTC posteriors with the decoded
+    labels. The audio of one training utterance shows the augmentation.
 
     Args:
         batches: the validation batches; the samples are spread over their lengths.
         training: the training batches.
         writer: of TensorBoard's event file: `RunLog.writer`.
-        position: of the run.
+        state: of the run.
         samples: number of transcripts.
 
-    Frequent validations are skipped, but not the last of a run: the samples take at most a twentieth of the time.
+    Frequent validations are skipped, except the last of a run, so that samples take at most 5 % of the time.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class ValidationSamples(keras.callbacks.Callback):
         batches: SpeechBatches,
         training: SpeechBatches,
         writer: tf.summary.SummaryWriter,
-        position: Position,
+        state: TrainingState,
         samples: int = 8,
     ):
         super().__init__()
         self.writer = writer
         self.training = training
-        self.position = position
+        self.state = state
         by_length = np.argsort(batches.audio_len, kind="stable")
         chosen = by_length[np.linspace(0, len(by_length) - 1, min(samples, len(by_length))).astype(int)]
         read = [(batches.utterances[int(i)], _read(batches, int(i))) for i in chosen]
@@ -58,14 +58,14 @@ class ValidationSamples(keras.callbacks.Callback):
         if not self.audio or not any(key.startswith("val_") for key in logs):
             return
         began = time.monotonic()
-        self._left_out = self.position.step if began < self._not_before else None
+        self._left_out = self.state.step if began < self._not_before else None
         if self._left_out is None:
             self._write(epoch)
             self._not_before = time.monotonic() + 20 * (time.monotonic() - began)
 
     def on_train_end(self, logs=None):
-        if self._left_out == self.position.step:
-            self._write(self.position.epoch)
+        if self._left_out == self.state.step:
+            self._write(self.state.epoch)
             self._left_out = None
 
     def _write(self, epoch: int) -> None:
@@ -75,7 +75,7 @@ class ValidationSamples(keras.callbacks.Callback):
         k = len(self.utterances) // 2
         one = {"audio": audio[k : k + 1], "audio_len": audio_len[k : k + 1]}
         clean, _, feature_len = model.spectrograms(one, training=False)
-        # Drawing masks advances their random states, and the training must not depend on the samples.
+        # Masks advance a random state, and the training must not depend on the samples.
         before = [v.numpy() for v in model.spectrograms.variables]
         _, masked, _ = model.spectrograms(one, training=True)
         for variable, value in zip(model.spectrograms.variables, before, strict=True):
@@ -90,7 +90,7 @@ class ValidationSamples(keras.callbacks.Callback):
             np.asarray(clean[0, :frames]), np.asarray(masked[0, :frames]), frame_s, f"said: {title}"
         )
         alignment = alignment_picture(log_probs, model.tokenizer, labels, model.frame_s, f"said: {title}")
-        with self.writer.as_default(step=self.position.step):
+        with self.writer.as_default(step=self.state.step):
             table = edit_table([u.text for u in self.utterances], [text.decode() for text in texts])
             tf.summary.text("validation/transcripts", table)
             tf.summary.image("validation/spec_augment", features[None])
@@ -108,7 +108,7 @@ class ValidationSamples(keras.callbacks.Callback):
 
 
 def _read(batches: SpeechBatches, index: int, epoch: int | None = None) -> np.ndarray | None:
-    """The audio of an utterance; None if it is bad and the batches skip such utterances."""
+    """Returns the audio of an utterance; None if it cannot be read and the batches skip such utterances."""
     try:
         return batches.read(index, epoch)
     except UserError:

@@ -1,4 +1,4 @@
-"""Which devices a run uses, and in which precision."""
+"""Devices, strategy and precision of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _POLICIES = {"32": "float32", "bf16": "mixed_bfloat16", "16": "mixed_float16"}
 
 
 def choose_devices(accelerator: str, devices: int | str | list[int]) -> list[str]:
-    """Names of the logical devices that `trainer.accelerator` and `trainer.devices` stand for.
+    """Returns the names of the logical devices for `trainer.accelerator` and `trainer.devices`.
 
     Args:
         accelerator: "cpu", "gpu", or "auto" (GPUs where there are any).
@@ -41,7 +41,7 @@ def _choose(there: list, devices: int | str | list[int], kind: str) -> list:
 
 
 def build_strategy(names: list[str]) -> tf.distribute.Strategy:
-    """MirroredStrategy over several devices; for one, a strategy that places everything there."""
+    """Builds a MirroredStrategy for several devices, or a strategy that places everything on one."""
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0]) if "GPU" in names[0] else tf.distribute.get_strategy()
     # Collectives between logical CPU devices can deadlock; reducing to one device cannot.
@@ -52,23 +52,25 @@ def build_strategy(names: list[str]) -> tf.distribute.Strategy:
 
 
 def strategy_of(trainer: TrainerConfig) -> tuple[tf.distribute.Strategy, list[str]]:
-    """The strategy that `accelerator`, `devices` and `num_nodes` ask for, and the devices of this process.
+    """Builds the strategy for `accelerator`, `devices` and `num_nodes`; returns it with the devices of this process.
 
     Raises:
-        UserError: what they ask for is not there, or does not go together.
+        UserError: the devices do not exist, or the settings contradict each other.
     """
     if trainer.num_nodes == 1:
         names = choose_devices(trainer.accelerator, trainer.devices)
         strategy = build_strategy(names)
     else:
-        # The strategy must come before TensorFlow knows its devices, so they are chosen by being made visible.
+        # The strategy must be built before TensorFlow initializes its devices: visibility selects them.
         gpus = [] if trainer.accelerator == "cpu" else tf.config.list_physical_devices("GPU")
         if trainer.accelerator == "gpu" and not gpus:
             raise UserError("trainer.accelerator: gpu, but TensorFlow sees no GPU here; use cpu or auto")
         if gpus:
             gpus = _choose(gpus, trainer.devices, "GPU")
         elif trainer.devices not in (1, [0], -1, "-1", "auto"):
-            raise UserError(f"trainer.devices: {trainer.devices}, but a machine of several has one CPU device; use 1")
+            raise UserError(
+                f"trainer.devices: {trainer.devices}, but with num_nodes above 1 each machine has one CPU device; use 1"
+            )
         tf.config.set_visible_devices(gpus, "GPU")
         strategy = build_multi_worker_strategy(trainer.num_nodes)
         names = list(strategy.extended.worker_devices)
@@ -78,5 +80,5 @@ def strategy_of(trainer: TrainerConfig) -> tuple[tf.distribute.Strategy, list[st
 
 
 def set_precision(precision: int | str) -> None:
-    """Sets Keras's policy from `trainer.precision`: 32, bf16-mixed or 16-mixed. Features and CTC stay float32."""
+    """Sets the dtype policy for `trainer.precision` (32, bf16-mixed or 16-mixed); features and CTC stay float32."""
     keras.config.set_dtype_policy(_POLICIES[str(precision).removesuffix("-mixed").removesuffix("-true")])

@@ -1,4 +1,4 @@
-"""Several machines that train one model: who they are, and the strategy that joins them."""
+"""Cluster of several machines that train one model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import tensorflow as tf
 
 from jasper_tf.errors import UserError
 
-# What TensorFlow says of a collective operation whose other end is gone.
+# Raised by a collective operation when another machine is gone.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 _WAYS = "set TF_CONFIG, or start the command through srun, or as an indexed Kubernetes job"
 
 
 def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """The workers of this job and which of them this process is, as TensorFlow's own resolvers read it.
+    """Resolves the workers of this job and the rank of this process with TensorFlow's resolvers.
 
     In this order: TF_CONFIG (Kubeflow's training operator sets it); Slurm's variables, for a step started by srun;
     Kubernetes, for the pods of an indexed job (needs the package `kubernetes`; TensorFlow 2.17 a kubeconfig too, later
     ones the pod's service account).
 
     Raises:
-        UserError: none of them is there, or TF_CONFIG is wrong, or the job has another number of workers than
-            `num_nodes`.
+        UserError: none of them is set, TF_CONFIG is wrong, or the job does not have `num_nodes` workers.
     """
     resolvers = tf.distribute.cluster_resolver
     try:
@@ -31,21 +30,21 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
             _check_tf_config(os.environ["TF_CONFIG"])
             resolver = resolvers.TFConfigClusterResolver()
         elif "SLURM_PROCID" in os.environ:
-            # It deals GPUs out to the tasks and leaves out those that get none; what a task sees is Slurm's affair.
+            # The resolver distributes GPUs and drops tasks without one; Slurm has already assigned them.
             tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
             resolver = resolvers.SlurmClusterResolver(gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
         elif "JOB_COMPLETION_INDEX" in os.environ:
             resolver = _kubernetes(num_nodes)
         else:
-            raise UserError(f"trainer.num_nodes: no word of the other machines in the environment; {_WAYS}")
-        # Asked for the workers first: Slurm's resolver knows its own task only then.
+            raise UserError(f"trainer.num_nodes: the environment does not describe the other machines; {_WAYS}")
+        # First, because Slurm's resolver knows its own task only afterwards.
         workers = resolver.cluster_spec()
     except (RuntimeError, ImportError, KeyError) as error:
         raise UserError(f"trainer.num_nodes: the cluster cannot be read: {' '.join(str(error).split())}") from None
     count = sum(workers.num_tasks(kind) for kind in workers.jobs if kind in ("chief", "worker"))
     if count != num_nodes:
         raise UserError(f"trainer.num_nodes: {num_nodes}, but the cluster has {count}: {workers.as_dict()}")
-    # Their own counts of GPUs are guesses, and decide on what the strategy trains.
+    # The resolvers guess the number of GPUs, and the strategy trains on that many.
     gpus = {"GPU": len(tf.config.get_visible_devices("GPU"))}
     return resolvers.SimpleClusterResolver(
         workers, task_type=resolver.task_type, task_id=resolver.task_id, num_accelerators=gpus, rpc_layer="grpc"
@@ -53,7 +52,7 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
 
 
 def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
-    """MultiWorkerMirroredStrategy over the workers of the job; before anything else touches TensorFlow's devices.
+    """Builds a MultiWorkerMirroredStrategy; call it before anything initializes TensorFlow's devices.
 
     Raises:
         UserError: see `resolve_cluster`.
@@ -62,18 +61,18 @@ def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
 
 
 class WorkerLostError(Exception):
-    """A machine of the job is gone, and with it the step; only a new process can join the others again."""
+    """Another machine of the job is gone; only a new process can join the others again."""
 
 
 def lost_worker(strategy: tf.distribute.Strategy, error: tf.errors.OpError) -> WorkerLostError | None:
-    """The loss of another machine behind an error of the training; None if it is something else."""
+    """Returns a WorkerLostError if `error` comes from the loss of another machine, else None."""
     if strategy.cluster_resolver is None or not isinstance(error, _LOST):
         return None
     return WorkerLostError(f"another machine of this job is gone ({type(error).__name__})")
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the chief, or worker 0 where there is none."""
+    """Returns whether this process writes the run: the chief, or worker 0 if there is no chief."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec():
         return True
@@ -94,14 +93,14 @@ def _check_tf_config(text: str) -> None:
 def _kubernetes(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolver:
     index = int(os.environ["JOB_COMPLETION_INDEX"])
     job = os.environ["HOSTNAME"].removesuffix(f"-{index}")
-    # A selector for each pod: by name alone, pod 10 would come before pod 2.
+    # One selector per pod: by name, pod 10 would come before pod 2.
     label = "batch.kubernetes.io/job-completion-index"
     selectors = [f"batch.kubernetes.io/job-name={job},{label}={i}" for i in range(num_nodes)]
     try:
         resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver({"worker": selectors})
     except ImportError:
         raise
-    except Exception as error:  # the client's own, of a package that may not be there
+    except Exception as error:  # of the optional package kubernetes
         raise RuntimeError(str(error)) from error
     resolver.task_type, resolver.task_id = "worker", index
     return resolver

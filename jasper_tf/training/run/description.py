@@ -1,4 +1,4 @@
-"""What a run is, for TensorBoard: its hyper-parameters, its configuration, its model."""
+"""Describes a run in TensorBoard: hyper-parameters, configuration, model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 
 from jasper_tf.config import Config
+from jasper_tf.config.flatten import flatten
 from jasper_tf.model.overview import model_overview
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
-# What a run is compared by. Of `trainer`, the keys that change the result or the speed.
+# Keys to compare runs by; of `trainer`, those that change the result or the speed.
 _COMPARED = ("model.optim.", "model.train_ds.augmentor.", "model.spec_augment.", "trainer.")
 _COMPARED_KEYS = ("seed", "model.train_ds.batch_size")
 _NOT_COMPARED = (
@@ -35,22 +36,24 @@ _METRICS = [
 
 
 class RunDescription(keras.callbacks.Callback):
-    """The HPARAMS page (hyper-parameters beside the newest and the best validation), and the texts `run/...`.
+    """Writes the HPARAMS page (hyper-parameters with the newest and the best validation) and the texts `run/...`.
 
     Args:
         cfg: the resolved configuration.
-        name: of the run, a row of the page.
+        name: of the run, which has a row on the page.
         writer: of TensorBoard's event file: `RunLog.writer`.
-        position: where the run stands.
-        total_steps: optimizer steps of the whole run; there it counts as finished.
+        state: of the run.
+        total_steps: optimizer steps of the whole run, after which it is marked as finished.
     """
 
-    def __init__(self, cfg: Config, name: str, writer: tf.summary.SummaryWriter, position: Position, total_steps: int):
+    def __init__(
+        self, cfg: Config, name: str, writer: tf.summary.SummaryWriter, state: TrainingState, total_steps: int
+    ):
         super().__init__()
         self.cfg = cfg
         self.name = name
         self.writer = writer
-        self.position = position
+        self.state = state
         self.total_steps = total_steps
 
     def on_train_begin(self, logs=None):
@@ -59,7 +62,7 @@ class RunDescription(keras.callbacks.Callback):
         with self.writer.as_default(step=0):
             tf.summary.experimental.write_raw_pb(_columns(values).SerializeToString())
             hp.hparams(values, trial_id=self.name)
-            if self.position.step == 0:
+            if self.state.step == 0:
                 layout: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None}
                 text = yaml.safe_dump(self.cfg.to_dict(), width=110, **layout)
                 tf.summary.text("run/configuration", f"```\n{text}```")
@@ -67,7 +70,7 @@ class RunDescription(keras.callbacks.Callback):
         self.writer.flush()
 
     def on_train_end(self, logs=None):
-        if self.position.step >= self.total_steps:
+        if self.state.step >= self.total_steps:
             end = summary.session_end_pb(api_pb2.STATUS_SUCCESS, time.time())
             with self.writer.as_default(step=0):
                 tf.summary.experimental.write_raw_pb(end.SerializeToString())
@@ -75,9 +78,9 @@ class RunDescription(keras.callbacks.Callback):
 
 
 def hyper_parameters(cfg: Config) -> dict[str, Any]:
-    """The scalar keys that runs are compared by, without `model.` in front; lists as text, null left out."""
+    """Returns the keys to compare runs by, without the prefix `model.`; lists as text, null left out."""
     found: dict[str, Any] = {}
-    for key, value in _flat(cfg.to_dict()).items():
+    for key, value in flatten(cfg.to_dict()).items():
         if (key.startswith(_COMPARED) or key in _COMPARED_KEYS) and key not in _NOT_COMPARED and value is not None:
             plain = value if isinstance(value, (bool, int, float, str)) else str(value)
             found[key.removeprefix("model.")] = plain
@@ -85,19 +88,12 @@ def hyper_parameters(cfg: Config) -> dict[str, Any]:
 
 
 def _columns(values: Mapping[str, Any]):
-    """The summary that tells the page its columns, the metrics among them."""
+    """Builds the summary that defines the columns of the page."""
     columns = hp.hparams_config_pb([hp.HParam(key) for key in values], _METRICS)
     plugin = columns.value[0].metadata.plugin_data
     data = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
     for info in data.experiment.hparam_infos:
-        # The page shows five at first: those said to differ, then by the alphabet.
+        # The page first shows five: those marked as differing, then in alphabetical order.
         info.differs = info.name in _SHOWN
     plugin.content = data.SerializeToString()
     return columns
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

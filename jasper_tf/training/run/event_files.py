@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run that goes on: what was written past its checkpoint is taken out."""
+"""Removes from TensorBoard's event files what was written after the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from jasper_tf.errors import UserError
 
-# Before the data of a record its length and the length's checksum, behind it one of the data.
+# Each record: length, checksum of the length, data, checksum of the data.
 _FRAME_BYTES = 16
 
 
 def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
-    """Leaves in the event files of `folder` only what `keep(step, tag)` says.
+    """Removes the summaries with `keep(step, tag)` false from the event files of `folder`.
 
-    A file that loses something is written anew beside and renamed; one that keeps nothing is removed. A last record
-    that was being written when the process died goes too.
+    A changed file is written under another name and renamed, a file without summaries is deleted. An incomplete last
+    record, left by a killed process, is removed too.
     """
     for file in sorted(Path(folder).glob("events.out.tfevents.*")):
         if not file.is_file():
@@ -40,15 +40,15 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
 
 
 def event_file_error(folder: Path, error: tf.errors.OpError) -> UserError | None:
-    """The full disk behind an error of a training that writes event files to `folder`; None if it is something else."""
-    # TensorFlow has no other sign of it: memory that runs out on a device is a ResourceExhaustedError too.
+    """Returns a UserError if `error` comes from writing the event files in `folder`, else None."""
+    # The class does not tell: a device out of memory is a ResourceExhaustedError too.
     if f"{folder}/events.out." not in error.message:
         return None
-    return UserError(f"{folder}: the curves cannot be written; make room, then the same command goes on")
+    return UserError(f"{folder}: the curves cannot be written; make room, then the same command resumes")
 
 
 def _kept(data: bytes, keep: Callable[[int, str], bool]) -> bool | None:
-    """Of a record; None when it is no summary, such as the version that a file begins with."""
+    """Returns whether to keep a record; None for one without a summary, such as the version of the file."""
     try:
         event = Event.FromString(data)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""The folder of one training run: what was asked for, on what it ran, and what came out."""
+"""Folder of one training run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import IO, Self
 import yaml
 
 from jasper_tf.config import Config, load_config
+from jasper_tf.config.flatten import differences
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.environment import git, package_version
@@ -27,28 +28,28 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "so
 class RunFolder:
     """`exp_dir/name`, or `exp_dir/name/version` (NeMo's layout).
 
-    With `resume_if_exists` and no `version`, the run lies in `exp_dir/name` itself and a second start goes on there.
-    Without, each start makes a new folder, named after the time, or `version_0`, `version_1`, ... where
-    `use_datetime_version` is false. A folder in which no step was made is open to any configuration.
+    With `resume_if_exists` and no `version`, the run is in `exp_dir/name` itself, and a second start resumes it.
+    Without, each start makes a new folder, named by the time, or `version_0`, `version_1`, ... if
+    `use_datetime_version` is false. A folder without a training step accepts any configuration.
 
         config.yaml        the resolved configuration
         environment.json   command, packages, machine, devices, seed, git revision, for each start
         log.txt            what was printed
-        metrics.csv        one row every `log_every_n_steps` and after each validation
+        metrics.csv        a row every `log_every_n_steps` and after each validation
         tensorboard/       the same as curves, with pictures and sample transcripts
-        checkpoints/       what a resumed run starts from
+        checkpoints/       for resuming
         model.keras        the best weights so far: what evaluate, transcribe and export read
-        run.lock           while a process trains here: keeps others out
+        run.lock           exists while a process trains here
 
     Args:
         cfg: of the run.
-        devices: names of what it trains on.
-        writes: False for a process that leaves all writing, and the lock, to another machine's.
+        devices: names of the devices that it trains on.
+        writes: False for a process that writes nothing, because another machine does.
 
     Raises:
-        UserError: the folder cannot be written; another process trains in it; something in it is damaged; it holds
-            another run and resuming was not asked for, or one without config.yaml; or steps were made there with
-            another configuration and `allow_config_change` is false. Nothing in the folder is changed then.
+        UserError: the folder cannot be written, or another process trains in it; it contains a damaged file, a run
+            without config.yaml, a run while `resume_if_exists` is false, or a run with another configuration while
+            `allow_config_change` is false. Nothing in the folder is changed.
     """
 
     def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True):
@@ -92,20 +93,20 @@ class RunFolder:
                 raise UserError(f"{file}: not a file, but a run writes its {file.name} there; move it away")
 
     def _check(self, cfg: Config) -> tuple[bool, list[str]]:
-        """Whether the folder has a configuration, and what `cfg` changes in it; UserError where `cfg` may not run."""
+        """Returns whether there is a config.yaml, and its differences from `cfg`; UserError if `cfg` may not run."""
         known, trained = self.config_file.exists(), self._has_trained()
         if trained and not cfg.exp_manager.resume_if_exists:
-            raise UserError(f"{self.path}: holds a run; give another exp_manager.version, or resume_if_exists=true")
+            raise UserError(f"{self.path}: contains a run; set another exp_manager.version, or resume_if_exists=true")
         if trained and not known:
             raise UserError(
-                f"{self.path}: holds a run without its config.yaml; put the file back (config.until-* are older ones), "
-                "or start a new run with exp_manager.name=..."
+                f"{self.path}: contains a run without its config.yaml; put the file back (config.until-* are "
+                "older ones), or start a new run with exp_manager.name=..."
             )
         changes = self._changes(cfg) if known else []
         if trained and changes and not cfg.exp_manager.allow_config_change:
             raise UserError(
-                f"{self.config_file}: this run began with another configuration: {'; '.join(changes)}; start a new run "
-                "with exp_manager.name=..., go on with the old values, or exp_manager.allow_config_change=true"
+                f"{self.config_file}: this run has another configuration: {'; '.join(changes)}; start a new run "
+                "with exp_manager.name=..., use the old values, or set exp_manager.allow_config_change=true"
             )
         return known, changes
 
@@ -125,25 +126,25 @@ class RunFolder:
             json.dump(starts, stream, indent=1)
         self._log = open(self.log_file, "a", encoding="utf-8", buffering=1)
         if self._lock and not self._lock.supported:
-            self.say(f"{self.path}: this file system has no locks; start no second run in this folder")
+            self.say(f"{self.path}: this file system has no locks; do not start a second run in this folder")
         for change in changes:
             self.say(f"configuration changed: {change}")
 
     def say(self, text: str) -> None:
-        """Prints a line and keeps it in log.txt."""
+        """Prints a line and writes it to log.txt."""
         print(text, flush=True)
         if self._log:
             try:
                 self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
             except OSError as error:
                 raise UserError(
-                    f"{self.log_file}: cannot write ({error.strerror}); make room, then the same command goes on"
+                    f"{self.log_file}: cannot write ({error.strerror}); make room, then the same command resumes"
                 ) from error
 
     def close(self) -> None:
         """Closes log.txt and releases the folder."""
         if self._log:
-            with contextlib.suppress(OSError):  # what `say` could not write, it has said
+            with contextlib.suppress(OSError):  # `say` has already reported it
                 self._log.close()
             self._log = None
         if self._lock:
@@ -157,25 +158,22 @@ class RunFolder:
         self.close()
 
     def _has_trained(self) -> bool:
-        # A start that ended at a mistake in the configuration has made no step that another one could spoil.
+        # A start that failed on its configuration has trained nothing.
         if self.metrics_file.exists() or self.model_file.exists():
             return True
         return self.checkpoints.is_dir() and any(not p.name.startswith(".") for p in self.checkpoints.iterdir())
 
     def _changes(self, cfg: Config) -> list[str]:
-        """What differs from the configuration that the run began with, a line for each key."""
-        # As a configuration, not as text: a key that came with a newer version then has its default.
-        before = _flat(load_config(self.config_file).to_dict())
-        now = _flat(cfg.to_dict())
-        free = ("exp_manager.", "trainer.max_time")  # where to write and for how long changes no weight
+        """Lists the keys that differ from the run's config.yaml."""
+        # As a configuration, not as text, so that a key of a newer version has its default.
+        before = load_config(self.config_file).to_dict()
+        free = ("exp_manager.", "trainer.max_time")  # these change no weight
         return [
-            f"{key}: {before.get(key, '(absent)')} -> {now.get(key, '(absent)')}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(free)
+            f"{key}: {old} -> {new}" for key, old, new in differences(before, cfg.to_dict()) if not key.startswith(free)
         ]
 
     def _starts(self) -> list[object]:
-        """What environment.json says of the starts before this one."""
+        """Reads the earlier starts from environment.json."""
         if not self.environment_file.exists():
             return []
         try:
@@ -183,12 +181,12 @@ class RunFolder:
         except (OSError, ValueError, RecursionError):
             starts = None
         if not isinstance(starts, list):
-            raise UserError(f"{self.environment_file}: not a list of starts in JSON; move it away, a new one is made")
+            raise UserError(f"{self.environment_file}: not a JSON list; move it away, and a new one is written")
         return starts
 
 
 def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
-    """What environment.json says of this start."""
+    """Describes this start for environment.json."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [sys.executable, *sys.argv],
@@ -203,7 +201,7 @@ def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
 
 
 def run_path(cfg: Config) -> Path:
-    """Where the run of `cfg` lies, or would lie if it began now."""
+    """Returns the folder of the run of `cfg`, which need not exist."""
     e = cfg.exp_manager
     path = Path(e.exp_dir or "runs") / (e.name or cfg.name)
     if e.version is not None or not e.resume_if_exists:
@@ -216,11 +214,3 @@ def _new_version(path: Path, datetime_version: bool) -> str:
         return time.strftime("%Y-%m-%d_%H-%M-%S")
     taken = [int(p.name[8:]) for p in path.glob("version_*") if p.name[8:].isdigit()]
     return f"version_{max(taken, default=-1) + 1}"
-
-
-def _flat(tree, prefix: str = "") -> dict[str, object]:
-    if isinstance(tree, dict):
-        return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
-    if isinstance(tree, list) and any(isinstance(item, (dict, list)) for item in tree):
-        return {k: v for i, value in enumerate(tree) for k, v in _flat(value, f"{prefix}{i}.").items()}
-    return {prefix[:-1]: tree}

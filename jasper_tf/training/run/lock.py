@@ -1,4 +1,4 @@
-"""The lock that keeps a second process out of a run's folder."""
+"""Lock that allows one process per run folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 class RunLock:
     """Exclusive lock of a folder, held until `close` or the end of the process.
 
-    A `flock` on `run.lock`. The kernel releases it when the process ends, also by SIGKILL, so a file that a killed
-    process left behind locks nothing. The file holds process id, host and start, for the message to others.
+    A `flock` on `run.lock`, which the kernel releases when the process ends, also by SIGKILL: a left-over file locks
+    nothing. The file contains process id, host and start time, for the error message of other processes.
 
     Args:
-        folder: exists.
+        folder: an existing folder.
 
     Attributes:
-        supported: False where the file system has no locks; then nothing is locked.
+        supported: False if the file system has no locks; then nothing is locked.
 
     Raises:
         UserError: another process holds the lock.
@@ -41,11 +41,11 @@ class RunLock:
 
     def _acquire(self) -> None:
         while True:
-            # Not inherited by the programs that this process starts, nor by what takes its place.
+            # Not inherited by child processes or through exec.
             file = open(self.path, "a+b", buffering=0)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Whoever held it before may have removed the file in between.
+                # The former owner may have deleted the file in between.
                 if self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
                     break
                 file.close()
@@ -54,8 +54,8 @@ class RunLock:
                     file.seek(0)
                     holder = "".join(c for c in file.read(200).decode(errors="replace") if c.isprintable())
                 raise UserError(
-                    f"{self.path.parent}: a run is going on here ({holder or 'starting now'}); wait for its end, stop "
-                    "it, or start another with exp_manager.name=..."
+                    f"{self.path.parent}: another process trains here ({holder or 'starting now'}); wait for it, stop "
+                    "it, or start another run with exp_manager.name=..."
                 ) from None
             except OSError as error:
                 file.close()
@@ -65,16 +65,16 @@ class RunLock:
                 self.path.unlink(missing_ok=True)
                 return
         self._file = file
-        with contextlib.suppress(OSError):  # a full disk must not keep a complete run from saying so
+        with contextlib.suppress(OSError):  # a full disk must not stop the run here
             file.truncate(0)
             file.write(
                 f"pid {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode()
             )
 
     def close(self) -> None:
-        """Releases the lock and removes its file."""
+        """Releases the lock and deletes its file."""
         if self._file:
-            with contextlib.suppress(OSError):  # a disk that became read-only
+            with contextlib.suppress(OSError):  # the disk may have become read-only
                 self.path.unlink()
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""Figures of a run: metrics.csv and TensorBoard curves."""
+"""Logs the metrics of a run to metrics.csv and TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
-from jasper_tf.training.run.checkpoint import Position
 from jasper_tf.training.run.event_files import drop_events
+from jasper_tf.training.run.training_state import TrainingState
 
 _COLUMNS = (
     "step",
@@ -31,7 +31,7 @@ _COLUMNS = (
     "update_ratio",
     "blank_share",
     "infeasible",
-    "padding_share",
+    "padding_ratio",
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
@@ -46,41 +46,41 @@ _COLUMNS = (
     "val_cer_ema",
     "learning_rate_scale",
 )
-# Sorts behind "validation": TensorBoard opens the first groups only, and deep models have many layers.
+_RENAMED = {"padding_share": "padding_ratio"}  # columns of older versions
+# Sorts after "validation": TensorBoard opens only the first groups, and deep models have many layers.
 _LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")
 
 
 class RunLog(keras.callbacks.Callback):
-    """A row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
+    """Writes a row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
 
-    Training figures are means over the steps since the row before; `infeasible` counts the utterances since then that
-    CTC could not align, and `update_ratio` is of the row's own step: the median over the layers (TensorBoard has a
-    curve of each). `model_flop_per_s` counts padded frames too: see `training_flops`.
+    Training metrics are means over the steps since the last row; `infeasible` counts the utterances since then that CTC
+    could not align; `update_ratio` is the median over the layers at the row's step (TensorBoard has a curve per layer).
+    `model_flop_per_s` counts padded frames too: see `training_flops`.
 
-    A run that goes on writes what it would have written had it never stopped, the figures per second aside: what lies
-    beyond the position it starts from is taken out of metrics.csv and the event files, and the sums of the unfinished
-    window and epoch come back through `position.log`, which this callback keeps current. So it must come after
-    `AverageWeights` and before `SaveCheckpoints`.
+    A resumed run writes the same rows as an uninterrupted one, except for the speeds: rows and events after the state
+    that it resumes from are removed, and the sums of the unfinished window and epoch are restored from `state.log`,
+    which this callback updates. So it must come after `AverageWeights` and before `SaveCheckpoints`.
 
     Args:
-        csv_file: metrics.csv; None writes nothing (of several machines one writes, but all take part in the sums).
+        csv_file: metrics.csv; None writes nothing (one of several machines writes, but all compute the sums).
         batches: the training batches, for sizes and padding.
-        position: where the run stands; kept current by the training loop.
+        state: of the run; kept current by the training loop.
         every_n_steps: `trainer.log_every_n_steps`.
         tensorboard: folder for event files, or None.
-        validation_sets: the names of several.
-        output_losses: names of the losses that the training loss is made of, where there are several.
+        validation_sets: their names, if there are several.
+        output_losses: names of the terms of the training loss, if there are several.
 
-    `writer` is the summary writer of that folder, or None. Whoever writes there should use it: TensorBoard stops
-    reading an event file once there is a newer one.
+    `writer` is the summary writer of that folder, or None. Other callbacks must use it too: TensorBoard stops reading
+    an event file when there is a newer one.
     """
 
     def __init__(
         self,
         csv_file: Path | None,
         batches: SpeechBatches,
-        position: Position,
+        state: TrainingState,
         every_n_steps: int = 50,
         tensorboard: Path | None = None,
         validation_sets: Iterable[str] = (),
@@ -96,13 +96,13 @@ class RunLog(keras.callbacks.Callback):
         )
         self.csv_file = csv_file
         self.batches = batches
-        self.position = position
+        self.state = state
         self.every_n_steps = every_n_steps
-        rows = _drop_rows_after(csv_file, position, self._columns) if csv_file else []
+        rows = _drop_rows_after(csv_file, state, self._columns) if csv_file else []
         self._rows = len(rows)
         self.writer = None
         if tensorboard:
-            drop_events(tensorboard, _written_before(position, rows))
+            drop_events(tensorboard, _written_before(state, rows))
             self.writer = tf.summary.create_file_writer(str(tensorboard))
         self._ratios: dict[str, float] = {}
         self._first = 0
@@ -115,8 +115,8 @@ class RunLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
         self._audio_len, _ = self.batches.lengths(epoch)
-        # Keras has just set the sums to zero, and does not know of an epoch that was begun before.
-        log = self.position.log if self.position.step_in_epoch else {}
+        # Keras has just reset the sums, also inside an epoch that resumes.
+        log = self.state.log if self.state.step_in_epoch else {}
         for key, variable in self._sum_variables().items():
             if f"sum/{key}" in log:
                 variable.assign(log[f"sum/{key}"])
@@ -128,20 +128,20 @@ class RunLog(keras.callbacks.Callback):
         self._before = self._before | {key: log[f"window/{key}"] for key in self._before if f"window/{key}" in log}
 
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.position.step + 1) % self.every_n_steps == 0 or batch + 1 == self.params["steps"]:
+        if (self.state.step + 1) % self.every_n_steps == 0 or batch + 1 == self.params["steps"]:
             self._update_ratio.before_step()
 
     def on_train_batch_end(self, batch, logs=None):
         self._ratios = self._update_ratio.after_step()
         self._sums = self._read_sums()
-        if self.position.step % self.every_n_steps == 0:
+        if self.state.step % self.every_n_steps == 0:
             self._write_window()
-        self._keep_position()
+        self._keep_state()
 
     def on_test_begin(self, logs=None):
-        # Before the validation: it resets the sums, and its seconds are not the training's.
+        # Before the validation, which resets the sums and takes time.
         self._write_window()
-        self._keep_position()
+        self._keep_state()
 
     def on_epoch_end(self, epoch, logs=None):
         self._write_window()
@@ -149,7 +149,7 @@ class RunLog(keras.callbacks.Callback):
         if row:
             self._write(epoch, row)
             self._write_best(row)
-        self._keep_position(inside_epoch=False)
+        self._keep_state(inside_epoch=False)
 
     def on_train_end(self, logs=None):
         if self.writer:
@@ -158,13 +158,13 @@ class RunLog(keras.callbacks.Callback):
     # ------------------------------------------------------------------ sums
 
     def _sum_variables(self) -> dict[str, keras.Variable]:
-        """The running sums of the epoch, which Keras keeps in the model's training metrics."""
+        """Maps names to the running sums of the epoch, in the model's training metrics."""
         metrics = [m for m in self.model.metrics if m not in self.model.error_rates]
         return {f"{m.name}/{v.name}": v for m in metrics for v in m.variables}
 
     @functools.cached_property
     def _stacked_sums(self) -> Callable:
-        """All of them as one vector: over several devices or machines, one reduction in place of one for each."""
+        """Returns a function that reads all sums as one vector, with one reduction over devices and machines."""
         strategy, variables = self.model.distribute_strategy, list(self._sum_variables().values())
 
         @tf.function
@@ -178,27 +178,27 @@ class RunLog(keras.callbacks.Callback):
         return dict(zip(self._sum_variables(), self._stacked_sums().numpy().tolist(), strict=True))
 
     def _begin_window(self) -> None:
-        self._first = self._timed_from = self.position.step_in_epoch
+        self._first = self._timed_from = self.state.step_in_epoch
         self._before = self._sums
         self._time = time.perf_counter()
 
-    def _keep_position(self, inside_epoch: bool = True) -> None:
-        best = {key: value for key, value in self.position.log.items() if key.startswith("best/")}
-        self.position.log = {"rows": self._rows, **best}
+    def _keep_state(self, inside_epoch: bool = True) -> None:
+        best = {key: value for key, value in self.state.log.items() if key.startswith("best/")}
+        self.state.log = {"rows": self._rows, **best}
         if inside_epoch:
-            self.position.log["window/first_step"] = self._first
-            self.position.log |= {f"window/{key}": value for key, value in self._before.items()}
-            self.position.log |= {f"sum/{key}": value for key, value in self._sums.items()}
-            # Only between the last step of an epoch and its validation.
-            self.position.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
+            self.state.log["window/first_step"] = self._first
+            self.state.log |= {f"window/{key}": value for key, value in self._before.items()}
+            self.state.log |= {f"sum/{key}": value for key, value in self._sums.items()}
+            # Not empty only between the last step of an epoch and its validation.
+            self.state.log |= {f"ratio/{layer}": value for layer, value in self._ratios.items()}
 
     # ------------------------------------------------------------------ writing
 
     def _write_window(self) -> None:
-        steps = self._plan[self._first : self.position.step_in_epoch]
+        steps = self._plan[self._first : self.state.step_in_epoch]
         if not steps:
             return
-        timed = self._plan[self._timed_from : self.position.step_in_epoch]
+        timed = self._plan[self._timed_from : self.state.step_in_epoch]
         seconds = time.perf_counter() - self._time
         gained = {key: self._sums[key] - self._before[key] for key in self._sums}
 
@@ -213,26 +213,26 @@ class RunLog(keras.callbacks.Callback):
             "grad_norm": mean("grad_norm"),
             "blank_share": mean("blank_share"),
             "infeasible": gained["infeasible/total"],
-            "padding_share": 1 - spoken / padded,
+            "padding_ratio": 1 - spoken / padded,
             "utterances_per_s": sum(len(batch.index) for batch in timed) / seconds,
             "steps_per_s": len(timed) / seconds,
             "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
         }
-        if self.position.plateau:
-            row["learning_rate_scale"] = self.position.plateau["scale"]
+        if self.state.plateau:
+            row["learning_rate_scale"] = self.state.plateau["scale"]
         if self._ratios:
             row["update_ratio"] = float(np.median(list(self._ratios.values())))
-        self._write(self.position.epoch, row)
+        self._write(self.state.epoch, row)
         self._write_scalars({f"{_LAYERS}/{layer}": ratio for layer, ratio in self._ratios.items()})
         self._ratios = {}
         self._begin_window()
 
     def _write_best(self, row: dict[str, float]) -> None:
-        """The best value so far as a curve; the HPARAMS page shows its end."""
+        """Writes the best value so far as a curve, whose last point the HPARAMS page shows."""
         for key in _BEST_OF:
-            value, before = row.get(key, math.nan), self.position.log.get(f"best/{key}", math.inf)
+            value, before = row.get(key, math.nan), self.state.log.get(f"best/{key}", math.inf)
             if not math.isnan(value):
-                self.position.log[f"best/{key}"] = min(value, before)
+                self.state.log[f"best/{key}"] = min(value, before)
                 self._write_scalars({f"validation/best_{key[4:]}": min(value, before)})
 
     def _write(self, epoch: int, row: dict[str, float]) -> None:
@@ -244,31 +244,31 @@ class RunLog(keras.callbacks.Callback):
                 if new:
                     writer.writeheader()
                 shown = {key: f"{value:.6g}" for key, value in row.items()}
-                writer.writerow({"step": self.position.step, "epoch": epoch, **shown})
+                writer.writerow({"step": self.state.step, "epoch": epoch, **shown})
         self._write_scalars(
             {f"validation/{k[4:]}" if k.startswith("val_") else f"train/{k}": value for k, value in row.items()}
         )
 
     def _write_scalars(self, values: dict[str, float]) -> None:
         if self.writer and self.csv_file:
-            with self.writer.as_default(step=self.position.step):
+            with self.writer.as_default(step=self.state.step):
                 for tag, value in values.items():
                     tf.summary.scalar(tag, float(value))
-            # A checkpoint may follow: what was written before it must outlive the process.
+            # Before a checkpoint that may follow: the events must not be lost with the process.
             self.writer.flush()
 
 
-def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Leaves the rows that were there when the run stood at `position`, and returns them.
+def _drop_rows_after(csv_file: Path, state: TrainingState, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Removes the rows written after `state` was saved; returns the others.
 
     Raises:
-        UserError: the file is damaged; nothing is changed then.
+        UserError: the file is damaged; it is not changed.
     """
     if not csv_file.exists():
         return []
-    rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= position.step]
-    # At the position's own step there may be rows from after the checkpoint, such as a validation's.
-    rows = rows[: int(position.log.get("rows", len(rows)))]
+    rows = [row for row in _read_rows(csv_file) if int(row["step"]) <= state.step]
+    # At the same step there may be later rows, such as a validation's.
+    rows = rows[: int(state.log.get("rows", len(rows)))]
     with atomic_write(csv_file) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
@@ -278,38 +278,39 @@ def _drop_rows_after(csv_file: Path, position: Position, columns: Sequence[str])
 
 def _read_rows(csv_file: Path) -> list[dict[str, str]]:
     def damaged(reason: str) -> UserError:
-        return UserError(f"{csv_file}: {reason}; put a sound copy back, or move the file away to begin a new one")
+        return UserError(f"{csv_file}: {reason}; put an intact copy back, or move the file away to start a new one")
 
     try:
-        text = csv_file.read_bytes().decode("utf-8")  # as it is: a cut may lie between \r and \n
+        text = csv_file.read_bytes().decode("utf-8")  # in binary: a cut may be between \r and \n
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text") from error
-    # What has no end of line was being written when the run was killed.
+    # A line without its end was being written when the run was killed.
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     try:
+        reader.fieldnames = [_RENAMED.get(name, name) for name in reader.fieldnames or ()]
         rows = list(reader)
     except csv.Error as error:
         raise damaged(f"line {reader.line_num + 1}: {error}") from error
     if "\n" not in text and "step,epoch".startswith(text[:10]):
         return []
     if not {"step", "epoch", "loss"} <= set(reader.fieldnames or ()):
-        raise damaged("its first line does not name step, epoch and loss")
+        raise damaged("its first line does not contain step, epoch and loss")
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values() or not row["step"].isdecimal() or len(row["step"]) > 18:
             raise damaged(f"line {line} is not a row of this table")
     return rows
 
 
-def _written_before(position: Position, rows: list[dict[str, str]]) -> Callable[[int, str], bool]:
-    """Whether an event of (step, tag) was there when the run stood at `position` and metrics.csv had `rows`."""
-    newest = [row for row in rows if int(row["step"]) == position.step]
+def _written_before(state: TrainingState, rows: list[dict[str, str]]) -> Callable[[int, str], bool]:
+    """Returns whether an event of (step, tag) was written before `state` was saved, when metrics.csv had `rows`."""
+    newest = [row for row in rows if int(row["step"]) == state.step]
     kinds = {"training" if row["loss"] else "validation" for row in newest}
 
     def keep(step: int, tag: str) -> bool:
-        # Hyper-parameters have no step: the start that goes on writes its own.
-        if position.step == 0 or tag.startswith("_hparams_/") or step > position.step:
+        # Hyper-parameters have no step; a resumed run writes them again.
+        if state.step == 0 or tag.startswith("_hparams_/") or step > state.step:
             return False
         kind = "training" if tag.startswith(("train/", f"{_LAYERS}/")) else "validation"
-        return step < position.step or kind in kinds
+        return step < state.step or kind in kinds
 
     return keep

@@ -234,12 +234,12 @@ def test_what_decodes_longer_than_declared_is_cut_at_its_own_bucket(tmp_path):
         np.testing.assert_array_equal(alone[u.text], together[u.text])
 
 
-def test_padding_share(utterances):
+def test_padding_ratio(utterances):
     batches = batches_of(utterances, shuffle=False, buckets=1)
     padded = sum(batch.samples * len(batch.index) for batch in batches.plan(0))
     spoken = sum(len(row) for row in rows_of(batches)[0].values())
-    assert batches.padding_share() == pytest.approx(1 - spoken / padded, abs=1e-4)
-    assert batches_of(utterances, buckets=8).padding_share() < batches.padding_share()
+    assert batches.padding_ratio() == pytest.approx(1 - spoken / padded, abs=1e-4)
+    assert batches_of(utterances, buckets=8).padding_ratio() < batches.padding_ratio()
 
 
 def test_one_utterance_without_text(utterances):

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.mark.parametrize("restart_after", [None, 0, 1, 2, 3, 4, 5])
@@ -13,10 +13,10 @@ def test_a_restart_changes_nothing(restart_after, mode, sign):
     """The best is 0.4 at epoch 2; 0.395 is no improvement by 0.01; an epoch without validation does not count."""
     values = [0.5, None, 0.4, 0.395, 0.6, 0.39, 0.1]
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    position = Position()
+    state = TrainingState()
 
     def begin():
-        callback = EarlyStopping(position, "val_loss", mode, patience=3, min_delta=0.01)
+        callback = EarlyStopping(state, "val_loss", mode, patience=3, min_delta=0.01)
         callback.set_model(model)
         model.stop_training = False
         callback.on_train_begin()
@@ -30,4 +30,4 @@ def test_a_restart_changes_nothing(restart_after, mode, sign):
         if epoch == restart_after:
             callback = begin()
     # 0.39 beats 0.4 by 0.01 in no float: three validations have passed without improvement.
-    assert epoch == 5 and position.waited == [3.0, sign * 0.4]
+    assert epoch == 5 and state.waited == [3.0, sign * 0.4]

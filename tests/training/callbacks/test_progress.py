@@ -6,7 +6,7 @@ import pytest
 
 from jasper_tf.training.callbacks.progress import Progress, audio_speed
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def progress(tiny_config, clock):
     """18 steps in 3 epochs, resumed after 8; its model has a learning rate of 0.015."""
     batches, _ = build_batches(tiny_config(), "train_ds")
     said = []
-    progress = Progress(said.append, Position(epoch=1, step_in_epoch=2, step=8), 18, batches)
+    progress = Progress(said.append, TrainingState(epoch=1, step_in_epoch=2, step=8), 18, batches)
     progress.said = said
     model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.015), sample_rate=16000)
     progress.set_model(model)

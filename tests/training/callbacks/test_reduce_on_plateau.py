@@ -1,4 +1,4 @@
-"""The learning rate falls when validation stops improving, and a restart does not forget."""
+"""Lower learning rate when validation stops improving, also over restarts."""
 
 import json
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import pytest
 from jasper_tf.optim.schedules.cosine_annealing import CosineAnnealing
 from jasper_tf.optim.schedules.scaled_schedule import ScaledSchedule
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 def model_with(rate):
@@ -19,18 +19,18 @@ def model_with(rate):
     return model
 
 
-def scales(values, position=None, **arguments) -> list[float]:
+def scales(values, state=None, **arguments) -> list[float]:
     """The scale after each validation; None stands for an epoch without."""
-    position = position or Position()
+    state = state or TrainingState()
     model = model_with(ScaledSchedule(CosineAnnealing(1.0, 100)))
-    callback = ReduceOnPlateau(position, "val_wer", say=lambda _: None, **arguments)
+    callback = ReduceOnPlateau(state, "val_wer", say=lambda _: None, **arguments)
     callback.set_model(model)
     callback.on_train_begin()
     found = []
     for epoch, value in enumerate(values):
         callback.on_epoch_end(epoch, {"loss": 1.0} if value is None else {"loss": 1.0, "val_wer": value})
         found.append(float(model.optimizer.learning_rate))
-        assert found[-1] == np.float32(position.plateau["scale"])
+        assert found[-1] == np.float32(state.plateau["scale"])
     return found
 
 
@@ -74,15 +74,15 @@ def test_as_keras_counts(patience):
 def test_a_restart_goes_on(cut):
     values = [5, 5, NAN, 4, 4.5, 4.5, 4, 4]
     arguments = {"factor": 0.5, "patience": 2, "cooldown": 1}
-    position = Position()
-    first = scales(values[:cut], position, **arguments)
-    restored = Position(**json.loads(json.dumps(asdict(position))))
+    state = TrainingState()
+    first = scales(values[:cut], state, **arguments)
+    restored = TrainingState(**json.loads(json.dumps(asdict(state))))
     assert first + scales(values[cut:], restored, **arguments) == scales(values, **arguments)
 
 
-def test_it_says_so():
+def test_the_log_line():
     said = []
-    callback = ReduceOnPlateau(Position(), "val_wer", factor=0.5, patience=1, say=said.append)
+    callback = ReduceOnPlateau(TrainingState(), "val_wer", factor=0.5, patience=1, say=said.append)
     callback.set_model(model_with(ScaledSchedule(CosineAnnealing(1.0, 100))))
     callback.on_train_begin()
     for value in (0.25, 0.5):
@@ -96,7 +96,7 @@ def test_below_a_loss_scale():
     schedule = ScaledSchedule(CosineAnnealing(1.0, 100))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule)), "mse")
-    callback = ReduceOnPlateau(Position(plateau={"scale": 0.25}), "val_wer")
+    callback = ReduceOnPlateau(TrainingState(plateau={"scale": 0.25}), "val_wer")
     callback.set_model(model)
     callback.on_train_begin()
     assert float(model.optimizer.learning_rate) == 0.25

@@ -8,10 +8,11 @@ import time
 import keras
 import pytest
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def saver(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(NovoGrad(0.1), "mse")
     model.optimizer.build(model.trainable_variables)
-    checkpoints = CheckpointFolder(tmp_path / "checkpoints", save_top_k=-1)
-    saver = SaveCheckpoints(checkpoints, tmp_path / "model.keras", Position(), every_n_train_steps=2)
+    checkpoints = CheckpointManager(tmp_path / "checkpoints", save_top_k=-1)
+    saver = SaveCheckpoints(checkpoints, tmp_path / "model.keras", TrainingState(), every_n_train_steps=2)
     saver.set_model(model)
     saver.set_params({"steps": 4})
     return saver
@@ -29,10 +30,10 @@ def saver(tmp_path):
 def epoch(saver: SaveCheckpoints, number: int, wer: float | None) -> None:
     """The weights of epoch n are n."""
     saver.model.layers[0].kernel.assign([[number]])
-    position = saver.position
-    position.epoch, position.step, position.step_in_epoch = number, 4 * number + 4, 4
-    position.metrics = {} if wer is None else {"val_wer": wer}
-    saver.on_epoch_end(number, {"loss": 1.0, **position.metrics})
+    state = saver.state
+    state.epoch, state.step, state.step_in_epoch = number, 4 * number + 4, 4
+    state.metrics = {} if wer is None else {"val_wer": wer}
+    saver.on_epoch_end(number, {"loss": 1.0, **state.metrics})
 
 
 def weight_of_model(saver: SaveCheckpoints) -> float:
@@ -60,9 +61,9 @@ def test_the_best_outlives_a_restart(saver):
     saver.checkpoints.save_top_k = 0
     for number, rate in enumerate([0.3, 0.6]):
         epoch(saver, number, rate)
-    position = saver.checkpoints.restore(saver.model)
-    assert (position.best, position.epoch, position.step_in_epoch) == (0.3, 2, 0)
-    again = SaveCheckpoints(saver.checkpoints, saver.model_file, position)
+    state = saver.checkpoints.restore(saver.model)
+    assert (state.best, state.epoch, state.step_in_epoch) == (0.3, 2, 0)
+    again = SaveCheckpoints(saver.checkpoints, saver.model_file, state)
     again.set_model(saver.model)
     epoch(again, 2, 0.5)
     assert weight_of_model(again) == 0
@@ -71,7 +72,7 @@ def test_the_best_outlives_a_restart(saver):
 def test_inside_an_epoch(saver):
     """Not at its last step: a restart there would pass over the validation."""
     for batch in range(4):
-        saver.position.step = saver.position.step_in_epoch = batch + 1
+        saver.state.step = saver.state.step_in_epoch = batch + 1
         saver.on_train_batch_end(batch)
     assert [p.name for p in saver.checkpoints.paths()] == ["step=00000002"]
 
@@ -80,18 +81,18 @@ def test_by_the_clock(saver, monkeypatch):
     """Every 10 s: 4 s a step make it each third, counted from the checkpoint before."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    timed = SaveCheckpoints(saver.checkpoints, saver.model_file, saver.position, interval_s=10)
+    timed = SaveCheckpoints(saver.checkpoints, saver.model_file, saver.state, interval_s=10)
     timed.set_model(saver.model)
     timed.set_params({"steps": 100})
     for batch in range(8):
         clock[0] += 4
-        timed.position.step = timed.position.step_in_epoch = batch + 1
+        timed.state.step = timed.state.step_in_epoch = batch + 1
         timed.on_train_batch_end(batch, {"loss": 1.0})
     assert [p.name for p in timed.checkpoints.paths()] == ["step=00000003", "step=00000006"]
 
 
-def test_a_step_whose_loss_is_no_number_is_not_saved(saver):
-    saver.position.step = saver.position.step_in_epoch = 2
+def test_a_step_with_a_non_finite_loss_is_not_saved(saver):
+    saver.state.step = saver.state.step_in_epoch = 2
     saver.on_train_batch_end(1, {"loss": float("nan")})
     assert saver.checkpoints.paths() == []
 
@@ -103,6 +104,16 @@ def test_the_highest_may_be_the_best(saver):
     assert weight_of_model(saver) == 1
 
 
+def test_weights_that_are_not_finite_leave_the_model_before(saver):
+    saver.checkpoints = None
+    epoch(saver, 1, 0.5)
+    saver.model.layers[0].kernel.assign([[float("inf")]])
+    saver.state.step = 12
+    with pytest.raises(DivergedError, match="^step 12: "):
+        saver.on_epoch_end(2, {"val_wer": 0.4})
+    assert weight_of_model(saver) == 1
+
+
 @pytest.mark.parametrize("size", [100, 1000, 5000])
 def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
     epoch(saver, 0, 0.5)
@@ -111,7 +122,7 @@ def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
     quota = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, quota[1]))
     try:
-        with pytest.raises(UserError, match="model.keras: cannot be written"):
+        with pytest.raises(UserError, match="model.keras: cannot write"):
             epoch(saver, 1, 0.4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)

@@ -1,4 +1,4 @@
-"""How far a step moves the weights."""
+"""Ratio of update to weights."""
 
 import keras
 import numpy as np

@@ -114,7 +114,7 @@ def test_kubernetes_that_does_not_answer(environment, monkeypatch):
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, "no word of the other machines in the environment; set TF_CONFIG"),
+        ({}, "the environment does not describe the other machines; set TF_CONFIG"),
         ({"TF_CONFIG": "{"}, "TF_CONFIG: .* does not name this process in its cluster; write"),
         ({"TF_CONFIG": tf_config(2, worker=["a:1", "b:1"])}, "does not name this process"),
         ({"TF_CONFIG": tf_config(0, worker=["a:1"])}, "num_nodes: 2, but the cluster has 1: .*a:1"),

@@ -1,4 +1,4 @@
-"""Event files from which later events are taken out."""
+"""Removal of later events from event files."""
 
 import os
 

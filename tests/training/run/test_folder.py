@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, who may go on in it."""
+"""Folder of a run: its files, and which configurations may resume it."""
 
 import errno
 import fcntl
@@ -57,7 +57,7 @@ def test_without_resume_each_start_has_its_folder(config, tmp_path):
     with RunFolder(named) as run:
         assert run.path == tmp_path / "other" / "a"
         run.metrics_file.touch()
-    with pytest.raises(UserError, match="a: holds a run; give another exp_manager.version, or resume_if_exists=true"):
+    with pytest.raises(UserError, match="a: contains a run; set another exp_manager.version, or resume_if_exists=true"):
         RunFolder(named)
 
 

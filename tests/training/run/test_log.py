@@ -15,8 +15,9 @@ from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.log import RunLog
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.trainer import train
 
 TRAINING = {
@@ -26,7 +27,7 @@ TRAINING = {
     "update_ratio",
     "blank_share",
     "infeasible",
-    "padding_share",
+    "padding_ratio",
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
@@ -71,7 +72,7 @@ def test_figures_of_the_training(rows, tiny_run):
     batches, _ = build_batches(cfg, "train_ds")
     first = batches.plan(0)[:4]
     padding = 1 - sum(batches.audio_len[b.index].sum() for b in first) / sum(b.samples * len(b.index) for b in first)
-    assert float(training[0]["padding_share"]) == pytest.approx(padding, rel=1e-4)
+    assert float(training[0]["padding_ratio"]) == pytest.approx(padding, rel=1e-4)
     model = load_model(tiny_run[1])
     flops = sum(training_flops(model, b.samples) * len(b.index) for b in first)
     steps = [float(training[0][key]) for key in ("model_flop_per_s", "steps_per_s")]
@@ -121,7 +122,7 @@ def test_rows_beyond_the_position_and_torn_ones_go(tiny_run, rows, tmp_path):
     cfg, folder, _ = tiny_run
     file = tmp_path / "metrics.csv"
     file.write_text((folder / "metrics.csv").read_text() + "1")
-    RunLog(file, build_batches(cfg, "train_ds")[0], Position(epoch=1, step_in_epoch=4, step=10))
+    RunLog(file, build_batches(cfg, "train_ds")[0], TrainingState(epoch=1, step_in_epoch=4, step=10))
     assert list(csv.DictReader(io.StringIO(file.read_text()))) == rows[:4]
 
 
@@ -130,8 +131,8 @@ def test_at_its_own_step_only_what_was_written_before_the_checkpoint_stays(tiny_
     cfg, folder, _ = tiny_run
     shutil.copytree(folder / "tensorboard", tmp_path / "tensorboard")
     shutil.copy(folder / "metrics.csv", tmp_path)
-    position = Position(step_in_epoch=6, step=6, log={"rows": 2})
-    RunLog(tmp_path / "metrics.csv", build_batches(cfg, "train_ds")[0], position, tensorboard=tmp_path / "tensorboard")
+    state = TrainingState(step_in_epoch=6, step=6, log={"rows": 2})
+    RunLog(tmp_path / "metrics.csv", build_batches(cfg, "train_ds")[0], state, tensorboard=tmp_path / "tensorboard")
     left, curves = logged_figures(tmp_path)
     assert [(row["step"], bool(row["val_wer"])) for row in left] == [("4", False), ("6", False)]
     assert {tag.split("/")[0] for tag in curves} == {"train", "weight_update_ratio"}
@@ -144,7 +145,7 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
     """Inside an epoch and a window (rows at 8 and 12, an epoch at 12), and at an epoch's end."""
     cfg, folder, printed = tiny_run
     shutil.copytree(folder, tmp_path / "tiny")
-    for path in CheckpointFolder(tmp_path / "tiny" / "checkpoints").paths():
+    for path in CheckpointManager(tmp_path / "tiny" / "checkpoints").paths():
         if path.name[:13] > f"step={stopped_at:08d}":
             shutil.rmtree(path)
     with open(tmp_path / "tiny" / "metrics.csv", "a") as file:
@@ -161,7 +162,7 @@ def test_a_run_that_goes_on_logs_what_it_would_have(tiny_run, tmp_path, logged_f
 
     again = losses(capsys.readouterr().out)
     assert again == losses(printed)[-len(again) :] and len(again) == (2 if stopped_at == 10 else 1)
-    for a, b in zip(*(CheckpointFolder(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
+    for a, b in zip(*(CheckpointManager(f / "checkpoints").paths() for f in (folder, tmp_path / "tiny")), strict=True):
         assert (a / "position.json").read_text() == (b / "position.json").read_text()
 
 
@@ -172,7 +173,7 @@ def test_stopped_between_an_epochs_last_step_and_its_validation(tiny_run, tmp_pa
     cfg = dataclasses.replace(cfg, exp_manager=dataclasses.replace(cfg.exp_manager, exp_dir=str(tmp_path)))
 
     def stop(saver, batch, logs=None):
-        if saver.position.step == 6:
+        if saver.state.step == 6:
             saver.save_now()
             raise KeyboardInterrupt
 
@@ -188,7 +189,7 @@ import sys
 import keras, tensorflow as tf
 from jasper_tf.config import load_config
 from jasper_tf.model.jasper_ctc import build_model
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.distributed.devices import build_strategy, choose_devices
 from jasper_tf.training.run.log import RunLog
@@ -201,9 +202,9 @@ with strategy.scope():
     compile_model(model, cfg, 12)
 batches, _ = build_batches(cfg, "train_ds")
 
-def begin(position):
+def begin(state):
     model.reset_metrics()
-    log = RunLog(None, batches, position, every_n_steps=5)
+    log = RunLog(None, batches, state, every_n_steps=5)
     log.set_model(model)
     log.on_train_begin()
     log.on_epoch_begin(0)
@@ -218,14 +219,14 @@ def count():
     strategy.run(on_each)
 
 def sums(log):
-    return {key: value for key, value in log.position.log.items() if key.startswith("sum/")}
+    return {key: value for key, value in log.state.log.items() if key.startswith("sum/")}
 
-position = Position()
-log = begin(position)
+state = TrainingState()
+log = begin(state)
 count()
-position.step = position.step_in_epoch = 3
+state.step = state.step_in_epoch = 3
 log.on_train_batch_end(2)
-again = begin(Position(step=3, step_in_epoch=3, log=dict(position.log)))
+again = begin(TrainingState(step=3, step_in_epoch=3, log=dict(state.log)))
 again.on_train_batch_end(2)
 assert sums(again) == sums(log)
 assert abs(float(model.loss_mean.result()) - 0.8) < 1e-6 and float(model.infeasible.result()) == 2
@@ -243,7 +244,7 @@ def test_the_sums_come_back_on_two_devices(tiny_run, on_two_devices):
 
 
 def log_of(csv_file, step=9, **log) -> RunLog:
-    return RunLog(csv_file, None, Position(step=step, log=log))
+    return RunLog(csv_file, None, TrainingState(step=step, log=log))
 
 
 @pytest.fixture
@@ -291,3 +292,11 @@ def test_a_table_cut_anywhere_in_its_last_line_loses_that_only(table):
         table.write_bytes(whole[:end])
         log_of(table)
         assert len(table.read_text().splitlines()) == 1
+
+
+def test_a_column_of_an_older_version_gets_its_new_name(table):
+    table.write_text(table.read_text().replace("val_wer", "padding_share"))
+    log_of(table)
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [row["padding_ratio"] for row in rows] == ["", "", "0.9", "", ""]
+    assert "padding_share" not in rows[0]

@@ -12,7 +12,7 @@ import keras
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import DivergedError
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 _NAMED = 5
 
@@ -25,23 +25,23 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     Args:
         batches: the training batches.
-        position: of the run.
+        state: of the run.
         report: file for all utterances of the batch, one JSON object per line; None for none.
 
     Raises:
         DivergedError: from within `fit`.
     """
 
-    def __init__(self, batches: SpeechBatches, position: Position, report: Path | None = None):
+    def __init__(self, batches: SpeechBatches, state: TrainingState, report: Path | None = None):
         super().__init__()
         self.batches = batches
-        self.position = position
+        self.state = state
         self.report = report
         self._last: tuple[int, int, Any] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         self._check()
-        self._last = (batch, self.position.step, logs["loss"])
+        self._last = (batch, self.state.step, logs["loss"])
 
     def on_test_begin(self, logs=None):
         self._check()
@@ -55,7 +55,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         if self._last is None or math.isfinite(float(self._last[2])):
             return
         step_in_epoch, step, loss = self._last
-        index = self.batches.plan(self.position.epoch)[step_in_epoch].index
+        index = self.batches.plan(self.state.epoch)[step_in_epoch].index
         utterances = [self.batches.utterances[i] for i in index]
         if self.report:
             with atomic_write(self.report) as file:

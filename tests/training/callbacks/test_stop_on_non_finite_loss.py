@@ -1,4 +1,4 @@
-"""A NaN or infinite loss ends the run, and its batch is named."""
+"""A NaN or infinite loss stops the run and names the batch."""
 
 import json
 import math
@@ -6,21 +6,21 @@ import math
 import pytest
 
 from jasper_tf.errors import UserError
-from jasper_tf.training.callbacks.finite_loss import StopOnNonFiniteLoss
+from jasper_tf.training.callbacks.stop_on_non_finite_loss import StopOnNonFiniteLoss
 from jasper_tf.training.datasets import build_batches
-from jasper_tf.training.run.checkpoint import Position
+from jasper_tf.training.run.training_state import TrainingState
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 @pytest.mark.parametrize("bad_step", [0, 2, 5])
 def test_the_batch_is_named(tiny_config, tmp_path, loss, bad_step):
     batches, _ = build_batches(tiny_config(), "train_ds")
-    position = Position(epoch=1)
+    state = TrainingState(epoch=1)
     report = tmp_path / "batch.jsonl"
-    callback = StopOnNonFiniteLoss(batches, position, report)
+    callback = StopOnNonFiniteLoss(batches, state, report)
     with pytest.raises(UserError) as caught:
         for step in range(6):
-            position.step = 6 + step + 1
+            state.step = 6 + step + 1
             # A mean over the epoch: it stays what it has become.
             callback.on_train_batch_end(step, {"loss": loss if step >= bad_step else 1.5})
         callback.on_test_begin()
@@ -35,15 +35,15 @@ def test_the_batch_is_named(tiny_config, tmp_path, loss, bad_step):
 
 def test_finite_losses_pass_and_the_last_step_of_an_epoch_is_checked(tiny_config, tmp_path):
     batches, _ = build_batches(tiny_config(), "train_ds")
-    position, report = Position(), tmp_path / "batch.jsonl"
-    callback = StopOnNonFiniteLoss(batches, position, report)
+    state, report = TrainingState(), tmp_path / "batch.jsonl"
+    callback = StopOnNonFiniteLoss(batches, state, report)
     for step, loss in enumerate((0.0, -1.0, 1e30)):
-        position.step = step + 1
+        state.step = step + 1
         callback.on_train_batch_end(step, {"loss": loss})
     callback.on_epoch_end(0, {})
     callback.on_test_begin()
     assert not report.exists()
-    position.epoch, position.step = 1, 4
+    state.epoch, state.step = 1, 4
     callback.on_train_batch_end(0, {"loss": math.nan})
     with pytest.raises(UserError, match="step 4: the loss is nan"):
         callback.on_epoch_end(1, {})
