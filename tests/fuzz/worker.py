@@ -91,9 +91,10 @@ def read_run(path: Path) -> None:
     """What the next start of train.py reads of a run's folder, and `average-checkpoints`."""
     from jasper_tf.config import load_config
     from jasper_tf.errors import UserError
-    from jasper_tf.training.run.checkpoint import CheckpointFolder, Position
+    from jasper_tf.training.run.checkpoint_manager import CheckpointManager
     from jasper_tf.training.run.folder import RunFolder
     from jasper_tf.training.run.log import RunLog
+    from jasper_tf.training.run.training_state import TrainingState
 
     cfg = load_config(path.with_suffix(".yaml"), [f"exp_manager.exp_dir={path.parent}"])
     before = tree(path)
@@ -103,15 +104,15 @@ def read_run(path: Path) -> None:
         assert tree(path) == before, "refused, and changed all the same"
         raise
     with folder:
-        checkpoints = CheckpointFolder(folder.checkpoints)
+        checkpoints = CheckpointManager(folder.checkpoints)
         checkpoints.ranked()
-        position = Position()
+        state = TrainingState()
         for checkpoint in checkpoints.paths():
             try:
-                position, _ = checkpoints.read(checkpoint)
+                state, _ = checkpoints.read(checkpoint)
             except UserError as error:
                 check_message(str(error), path)
-        RunLog(folder.metrics_file, None, position, tensorboard=folder.tensorboard)  # type: ignore[arg-type]
+        RunLog(folder.metrics_file, None, state, tensorboard=folder.tensorboard)  # type: ignore[arg-type]
 
 
 READERS = {
