@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 
 

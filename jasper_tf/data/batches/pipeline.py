@@ -17,8 +17,9 @@ from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
-from jasper_tf.data.manifest.columns import Utterance, columns
+from jasper_tf.data.manifest.columns import columns
 from jasper_tf.data.manifest.filter import Selected
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.sound_reader import SoundReader
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 
 
 def check_duplicates(

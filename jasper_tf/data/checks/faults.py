@@ -10,6 +10,8 @@ from typing import IO
 
 import numpy as np
 
+from jasper_tf.errors import AudioError, AudioErrorKind, UserError
+
 KINDS = {
     "broken line": "the line is no utterance",
     "missing": "the sound or text file is not there",
@@ -35,6 +37,22 @@ NOTES = frozenset({"wrong rate"})
 """Kinds that are reported but are no faults: training works as it should."""
 
 _BIT = {kind: 1 << i for i, kind in enumerate(KINDS)}
+
+
+_AUDIO_FAULTS: dict[AudioErrorKind, str] = {
+    "missing": "missing",
+    "cut": "truncated",
+    "values": "not finite",
+    "outside": "wrong duration",
+    "longer": "wrong duration",
+    "too_long": "too long",
+    "channel": "no such channel",
+}
+
+
+def audio_fault(error: UserError) -> str:
+    """The kind of fault behind an error of a recording."""
+    return _AUDIO_FAULTS.get(error.kind, "unreadable") if isinstance(error, AudioError) else "unreadable"
 
 
 @dataclass

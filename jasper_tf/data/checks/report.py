@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import KINDS, FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 from jasper_tf.errors import printable
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 
 FEWEST = 50
 """With fewer utterances no bounds are derived: what is common in them cannot be told."""

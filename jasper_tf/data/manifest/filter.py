@@ -10,7 +10,8 @@ from typing import Literal, get_args, overload
 
 import numpy as np
 
-from jasper_tf.data.manifest.columns import Utterance, columns
+from jasper_tf.data.manifest.columns import columns
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 

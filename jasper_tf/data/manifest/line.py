@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from typing import IO, Any, Literal
 
 import orjson
 
+from jasper_tf.audio.load import audio_duration_s
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.io.file_access import why_no_access
@@ -63,11 +65,18 @@ class Utterance:
     """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
 
 
-def read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a manifest, split at \\n only. One above `LONGEST_LINE` is cut, and the last: it may never end."""
+def read_lines(file: IO[bytes], start: int = 0, end: float = math.inf) -> Iterator[tuple[int, int, bytes]]:
+    """Number (from 1), first byte and bytes of each line that begins in [start, end); lines end at \\n only.
+
+    One above `LONGEST_LINE` is cut, and the last: it may never end.
+    """
+    file.seek(start)
     # str.splitlines would also cut at U+2028 inside a text.
-    for line in iter(functools.partial(file.readline, LONGEST_LINE + 1), b""):
-        yield line
+    for number, line in enumerate(iter(functools.partial(file.readline, LONGEST_LINE + 1), b""), start=1):
+        if start >= end:
+            return
+        yield number, start, line
+        start += len(line)
         if len(line) > LONGEST_LINE:
             return
 
@@ -102,17 +111,12 @@ def read_fields(
     entry = read_object(line)
     if entry is None:
         return None
-    path = _existing_file(entry, "audio_filepath", folder, files_exist)
-    if path is None:
-        raise UserError("audio_filepath is missing; name the sound file")
-    offset_s = _seconds(entry, "offset") or 0.0
+    path, offset_s, declared_s = read_part_of_file(entry, folder, files_exist)
     if duration_s is None:
-        duration_s = _seconds(entry, "duration")
+        duration_s = declared_s
         if duration_s is None:
             if entry.get("record") is not None:
                 raise UserError("duration is missing; recordings in shards or tar files need it")
-            from jasper_tf.audio.load import audio_duration_s  # knows this module
-
             duration_s = audio_duration_s(path) - offset_s
             if duration_s <= 0:
                 raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind the end of the file")
@@ -120,6 +124,18 @@ def read_fields(
             raise UserError("duration is 0; give the length in seconds or leave the key out")
         _record(entry)
     return entry, path, offset_s, duration_s, _text(entry, folder)
+
+
+def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = False) -> tuple[str, float, float | None]:
+    """Path, offset and duration in seconds of a line's object; None without a duration.
+
+    Raises:
+        UserError: a key is missing or has a wrong value, or the file is not there.
+    """
+    path = _existing_file(entry, "audio_filepath", folder, files_exist)
+    if path is None:
+        raise UserError("audio_filepath is missing; name the sound file")
+    return path, _seconds(entry, "offset") or 0.0, _seconds(entry, "duration")
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.data.batches.buffer_pool import BatchMemory
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 

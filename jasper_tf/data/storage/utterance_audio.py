@@ -6,8 +6,9 @@ import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector, load_audio
 from jasper_tf.data.manifest.line import Utterance
-from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record
-from jasper_tf.data.storage.tarred import load_member
+from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
+from jasper_tf.errors import AudioError
+from jasper_tf.io.memory_file import in_memory
 
 
 def load_part(
@@ -49,3 +50,25 @@ def load_utterance(
     if utterance.record is None:
         return load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
     return load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
+
+
+def load_member(
+    path: str,
+    start: int,
+    size: int,
+    sample_rate: int = 16000,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
+
+    Raises:
+        UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
+    """
+    with in_memory(read_part(path, start, size)) as name:
+        try:
+            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
+        except AudioError as error:
+            raise AudioError(path, error.kind, f"the recording at byte {start}: {error.detail}") from None

@@ -120,7 +120,7 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     assert message({name: {}}) == f"{start}is missing; name a file of JSON lines with audio_filepath"
     assert message({name: {"manifest_path": 3}}) == f"{start}3 is not the path of a manifest, nor a list of paths"
     assert message({name: {"manifest_path": str(path)}}) == (
-        f"{start}{path}: the manifest cannot be read (No such file or directory); check the path"
+        f"{start}{path}: no such file; check the path of this manifest"
     )
     assert line(b"\n \n") == f"{start}{path}: lists no recording; write one JSON object per line"
     assert line(b'\n{"audio_filepath": "a.w').startswith(f"{start}{path}:2: not JSON (")

@@ -14,7 +14,7 @@ from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
