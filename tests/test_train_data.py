@@ -9,7 +9,7 @@ import pytest
 
 from jasper_tf.training.loop import evaluate
 from jasper_tf.training.run.checkpoint import CheckpointFolder
-from jasper_tf.training.trainer import _train, read_data
+from jasper_tf.training.trainer import read_data, train
 
 
 def split_manifest(path: str, folder: Path, name: str, bad: int | None = None) -> list[str]:
@@ -52,7 +52,7 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
     cfg = tiny_config(*overrides, "exp_manager.name=whole")
     training, _, total_steps, _ = read_data(cfg, 1)
     assert total_steps == sum(len(training.plan(epoch)) for epoch in range(3))
-    run = _train(cfg)
+    run = train(cfg)
     out = capsys.readouterr().out
     assert f"step {total_steps}/{total_steps}" in out
     assert out.count("bad.wav: cannot be decoded") == 2, out
@@ -69,8 +69,8 @@ def test_a_run_on_all_of_it_and_its_resume(tiny_config, overrides, tmp_path, cap
 
     # Stopped inside an epoch and gone on.
     rest = (*overrides, "exp_manager.name=stopped", "exp_manager.resume_if_exists=true")
-    _train(tiny_config(*rest, "exp_manager.max_time_per_run=0.001"))
-    again = _train(tiny_config(*rest))
+    train(tiny_config(*rest, "exp_manager.max_time_per_run=0.001"))
+    again = train(tiny_config(*rest))
     assert "going on at epoch 1, step 1" in capsys.readouterr().out
     newest = [CheckpointFolder(folder / "checkpoints").paths()[-1] for folder in (run, again)]
     with np.load(newest[0] / "variables.npz") as one, np.load(newest[1] / "variables.npz") as other:

@@ -23,6 +23,7 @@ _KNOWN = {
     "spec_augment",
     "interctc",
     "decoder_init_mode",
+    "decoding",
     "sample_rate",
     "seed",
     "name",
@@ -76,7 +77,7 @@ def _checked_config(arguments: dict[str, Any], source: str) -> Config:
     unknown = arguments.keys() - _KNOWN
     if unknown:
         raise UserError(f"{source}: {min(unknown)[:80]!r} is not an argument of JasperCTC")
-    model = {key: arguments.get(key) for key in ("labels", "sample_rate", "spec_augment", "interctc")}
+    model = {key: arguments.get(key) for key in ("labels", "sample_rate", "spec_augment", "interctc", "decoding")}
     for key in ("preprocessor", "encoder"):
         if not isinstance(arguments.get(key), dict):
             raise UserError(f"{source}: {key}: missing")

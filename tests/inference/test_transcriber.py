@@ -57,7 +57,7 @@ class Recorder:
     """The model, with a note of the shape of every batch."""
 
     def __init__(self, model):
-        self.model, self.labels, self.sample_rate, self.batches = model, model.labels, model.sample_rate, []
+        self.model, self.tokenizer, self.sample_rate, self.batches = model, model.tokenizer, model.sample_rate, []
 
     def recognize_batch(self, audio, audio_len, words):
         self.batches.append((audio.shape[0], audio.shape[1] / self.sample_rate))
