@@ -67,8 +67,3 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str], unit: Uni
 def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Word error rate of the whole set (1.0 = 100 %), see `count_errors`."""
     return count_errors(references, hypotheses, "word").rate
-
-
-def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Character error rate of the whole set (1.0 = 100 %), see `count_errors`."""
-    return count_errors(references, hypotheses, "character").rate

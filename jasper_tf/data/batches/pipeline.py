@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf.audio.graph_errors import keeps_errors
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.audio.silence import trim_silence as trimmed
 from jasper_tf.data.augment import AudioAugmentor, sped_length
@@ -291,6 +292,7 @@ class SpeechBatches:
         options.threading.private_threadpool_size = _THREADS + 1
         return epochs.flat_map(rows).map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
 
+    @keeps_errors
     def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
         """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
         epoch, step, replica, replicas = (int(n) for n in part)

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.audio.in_graph import is_graph_decodable, load_audio_in_graph
-from jasper_tf.audio.load import load_audio, user_error_in
+from jasper_tf.audio.load import load_audio
 from jasper_tf.audio.silence import trim_silence
 from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.batches.bad_audio import BadAudio

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from jasper_tf.audio.load import user_error_in
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.pipeline import SpeechBatches
