@@ -1,4 +1,4 @@
-"""Errors of Python functions that TensorFlow calls, found again behind TensorFlow's own."""
+"""Finds the UserError behind the error of a TensorFlow graph that called Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound files inside the graph: plain WAV by tensorflow-io's ops, all else by libsndfile and soxr."""
+"""Reads audio files inside a TensorFlow graph: plain WAV by tensorflow-io, other files by libsndfile and soxr."""
 
 from __future__ import annotations
 

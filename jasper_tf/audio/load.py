@@ -1,4 +1,4 @@
-"""Sound files to mono float32 samples, by libsndfile and soxr."""
+"""Reads audio files as mono float32 samples, by libsndfile and soxr."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load_audio(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Reads a sound file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
+    """Reads an audio file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
 
     Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
 

@@ -1,4 +1,4 @@
-"""python -m jasper_tf check: what is wrong in a corpus, before a training stumbles over it.
+"""python -m jasper_tf check: finds faults in manifests and audio files before training.
 
 The kinds of faults, with a line as --list and the table show it (FOLDER/train.json is checked beside FOLDER/dev.json):
 
@@ -32,7 +32,7 @@ with --audio also
                              remove it
   silent                     FOLDER/wav/zeros.wav: holds nothing but zeros
   silent                     FOLDER/wav/faint.wav: its loudest 20 ms reach -78 dB
-  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples lie at full scale
+  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples are at full scale
   wrong duration             FOLDER/wav/longer.wav: lasts 3.00 s, but its line declares 1 s
   wrong duration             FOLDER/wav/shorter.wav: ends at 1.00 s, but 0 s + 2 s are asked for; correct offset and
                              duration
@@ -68,8 +68,8 @@ and an archive, in `prepare`:
     A: '../../stolen.wav' would be extracted to '/stolen.wav', which is outside the destination; nothing was ...
     A: 'corpus/way' is a link (to '/etc'); nothing was unpacked, do not trust this archive
 
-A byte order mark, CRLF and blank lines are no faults. The first of equal lines is never a duplicate; a leak stands at
-the training line.
+A byte order mark, CRLF and blank lines are not faults. The first of equal lines is never a duplicate; a leak is
+reported at the training line.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 
 
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
-    """The configuration, and the manifests by section, train_ds first; `--manifest` stands for it."""
+    """The configuration, and the manifests by section, train_ds first; `--manifest` replaces it."""
     from jasper_tf.data.manifest.columns import manifest_paths
     from jasper_tf.errors import UserError
 

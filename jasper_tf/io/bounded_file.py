@@ -1,4 +1,4 @@
-"""Reads files whose size and kind nobody has checked."""
+"""Reads untrusted files in bounded memory and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package's messages on stderr."""
+"""Prints the package's log on stderr."""
 
 from __future__ import annotations
 

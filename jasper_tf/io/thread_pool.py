@@ -1,4 +1,4 @@
-"""Work in several threads, results in the order of the items."""
+"""Maps a function over items in several threads, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command may write, given what it reads and what is there."""
+"""Refuses outputs of a command that would overwrite something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Impulse: the sound as a room or a microphone gives it back."""
+"""Impulse: convolves the audio with the impulse response of a room or a microphone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Level of the sound, and of white noise under it."""
+"""Gain and white noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise: recordings of it under the speech, at a ratio of levels."""
+"""Noise: mixes recorded noise with the speech at a signal-to-noise ratio."""
 
 from __future__ import annotations
 

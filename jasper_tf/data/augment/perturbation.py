@@ -1,4 +1,4 @@
-"""What every perturbation of the sound is: a few numbers from the configuration, and a function of audio."""
+"""Base class of the perturbations of `augmentor`."""
 
 from __future__ import annotations
 

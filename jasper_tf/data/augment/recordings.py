@@ -1,4 +1,4 @@
-"""Recordings to mix with: the noises or impulse responses that a manifest lists."""
+"""Recordings of noise or impulse responses, listed in manifests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CACHED = 64
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A stretch of a sound file; `duration_s` None: to its end."""
+class Excerpt:
+    """A part of an audio file; `duration_s` None: to its end."""
 
     path: str
     offset_s: float
@@ -40,7 +40,7 @@ class Recordings:
 
     def __init__(self, key: str, paths: str | list[str], sample_rate: int):
         self.key, self.sample_rate = key, sample_rate
-        self.entries: list[Recording] = []
+        self.entries: list[Excerpt] = []
         for manifest in manifest_paths(paths):
             before = len(self.entries)
             try:
@@ -79,7 +79,7 @@ class Recordings:
         path, offset_s, duration_s = read_part_of_file(entry, folder)
         if entry.get("record") is not None:
             raise UserError("the recording is in a shard; name a manifest of sound files")
-        self.entries.append(Recording(path, offset_s, duration_s or None))
+        self.entries.append(Excerpt(path, offset_s, duration_s or None))
 
     def _measured_s(self, index: int) -> float:
         entry = self.entries[index]

@@ -1,4 +1,4 @@
-"""Speed: tempo and pitch together."""
+"""Speed: changes tempo and pitch together, by resampling."""
 
 from __future__ import annotations
 

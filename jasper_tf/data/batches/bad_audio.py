@@ -1,4 +1,4 @@
-"""Recordings that turned out to be unreadable while training went on (`on_bad_audio: skip`)."""
+"""Counts the recordings that training leaves out because they cannot be read (`on_bad_audio: skip`)."""
 
 from __future__ import annotations
 

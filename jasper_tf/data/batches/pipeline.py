@@ -1,4 +1,4 @@
-"""From utterances to padded batches: a tf.data pipeline whose order is computed, then read."""
+"""Reads utterances as padded batches: a tf.data pipeline whose order is planned before any audio is read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.audio.silence import trim_silence as trimmed
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.batches.bad_audio import BadAudio
+from jasper_tf.data.batches.batch_reader import BatchReader
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
 from jasper_tf.data.manifest.columns import columns
 from jasper_tf.data.manifest.filter import Selected
 from jasper_tf.data.manifest.line import Utterance
-from jasper_tf.data.storage.sound_reader import SoundReader
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -120,7 +120,7 @@ class SpeechBatches:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._tokenizer = tokenizer
-        self._reader = SoundReader(sample_rate, channel_selector)
+        self._reader = BatchReader(sample_rate, channel_selector)
         self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
 
@@ -148,7 +148,7 @@ class SpeechBatches:
         return counted * epochs // min(epochs, _COUNTED_EPOCHS) if epochs else 0
 
     def epochs(self, total_steps: int) -> int:
-        """In which so many steps lie, the last one perhaps in part; counted as by `total_steps`."""
+        """Epochs for a number of steps, the last one perhaps in part; counted as by `total_steps`."""
         if not self._steps_vary:
             return -(-total_steps // self.steps_per_epoch)
         counted = 0
@@ -312,7 +312,7 @@ class SpeechBatches:
         def change(row: int, audio: np.ndarray) -> np.ndarray:
             return self._change_sound(audio, rates[index[row]], epoch, int(index[row]))
 
-        # Their own buckets, not the batch's: what is cut must not depend on the neighbours.
+        # Their own buckets, not the batch's: what is cut must not depend on the neighbors.
         limits = self.buckets.samples[self.buckets.of(lengths[index])]
         audio, audio_len, errors = self._reader.read_batch(utterances, limits, batch.samples, change)
         if not errors:

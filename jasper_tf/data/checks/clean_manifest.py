@@ -1,4 +1,4 @@
-"""A manifest without its faulty lines."""
+"""Writes a manifest without its faulty lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jasper_tf.io.atomic_write import atomic_write
 
 
 def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
-    """Raises UserError where relative paths in the lines of `manifests` would lead elsewhere from `path`."""
+    """Refuses a `path` from where relative paths in the lines of `manifests` would name other files."""
     path = Path(path)
     here = os.path.realpath(path.absolute().parent)
     for manifest in manifests:

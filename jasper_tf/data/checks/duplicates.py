@@ -1,4 +1,4 @@
-"""The same sound in two lines: twice in one set, or in the training set and in one that measures it."""
+"""Finds recordings that occur twice in a set, or in the training set and in a held-out set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found, as a table."""
+"""Formats the faults as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sound file of a manifest, read as training reads it: does it decode, is it what its line says, is it heard?"""
+"""Checks every recording of a manifest by reading it as training does: faults, duration, silence, clipping."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SoundRules:
 
     Args:
         sample_rate: the model's in Hz; another one is noted. Default: not looked at.
-        tolerance_s: how far declared and real duration may lie apart.
+        tolerance_s: by how much declared and real duration may differ.
         silence_db: the loudest 20 ms of a sound reach this level (mean square, full scale 0 dB), or it is silent.
         max_clipped: the share of samples at full scale, three or more in a row, that is still accepted.
         channel_selector: as training reads it, "average" or a number.
@@ -135,14 +135,14 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
         return findings
     clipped = clipped_share(audio, _FULL_SCALE.get(encoding, 0.999))
     if clipped > rules.max_clipped:
-        findings.faults.append(("clipped", f"{path}: {clipped:.1%} of its samples lie at full scale"))
+        findings.faults.append(("clipped", f"{path}: {clipped:.1%} of its samples are at full scale"))
     digest = hashlib.blake2b(audio.tobytes(), digest_size=8, salt=rate.to_bytes(4, "little"))
     findings.content = int.from_bytes(digest.digest(), "little") or 1
     return findings
 
 
 def loudest_db(audio: np.ndarray, rate: int) -> float:
-    """The highest mean square of 20 ms of audio [S] in dB, full scale 0 dB; a constant offset is no sound."""
+    """The highest mean square of 20 ms of audio [S] in dB, full scale 0 dB, without a constant offset."""
     size = min(len(audio), max(1, round(_LOUDEST_FRAME_S * rate)))
     frames = (audio - audio.mean(dtype=np.float64))[: len(audio) // size * size].reshape(-1, size)
     power = float(np.square(frames, dtype=np.float32).mean(axis=1).max())
@@ -150,7 +150,7 @@ def loudest_db(audio: np.ndarray, rate: int) -> float:
 
 
 def clipped_share(audio: np.ndarray, full_scale: float = 0.999) -> float:
-    """The share of audio [S] that lies at full scale or beyond, on one side, three samples or more in a row."""
+    """The share of audio [S] that is at full scale or beyond, on one side, three samples or more in a row."""
     clipped = 0
     for side in (audio >= full_scale, audio <= -full_scale):
         edges = np.flatnonzero(np.diff(side.astype(np.int8), prepend=np.int8(0), append=np.int8(0)))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jasper_tf.data.corpora.recording import AUDIO_SUFFIXES, Archive, Recording
+from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES, Archive, CorpusEntry
 from jasper_tf.errors import UserError
 
 AN4 = {
@@ -23,7 +23,7 @@ SPLITS = ("train", "test")
 _LINE = re.compile(r"(?P<text>.*)\((?P<name>[^()\s]+)\)\s*")
 
 
-def read_an4(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[Recording]]:
+def read_an4(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[CorpusEntry]]:
     """The utterances of "train" and "test".
 
     Args:
@@ -45,7 +45,7 @@ def _find_root(folder: Path) -> Path:
     raise UserError(f"{folder}: no etc/an4_train.transcription in there; give the folder that holds etc/ and wav/")
 
 
-def _read_split(root: Path, split: str) -> list[Recording]:
+def _read_split(root: Path, split: str) -> list[CorpusEntry]:
     transcripts = root / "etc" / f"an4_{split}.transcription"
     try:
         lines = transcripts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -66,5 +66,5 @@ def _read_split(root: Path, split: str) -> list[Recording]:
     recordings = []
     for name in dict.fromkeys([*texts, *files]):
         path = sounds.get(name) or files.get(name, root / "wav" / name)
-        recordings.append(Recording(path, texts.get(name), path.parent.name))
+        recordings.append(CorpusEntry(path, texts.get(name), path.parent.name))
     return recordings

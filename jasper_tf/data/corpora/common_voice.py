@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jasper_tf.data.corpora.recording import Recording
+from jasper_tf.data.corpora.corpus_entry import CorpusEntry
 from jasper_tf.data.corpora.table import Table
 from jasper_tf.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 
 
-def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[Recording]]:
+def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[CorpusEntry]]:
     """The utterances of the parts.
 
     Args:
@@ -37,14 +37,16 @@ def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str
         recordings = []
         for line, row, trouble in table.rows():
             if row is None:
-                recordings.append(Recording(table.path, None, None, trouble))
+                recordings.append(CorpusEntry(table.path, None, None, trouble))
                 continue
             name = row[audio] if Path(row[audio]).suffix else f"{row[audio]}.mp3"
-            who = row[speaker] if speaker else None
+            who = row[speaker] or None if speaker else None
             if Path(name).name != name:
-                recordings.append(Recording(table.path, None, who, f"line {line}: {name!r} is no name of a clip"))
+                recordings.append(
+                    CorpusEntry(table.path, None, who, f"line {line}: {name!r} is not the name of a clip")
+                )
             else:
-                recordings.append(Recording(root / "clips" / name, _unquoted(row[text]), who or None))
+                recordings.append(CorpusEntry(root / "clips" / name, _unquoted(row[text]), who))
         splits[part] = recordings
     return splits
 

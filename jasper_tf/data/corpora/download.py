@@ -31,7 +31,7 @@ def download(
     wait_s: float = 2.0,
     timeout_s: float = 60.0,
 ) -> Path:
-    """Fetches `url` to `path`. Bytes go to `path`.part, which is renamed when it is whole and its checksum right.
+    """Downloads `url` to `path`. Bytes go to `path`.part, which is renamed when it is whole and its checksum right.
 
     A `.part` left by an earlier call is gone on with (an HTTP Range request); a server that does not know Range sends
     everything again. A file that is at `path` already is checked and kept.
@@ -40,7 +40,7 @@ def download(
         url: http or https.
         path: the file; its folder is made.
         checksum: "md5:..." or "sha256:..." in hexadecimal. Default: only the length is compared.
-        attempts: so many in a row that bring no byte are given up after.
+        attempts: it gives up after this number in a row that bring no byte.
         wait_s: the second attempt follows at once, the third after twice as many seconds, doubled before each further
             one; a server that names the time (Retry-After) is obeyed.
         timeout_s: a server that is silent for so long has cut the connection.
@@ -50,7 +50,7 @@ def download(
     """
     path = Path(path)
     if not re.match(r"https?://[^/]", url):
-        raise UserError(f"{url}: is no http:// or https:// address")
+        raise UserError(f"{url}: is not an http:// or https:// address")
     if path.exists():
         _compare(path, checksum, f"{path}: is there already, but")
         return path
@@ -123,7 +123,7 @@ def _fetch_once(url: str, part: Path, start: int, timeout_s: float) -> BaseHTTPR
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
         if answer.status_code == 416 and start:
-            # Nothing lies behind what is there: it is whole, or longer than the file and so of another.
+            # The part is complete, or longer than the file and so of another one.
             if re.fullmatch(rf"bytes \*/{start}", answer.headers.get("Content-Range", "")):
                 return None
             part.unlink()

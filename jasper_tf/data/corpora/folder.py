@@ -1,4 +1,4 @@
-"""Any folder of sound files, with a .txt of the same name beside each or with one table for all."""
+"""Reads any folder of audio files, with a .txt of the same name beside each or with one table for all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jasper_tf.data.corpora.recording import AUDIO_SUFFIXES, Recording
+from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES, CorpusEntry
 from jasper_tf.data.corpora.table import AUDIO_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Table
 from jasper_tf.errors import UserError
 
@@ -19,7 +19,7 @@ class FolderLayout:
     Attributes:
         table: a CSV or TSV; paths in it are relative to it, or to the folder. None: .txt files.
         audio_column, text_column, speaker_column: the table's columns. None: found by their usual names.
-        speaker_from_folder: the folder in which a sound file lies is its speaker.
+        speaker_from_folder: the name of the folder of an audio file is its speaker.
     """
 
     table: Path | None = None
@@ -29,7 +29,7 @@ class FolderLayout:
     speaker_from_folder: bool = False
 
 
-def read_folder(folder: Path, layout: FolderLayout) -> list[Recording]:
+def read_folder(folder: Path, layout: FolderLayout) -> list[CorpusEntry]:
     """Every sound file of the folder and of those in it, or every row of the table.
 
     Raises:
@@ -42,7 +42,7 @@ def read_folder(folder: Path, layout: FolderLayout) -> list[Recording]:
         if not path.is_file() or path.name.startswith("._"):  # macOS keeps a file's attributes in one named ._FILE
             continue
         text, trouble = _read_transcript(path)
-        recordings.append(Recording(path, text, _speaker(path, folder, layout), trouble))
+        recordings.append(CorpusEntry(path, text, _speaker(path, folder, layout), trouble))
     if not recordings:
         raise UserError(f"{folder}: no sound file in there ({' '.join(sorted(AUDIO_SUFFIXES))})")
     if all(recording.text is None and not recording.trouble for recording in recordings):
@@ -82,7 +82,7 @@ def _find_sound(name: str, folders: Sequence[Path]) -> Path:
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
-def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[Recording]:
+def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[CorpusEntry]:
     table = Table(path)
     audio = table.column("--audio-column", layout.audio_column, AUDIO_COLUMNS)
     text = table.column("--text-column", layout.text_column, TEXT_COLUMNS)
@@ -93,15 +93,15 @@ def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[Recordin
     recordings = []
     for line, row, trouble in table.rows():
         if row is None:
-            recordings.append(Recording(path, None, None, trouble))
+            recordings.append(CorpusEntry(path, None, None, trouble))
             continue
         name = row[audio].strip()
         if not name:
-            recordings.append(Recording(path, None, None, f"line {line}: no sound file is named"))
+            recordings.append(CorpusEntry(path, None, None, f"line {line}: no sound file is named"))
             continue
         sound = _find_sound(name, (path.parent, folder))
         who = (row[speaker].strip() or None) if speaker else _speaker(sound, folder, layout)
-        recordings.append(Recording(sound, row[text], who))
+        recordings.append(CorpusEntry(sound, row[text], who))
     if not recordings:
         raise UserError(f"{path}: holds no row below its header")
     return recordings

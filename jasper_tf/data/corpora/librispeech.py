@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jasper_tf.data.corpora.recording import AUDIO_SUFFIXES, Archive, Recording
+from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES, Archive, CorpusEntry
 from jasper_tf.errors import UserError
 
 _OPENSLR = "https://www.openslr.org/resources"
@@ -39,7 +39,7 @@ MINI_LIBRISPEECH = {
 _UTTERANCE = re.compile(r"(\d+)-\d+-\d+")
 
 
-def read_librispeech(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[Recording]]:
+def read_librispeech(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[CorpusEntry]]:
     """Every utterance of the parts, under the parts' names; the speaker is the first number of its name.
 
     Args:
@@ -82,8 +82,8 @@ def _is_part(folder: Path) -> bool:
     return False
 
 
-def _read_part(folders: Sequence[Path]) -> list[Recording]:
-    recordings: list[Recording] = []
+def _read_part(folders: Sequence[Path]) -> list[CorpusEntry]:
+    recordings: list[CorpusEntry] = []
     for folder in folders:
         for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
             sounds = {path.stem: path for path in sorted(chapter.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
@@ -97,5 +97,5 @@ def _read_part(folders: Sequence[Path]) -> list[Recording]:
                 path = sounds.get(name, chapter / f"{name}.flac")
                 matched = _UTTERANCE.fullmatch(name)
                 speaker = matched[1] if matched else chapter.parent.name
-                recordings.append(Recording(path, texts.get(name), speaker))
+                recordings.append(CorpusEntry(path, texts.get(name), speaker))
     return recordings

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jasper_tf.audio.load import audio_duration_s
-from jasper_tf.data.corpora.recording import Recording
+from jasper_tf.data.corpora.corpus_entry import CorpusEntry
 from jasper_tf.errors import AudioError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress
@@ -60,7 +60,7 @@ class PreparedSplit:
 
 
 def prepare_split(
-    name: str, recordings: Sequence[Recording], normalizer: TextNormalizer | None, threads: int
+    name: str, recordings: Sequence[CorpusEntry], normalizer: TextNormalizer | None, threads: int
 ) -> PreparedSplit:
     """Reads the duration of every recording from its header, in parallel, and normalizes every transcript.
 
@@ -71,7 +71,7 @@ def prepare_split(
         threads: files that are opened at the same time.
     """
 
-    def measure(recording: Recording) -> tuple[float, str]:
+    def measure(recording: CorpusEntry) -> tuple[float, str]:
         if recording.trouble:
             return 0.0, f"unreadable entry: {recording.trouble}"
         if recording.text is None:

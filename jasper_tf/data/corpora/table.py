@@ -1,4 +1,4 @@
-"""Tables of recordings: CSV or TSV with a header, whatever the delimiter, the encoding and the columns' names."""
+"""Reads tables of recordings: CSV or TSV with a header."""
 
 from __future__ import annotations
 

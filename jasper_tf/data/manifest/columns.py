@@ -1,4 +1,4 @@
-"""Manifests: one JSON object per line and utterance, any number of lines."""
+"""Reads manifests: one JSON object per utterance and line, any number of lines."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
 
     Args:
         paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
-            A folder of shards, or its index.json, stands for its manifest.
+            A folder of shards or its index.json is taken for its manifest.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
             recording they lack.
 

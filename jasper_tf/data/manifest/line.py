@@ -1,4 +1,4 @@
-"""One line of a manifest: a JSON object to an utterance, or the reason why not."""
+"""Parses a line of a manifest."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LineFileError(UserError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of a sound file and what is said in it."""
+    """A part of an audio file and what is said in it."""
 
     path: str
     offset_s: float
@@ -94,7 +94,7 @@ def parse_line(
         files_exist: that an earlier reading saw the files. Default: they are looked for.
 
     Raises:
-        UserError: the reason why it is no utterance, without the source.
+        UserError: why it is not an utterance, without the source.
     """
     fields = read_fields(line, folder, duration_s, files_exist)
     if fields is None:
@@ -107,7 +107,7 @@ def parse_line(
 def read_fields(
     line: bytes, folder: str, duration_s: float | None = None, files_exist: bool = False
 ) -> tuple[dict[str, Any], str, float, float, str] | None:
-    """`parse_line` for millions of lines: the object as it stands there, path, offset_s, duration_s and text."""
+    """`parse_line` for millions of lines: the JSON object, path, offset_s, duration_s and text."""
     entry = read_object(line)
     if entry is None:
         return None
@@ -139,7 +139,11 @@ def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = Fa
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line, None for a blank one; UserError says why it is none."""
+    """The JSON object of a line, None for a blank one.
+
+    Raises:
+        UserError: it is not a JSON object.
+    """
     if len(line) > LONGEST_LINE:
         raise UserError(f"longer than {LONGEST_LINE:,} bytes; write one JSON object per line")
     if line.startswith(b"\xef\xbb\xbf"):
@@ -197,7 +201,7 @@ def _existing_file(entry: dict, key: str, folder: str, exists: bool) -> str | No
     value = entry.get(key)
     if value is None:
         return None
-    # The path stands in messages of one line.
+    # The path is part of messages of one line.
     if not isinstance(value, str) or not value or _CONTROL.search(value):
         raise UserError(f"{key} is {_short(value)}; it must be a path")
     if value[0] == "~":

@@ -1,4 +1,4 @@
-"""The features of a serialised tf.train.Example, without a copy of what they hold."""
+"""Parses a serialized tf.train.Example without copying its values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _VARINT_BYTES = 10
 
 
 def example_features(data: memoryview) -> dict[str, list[memoryview] | list[int]]:
-    """A serialised tf.train.Example -> the values of each of its features: parts of `data`, or whole numbers.
+    """A serialized tf.train.Example -> the values of each of its features: parts of `data`, or whole numbers.
 
     The protobuf library copies a sound three times on its way out, each time while no other thread may run Python; that
     made it the slowest part of reading PCM. A feature of floats comes with no values: no record here has one.
 
     Raises:
-        ValueError: it is no such message.
+        ValueError: it is not such a message.
     """
     found: dict[str, list[memoryview] | list[int]] = {}
     try:

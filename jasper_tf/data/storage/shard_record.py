@@ -1,4 +1,4 @@
-"""One utterance as a record of a shard: a tf.train.Example in the frame of a TFRecord file."""
+"""Encodes and decodes an utterance as a record of a shard: a tf.train.Example in a TFRecord frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME_BYTES = 16
 
 
 def frame_record(data: bytes) -> bytes:
-    """`data` as it stands in a TFRecord file (tensorflow/core/lib/io/record_writer.h)."""
+    """`data` in the frame of a TFRecord file (tensorflow/core/lib/io/record_writer.h)."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _checksum(length), data, _checksum(data)))
 

@@ -105,7 +105,7 @@ def write_shards(
         return _finish(output, manifest, names, first, finished, source)
 
 
-def quantise(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
+def quantize(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
     """audio [S] float, full scale 1 -> [S] int16 rounded to the nearest, whether that changed any, samples clipped."""
     scaled = audio * np.float32(32768)
     rounded = np.rint(scaled)
@@ -129,7 +129,7 @@ def _write_shard(
             audio = load_utterance(utterance, settings.sample_rate, settings.channel_selector)
         except UserError as error:
             return utterance, error
-        pcm, rounded, clipped = quantise(audio)
+        pcm, rounded, clipped = quantize(audio)
         data = encode_record(pcm, settings.sample_rate, settings.codec, utterance.text)
         return utterance, (frame_record(data), len(pcm), rounded, clipped)
 

@@ -1,4 +1,4 @@
-"""The audio of an utterance, wherever it is stored: a file, a shard, a tar file."""
+"""Reads the audio of an utterance from a file, a shard or a tar file."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.data.batches.buffer_pool import BatchMemory
+from jasper_tf.data.batches.buffer_pool import BufferPool
 
 
 def address(batch):
@@ -11,7 +11,7 @@ def address(batch):
 
 
 def test_what_is_held_is_not_given_again():
-    memory = BatchMemory()
+    memory = BufferPool()
     held = [memory.take(3, 50) for _ in range(20)]
     for number, batch in enumerate(held):
         batch[:] = number
@@ -21,7 +21,7 @@ def test_what_is_held_is_not_given_again():
 
 
 def test_what_is_freed_is_given_again_where_it_fits():
-    memory = BatchMemory()
+    memory = BufferPool()
     batch = memory.take(4, 1000)
     before = address(batch)
     del batch
@@ -34,7 +34,7 @@ def test_what_is_freed_is_given_again_where_it_fits():
 
 def test_tensors_hold_their_memory_and_are_no_copy():
     """Two datasets and several threads at a time; every batch keeps what was written into it."""
-    memory = BatchMemory()
+    memory = BufferPool()
     addresses = {}
 
     def fill(number):

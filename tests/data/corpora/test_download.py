@@ -157,7 +157,7 @@ def test_no_server(tmp_path):
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/file", "file", "http://"])
 def test_other_addresses_are_refused(url, tmp_path):
-    refusal(url, tmp_path / "file", "is no http:// or https:// address")
+    refusal(url, tmp_path / "file", "is not an http:// or https:// address")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

@@ -18,7 +18,7 @@ from jasper_tf.data.storage.shard_index import read_index, resolve_shards
 from jasper_tf.data.storage.shard_plan import ShardSettings, plan_shards
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.data.storage.shard_record import decode_record
-from jasper_tf.data.storage.shard_writer import quantise, write_shards
+from jasper_tf.data.storage.shard_writer import quantize, write_shards
 
 SMALL = {"shard_size_mb": 0.1}
 """About three shards of the fixture's 10 s."""
@@ -212,13 +212,13 @@ def test_every_utterance_is_in_one_shard(durations, size):
         assert sum(durations[begin : end - 1]) * 32000 <= size * 1e6 + 1
 
 
-def test_quantise_is_exact_for_16_bit_and_rounds_the_rest():
+def test_quantize_is_exact_for_16_bit_and_rounds_the_rest():
     every = np.arange(-32768, 32768, dtype=np.int16)
-    pcm, changed, clipped = quantise(every.astype(np.float32) / 32768)
+    pcm, changed, clipped = quantize(every.astype(np.float32) / 32768)
     np.testing.assert_array_equal(pcm, every)
     assert (changed, clipped) == (False, 0)
     audio = np.random.default_rng(0).uniform(-1.2, 1.2, 5000).astype(np.float32)
-    pcm, changed, clipped = quantise(audio)
+    pcm, changed, clipped = quantize(audio)
     twin = np.rint(audio.astype(np.float64) * 32768)
     np.testing.assert_array_equal(pcm, twin.clip(-32768, 32767))
     assert changed and clipped == np.sum((twin > 32767) | (twin < -32768))
