@@ -35,7 +35,7 @@ class Progress:
         total: amount of all work; None or 0: not known, then no share and no time left.
         amount: writes an amount for people. Default: the number.
         done: amount that was there before; it does not count for the speed.
-        note: gives a text for behind the time left, which is cut where the terminal ends; asked for when it is shown.
+        note: gives a text to show after the time left; cut at the width of the terminal.
         left_s: gives the seconds left. Default: by the speed of this work.
 
     `total` may be set when it becomes known.
@@ -48,7 +48,7 @@ class Progress:
         amount: Callable[[int], str] = str,
         done: int = 0,
         note: Callable[[], str] = str,
-        left_s: Callable[[], float | None] | None = None,
+        left_s: Callable[[], float] | None = None,
     ):
         self.what, self.total, self.done, self._amount = printable(what), total or 0, done, amount
         self._note, self._left_s = note, left_s
@@ -111,12 +111,12 @@ class Progress:
         return f"{what}: {self._amount(self.done)}{of}"
 
     def _share_and_left(self) -> list[str]:
-        new = self.done - self._first
-        left_s = self._left_s() if self._left_s else None
-        if left_s is None and self.total and new > 0:
-            left_s = (self._shown - self._began) / new * (self.total - self.done)
-        share = [f"{self.done / self.total:.0%}"] if self.total else []
-        return share + ([f"{clock(left_s)} left"] if left_s is not None else [])
+        texts = [f"{self.done / self.total:.0%}"] if self.total else []
+        if self._left_s:
+            texts.append(f"{clock(self._left_s())} left")
+        elif self.total and (new := self.done - self._first) > 0:
+            texts.append(f"{clock((self._shown - self._began) / new * (self.total - self.done))} left")
+        return texts
 
 
 def clock(seconds: float) -> str:

@@ -57,21 +57,17 @@ def download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        resumed = part.exists() and part.stat().st_size > 0
-        _fetch(url, part, attempts, wait_s, timeout_s)
-        try:
-            _compare(part, checksum, f"{url}:")
-        except UserError as error:
-            part.unlink()
-            if not resumed:
-                raise UserError(f"{error}; nothing is kept, run the same command again") from None
-            logger.warning("%s: what was left of an earlier download does not fit; fetching all of it again", path.name)
+        while True:
+            resumed = _size(part) > 0
             _fetch(url, part, attempts, wait_s, timeout_s)
             try:
                 _compare(part, checksum, f"{url}:")
-            except UserError as again:
+                break
+            except UserError as error:
                 part.unlink()
-                raise UserError(f"{again}; nothing is kept, run the same command again") from None
+                if not resumed:
+                    raise UserError(f"{error}; nothing is kept, run the same command again") from None
+            logger.warning("%s: what was left of an earlier download does not fit; fetching all of it again", path.name)
         os.replace(part, path)
     except OSError as error:
         raise _disk_error(part, error) from None
@@ -79,8 +75,7 @@ def download(
 
 
 def _fetch(url: str, part: Path, attempts: int, wait_s: float, timeout_s: float) -> None:
-    fresh = Retry(attempts - 1, backoff_factor=wait_s, status_forcelist=_AGAIN, raise_on_status=False)
-    retries = fresh
+    retries = fresh = Retry(attempts - 1, backoff_factor=wait_s)
     while True:
         before = _size(part)
         answer: BaseHTTPResponse | None = None
@@ -103,9 +98,8 @@ def _fetch(url: str, part: Path, attempts: int, wait_s: float, timeout_s: float)
             retries = (fresh if now > before else retries).increment("GET", url, answer, error)
         except MaxRetryError:
             kept = f"; {megabytes(now)} are kept in {part}" if now else ""
-            raise UserError(
-                f"{url}: {trouble}, {attempts} times in a row{kept}; run the same command again later"
-            ) from None
+            message = f"{url}: {trouble}, {attempts} times in a row{kept}; run the same command again later"
+            raise UserError(message) from None
         logger.warning("%s: %s at %s; trying again", part.stem, trouble, megabytes(now))
         retries.sleep(answer)
 
