@@ -50,7 +50,7 @@ and without being faults
 What else a recording can have, in `check --audio`, in training (`on_bad_audio: skip` leaves these out) and in `shard`:
 
     F: no such file                                             missing, or gone since it was listed
-    F: is a folder, not a sound file                            or: is not a regular file
+    F: is a directory, not a file                               or: is not a regular file
     F: cannot be read (permission denied)
     F: is empty (0 bytes); copy it again or remove its line
     F: holds no samples in the part that is asked for; remove its line

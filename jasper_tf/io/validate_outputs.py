@@ -57,7 +57,7 @@ def validate_outputs(
 
     Args:
         outputs: of the command.
-        inputs: files that it reads; None and what does not exist are passed over.
+        inputs: files that it reads; None and missing files are skipped.
         overwrite: whether existing files may be replaced.
         makes_folders: whether the command makes the folders of its outputs.
 

@@ -33,7 +33,7 @@ def download(
 ) -> Path:
     """Downloads `url` to `path`. Bytes go to `path`.part, which is renamed when it is whole and its checksum right.
 
-    A `.part` left by an earlier call is gone on with (an HTTP Range request); a server that does not know Range sends
+    A `.part` left by an earlier call is continued (an HTTP Range request); a server that does not know Range sends
     everything again. A file that is at `path` already is checked and kept.
 
     Args:

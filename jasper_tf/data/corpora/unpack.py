@@ -38,7 +38,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Unpacks a tar (plain, gzip, bzip2, xz) or a zip into the new folder `folder`.
 
     Members go to a folder beside it that is renamed at the end; after any error nothing is left. A folder that an
-    earlier call made of the same archive is kept as it is. Owners and permissions of the archive are not taken over.
+    earlier call made of the same archive is kept as it is. Owners and permissions in the archive are ignored.
 
     Raises:
         UserError: one line: `folder` is there and of something else; the archive is unreadable, cut off, encrypted, or

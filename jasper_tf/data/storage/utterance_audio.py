@@ -11,28 +11,6 @@ from jasper_tf.errors import AudioError
 from jasper_tf.io.memory_file import in_memory
 
 
-def load_part(
-    path: str,
-    start: int,
-    size: int,
-    sample_rate: int = 16000,
-    offset_s: float = 0.0,
-    duration_s: float | None = None,
-    channel_selector: ChannelSelector = "average",
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The sound of a manifest's line with a `record` -> audio [S] float32, full scale 1: from a shard or a tar file.
-
-    A shard's record is one utterance's sound, mono; offset, duration and channel are those of a member of a tar file.
-
-    Raises:
-        UserError: it cannot be read. One line that begins with the path.
-    """
-    if path.endswith(SHARD_SUFFIX):
-        return load_record(path, start, size, sample_rate, out)
-    return load_member(path, start, size, sample_rate, offset_s, duration_s, channel_selector, out)
-
-
 def load_utterance(
     utterance: Utterance,
     sample_rate: int = 16000,
@@ -46,10 +24,12 @@ def load_utterance(
     Raises:
         UserError: it cannot be read. One line that begins with the path.
     """
-    path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
+    path, part = utterance.path, (utterance.offset_s, utterance.duration_s, channel_selector, out)
     if utterance.record is None:
-        return load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
-    return load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
+        return load_audio(path, sample_rate, *part)
+    if path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
+        return load_record(path, *utterance.record, sample_rate, out)
+    return load_member(path, *utterance.record, sample_rate, *part)
 
 
 def load_member(

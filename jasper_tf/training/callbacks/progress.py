@@ -72,7 +72,7 @@ class Progress(keras.callbacks.Callback):
         self._bar.advance()
 
     def on_test_begin(self, logs=None):
-        self._show(ProgressBar(f"{self._where(self.position.epoch)}  validating, batch", None))
+        self._show(ProgressBar("validating, batch", None, note=lambda: self._where(self.position.epoch)))
 
     def on_test_batch_end(self, batch, logs=None):
         self._bar.advance()

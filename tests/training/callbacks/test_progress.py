@@ -80,7 +80,7 @@ def test_a_line_within_an_epoch_where_there_is_no_terminal(progress, clock, capl
     utterances = sum(len(batch.index) for batch in progress.batches.plan(1)[2:5])
     assert first.startswith("epoch 2/3: 5 of 6, 83%, 0:01:12 left, step 11/18  loss 2.500  lr 1.50e-02  ")
     assert f"  {utterances / 31:.1f} utt/s  " in first
-    assert validating == "epoch 2/3  step 11/18  validating, batch: 2"
+    assert validating == "validating, batch: 2, epoch 2/3  step 11/18"
 
 
 def test_audio_speed():
