@@ -17,19 +17,19 @@ def load_utterance(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The sound of an utterance -> audio [S] float32, full scale 1: from a file, a shard, or a tar file.
+    """The recording of an utterance -> audio [S] float32, full scale 1: from a file, a shard, or a tar file.
 
     `out` as in `load_audio`.
 
     Raises:
         UserError: it cannot be read. One line that begins with the path.
     """
-    path, part = utterance.path, (utterance.offset_s, utterance.duration_s, channel_selector, out)
+    path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
     if utterance.record is None:
-        return load_audio(path, sample_rate, *part)
+        return load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
     if path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
         return load_record(path, *utterance.record, sample_rate, out)
-    return load_member(path, *utterance.record, sample_rate, *part)
+    return load_member(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
 
 
 def load_member(
