@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.pretrained_config import load_config
+from jasper_tf.io.log import log_to_stderr
 from jasper_tf.io.process_exit import exit_with
 
 
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument("config", help="a file in NeMo's layout, such as configs/an4.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_epochs=10")
     arguments = parser.parse_args()
+    log_to_stderr()
     try:
         cfg = load_config(arguments.config, arguments.overrides)
         # After the configuration: an error in it shows without waiting for TensorFlow.

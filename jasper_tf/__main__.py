@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.log import log_to_stderr
 from jasper_tf.io.process_exit import exit_with
 
 PROGRAM = "python -m jasper_tf"
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # TensorFlow prints pages about absent GPUs when it is imported; it reads this once.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    log_to_stderr()
     try:
         module = importlib.import_module(f"jasper_tf.commands.{verbs[verb].stem}")
         parser = argparse.ArgumentParser(prog=f"{PROGRAM} {verb}", description=module.HELP)

@@ -1,4 +1,4 @@
-"""The length that a sound file's header announces, compared with the bytes that are there.
+"""Compares the length that the header of an audio file states with the bytes that follow.
 
 libsndfile reads a file that ends early as if it were whole. FLAC, Ogg and MP3 are not looked at here: the decoder
 notices, or `sound_container.py` does. IRCAM, PAF and PVF state no length: of these only a cut inside a frame is

@@ -1,4 +1,4 @@
-"""What the containers of sound files really hold, where libsndfile takes a header's word or says nothing."""
+"""Finds cut and mislabeled Ogg and MP3 files, which libsndfile reads without an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MP3_KBPS = {
 
 
 def refuse_wrong_length(path: str, file: soundfile.SoundFile) -> None:
-    """Raises AudioError where libsndfile would leave out sound behind a wrong or missing end without a word.
+    """Refuses a file whose end is missing or whose header states a wrong length; libsndfile would not report it.
 
     An MP3 without a frame that states its length (Xing, Info, VBRI), cut exactly between two frames, is whole to anyone
     who looks at it: such a cut is not noticed.
@@ -146,7 +146,7 @@ class Mp3Frames(NamedTuple):
 
 
 def mp3_frames(path: str) -> Mp3Frames | None:
-    """Goes from frame to frame; tags before and behind (ID3, APE, Lyrics3) are no sound.
+    """Goes from frame to frame; tags before and behind (ID3, APE, Lyrics3) are skipped.
 
     None where the frames do not follow each other, as after damage: then there is nothing to compare a header with.
     """

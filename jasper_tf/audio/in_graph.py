@@ -1,4 +1,4 @@
-"""Sound files inside the graph: plain WAV by tensorflow-io's ops, all else by libsndfile and soxr."""
+"""Reads audio files inside a TensorFlow graph: plain WAV by tensorflow-io, other files by libsndfile and soxr."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import soxr
 import tensorflow as tf
 
 from jasper_tf.audio.containers import plain_wav_header
+from jasper_tf.audio.graph_errors import keeps_errors
 from jasper_tf.audio.load import DURATION_SLACK_S, ChannelSelector, load_audio
 
 _HEADER_BYTES = 44
@@ -42,13 +43,14 @@ def load_audio_in_graph(
         channel_selector: "average" or the number of one channel.
 
     Raises:
-        tf.errors.OpError: where `load_audio` raises UserError; `user_error_in` gives that back. Called eagerly, the
-            UserError itself, but for a missing file that is decoded in the graph.
+        tf.errors.OpError: where `load_audio` raises UserError; `user_error_in` finds it. Called eagerly, the UserError
+            itself. Of a file that has gone since `is_graph_decodable` saw it, TensorFlow's own error with its path.
     """
     offset_s = tf.cast(offset_s, tf.float64)
     duration_s = tf.cast(duration_s, tf.float64)
     tfio, _ = _tensorflow_io()
 
+    @keeps_errors
     def read(path: bytes | np.ndarray, offset_s: float, duration_s: float) -> np.ndarray:
         # Graphs pass the bytes; called eagerly, TensorFlow wraps them in an array.
         name = os.fsdecode(np.asarray(path, object).item())

@@ -1,4 +1,4 @@
-"""Sound files to mono float32 samples, by libsndfile and soxr."""
+"""Reads audio files as mono float32 samples, by libsndfile and soxr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soxr
 
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, refuse_wrong_length
-from jasper_tf.errors import AudioError, DataError, UserError
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.memory_file import in_memory, read_remote
 from jasper_tf.io.remote import is_remote
@@ -55,7 +55,7 @@ def load_audio(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Reads a sound file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
+    """Reads an audio file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
 
     Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
 
@@ -133,31 +133,6 @@ def audio_duration_s(path: str | os.PathLike) -> float:
     with _opened(path) as file:
         refuse_wrong_length(path, file)
         return (file.frames + missing_frames(path, file)) / file.samplerate
-
-
-def user_error_in(error: BaseException) -> UserError | None:
-    """The DataError behind an error of the pipeline; None if there is none.
-
-    A `tf.numpy_function` raised it and TensorFlow wrapped it in a `tf.errors.OpError`, or the graph itself could not
-    read a file that has gone since `is_graph_decodable` saw it.
-    """
-    if isinstance(error, UserError):
-        return error
-    # TensorFlow keeps the type's name and the line; the fields of an AudioError are lost on the way.
-    if found := re.search(rf"\b(?:{UserError.__name__}|{AudioError.__name__}): (.*)", str(error)):
-        return DataError(found.group(1))
-    import tensorflow as tf
-
-    gone = tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError
-    if isinstance(error, gone):
-        # "... iterator: Iterator::Root::Map: PATH; No such file or directory"
-        if found := re.search(r"(?:^|: |\} )((?:(?!: ).)+); ([A-Z][a-z ]+)", str(error)):
-            kind, reason = why_no_access(found.group(1)) or (
-                "unreadable",
-                f"cannot be read ({found.group(2).strip().lower()})",
-            )
-            return AudioError(found.group(1), kind, reason)
-    return None
 
 
 def _opened(path: str) -> soundfile.SoundFile:

@@ -1,4 +1,4 @@
-"""python -m jasper_tf check: what is wrong in a corpus, before a training stumbles over it.
+"""python -m jasper_tf check: finds faults in manifests and audio files before training.
 
 The kinds of faults, with a line as --list and the table show it (FOLDER/train.json is checked beside FOLDER/dev.json):
 
@@ -13,7 +13,7 @@ The kinds of faults, with a line as --list and the table show it (FOLDER/train.j
                              off; write one JSON object per line
   missing                    audio_filepath: no such file FOLDER/wav/gone.wav
   missing                    audio_filepath: no such file FOLDER/wav\\good0.wav; Windows separators: write wav/good0.wav
-  unreadable                 audio_filepath: FOLDER/wav is a directory; name a file
+  unreadable                 audio_filepath: FOLDER/wav is a directory, not a file
   empty text                 text is '  '; write what is said, or remove the line
   characters outside labels  'ï' U+00EF, '3' U+0033 in 'naïve 3 letters'; see unknown_characters
   infeasible for CTC         1.5 s give 75 frames, its text needs 79
@@ -32,7 +32,7 @@ with --audio also
                              remove it
   silent                     FOLDER/wav/zeros.wav: holds nothing but zeros
   silent                     FOLDER/wav/faint.wav: its loudest 20 ms reach -78 dB
-  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples lie at full scale
+  clipped                    FOLDER/wav/clipped.wav: 15.4% of its samples are at full scale
   wrong duration             FOLDER/wav/longer.wav: lasts 3.00 s, but its line declares 1 s
   wrong duration             FOLDER/wav/shorter.wav: ends at 1.00 s, but 0 s + 2 s are asked for; correct offset and
                              duration
@@ -50,7 +50,7 @@ and without being faults
 What else a recording can have, in `check --audio`, in training (`on_bad_audio: skip` leaves these out) and in `shard`:
 
     F: no such file                                             missing, or gone since it was listed
-    F: is a folder, not a sound file                            or: is not a regular file
+    F: is a directory, not a file                               or: is not a regular file
     F: cannot be read (permission denied)
     F: is empty (0 bytes); copy it again or remove its line
     F: holds no samples in the part that is asked for; remove its line
@@ -65,11 +65,11 @@ What else a recording can have, in `check --audio`, in training (`on_bad_audio: 
 
 and an archive, in `prepare`:
 
-    A: member '../../stolen.wav' points out of the archive; nothing was unpacked, do not trust this archive
-    A: member 'corpus/way' is a link (to '/etc'); nothing was unpacked, do not trust this archive
+    A: '../../stolen.wav' would be extracted to '/stolen.wav', which is outside the destination; nothing was ...
+    A: 'corpus/way' is a link (to '/etc'); nothing was unpacked, do not trust this archive
 
-A byte order mark, CRLF and blank lines are no faults. The first of equal lines is never a duplicate; a leak stands at
-the training line.
+A byte order mark, CRLF and blank lines are not faults. The first of equal lines is never a duplicate; a leak is
+reported at the training line.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jasper_tf.config import Config
+    from jasper_tf.data.checks.checked_manifest import CheckedManifest
     from jasper_tf.data.checks.faults import FaultLog
-    from jasper_tf.data.checks.lines import CheckedManifest, TextRules
-    from jasper_tf.data.storage.tarred import TarIndex
+    from jasper_tf.data.checks.lines import TextRules
+    from jasper_tf.data.storage.tar_index import TarIndex
 
 HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
 
@@ -138,12 +139,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when nothing is wrong, 1 when there are faults."""
+    from jasper_tf.data.checks.checked_manifest import CheckedManifest
     from jasper_tf.data.checks.clean_manifest import refuse_clean_manifest, write_clean_manifest
     from jasper_tf.data.checks.faults import NOTES, FaultLog
-    from jasper_tf.data.checks.lines import CheckedManifest, check_feasible, check_lines
+    from jasper_tf.data.checks.lines import check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
     from jasper_tf.errors import printable
-    from jasper_tf.io.progress import ProgressLine, megabytes
+    from jasper_tf.io.progress import Progress, megabytes
 
     _refuse_wrong_use(arguments)
     cfg, sets = _sets(arguments)
@@ -165,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
         listed = files.enter_context(atomic_write(arguments.list)) if arguments.list else None
         log = FaultLog(listed, NOTES | set(arguments.ignore))
         rules_of = {name: _text_rules(cfg, name) if cfg else None for name in manifests}
-        with ProgressLine("reading lines", sum(manifest.size for manifest in every), megabytes) as progress:
+        with Progress("reading lines", sum(manifest.file.size for manifest in every), megabytes) as progress:
             for name, group in manifests.items():
                 rules = rules_of[name]
                 for manifest in group:
@@ -214,7 +216,7 @@ def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
 
 
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
-    """The configuration, and the manifests by section, train_ds first; `--manifest` stands for it."""
+    """The configuration, and the manifests by section, train_ds first; `--manifest` replaces it."""
     from jasper_tf.data.manifest.columns import manifest_paths
     from jasper_tf.errors import UserError
 
@@ -248,7 +250,7 @@ def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> Ta
     dataset = getattr(cfg.model, section) if cfg and not arguments.manifest else None
     if dataset is None or not dataset.is_tarred:
         return None
-    from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
+    from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 
     return TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
 
@@ -300,22 +302,21 @@ def _check_sounds(
 ) -> list[np.ndarray]:
     """For each manifest, [N] uint64 that are equal for equal samples."""
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
-    from jasper_tf.io.progress import ProgressLine
+    from jasper_tf.io.progress import Progress
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
-    progress = ProgressLine("reading sound", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h")
     content = []
-    for name, group in manifests.items():
-        dataset = getattr(cfg.model, name) if cfg else None
-        rules = SoundRules(
-            cfg.model.sample_rate if cfg else None,
-            arguments.tolerance,
-            arguments.silence,
-            arguments.max_clipped,
-            dataset.channel_selector if dataset else "average",
-        )
-        content += [check_sounds(manifest, log, rules, progress) for manifest in group]
-    progress.close()
+    with Progress("reading audio", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h") as progress:
+        for name, group in manifests.items():
+            dataset = getattr(cfg.model, name) if cfg else None
+            rules = SoundRules(
+                cfg.model.sample_rate if cfg else None,
+                arguments.tolerance,
+                arguments.silence,
+                arguments.max_clipped,
+                dataset.channel_selector if dataset else "average",
+            )
+            content += [check_sounds(manifest, log, rules, progress) for manifest in group]
     return content
 
 

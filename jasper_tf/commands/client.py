@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.long_audio import Chunking, recognize_long
 from jasper_tf.inference.recording import open_recording
 from jasper_tf.inference.transcript import Transcript
+from jasper_tf.io.thread_pool import map_in_order
 from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
 from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
@@ -113,20 +112,9 @@ def _ask_in_order(
         answered = True
         return found
 
-    pool = ThreadPoolExecutor(arguments.concurrency)
-    try:
-        waiting: deque[tuple[str, Future[Transcript | UserError]]] = deque()
-        for path in arguments.files:
-            waiting.append((path, pool.submit(ask, path)))
-            # Only a few in advance: their samples are in memory.
-            if len(waiting) >= 2 * arguments.concurrency:
-                first, answer = waiting.popleft()
-                yield first, answer.result()
-        while waiting:
-            first, answer = waiting.popleft()
-            yield first, answer.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    # A few ahead, not all: their samples are in memory.
+    answers = map_in_order(ask, arguments.files, arguments.concurrency, 2 * arguments.concurrency)
+    return zip(arguments.files, answers, strict=True)
 
 
 def _client(arguments: argparse.Namespace) -> GrpcClient | RestClient:

@@ -1,4 +1,4 @@
-"""python -m jasper_tf estimate-buckets: what each number of buckets costs in padding."""
+"""python -m jasper_tf estimate-buckets: shows the padding for each number of buckets."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, valida
 
 if TYPE_CHECKING:
     from jasper_tf.audio.load import ChannelSelector
-    from jasper_tf.data.manifest.columns import Utterance
+    from jasper_tf.data.manifest.line import Utterance
     from jasper_tf.inference.audio_settings import AudioSettings
 
 HELP = "word and character error rate of a model on a manifest"
@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
     from jasper_tf.errors import UserError, printable
     from jasper_tf.inference.long_audio import Chunking
+    from jasper_tf.io.progress import Progress
     from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
@@ -110,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         for absent in utterances.absent:
             _say(f"error: {printable(absent)}")
         lines: list[dict[str, Any]] = [{} for _ in utterances]
-        progress = _Progress(len(utterances))
+        bar = Progress("evaluating", len(utterances), note=lambda: f"WER {words.rate:.2%}")
+        progress, began = outputs.enter_context(bar), time.monotonic()
         # The longest first: a shortage of memory shows at once.
         order = np.argsort(-utterances.duration_s, kind="stable").tolist()
         transcriber = Transcriber(
@@ -132,7 +134,9 @@ def run(arguments: argparse.Namespace) -> int:
                 word, character = (count_errors([utterances[i].text], [found.text], u) for u in ("word", "character"))
                 words, characters = words + word, characters + character
                 lines[i] = _line(utterances[i], pred_text=found.text, wer=word.rate, cer=character.rate)
-            progress.show(words.utterances + unreadable - len(utterances.absent), words.rate)
+            progress.advance()
+        progress.clear()
+        elapsed_s = time.monotonic() - began
         report = {
             "wer": words.rate,
             "cer": characters.rate,
@@ -143,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             "words": words.reference,
             "characters": characters.reference,
             "audio_s": audio_s,
-            "real_time_factor": progress.elapsed_s() / audio_s if audio_s else None,
+            "real_time_factor": elapsed_s / audio_s if audio_s else None,
             "unreadable": unreadable,
             "unknown_characters": dict(unknown),
             "channel_selector": audio.channel_selector,
@@ -195,28 +199,5 @@ def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:
     }
 
 
-class _Progress:
-    """Utterances done and the time left, on stderr: in place on a terminal, otherwise a line every ten seconds."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.began = self.shown = time.monotonic()
-
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.began
-
-    def show(self, done: int, rate: float) -> None:
-        now, terminal = time.monotonic(), sys.stderr.isatty()
-        if done < self.total and now - self.shown < (0.2 if terminal else 10.0):
-            return
-        self.shown = now
-        left_s = round(self.elapsed_s() / done * (self.total - done))
-        left = f"{left_s // 60}:{left_s % 60:02d} left" if done < self.total else f"done in {self.elapsed_s():.1f} s"
-        _say(
-            f"{done}/{self.total} utterances, WER {rate:.2%}, {left}",
-            end="\r" if terminal and done < self.total else "\n",
-        )
-
-
-def _say(message: str, end: str = "\n") -> None:
-    print(message, file=sys.stderr, end=end, flush=True)
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`python -m jasper_tf make-demo-corpus`: the spoken corpus of the demo, by speech synthesis."""
+"""python -m jasper_tf make-demo-corpus: synthesizes the corpus of the demo."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from jasper_tf.data.corpora.synthesis import corpus_files, make_corpus
 from jasper_tf.errors import UserError
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
-HELP = "synthesise a small spoken corpus: digits and short commands, test voices unheard in training"
+HELP = "synthesize a small spoken corpus: digits and short commands, test voices unheard in training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

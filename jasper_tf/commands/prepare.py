@@ -1,4 +1,4 @@
-"""python -m jasper_tf prepare: a corpus or a folder of recordings to manifests."""
+"""python -m jasper_tf prepare: turns a corpus or a folder of recordings into manifests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    from jasper_tf.data.corpora.entry import Archive, CorpusEntry
+    from jasper_tf.data.corpora.corpus_entry import Archive, CorpusEntry
     from jasper_tf.data.corpora.manifests import PreparedSplit
     from jasper_tf.text.normalization import TextNormalizer
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--table", type=Path, metavar="FILE", help="CSV or TSV with a header; paths relative to it or to --source")
     for column in ("audio", "text", "speaker"):
         add(f"--{column}-column", metavar="NAME", help="column of the table (default: its usual names)")
-    add("--speaker-from-folder", action="store_true", help="the folder a sound file lies in names its speaker")
+    add("--speaker-from-folder", action="store_true", help="the name of a recording's folder is its speaker")
     text = parser.add_argument_group("transcripts")
     add = text.add_argument
     add("--language", metavar="CODE", help="of numbers and symbols in words (en; common-voice: its own)")
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {output}: is a file, give a folder")
     _refuse_foreign_options(arguments)
     shares = parse_shares(arguments.split) if arguments.split else {}
-    _text_rules(arguments)  # a mistake in them is told before anything is fetched
+    _text_rules(arguments)  # reports mistakes in them before anything is downloaded
     archives = _archives(arguments)
     expected = arguments.part or {"folder": ["train"], "an4": ["train", "test"]}.get(name) or archives
     nothing_left = sum(shares.values()) > 1 - 1e-9

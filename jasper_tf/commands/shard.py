@@ -1,13 +1,11 @@
-"""python -m jasper_tf shard: recordings to TFRecord shards, and a second look at finished ones."""
+"""python -m jasper_tf shard: packs recordings into TFRecord shards, or verifies finished ones."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable
 
-from jasper_tf.io.progress import ProgressLine
+from jasper_tf.io.progress import Progress
 
 HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
 
@@ -52,63 +50,49 @@ def run(arguments: argparse.Namespace) -> int:
     settings = ShardSettings(
         arguments.sample_rate, int(channel) if channel.isdecimal() else channel, arguments.codec, arguments.shard_size
     )
-    index = write_shards(
-        arguments.manifest,
-        arguments.output,
-        settings,
-        workers=workers,
-        on_bad_audio=arguments.on_bad_audio,
-        max_bad_audio=arguments.max_bad_audio,
-        progress=_progress("packed"),
-        say=_say,
-    )
+    with Progress("packing", None) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.advance(done - shown.done)
+
+        index = write_shards(
+            arguments.manifest,
+            arguments.output,
+            settings,
+            workers=workers,
+            on_bad_audio=arguments.on_bad_audio,
+            max_bad_audio=arguments.max_bad_audio,
+            progress=progress,
+        )
     size = sum(shard.bytes for shard in index.shards) / 1e6
     shards = _counted(len(index.shards), "shard")
-    _say(f"{index.utterances} utterances, {index.hours:.2f} h, in {shards}, {size:.1f} MB: {arguments.output}")
+    print(f"{index.utterances} utterances, {index.hours:.2f} h, in {shards}, {size:.1f} MB: {arguments.output}")
     if index.skipped:
-        _say(f"{index.skipped} left out: they cannot be read")
-    _say(
+        print(f"{index.skipped} left out: they cannot be read")
+    print(
         f"{index.rounded} rounded to 16 bit (resampled, mixed, or finer before), {index.clipped_samples} samples "
         "clipped at full scale; the others are the same bit for bit"
     )
-    _say(f"next: model.train_ds.manifest_filepath={arguments.output}")
+    print(f"next: model.train_ds.manifest_filepath={arguments.output}")
     return 0
 
 
 def verify(folder: str, workers: int) -> int:
-    from jasper_tf.data.storage.shard_index import read_index, verify_shards
+    from jasper_tf.data.storage.shard_check import verify_shards
+    from jasper_tf.data.storage.shard_index import read_index
 
-    faults = verify_shards(folder, workers, _progress("verified"))
+    faults = verify_shards(folder, workers)
     for fault in faults:
-        _say(fault)
+        print(fault)
     if faults:
-        _say(f"{_counted(len(faults), 'fault')} in {folder}")
+        print(f"{_counted(len(faults), 'fault')} in {folder}")
         return 1
     index = read_index(folder)
     assert index is not None
-    _say(f"{folder}: {index.utterances} utterances in {_counted(len(index.shards), 'shard')}, all as the index says")
+    print(f"{folder}: {index.utterances} utterances in {_counted(len(index.shards), 'shard')}, all as the index says")
     return 0
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _say(line: str) -> None:
-    print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, flush=True)
-
-
-def _progress(verb: str) -> Callable[[int, int], None]:
-    """A line on stderr; the time left by what this run did, not by what it found done."""
-    line: ProgressLine | None = None
-
-    def progress(done: int, total: int) -> None:
-        nonlocal line
-        if line is None:
-            line = ProgressLine(verb, total, done=done)
-        else:
-            line.advance(done - line.done)
-        if done == total:
-            line.close()
-
-    return progress

@@ -41,24 +41,23 @@ def run(arguments: argparse.Namespace) -> int:
         from jasper_tf.inference.load_model import load_recognizer
         from jasper_tf.inference.long_audio import Chunking
         from jasper_tf.inference.transcriber import Transcriber
-        from jasper_tf.io.progress import ProgressLine
+        from jasper_tf.io.progress import Progress, clock
 
         chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
         transcriber = Transcriber(
             load_recognizer(arguments.model), chunking, words=False, batch_size=arguments.batch_size
         )
-        progress = ProgressLine("transcribing", None, lambda s: f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}")
+        progress = Progress("transcribing", None, clock)
 
         def show(done_s: float, opened_s: float, opened: int) -> None:
             # Files whose headers are not read yet are assumed to have the mean length of the others.
             progress.total = round(opened_s / opened * len(arguments.files))
-            if sys.stderr.isatty():
-                progress.advance(round(done_s) - progress.done)
+            progress.advance(round(done_s) - progress.done)
 
         with progress:
             found = transcriber.stream(arguments.files, on_progress=show)
             for path, one in zip(arguments.files, found, strict=True):
-                progress.close()
+                progress.clear()
                 if isinstance(one, UserError):
                     failed += 1
                     print(f"error: {one}", file=sys.stderr)

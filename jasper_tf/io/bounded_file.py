@@ -1,4 +1,4 @@
-"""Reads files whose size and kind nobody has checked."""
+"""Reads untrusted files in bounded memory and time."""
 
 from __future__ import annotations
 
@@ -50,23 +50,6 @@ def read_bounded(path: str | Path, most: int, what: str = "file") -> bytes:
     if content is None:
         raise UserError(f"{shown}: larger than {most:,} bytes, the most that a {what} may have")
     return content
-
-
-def require_regular_file(path: str | Path, what: str) -> None:
-    """
-    Raises:
-        UserError: `path` is missing, a folder, a pipe or a device.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except ValueError:
-        raise UserError(f"{shorten(path)}: cannot read this {what} (no path has such a character)") from None
-    except OSError as error:
-        raise UserError(f"{shorten(path)}: the {what} cannot be read ({error.strerror}); check the path") from None
-    if stat.S_ISDIR(mode):
-        raise UserError(f"{shorten(path)}: the {what} cannot be read (is a folder); name a file")
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{shorten(path)}: the {what} is a pipe or a device; write it to a file first")
 
 
 def _read(descriptor: int, most: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Reads YAML that nobody has checked: plain values only, in bounded memory and time."""
+"""Reads untrusted YAML: plain values only, in bounded memory and time."""
 
 from __future__ import annotations
 

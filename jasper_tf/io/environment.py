@@ -1,4 +1,4 @@
-"""Which code this is: the commit of its checkout and the versions of its packages."""
+"""The commit of this checkout and the versions of installed packages."""
 
 from __future__ import annotations
 

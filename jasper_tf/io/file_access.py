@@ -1,11 +1,14 @@
-"""Why a path cannot be opened as a file."""
+"""Whether a path can be opened as a regular file, and why not."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import Literal, NamedTuple
+
+from jasper_tf.errors import UserError, shorten
 
 
 class NoAccess(NamedTuple):
@@ -18,7 +21,7 @@ class NoAccess(NamedTuple):
     reason: str
 
 
-def why_no_access(path: str) -> NoAccess | None:
+def why_no_access(path: str | Path) -> NoAccess | None:
     """What is wrong with `path`; None if it is a regular file that can be opened."""
     try:
         found = os.stat(path)
@@ -37,4 +40,18 @@ def why_no_access(path: str) -> NoAccess | None:
     except ValueError as error:  # a NUL in the path
         return NoAccess("unreadable", f"cannot be read ({error})")
     is_folder = stat.S_ISDIR(found.st_mode)
-    return NoAccess("unreadable", "is a directory; name a file" if is_folder else "is not a regular file")
+    return NoAccess("unreadable", "is a directory, not a file" if is_folder else "is not a regular file")
+
+
+def require_regular_file(path: str | Path, what: str) -> None:
+    """Refuses a path that is not a regular file that can be opened.
+
+    Args:
+        path: on this machine.
+        what: what the file is, for messages.
+
+    Raises:
+        UserError: it is missing, a folder, a pipe or a device, or may not be read.
+    """
+    if wrong := why_no_access(path):
+        raise UserError(f"{shorten(path)}: {wrong.reason}; check the path of this {what}")

@@ -1,4 +1,4 @@
-"""The `.keras` file: a zip of a configuration and an HDF5 file, looked at before Keras opens it."""
+"""Reads and validates the configuration in a `.keras` file before Keras opens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes in memory as a file that has a path, and the bytes of remote files."""
+"""Gives bytes in memory a path, and reads remote files."""
 
 from __future__ import annotations
 

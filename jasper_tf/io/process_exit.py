@@ -1,4 +1,4 @@
-"""The end of a command's process."""
+"""Ends the process of a command."""
 
 import atexit
 import os

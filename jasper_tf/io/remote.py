@@ -1,4 +1,4 @@
-"""Which paths belong to a remote file system."""
+"""Tells remote paths from local ones."""
 
 
 def is_remote(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a command may write, given what it reads and what is there."""
+"""Refuses outputs of a command that would overwrite something."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def validate_outputs(
 
     Args:
         outputs: of the command.
-        inputs: files that it reads; None and what does not exist are passed over.
+        inputs: files that it reads; None and missing files are skipped.
         overwrite: whether existing files may be replaced.
         makes_folders: whether the command makes the folders of its outputs.
 

@@ -1,1 +1,1 @@
-"""Transcripts as sequences of labels."""
+"""Normalization and tokenization of transcripts."""

@@ -1,4 +1,4 @@
-"""Transcripts as a speech recognizer learns them: one spelling for what sounds the same."""
+"""Normalizes transcripts: one spelling for what sounds the same."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Normalized:
 
 
 class TextNormalizer:
-    """Texts to what is said in them. What comes out comes out unchanged when it goes in again.
+    """Normalizes texts to what is said in them. Normalized texts stay as they are.
 
     The steps, each a kind of change: "unicode form" (NFKC), "invisible characters" (controls, soft hyphens, marks of
     direction), "tags" (`<noise>`, `[laughter]`), "quotes and dashes" (typographic ones become ' " -), "numbers" (see

@@ -1,4 +1,4 @@
-"""Digits to words: the words are num2words', which digits belong together is decided here."""
+"""Spells out numbers: finds them in a text, num2words gives the words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts to labels and back. Nothing else in the package may know what a label is made of."""
+"""Converts texts to labels and back. No other module knows what a label is made of."""
 
 from __future__ import annotations
 

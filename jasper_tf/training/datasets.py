@@ -15,7 +15,7 @@ from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.data.manifest.columns import Manifest, Utterance, manifest_paths, read_manifest
 from jasper_tf.data.manifest.filter import Selected, Selection, select
-from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
+from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
 from jasper_tf.model.frames import audio_framing, encoder_frames
 from jasper_tf.text.tokenizer import CharacterTokenizer

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from jasper_tf.audio.load import user_error_in
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.config.pretrained import INIT_KEYS

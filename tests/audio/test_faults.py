@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.audio.in_graph import is_graph_decodable, load_audio_in_graph
 from jasper_tf.audio.load import (
     MAX_PART_S,
     audio_duration_s,
     load_audio,
-    user_error_in,
 )
 from jasper_tf.errors import AudioError, UserError
 
@@ -49,15 +49,19 @@ def recording(tmp_path):
 def test_a_file_that_disappears(recording):
     path, looked_at = recording
     path.unlink()
-    assert lines_of(path, looked_at=looked_at) == f"{path}: no such file"
+    assert lines_of(path) == f"{path}: no such file"
+    if looked_at:
+        row = (os.fspath(path), np.float64(0), np.float64(0), True)
+        with pytest.raises(tf.errors.NotFoundError, match=str(path)):
+            list(tf.data.Dataset.from_tensors(row).map(lambda *row: load_audio_in_graph(*row, RATE)))
     assert lines_of(path / "deeper.wav") == f"{path / 'deeper.wav'}: no such file"
 
 
 def test_a_directory_in_its_place(recording):
-    path, looked_at = recording
+    path, _ = recording
     path.unlink()
     path.mkdir()
-    assert lines_of(path, looked_at=looked_at) == f"{path}: is a directory; name a file"
+    assert lines_of(path) == f"{path}: is a directory, not a file"
 
 
 def test_a_pipe_in_its_place(tmp_path):
@@ -100,7 +104,7 @@ def test_a_remote_file_that_is_not_there(name):
 
 
 def test_permission_denied(recording):
-    path, looked_at = recording
+    path, _ = recording
     path.chmod(0)
     root = os.geteuid() == 0
     if root:
@@ -110,7 +114,7 @@ def test_permission_denied(recording):
             pytest.skip("root that may not become another user: nothing is denied to it")
     try:
         # Whether the folders above let that user in or not, it is the permission that is denied.
-        assert lines_of(path, looked_at=looked_at) == f"{path}: cannot be read (permission denied)"
+        assert lines_of(path) == f"{path}: cannot be read (permission denied)"
     finally:
         if root:
             os.seteuid(0)

@@ -10,14 +10,14 @@ import soxr
 import tensorflow as tf
 
 from jasper_tf.audio import load as audio_module
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.audio.in_graph import _tensorflow_io, is_graph_decodable, live_decoders, load_audio_in_graph
 from jasper_tf.audio.load import (
     MP3_SLACK_S,
     audio_duration_s,
     load_audio,
-    user_error_in,
 )
-from jasper_tf.errors import UserError
+from jasper_tf.errors import DataError, UserError
 
 RATE = 16000
 TFIO_WORKS = _tensorflow_io()[0] is not None
@@ -230,6 +230,14 @@ def test_user_error_in_other_errors():
     error = UserError("x: y")
     assert user_error_in(error) is error
     assert user_error_in(ValueError("x: y")) is None
+
+
+def test_user_error_in_keeps_what_was_raised(tmp_path):
+    with pytest.raises(tf.errors.OpError) as wrapped:
+        in_graph(tmp_path / "gone.wav")
+    found = user_error_in(wrapped.value)
+    assert isinstance(found, DataError) and found.exit_status == 1
+    assert (found.__cause__.path, found.__cause__.kind) == (str(tmp_path / "gone.wav"), "missing")
 
 
 def test_a_rounded_duration_gives_what_there_is(tmp_path):

@@ -69,7 +69,7 @@ def test_wrong_use(manifest, tmp_path, capsys):
             [*whole, "--channel-selector", "2"],
             "m.jsonl:1: " + str(tmp_path / "0.wav") + ": has 2 channels, no channel 2",
         ),
-        (["--manifest", "no.jsonl", "--output", output], "no.jsonl: the manifest cannot be read"),
+        (["--manifest", "no.jsonl", "--output", output], "no.jsonl: no such file"),
         (["--output", str(tmp_path), "--verify"], f"{tmp_path}: holds no index.json of shards"),
     ):
         assert main(["shard", *arguments]) == 2

@@ -16,7 +16,7 @@ import soundfile
 import tensorflow as tf
 import yaml
 
-from jasper_tf.audio.load import user_error_in
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.config import config_from_dict, load_config
 from jasper_tf.errors import UserError
 from jasper_tf.model.jasper_ctc import build_model

@@ -1,4 +1,4 @@
-"""The chain of perturbations that a training utterance goes through."""
+"""Applies a chain of perturbations to training utterances."""
 
 from __future__ import annotations
 

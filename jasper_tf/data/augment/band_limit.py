@@ -1,4 +1,4 @@
-"""Band limit: the audio as a narrow channel carries it, such as a telephone line."""
+"""Band limit: filters the audio as a telephone line or another narrow channel does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Impulse: the audio as a room or a microphone changes it."""
+"""Impulse: convolves the audio with the impulse response of a room or a microphone."""
 
 from __future__ import annotations
 

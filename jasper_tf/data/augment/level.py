@@ -1,4 +1,4 @@
-"""Changes of level, and white noise."""
+"""Gain and white noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise: recorded noise added to the speech, at a signal-to-noise ratio."""
+"""Noise: mixes recorded noise with the speech at a signal-to-noise ratio."""
 
 from __future__ import annotations
 

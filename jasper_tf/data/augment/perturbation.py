@@ -1,4 +1,4 @@
-"""The base class of the perturbations that `AudioAugmentor` applies."""
+"""Base class of the perturbations of `augmentor`."""
 
 from __future__ import annotations
 

@@ -1,27 +1,24 @@
-"""Recordings to mix with: the noises or impulse responses that a manifest lists."""
+"""Recordings of noise or impulse responses, listed in manifests."""
 
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from jasper_tf.audio.load import audio_duration_s, load_audio
 from jasper_tf.data.manifest.columns import manifest_paths
-from jasper_tf.data.manifest.line import LONGEST_S, read_lines, read_object
+from jasper_tf.data.manifest.line import read_object, read_part_of_file
+from jasper_tf.data.manifest.manifest_file import ManifestFile
 from jasper_tf.errors import UserError
-from jasper_tf.io.bounded_file import require_regular_file
-from jasper_tf.io.file_access import why_no_access
 
 _CACHED = 64
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """Part of a sound file; `duration_s` None: to its end."""
+class Excerpt:
+    """A part of an audio file; `duration_s` None: to its end."""
 
     path: str
     offset_s: float
@@ -43,21 +40,18 @@ class Recordings:
 
     def __init__(self, key: str, paths: str | list[str], sample_rate: int):
         self.key, self.sample_rate = key, sample_rate
-        self.entries: list[_Entry] = []
+        self.entries: list[Excerpt] = []
         for manifest in manifest_paths(paths):
             before = len(self.entries)
             try:
-                require_regular_file(manifest, "manifest")
+                file = ManifestFile(manifest)
             except UserError as error:
                 raise UserError(f"{key}.manifest_path: {error}") from None
-            try:
-                with open(manifest, "rb") as file:
-                    for number, line in enumerate(read_lines(file), start=1):
-                        self._add(line, manifest, number)
-            except OSError as error:
-                raise UserError(
-                    f"{key}.manifest_path: {manifest}: the manifest cannot be read ({error.strerror}); check the path"
-                ) from None
+            for number, _, line in file.lines():
+                try:
+                    self._add(line, file.folder)
+                except UserError as error:
+                    raise UserError(f"{key}.manifest_path: {manifest}:{number}: {error}") from None
             if len(self.entries) == before:
                 raise UserError(f"{key}.manifest_path: {manifest}: lists no recording; write one JSON object per line")
         self._cached = functools.lru_cache(_CACHED)(self._read)
@@ -78,23 +72,14 @@ class Recordings:
         """audio [S] float32 of a part; only that is read from the file."""
         return self._read(index, offset_s, duration_s)
 
-    def _add(self, line: bytes, manifest: str, number: int) -> None:
-        place = f"{self.key}.manifest_path: {manifest}:{number}"
-        try:
-            entry = read_object(line)
-        except UserError as error:
-            raise UserError(f"{place}: {error}") from None
+    def _add(self, line: bytes, folder: str) -> None:
+        entry = read_object(line)
         if entry is None:
             return
-        path = entry.get("audio_filepath")
-        if not isinstance(path, str) or not path:
-            raise UserError(f"{place}: audio_filepath is missing; name the sound file")
-        path = os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(path))
-        if wrong := why_no_access(path):
-            reason = f"no such file {path}" if wrong.kind == "missing" else f"{path} {wrong.reason}"
-            raise UserError(f"{place}: audio_filepath: {reason}")
-        offset_s, duration_s = (_seconds(entry, name, place) for name in ("offset", "duration"))
-        self.entries.append(_Entry(path, offset_s or 0.0, duration_s or None))
+        path, offset_s, duration_s = read_part_of_file(entry, folder)
+        if entry.get("record") is not None:
+            raise UserError("the recording is in a shard; name a manifest of sound files")
+        self.entries.append(Excerpt(path, offset_s, duration_s or None))
 
     def _measured_s(self, index: int) -> float:
         entry = self.entries[index]
@@ -112,12 +97,3 @@ class Recordings:
             return load_audio(entry.path, self.sample_rate, entry.offset_s + offset_s, wanted_s)
         except UserError as error:
             raise UserError(f"{self.key}: {error}") from None
-
-
-def _seconds(entry: dict[str, Any], key: str, place: str) -> float | None:
-    value = entry.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_S:
-        raise UserError(f"{place}: {key} is {repr(value)[:60]}; it must be a number of seconds, 0 or more")
-    return float(value)

@@ -1,4 +1,4 @@
-"""Shift: the audio earlier or later within its length."""
+"""Shift: moves the audio within its length."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Speed: tempo and pitch together (Ko et al. 2015; NeMo `speed`).
-
-The rates of an epoch are drawn before its batches are planned, as the lengths depend on them.
-"""
+"""Speed: changes tempo and pitch together, by resampling."""
 
 from __future__ import annotations
 

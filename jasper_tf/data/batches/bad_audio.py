@@ -1,11 +1,11 @@
-"""Recordings that turned out to be unreadable while training went on (`on_bad_audio: skip`)."""
+"""Counts the recordings that training leaves out because they cannot be read (`on_bad_audio: skip`)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
 
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 
 

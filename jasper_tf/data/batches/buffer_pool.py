@@ -1,4 +1,4 @@
-"""Memory of padded batches, used again when nobody holds the batch any more."""
+"""Buffer pool for padded batches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _ALIGNMENT = 64
 _KEPT = 8
 
 
-class BatchMemory:
-    """Gives arrays for batches; the memory of one that is freed serves the next.
+class BufferPool:
+    """Allocates arrays for batches and reuses their memory once they are freed.
 
     New pages cost as much as decoding PCM into them: the kernel fills each with zeros first. What is kept is at most
     eight batches, and only while batches of about that size come.

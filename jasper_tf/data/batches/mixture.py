@@ -23,7 +23,7 @@ class Mixture:
         seed: of the orders.
 
     Raises:
-        UserError: no weight is above 0, or a set that shall be drawn is empty.
+        UserError: no weight is above 0, or a set with a weight is empty.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], temperature: float = 1.0, seed: int = 0):

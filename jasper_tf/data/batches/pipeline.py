@@ -1,4 +1,4 @@
-"""From utterances to padded batches: a tf.data pipeline whose order is computed, then read."""
+"""Reads utterances as padded batches: a tf.data pipeline whose order is planned before any audio is read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf.audio.graph_errors import keeps_errors
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.data.augment import AudioAugmentor, sped_length
 from jasper_tf.data.batches.bad_audio import BadAudio
+from jasper_tf.data.batches.batch_reader import BatchReader
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.plan import Batch, Buckets, batch_sizes, count_batches, plan_epoch
-from jasper_tf.data.manifest.columns import Utterance, columns
+from jasper_tf.data.manifest.columns import columns
 from jasper_tf.data.manifest.filter import Selected
-from jasper_tf.data.storage.sound_reader import SoundReader
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import DataError
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -117,7 +119,7 @@ class SpeechBatches:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._tokenizer = tokenizer
-        self._reader = SoundReader(sample_rate, channel_selector, trim_silence)
+        self._reader = BatchReader(sample_rate, channel_selector, trim_silence)
         self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
 
@@ -145,7 +147,7 @@ class SpeechBatches:
         return counted * epochs // min(epochs, _COUNTED_EPOCHS) if epochs else 0
 
     def epochs(self, total_steps: int) -> int:
-        """In which so many steps lie, the last one perhaps in part; counted as by `total_steps`."""
+        """Epochs for a number of steps, the last one perhaps in part; counted as by `total_steps`."""
         if not self._steps_vary:
             return -(-total_steps // self.steps_per_epoch)
         counted = 0
@@ -289,6 +291,7 @@ class SpeechBatches:
         options.threading.private_threadpool_size = _THREADS + 1
         return epochs.flat_map(rows).map(batch, num_parallel_calls=_THREADS, deterministic=True).with_options(options)
 
+    @keeps_errors
     def _batch(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
         """A row of `_parts` -> audio [B,S], audio_len [B], labels [B,U], label_len [B]."""
         epoch, step, replica, replicas = (int(n) for n in part)
@@ -308,7 +311,7 @@ class SpeechBatches:
         def change(row: int, audio: np.ndarray) -> np.ndarray:
             return self._change_sound(audio, rates[index[row]], epoch, int(index[row]))
 
-        # Their own buckets, not the batch's: what is cut must not depend on the neighbours.
+        # Their own buckets, not the batch's: what is cut must not depend on the neighbors.
         limits = self.buckets.samples[self.buckets.of(lengths[index])]
         audio, audio_len, errors = self._reader.read_batch(utterances, limits, batch.samples, change)
         if not errors:

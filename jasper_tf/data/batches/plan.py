@@ -1,4 +1,4 @@
-"""Which utterances form which batch, decided before any audio is read."""
+"""Plans which utterances form a batch, before any audio is read."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is wrong in a corpus: its lines, its texts, its sound files."""
+"""Checks of a corpus: its lines, texts and audio files."""

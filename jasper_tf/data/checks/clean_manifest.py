@@ -1,4 +1,4 @@
-"""A manifest without its faulty lines."""
+"""Writes a manifest without its faulty lines."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 
 
 def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
-    """Raises UserError where relative paths in the lines of `manifests` would lead elsewhere from `path`."""
+    """Refuses a `path` from where relative paths in the lines of `manifests` would name other files."""
     path = Path(path)
     here = os.path.realpath(path.absolute().parent)
     for manifest in manifests:
-        if manifest.relative and os.path.realpath(manifest.folder) != here:
+        if manifest.relative and os.path.realpath(manifest.file.folder) != here:
             raise UserError(
                 f"--write-clean {path}: {manifest.path} names files relative to its own folder; "
-                f"write it there: {os.path.join(manifest.folder, path.name)}"
+                f"write it there: {os.path.join(manifest.file.folder, path.name)}"
             )
 
 
@@ -34,18 +34,17 @@ def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest],
     written = left_out = 0
     with atomic_write(path, binary=True) as out:
         for manifest in manifests:
-            manifest.refuse_changed()
+            manifest.file.require_unchanged()
             ends = b"\n"
-            with open(manifest.path, "rb") as file:
-                for number, line in enumerate(file, start=1):
-                    if log.is_faulty(manifest.path, number):
-                        left_out += 1
-                        continue
-                    if not ends.endswith(b"\n"):
-                        out.write(b"\n")
-                    out.write(line)
-                    ends = line
-                    written += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
+            for number, _, line in manifest.file.lines(as_written=True):
+                if log.is_faulty(manifest.path, number):
+                    left_out += 1
+                    continue
+                if not ends.endswith(b"\n"):
+                    out.write(b"\n")
+                out.write(line)
+                ends = line
+                written += bool(line.strip(b"\xef\xbb\xbf \t\r\n"))
             if manifest is not manifests[-1] and not ends.endswith(b"\n"):
                 out.write(b"\n")
         if not written:

@@ -1,4 +1,4 @@
-"""The same sound in two lines: twice in one set, or in the training set and in one that measures it."""
+"""Finds recordings that occur twice in a set, or in the training set and in a held-out set."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 
 
 def check_duplicates(

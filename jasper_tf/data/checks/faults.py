@@ -1,4 +1,4 @@
-"""The kinds of faults, and a log that counts them without keeping them."""
+"""The kinds of faults, and a log that counts them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import IO
 
 import numpy as np
 
+from jasper_tf.errors import AudioError, AudioErrorKind, UserError
+
 KINDS = {
-    "broken line": "the line is no utterance",
+    "broken line": "the line is not an utterance",
     "missing": "the sound or text file is not there",
     "unreadable": "the sound file cannot be decoded",
     "truncated": "the sound file ends before its header says",
     "not finite": "samples are NaN or infinite",
     "silent": "no stretch of it is louder than --silence",
-    "clipped": "more than --max-clipped of the samples lie at full scale, three or more in a row",
+    "clipped": "more than --max-clipped of the samples are at full scale, three or more in a row",
     "wrong duration": "declared and real length differ by more than --tolerance",
     "too long": "the part is longer than is read in one piece",
     "no such channel": "the file lacks the channel of channel_selector",
@@ -32,9 +34,25 @@ KINDS = {
 """Every kind with its meaning, in the order of the report."""
 
 NOTES = frozenset({"wrong rate"})
-"""Kinds that are reported but are no faults: training works as it should."""
+"""Kinds that are reported but are not faults: training handles them."""
 
 _BIT = {kind: 1 << i for i, kind in enumerate(KINDS)}
+
+
+_AUDIO_FAULTS: dict[AudioErrorKind, str] = {
+    "missing": "missing",
+    "cut": "truncated",
+    "values": "not finite",
+    "outside": "wrong duration",
+    "longer": "wrong duration",
+    "too_long": "too long",
+    "channel": "no such channel",
+}
+
+
+def audio_fault(error: UserError) -> str:
+    """The kind of fault for an error of a recording."""
+    return _AUDIO_FAULTS.get(error.kind, "unreadable") if isinstance(error, AudioError) else "unreadable"
 
 
 @dataclass

@@ -1,11 +1,11 @@
-"""What a check found, as a table."""
+"""Formats the faults as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import KINDS, FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 from jasper_tf.errors import printable
 
 

@@ -1,33 +1,29 @@
-"""Every sound file of a manifest, read as training reads it: does it decode, is it what its line says, is it heard?"""
+"""Checks every recording of a manifest by reading it as training does: faults, duration, silence, clipping."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import soundfile
 
 from jasper_tf.audio.load import ChannelSelector
-from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest, audio_fault
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
+from jasper_tf.data.checks.faults import FaultLog, audio_fault
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
-from jasper_tf.io.progress import ProgressLine
+from jasper_tf.io.progress import Progress
 from jasper_tf.io.remote import is_remote
+from jasper_tf.io.thread_pool import map_in_order
 
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ALAW": 32256 / 32768, "ULAW": 32124 / 32768}
 """The largest positive sample of encodings coarser than 16 bits (8 bits; ITU-T G.711, tables 1a and 2a)."""
 
 _LOUDEST_FRAME_S = 0.02
 _CLIPPED_RUN = 3
-_AHEAD = 4
-"""So many files for each thread are in flight."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class SoundRules:
 
     Args:
         sample_rate: the model's in Hz; another one is noted. Default: not looked at.
-        tolerance_s: how far declared and real duration may lie apart.
+        tolerance_s: by how much declared and real duration may differ.
         silence_db: the loudest 20 ms of a sound reach this level (mean square, full scale 0 dB), or it is silent.
         max_clipped: the share of samples at full scale, three or more in a row, that is still accepted.
         channel_selector: as training reads it, "average" or a number.
@@ -58,7 +54,7 @@ class SoundFindings:
 
 
 def check_sounds(
-    manifest: CheckedManifest, log: FaultLog, rules: SoundRules, progress: ProgressLine | None = None
+    manifest: CheckedManifest, log: FaultLog, rules: SoundRules, progress: Progress | None = None
 ) -> np.ndarray:
     """Reads the sound of every utterance and logs what is wrong with it.
 
@@ -75,7 +71,14 @@ def check_sounds(
     """
     content = np.zeros(len(manifest), np.uint64)
     shared = _files_of_several_lines(manifest)
-    for i, (utterance, findings) in enumerate(_read_all(manifest, rules, shared)):
+
+    def examined(numbered: tuple[int, Utterance]) -> tuple[Utterance, SoundFindings]:
+        i, utterance = numbered
+        whole = not manifest.has_offset[i] and hash(utterance.path) not in shared
+        return utterance, examine(utterance, rules, whole)
+
+    found = map_in_order(examined, enumerate(manifest.utterances()), os.cpu_count() or 1)
+    for i, (utterance, findings) in enumerate(found):
         content[i] = findings.content
         for kind, detail in findings.faults:
             log.add(manifest.path, manifest.line[i], kind, detail, utterance.duration_s)
@@ -84,29 +87,9 @@ def check_sounds(
     return content
 
 
-def _read_all(
-    manifest: CheckedManifest, rules: SoundRules, shared: frozenset[int]
-) -> Iterator[tuple[Utterance, SoundFindings]]:
-    """In the order of the lines."""
-    threads = os.cpu_count() or 1
-    waiting: deque[tuple[Utterance, Future[SoundFindings]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for utterance, names_offset in manifest.utterances():
-                whole = not names_offset and hash(utterance.path) not in shared
-                waiting.append((utterance, pool.submit(examine, utterance, rules, whole)))
-                if len(waiting) >= _AHEAD * threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _files_of_several_lines(manifest: CheckedManifest) -> frozenset[int]:
     """Hashes of the paths that more than one line names: such a line need not reach to the end of the file."""
-    hashes = np.fromiter((hash(utterance.path) for utterance, _ in manifest.utterances()), np.int64, len(manifest))
+    hashes = np.fromiter((hash(utterance.path) for utterance in manifest.utterances()), np.int64, len(manifest))
     values, counts = np.unique(hashes, return_counts=True)
     return frozenset(values[counts > 1].tolist())
 
@@ -152,14 +135,14 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
         return findings
     clipped = clipped_share(audio, _FULL_SCALE.get(encoding, 0.999))
     if clipped > rules.max_clipped:
-        findings.faults.append(("clipped", f"{path}: {clipped:.1%} of its samples lie at full scale"))
+        findings.faults.append(("clipped", f"{path}: {clipped:.1%} of its samples are at full scale"))
     digest = hashlib.blake2b(audio.tobytes(), digest_size=8, salt=rate.to_bytes(4, "little"))
     findings.content = int.from_bytes(digest.digest(), "little") or 1
     return findings
 
 
 def loudest_db(audio: np.ndarray, rate: int) -> float:
-    """The highest mean square of 20 ms of audio [S] in dB, full scale 0 dB; a constant offset is no sound."""
+    """The highest mean square of 20 ms of audio [S] in dB, full scale 0 dB, without a constant offset."""
     size = min(len(audio), max(1, round(_LOUDEST_FRAME_S * rate)))
     frames = (audio - audio.mean(dtype=np.float64))[: len(audio) // size * size].reshape(-1, size)
     power = float(np.square(frames, dtype=np.float32).mean(axis=1).max())
@@ -167,7 +150,7 @@ def loudest_db(audio: np.ndarray, rate: int) -> float:
 
 
 def clipped_share(audio: np.ndarray, full_scale: float = 0.999) -> float:
-    """The share of audio [S] that lies at full scale or beyond, on one side, three samples or more in a row."""
+    """The share of audio [S] that is at full scale or beyond, on one side, three samples or more in a row."""
     clipped = 0
     for side in (audio >= full_scale, audio <= -full_scale):
         edges = np.flatnonzero(np.diff(side.astype(np.int8), prepend=np.int8(0), append=np.int8(0)))

@@ -1,4 +1,4 @@
-"""How fast people speak in a corpus, and who speaks far too fast or too slowly for what is written."""
+"""Finds utterances whose speaking rate is far outside that of the corpus."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest
 
 FEWEST = 50
 """With fewer utterances no bounds are derived: what is common in them cannot be told."""
@@ -29,7 +29,7 @@ def speaking_rates(manifest: CheckedManifest) -> np.ndarray:
 
 
 def rate_bounds(rates: np.ndarray, low: float | None = None, high: float | None = None) -> RateBounds:
-    """What lies far outside the rates of a corpus, by its quartiles, which a few wrong texts do not move.
+    """Bounds for the speaking rates of a corpus, from its quartiles, which a few wrong texts do not move.
 
     The bounds are Tukey's outer fences (Exploratory Data Analysis, 1977, section 2D): three interquartile ranges above
     the upper quartile, and below the lower one on a logarithmic scale, where a rate cannot become negative.

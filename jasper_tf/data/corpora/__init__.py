@@ -1,1 +1,1 @@
-"""The corpora that `prepare` knows: each reads its own layout into `CorpusEntry`s."""
+"""The corpora that `prepare` knows: each module reads one layout into `CorpusEntry` objects."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jasper_tf.data.corpora.entry import CorpusEntry
+from jasper_tf.data.corpora.corpus_entry import CorpusEntry
 from jasper_tf.data.corpora.table import Table
 from jasper_tf.errors import UserError
 
@@ -40,11 +40,13 @@ def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str
                 recordings.append(CorpusEntry(table.path, None, None, trouble))
                 continue
             name = row[audio] if Path(row[audio]).suffix else f"{row[audio]}.mp3"
-            who = row[speaker] if speaker else None
+            who = row[speaker] or None if speaker else None
             if Path(name).name != name:
-                recordings.append(CorpusEntry(table.path, None, who, f"line {line}: {name!r} is no name of a clip"))
+                recordings.append(
+                    CorpusEntry(table.path, None, who, f"line {line}: {name!r} is not the name of a clip")
+                )
             else:
-                recordings.append(CorpusEntry(root / "clips" / name, _unquoted(row[text]), who or None))
+                recordings.append(CorpusEntry(root / "clips" / name, _unquoted(row[text]), who))
         splits[part] = recordings
     return splits
 

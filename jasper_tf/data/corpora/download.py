@@ -1,23 +1,21 @@
-"""A file from a web server: resumed, checked, whole or not there."""
+"""Downloads a file: resumed, checked, complete or not there."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import http.client
 import os
 import re
 import shutil
-import ssl
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-from jasper_tf.errors import UserError
-from jasper_tf.io.progress import ProgressLine, megabytes
+import requests
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry
+
+from jasper_tf.errors import UserError, shorten
+from jasper_tf.io.progress import Progress, logger, megabytes
 
 _CHUNK = 1 << 18
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -32,120 +30,134 @@ def download(
     attempts: int = 5,
     wait_s: float = 2.0,
     timeout_s: float = 60.0,
-    say: Callable[[str], None] = print,
 ) -> Path:
-    """Fetches `url` to `path`. Bytes go to `path`.part, which is renamed when it is whole and its checksum right.
+    """Downloads `url` to `path`. Bytes go to `path`.part, which is renamed when it is whole and its checksum right.
 
-    A `.part` left by an earlier call is gone on with (an HTTP Range request); a server that does not know Range sends
+    A `.part` left by an earlier call is continued (an HTTP Range request); a server that does not know Range sends
     everything again. A file that is at `path` already is checked and kept.
 
     Args:
         url: http or https.
         path: the file; its folder is made.
         checksum: "md5:..." or "sha256:..." in hexadecimal. Default: only the length is compared.
-        attempts: so many in a row that bring no byte are given up after.
-        wait_s: seconds before the second attempt, doubled before each further one.
+        attempts: it gives up after this number in a row that bring no byte.
+        wait_s: the second attempt follows at once, the third after twice as many seconds, doubled before each further
+            one; a server that names the time (Retry-After) is obeyed.
         timeout_s: a server that is silent for so long has cut the connection.
-        say: prints a line.
 
     Raises:
         UserError: one line: the server refuses or cannot be reached, the disk is full, the checksum is another.
     """
     path = Path(path)
     if not re.match(r"https?://[^/]", url):
-        raise UserError(f"{url}: is no http:// or https:// address")
+        raise UserError(f"{url}: is not an http:// or https:// address")
     if path.exists():
         _compare(path, checksum, f"{path}: is there already, but")
         return path
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        resumed = part.exists() and part.stat().st_size > 0
-        _fetch(url, part, attempts, wait_s, timeout_s, say)
-        try:
-            _compare(part, checksum, f"{url}:")
-        except UserError as error:
-            part.unlink()
-            if not resumed:
-                raise UserError(f"{error}; nothing is kept, run the same command again") from None
-            say(f"{path.name}: what was left of an earlier download does not fit; fetching all of it again")
-            _fetch(url, part, attempts, wait_s, timeout_s, say)
+        while True:
+            resumed = _size(part) > 0
+            _fetch(url, part, attempts, wait_s, timeout_s)
             try:
                 _compare(part, checksum, f"{url}:")
-            except UserError as again:
+                break
+            except UserError as error:
                 part.unlink()
-                raise UserError(f"{again}; nothing is kept, run the same command again") from None
+                if not resumed:
+                    raise UserError(f"{error}; nothing is kept, run the same command again") from None
+            logger.warning("%s: what was left of an earlier download does not fit; fetching all of it again", path.name)
         os.replace(part, path)
     except OSError as error:
         raise _disk_error(part, error) from None
     return path
 
 
-def _fetch(url: str, part: Path, attempts: int, wait_s: float, timeout_s: float, say: Callable[[str], None]) -> None:
-    failures, pause = 0, wait_s
+def _fetch(url: str, part: Path, attempts: int, wait_s: float, timeout_s: float) -> None:
+    retries = fresh = Retry(attempts - 1, backoff_factor=wait_s)
     while True:
-        before = part.stat().st_size if part.exists() else 0
+        before = _size(part)
+        answer: BaseHTTPResponse | None = None
+        error: Exception | None = None
         try:
-            if _fetch_once(url, part, before, timeout_s):
+            answer = _fetch_once(url, part, before, timeout_s)
+            if answer is None:
                 return
-            trouble = "the connection was cut"
-        except urllib.error.HTTPError as error:
-            if error.code not in _AGAIN:
-                raise UserError(
-                    f"{url}: the server answers {error.code} {error.reason}; check the address (--base-url), "
-                    "or fetch the file by hand and give it as --source"
-                ) from None
-            trouble = f"the server answers {error.code} {error.reason}"
-        except urllib.error.URLError as error:
-            trouble = f"the server cannot be reached ({getattr(error.reason, 'strerror', None) or error.reason})"
-        except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
-            trouble = f"the connection was cut ({str(error) or type(error).__name__})"
-        now = part.stat().st_size if part.exists() else 0
-        failures, pause = (0, wait_s) if now > before else (failures + 1, pause)
-        if failures >= attempts:
+            trouble = f"the server answers {answer.status} {answer.reason}"
+        except requests.exceptions.ConnectTimeout as found:
+            trouble, error = "the server cannot be reached (it does not answer)", found
+        except (HTTPError, requests.exceptions.ReadTimeout) as found:
+            trouble, error = "the connection was cut", found
+        except requests.exceptions.ConnectionError as found:
+            trouble, error = f"the server cannot be reached ({_cause(found)})", found
+        except requests.exceptions.RequestException as found:
+            raise UserError(f"{url}: cannot be fetched ({_cause(found)}); check the address (--base-url)") from None
+        now = _size(part)
+        try:
+            retries = (fresh if now > before else retries).increment("GET", url, answer, error)
+        except MaxRetryError:
             kept = f"; {megabytes(now)} are kept in {part}" if now else ""
-            raise UserError(f"{url}: {trouble}, {attempts} times in a row{kept}; run the same command again later")
-        say(f"{part.stem}: {trouble} at {megabytes(now)}; trying again in {pause:g} s")
-        time.sleep(pause)
-        pause *= 2 if failures else 1
+            message = f"{url}: {trouble}, {attempts} times in a row{kept}; run the same command again later"
+            raise UserError(message) from None
+        logger.warning("%s: %s at %s; trying again", part.stem, trouble, megabytes(now))
+        retries.sleep(answer)
 
 
-def _fetch_once(url: str, part: Path, start: int, timeout_s: float) -> bool:
-    """One request; True when the file is whole."""
-    request = urllib.request.Request(url, headers={"User-Agent": "jasper-tf", "Accept-Encoding": "identity"})
+def _fetch_once(url: str, part: Path, start: int, timeout_s: float) -> BaseHTTPResponse | None:
+    """One request; None when the file is whole, or else an answer that may be better next time.
+
+    Raises:
+        RequestException: the server cannot be reached.
+        HTTPError: the connection was cut.
+        UserError: the server refuses.
+    """
+    headers = {"User-Agent": "jasper-tf", "Accept-Encoding": "identity"}
     if start:
-        request.add_header("Range", f"bytes={start}-")
-    try:
-        answer = urllib.request.urlopen(request, timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not start:
-            raise
-        # Nothing lies behind what is there: it is whole, or longer than the file and so of another.
-        if re.fullmatch(rf"bytes \*/{start}", error.headers.get("Content-Range", "")):
-            return True
-        part.unlink()
-        return False
-    with answer:
-        if answer.status == 206:
+        headers["Range"] = f"bytes={start}-"
+    with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
+        if answer.status_code == 416 and start:
+            # The part is complete, or longer than the file and so of another one.
+            if re.fullmatch(rf"bytes \*/{start}", answer.headers.get("Content-Range", "")):
+                return None
+            part.unlink()
+            return _fetch_once(url, part, 0, timeout_s)
+        if answer.status_code in _AGAIN:
+            return answer.raw
+        if not answer.ok:
+            raise UserError(
+                f"{url}: the server answers {answer.status_code} {answer.reason}; check the address (--base-url), "
+                "or fetch the file by hand and give it as --source"
+            )
+        if answer.status_code == 206:
             sent = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
             if not sent or int(sent[1]) != start:
-                raise http.client.HTTPException("an answer to Range that does not begin where it was asked to")
+                raise ProtocolError("the answer does not begin where it was asked to")
         else:
             start = 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         if total is not None and total - start > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, f"{megabytes(total - start)} are needed")
-        with open(part, "ab" if start else "wb") as file, ProgressLine(part.stem, total, megabytes, start) as progress:
-            return _copy(answer, file, progress, total)
+        with open(part, "ab" if start else "wb") as file, Progress(part.stem, total, megabytes, start) as progress:
+            while chunk := answer.raw.read1(_CHUNK):  # read and iter_content lose what came before a cut
+                file.write(chunk)
+                progress.advance(len(chunk))
+    return None
 
 
-def _copy(answer: http.client.HTTPResponse, file: BinaryIO, progress: ProgressLine, total: int | None) -> bool:
-    while chunk := answer.read(_CHUNK):
-        file.write(chunk)
-        progress.advance(len(chunk))
-    # http.client ends without a word where a server stops early.
-    return total is None or progress.done == total
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _cause(error: BaseException) -> str:
+    """The reason that the operating system gave, else what the library says, in one line."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return shorten(" ".join(str(error).split()), 120)
 
 
 def _compare(path: Path, checksum: str | None, subject: str) -> None:
@@ -153,7 +165,7 @@ def _compare(path: Path, checksum: str | None, subject: str) -> None:
         return
     kind, _, expected = checksum.partition(":")
     digest = hashlib.new(kind, usedforsecurity=False)
-    with open(path, "rb") as file, ProgressLine(f"checking {path.name}", path.stat().st_size, megabytes) as progress:
+    with open(path, "rb") as file, Progress(f"checking {path.name}", path.stat().st_size, megabytes) as progress:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
             progress.advance(len(chunk))

@@ -1,4 +1,4 @@
-"""Any folder of sound files, with a .txt of the same name beside each or with one table for all."""
+"""Reads any folder of audio files, with a .txt of the same name beside each or with one table for all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jasper_tf.data.corpora.entry import AUDIO_SUFFIXES, CorpusEntry
+from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES, CorpusEntry
 from jasper_tf.data.corpora.table import AUDIO_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Table
 from jasper_tf.errors import UserError
 
@@ -19,7 +19,7 @@ class FolderLayout:
     Attributes:
         table: a CSV or TSV; paths in it are relative to it, or to the folder. None: .txt files.
         audio_column, text_column, speaker_column: the table's columns. None: found by their usual names.
-        speaker_from_folder: the folder in which a sound file lies is its speaker.
+        speaker_from_folder: the name of the folder of an audio file is its speaker.
     """
 
     table: Path | None = None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jasper_tf.data.corpora.entry import AUDIO_SUFFIXES, Archive, CorpusEntry
+from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES, Archive, CorpusEntry
 from jasper_tf.errors import UserError
 
 _OPENSLR = "https://www.openslr.org/resources"

@@ -1,4 +1,4 @@
-"""From recordings to manifests: durations, normalised texts, and a record of what is left out and what is changed."""
+"""Turns the recordings of a corpus into manifests, with tables of what is left out and which texts are changed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jasper_tf.data.corpora.entry import CorpusEntry
+from jasper_tf.audio.load import audio_duration_s
+from jasper_tf.data.corpora.corpus_entry import CorpusEntry
 from jasper_tf.errors import AudioError
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.io.progress import ProgressLine
+from jasper_tf.io.progress import Progress
+from jasper_tf.io.thread_pool import map_in_order
 from jasper_tf.text.normalization import TextNormalizer
 
 LEFT_OUT, TEXT_CHANGES = "left_out.tsv", "text_changes.tsv"
-_AT_A_TIME = 4096
+_AHEAD = 256
+"""Headers that may be read before their texts are normalized: one slow file does not stop the threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,14 @@ class PreparedSplit:
 def prepare_split(
     name: str, recordings: Sequence[CorpusEntry], normalizer: TextNormalizer | None, threads: int
 ) -> PreparedSplit:
-    """Measures every sound file by its header (frames / rate), in parallel, and normalises every transcript.
+    """Reads the duration of every recording from its header, in parallel, and normalizes every transcript.
 
     Args:
-        name: the split's, for the line of progress.
+        name: the split's, for the progress display.
         recordings: as a corpus gives them.
         normalizer: of the texts; None leaves them as they are, but for white space at the ends.
         threads: files that are opened at the same time.
     """
-    from jasper_tf.audio.load import audio_duration_s  # TensorFlow comes with it
 
     def measure(recording: CorpusEntry) -> tuple[float, str]:
         if recording.trouble:
@@ -84,27 +85,27 @@ def prepare_split(
         return duration_s, "" if duration_s > 0 else "sound without a sample"
 
     split = PreparedSplit()
-    with ThreadPoolExecutor(threads) as pool, ProgressLine(f"{name}: reading headers", len(recordings)) as progress:
-        for first in range(0, len(recordings), _AT_A_TIME):
-            some = recordings[first : first + _AT_A_TIME]
-            for recording, (duration_s, trouble) in zip(some, pool.map(measure, some), strict=True):
-                progress.advance()
-                original = (recording.text or "").strip()
-                normalized = normalizer(original) if normalizer and not trouble else None
-                text = normalized.text if normalized else original
-                if not trouble and not text:
-                    trouble = f"no text after normalisation: {original}" if original else "empty transcript"
-                if trouble:
-                    split.left_out.append((recording.path, trouble))
-                    continue
-                changes = normalized.changes if normalized else ()
-                for kind, before, after in changes:
-                    if kind not in split.examples:
-                        split.examples[kind] = "{!r} -> {!r}".format(*_difference(before, after))
-                kinds = tuple(dict.fromkeys(kind for kind, _, _ in changes))
-                split.utterances.append(
-                    PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, kinds)
-                )
+    with Progress(f"{name}: reading headers", len(recordings)) as progress:
+        for recording, (duration_s, trouble) in zip(
+            recordings, map_in_order(measure, recordings, threads, _AHEAD), strict=True
+        ):
+            progress.advance()
+            original = (recording.text or "").strip()
+            normalized = normalizer(original) if normalizer and not trouble else None
+            text = normalized.text if normalized else original
+            if not trouble and not text:
+                trouble = f"no text after normalization: {original}" if original else "empty transcript"
+            if trouble:
+                split.left_out.append((recording.path, trouble))
+                continue
+            changes = normalized.changes if normalized else ()
+            for kind, before, after in changes:
+                if kind not in split.examples:
+                    split.examples[kind] = "{!r} -> {!r}".format(*_difference(before, after))
+            kinds = tuple(dict.fromkeys(kind for kind, _, _ in changes))
+            split.utterances.append(
+                PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, kinds)
+            )
     return split
 
 

@@ -1,7 +1,8 @@
-"""Training, validation and test sets that share no speaker."""
+"""Splits a corpus into training, validation and test sets without a common speaker."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -52,16 +53,18 @@ def split_by_group(
     Raises:
         UserError: there are fewer groups than sets.
     """
-    weight_of: dict[Hashable, float] = {}
+    weights_of: dict[Hashable, list[float]] = {}
     for group, weight in zip(groups, weights, strict=True):
-        weight_of[group] = weight_of.get(group, 0.0) + weight
+        weights_of.setdefault(group, []).append(weight)
+    # fsum: a sum that depends on the order of the items could turn a tie.
+    weight_of = {group: math.fsum(members) for group, members in weights_of.items()}
     train_needed = sum(shares.values()) < 1 - 1e-9
     if len(weight_of) < len(shares) + train_needed:
         sets = ", ".join([*shares, *(["train"] if train_needed else [])])
         raise UserError(f"--split: {len(weight_of)} speakers cannot be shared out to {sets} without one in two sets")
     names = sorted(weight_of, key=str)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    total = sum(weight_of.values())
+    total = math.fsum(weight_of.values())
     chosen: dict[Hashable, str] = {}
     for place, (name, share) in enumerate(shares.items()):
         left = [group for group in order if group not in chosen]

@@ -1,4 +1,4 @@
-"""A small spoken corpus without recordings: digits and short commands, synthesised by eSpeak NG.
+"""Synthesizes a small corpus of digits and short commands with eSpeak NG.
 
 The library comes out of the wheel `espeakng-loader` (extra `demo`) and is called through ctypes.
 The voices of train, dev and test are disjoint: no variant of a test voice is ever heard in training.
@@ -118,7 +118,7 @@ def _load_private_copy(file: Path) -> ctypes.CDLL:
 
 
 def corpus_files(folder: Path, counts: Mapping[str, int]) -> tuple[list[Path], list[Path]]:
-    """The manifests and the sound files that `make_corpus` writes for so many utterances of each split."""
+    """The manifests and the sound files that `make_corpus` writes for these numbers of utterances."""
     manifests = [folder / f"{split}.jsonl" for split, count in counts.items() if count > 0]
     sounds = [folder / _sound_name(split, number) for split, count in counts.items() for number in range(count)]
     return manifests, sounds

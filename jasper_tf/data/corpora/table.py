@@ -1,4 +1,4 @@
-"""Tables of recordings: CSV or TSV with a header, whatever the delimiter, the encoding and the columns' names."""
+"""Reads tables of recordings: CSV or TSV with a header."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Table:
         return found
 
     def rows(self) -> Iterator[tuple[int, dict[str, str] | None, str]]:
-        """(line, row, "") or (line, None, what is wrong with it); blank lines are passed over."""
+        """(line, row, "") or (line, None, what is wrong with it); blank lines are skipped."""
         fields = self._fields()
         next(fields)
         for line, row in fields:

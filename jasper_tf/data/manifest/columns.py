@@ -1,26 +1,19 @@
-"""Manifests: one JSON object per line and utterance, any number of lines."""
+"""Reads manifests: one JSON object per utterance and line, any number of lines."""
 
 from __future__ import annotations
 
 import operator
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from typing import IO, overload
+from typing import overload
 
 import numpy as np
-import tensorflow as tf
 
-from jasper_tf.data.manifest.line import LONGEST_LINE, Utterance, parse_line
+from jasper_tf.data.manifest.line import Utterance
+from jasper_tf.data.manifest.manifest_file import ManifestFile
 from jasper_tf.data.manifest.scan import ManifestScan, scan_file
-from jasper_tf.data.storage.shard_index import resolve_shards
-from jasper_tf.data.storage.tarred import TarIndex, write_tarred_manifest
-from jasper_tf.errors import DataError, UserError
-from jasper_tf.io.bounded_file import require_regular_file
-from jasper_tf.io.remote import is_remote
-
-__all__ = ["Manifest", "Utterance", "manifest_paths", "parse_line", "read_manifest"]
+from jasper_tf.data.storage.tar_index import TarIndex
+from jasper_tf.errors import UserError
 
 
 class Manifest(Sequence[Utterance]):
@@ -36,7 +29,7 @@ class Manifest(Sequence[Utterance]):
         absent: a line for each one whose recording is in no tar file.
     """
 
-    def __init__(self, files: Sequence[_File], scans: Sequence[ManifestScan]):
+    def __init__(self, files: Sequence[ManifestFile], scans: Sequence[ManifestScan]):
         self._files = list(files)
         self.first = np.cumsum([0] + [len(scan.start) for scan in scans])
         self._start = np.concatenate([scan.start for scan in scans])
@@ -44,7 +37,7 @@ class Manifest(Sequence[Utterance]):
         self.duration_s = np.concatenate([scan.duration_s for scan in scans])
         self.characters = np.concatenate([scan.characters for scan in scans])
         self.alphabet = frozenset("".join(scan.alphabet for scan in scans))
-        self.absent = [line for file in files for line in file.absent]
+        self.absent = [f"{file.path}:{line}: {reason}" for file in files for line, reason in file.absent]
 
     def __len__(self) -> int:
         return len(self._start)
@@ -63,16 +56,8 @@ class Manifest(Sequence[Utterance]):
         i = range(len(self))[operator.index(i)]
         number = int(np.searchsorted(self.first, i, "right")) - 1
         file = self._files[number]
-        same_file = i + 1 < self.first[number + 1]
-        end = int(self._start[i + 1]) if same_file else file.size
-        line = file.read(int(self._start[i]), end)
-        source = f"{file.path}:{self._line[i]}"
-        try:
-            utterance = parse_line(line, file.folder, source, duration_s=float(self.duration_s[i]), files_exist=True)
-        except UserError as error:
-            raise UserError(f"{source}: {error}") from None
-        assert utterance is not None
-        return utterance
+        end = int(self._start[i + 1]) if i + 1 < self.first[number + 1] else file.size
+        return file.utterance(int(self._line[i]), int(self._start[i]), end, float(self.duration_s[i]))
 
 
 def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
@@ -82,58 +67,6 @@ def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, fr
     duration_s = np.array([utterance.duration_s for utterance in utterances], np.float64)
     characters = np.array([len(utterance.text) for utterance in utterances], np.int32)
     return duration_s, characters, frozenset().union(*(utterance.text for utterance in utterances))
-
-
-class _File:
-    """One manifest, kept open: a newer one renamed into its place changes nothing for those who read this one."""
-
-    def __init__(self, path: str, tars: TarIndex | None = None):
-        self.path = path
-        self.absent: list[str] = []
-        self._file: IO[bytes]
-        if not is_remote(path):
-            require_regular_file(path, "manifest")
-        if tars is not None:
-            self.folder = ""
-            self._file = tempfile.NamedTemporaryFile()
-            self.local = self._file.name
-            self.absent = write_tarred_manifest(path, tars, self.local)
-        elif is_remote(path):
-            self.folder = path.rpartition("/")[0]
-            self._file = tempfile.NamedTemporaryFile()
-            _download(path, self._file)
-            self.local = self._file.name
-        else:
-            self.folder = os.path.dirname(os.path.abspath(path))
-            self._file = open(path, "rb")
-            self.local = path
-        stat = os.fstat(self._file.fileno())
-        self.size, self._changed_ns = stat.st_size, stat.st_mtime_ns
-
-    def refuse_another(self) -> None:
-        """
-        Raises:
-            UserError: under the path lies no longer what was opened.
-        """
-        now, opened = os.stat(self.local), os.fstat(self._file.fileno())
-        if (now.st_ino, now.st_mtime_ns) != (opened.st_ino, self._changed_ns):
-            raise DataError(f"{self.path}: the manifest was changed while it was read; start again")
-
-    def read(self, start: int, end: int) -> bytes:
-        descriptor = self._file.fileno()
-        if os.fstat(descriptor).st_mtime_ns != self._changed_ns:
-            raise DataError(f"{self.path}: the manifest was changed while it was read; start again")
-        # Blank or broken lines may lie between; the utterance's own ends at the first line end.
-        return os.pread(descriptor, min(end - start, LONGEST_LINE), start).split(b"\n", 1)[0]
-
-
-def _download(path: str, file) -> None:
-    try:
-        with tf.io.gfile.GFile(path, "rb") as remote:
-            shutil.copyfileobj(remote, file)
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: the manifest cannot be read ({error.message}); check the path") from None
-    file.flush()
 
 
 def manifest_paths(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
@@ -160,7 +93,7 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
 
     Args:
         paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
-            A folder of shards, or its index.json, stands for its manifest.
+            A folder of shards or its index.json is taken for its manifest.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
             recording they lack.
 
@@ -169,13 +102,11 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
             line and reason, and how many more there are.
     """
     files, scans, broken, broken_lines = [], [], "", 0
-    for path in map(resolve_shards, manifest_paths(paths)):
-        try:
-            file = _File(path, tars)
-            scan = scan_file(file.local, file.folder, path)
-            file.refuse_another()
-        except OSError as error:
-            raise UserError(f"{path}: the manifest cannot be read ({error.strerror}); check the path") from None
+    for path in manifest_paths(paths):
+        file = ManifestFile(path, tars)
+        path = file.path
+        scan = scan_file(file.local, file.folder, path)
+        file.require_unchanged()
         if not len(scan.start) and not scan.broken_lines:
             raise UserError(f"{path}: the manifest holds no utterance; write one JSON object per line")
         if scan.broken and not broken:

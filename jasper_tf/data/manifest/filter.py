@@ -1,4 +1,4 @@
-"""Which utterances of a manifest a model can use, and a report on the others."""
+"""Selects the utterances of a manifest that a model can use, and reports the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Literal, get_args, overload
 
 import numpy as np
 
-from jasper_tf.data.manifest.columns import Utterance, columns
+from jasper_tf.data.manifest.columns import columns
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -22,7 +23,7 @@ _NAMED = 20
 
 @dataclass
 class UnknownCharacter:
-    """A character outside `labels`, how often it stands in the texts, and the first utterance that has it."""
+    """A character outside `labels`, how often it occurs in the texts, and the first utterance that has it."""
 
     character: str
     count: int
@@ -134,7 +135,7 @@ class Selection:
 
 
 def ctc_frames_needed(labels: np.ndarray) -> int:
-    """The fewest encoder frames T' on which CTC can write labels [U]: one each, and a blank between equal neighbours.
+    """The fewest encoder frames T' on which CTC can write labels [U]: one each, and a blank between equal neighbors.
 
     Source: Graves et al. 2006, section 3.1 (the map B merges repeats unless a blank parts them).
     """
@@ -150,7 +151,7 @@ def select(
     unknown_characters: UnknownCharacters = "error",
     output_frames: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Selection:
-    """Leaves out what the model cannot or shall not use. Bounds are inclusive, as in NeMo.
+    """Leaves out utterances that the model cannot use or that are outside the bounds, which are inclusive as in NeMo.
 
     Args:
         utterances: as `read_manifest` gives them, or a list. Texts are read again only where they matter.

@@ -1,9 +1,10 @@
-"""One line of a manifest: a JSON object to an utterance, or the reason why not."""
+"""Parses a line of a manifest."""
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from typing import IO, Any, Literal
 
 import orjson
 
+from jasper_tf.audio.load import audio_duration_s
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.io.file_access import why_no_access
@@ -49,7 +51,7 @@ class LineFileError(UserError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of a sound file and what is said in it."""
+    """A part of an audio file and what is said in it."""
 
     path: str
     offset_s: float
@@ -63,11 +65,18 @@ class Utterance:
     """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
 
 
-def read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a manifest, split at \\n only. One above `LONGEST_LINE` is cut, and the last: it may never end."""
+def read_lines(file: IO[bytes], start: int = 0, end: float = math.inf) -> Iterator[tuple[int, int, bytes]]:
+    """Number (from 1), first byte and bytes of each line that begins in [start, end); lines end at \\n only.
+
+    One above `LONGEST_LINE` is cut, and the last: it may never end.
+    """
+    file.seek(start)
     # str.splitlines would also cut at U+2028 inside a text.
-    for line in iter(functools.partial(file.readline, LONGEST_LINE + 1), b""):
-        yield line
+    for number, line in enumerate(iter(functools.partial(file.readline, LONGEST_LINE + 1), b""), start=1):
+        if start >= end:
+            return
+        yield number, start, line
+        start += len(line)
         if len(line) > LONGEST_LINE:
             return
 
@@ -85,7 +94,7 @@ def parse_line(
         files_exist: that an earlier reading saw the files. Default: they are looked for.
 
     Raises:
-        UserError: the reason why it is no utterance, without the source.
+        UserError: why it is not an utterance, without the source.
     """
     fields = read_fields(line, folder, duration_s, files_exist)
     if fields is None:
@@ -98,21 +107,16 @@ def parse_line(
 def read_fields(
     line: bytes, folder: str, duration_s: float | None = None, files_exist: bool = False
 ) -> tuple[dict[str, Any], str, float, float, str] | None:
-    """`parse_line` for millions of lines: the object as it stands there, path, offset_s, duration_s and text."""
+    """`parse_line` for millions of lines: the JSON object, path, offset_s, duration_s and text."""
     entry = read_object(line)
     if entry is None:
         return None
-    path = _existing_file(entry, "audio_filepath", folder, files_exist)
-    if path is None:
-        raise UserError("audio_filepath is missing; name the sound file")
-    offset_s = _seconds(entry, "offset") or 0.0
+    path, offset_s, declared_s = read_part_of_file(entry, folder, files_exist)
     if duration_s is None:
-        duration_s = _seconds(entry, "duration")
+        duration_s = declared_s
         if duration_s is None:
             if entry.get("record") is not None:
                 raise UserError("duration is missing; recordings in shards or tar files need it")
-            from jasper_tf.audio.load import audio_duration_s  # knows this module
-
             duration_s = audio_duration_s(path) - offset_s
             if duration_s <= 0:
                 raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind the end of the file")
@@ -122,8 +126,24 @@ def read_fields(
     return entry, path, offset_s, duration_s, _text(entry, folder)
 
 
+def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = False) -> tuple[str, float, float | None]:
+    """Path, offset and duration in seconds of a line's object; None without a duration.
+
+    Raises:
+        UserError: a key is missing or has a wrong value, or the file is not there.
+    """
+    path = _existing_file(entry, "audio_filepath", folder, files_exist)
+    if path is None:
+        raise UserError("audio_filepath is missing; name the sound file")
+    return path, _seconds(entry, "offset") or 0.0, _seconds(entry, "duration")
+
+
 def read_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line, None for a blank one; UserError says why it is none."""
+    """The JSON object of a line, None for a blank one.
+
+    Raises:
+        UserError: it is not a JSON object.
+    """
     if len(line) > LONGEST_LINE:
         raise UserError(f"longer than {LONGEST_LINE:,} bytes; write one JSON object per line")
     if line.startswith(b"\xef\xbb\xbf"):
@@ -181,7 +201,7 @@ def _existing_file(entry: dict, key: str, folder: str, exists: bool) -> str | No
     value = entry.get(key)
     if value is None:
         return None
-    # The path stands in messages of one line.
+    # The path is part of messages of one line.
     if not isinstance(value, str) or not value or _CONTROL.search(value):
         raise UserError(f"{key} is {_short(value)}; it must be a path")
     if value[0] == "~":

@@ -1,4 +1,4 @@
-"""What training must know of every line of a manifest before it begins, as columns: 25 bytes a line, not the text.
+"""Scans a manifest into columns: 25 bytes a line, without the text.
 
 `python -m jasper_tf.data.manifest.scan FILE START END FOLDER` does it for a part of a file, in a process of its own.
 """
@@ -9,10 +9,8 @@ import io
 import os
 import subprocess
 import sys
-import time
 from array import array
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +18,13 @@ import numpy as np
 
 from jasper_tf.data.manifest.line import LONGEST_LINE, read_fields, read_lines
 from jasper_tf.errors import UserError
+from jasper_tf.io.progress import Progress, megabytes
+from jasper_tf.io.thread_pool import map_in_order
 
 PART_BYTES = 1 << 26
 """Larger manifests are scanned in parts of this size, a process for each core."""
 
 _NAMED = 1000
-_SILENT_S = 3.0
 
 
 @dataclass
@@ -61,12 +60,7 @@ def scan(path: str, start: int, end: int, folder: str) -> ManifestScan:
     broken: list[tuple[int, str]] = []
     broken_lines = number = 0
     with open(path, "rb") as file:
-        file.seek(start)
-        position = start
-        for line in read_lines(file):
-            if position >= end:
-                break
-            number += 1
+        for number, position, line in read_lines(file, start, end):
             try:
                 fields = read_fields(line, folder)
             except UserError as error:
@@ -81,7 +75,6 @@ def scan(path: str, start: int, end: int, folder: str) -> ManifestScan:
                     durations.append(duration_s)
                     sizes.append(len(text))
                     alphabet.update(text)
-            position += len(line)
     return ManifestScan(
         np.array(starts, np.int64),
         np.array(numbers, np.int32),
@@ -106,20 +99,13 @@ def scan_file(path: str, folder: str, name: str) -> ManifestScan:
         return scan(path, 0, size, folder)
     bounds = _line_starts(path, size)
     parts = list(zip(bounds[:-1], bounds[1:], strict=True))
-    began = time.monotonic()
-    done: list[int] = []
-
-    def one(part: tuple[int, int]) -> ManifestScan:
-        found = _in_process(path, *part, folder, name)
-        done.append(part[1] - part[0])
-        elapsed = time.monotonic() - began
-        if elapsed > _SILENT_S and sum(done) < size:
-            left = elapsed / sum(done) * (size - sum(done))
-            print(f"{name}: {sum(done) / size:.0%} read, {left:.0f} s left", file=sys.stderr, flush=True)
-        return found
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return _joined(list(pool.map(one, parts)))
+    scans = map_in_order(lambda part: _in_process(path, *part, folder, name), parts, os.cpu_count() or 1)
+    found = []
+    with Progress(f"reading {os.path.basename(name)}", size, megabytes) as progress:
+        for (first, behind), one in zip(parts, scans, strict=True):
+            found.append(one)
+            progress.advance(behind - first)
+    return _joined(found)
 
 
 def _line_starts(path: str, size: int) -> list[int]:

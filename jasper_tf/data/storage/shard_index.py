@@ -1,21 +1,18 @@
-"""index.json of a folder of shards: what it must hold, and whether it does."""
+"""The index of a folder of shards, and whether the folder is complete."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from jasper_tf.data.manifest.line import parse_line
-from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.errors import UserError
 from jasper_tf.io.remote import is_remote
+from jasper_tf.io.thread_pool import map_in_order
 
 INDEX_NAME = "index.json"
 MANIFEST_NAME = "manifest.jsonl"
@@ -23,7 +20,7 @@ UNFINISHED_NAME = ".unfinished"
 
 _FORMAT = "jasper_tf shards"
 _VERSION = 1
-_AGAIN = "copy the folder again, or run `python -m jasper_tf shard` again"
+AGAIN = "copy the folder again, or run `python -m jasper_tf shard` again"
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def read_index(folder: str) -> ShardIndex | None:
     Raises:
         UserError: it is broken, or of a version that this one does not know.
     """
-    path = _join(folder, INDEX_NAME)
+    path = join(folder, INDEX_NAME)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             content = file.read()
@@ -88,7 +85,7 @@ def read_index(folder: str) -> ShardIndex | None:
         if not all(isinstance(s.file, str) and type(s.bytes) is int and "/" not in s.file for s in index.shards):
             raise TypeError
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is broken; {_AGAIN}") from None
+        raise UserError(f"{path}: is broken; {AGAIN}") from None
     return index
 
 
@@ -110,7 +107,7 @@ def resolve_shards(path: str) -> str:
         folder, name = path.rstrip("/") or "/", ""
     index = read_index(folder)
     if index is None:
-        if name == MANIFEST_NAME and not _exists(_join(folder, UNFINISHED_NAME)):
+        if name == MANIFEST_NAME and not _exists(join(folder, UNFINISHED_NAME)):
             return path
         raise UserError(
             f"{folder}: holds no {INDEX_NAME} of shards; name a manifest, or run the `shard` that was interrupted again"
@@ -118,54 +115,23 @@ def resolve_shards(path: str) -> str:
     sizes = [(MANIFEST_NAME, index.manifest_bytes), *((shard.file, shard.bytes) for shard in index.shards)]
 
     def fault(named: tuple[str, int]) -> str:
-        file, expected = _join(folder, named[0]), named[1]
+        file, expected = join(folder, named[0]), named[1]
         try:
             size = tf.io.gfile.stat(file).length
         except tf.errors.NotFoundError:
-            return f"{file}: no such file, but the index beside it names it; {_AGAIN}"
+            return f"{file}: no such file, but the index beside it names it; {AGAIN}"
         except tf.errors.OpError as error:
             return f"{file}: cannot be read ({error.message})"
-        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {_AGAIN}"
+        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {AGAIN}"
 
-    with ThreadPoolExecutor(32 if is_remote(folder) else 4) as pool:
-        faults = [text for text in pool.map(fault, sizes) if text]
+    faults = [text for text in map_in_order(fault, sizes, 32 if is_remote(folder) else 4) if text]
     if faults:
         raise UserError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
-    return _join(folder, MANIFEST_NAME)
-
-
-def verify_shards(folder: str, workers: int, progress: Callable[[int, int], None]) -> list[str]:
-    """Reads every byte of a folder of shards again -> what is wrong, a line each; none: all is well.
-
-    Checksums of all files against the index, and every record that the manifest names.
-
-    Args:
-        folder: of shards.
-        workers: threads.
-        progress: is told how many utterances are done, and of how many.
-
-    Raises:
-        UserError: `folder` holds no shards, or files that `resolve_shards` refuses.
-    """
-    manifest = resolve_shards(folder)
-    index = read_index(folder)
-    assert index is not None
-    with ThreadPoolExecutor(workers) as pool:
-        named = [(MANIFEST_NAME, index.manifest_sha256), *((shard.file, shard.sha256) for shard in index.shards)]
-        sums = pool.map(lambda one: file_sha256(_join(folder, one[0])), named)
-        wrong = [file for (file, expected), found in zip(named, sums, strict=True) if found != expected]
-        faults = [f"{_join(folder, file)}: its checksum is not the index's; {_AGAIN}" for file in wrong]
-        lines, done = _lines(manifest), 0
-        while block := [line for _, line in zip(range(64 * workers), lines, strict=False)]:
-            faults += [text for text in pool.map(lambda line: _fault_of_line(line, folder), block) if text]
-            done += len(block)
-            progress(done, index.utterances)
-    if done != index.utterances:
-        faults.append(f"{manifest}: has {done} utterances, the index says {index.utterances}; {_AGAIN}")
-    return faults
+    return join(folder, MANIFEST_NAME)
 
 
 def file_sha256(path: str) -> str:
+    """The SHA-256 of a file in hexadecimal; `tf.io.gfile` reads it."""
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(1 << 22):
@@ -173,24 +139,8 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _lines(manifest: str) -> Iterator[bytes]:
-    with tf.io.gfile.GFile(manifest, "rb") as file:
-        while line := file.readline():
-            yield line
-
-
-def _fault_of_line(line: bytes, folder: str) -> str:
-    try:
-        utterance = parse_line(line, folder, "", files_exist=True)
-        if utterance is None or utterance.record is None:
-            return f"{_join(folder, MANIFEST_NAME)}: a line without a record; {_AGAIN}"
-        load_record(utterance.path, *utterance.record)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def _join(folder: str, name: str) -> str:
+def join(folder: str, name: str) -> str:
+    """The path of a file in a folder, remote ones too."""
     return f"{folder.rstrip('/')}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""Which utterance goes to which shard, and with what settings: decided before any sound is read."""
+"""Plans which utterances go to which shard, before any audio is read."""
 
 from __future__ import annotations
 

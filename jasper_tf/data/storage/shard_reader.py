@@ -1,4 +1,4 @@
-"""The sound of one record of a shard, wherever in the file it is."""
+"""Reads the audio of a record of a shard."""
 
 from __future__ import annotations
 

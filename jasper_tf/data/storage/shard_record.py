@@ -1,4 +1,4 @@
-"""One utterance as a record of a shard: a tf.train.Example in the frame of a TFRecord file."""
+"""Encodes and decodes an utterance as a record of a shard: a tf.train.Example in a TFRecord frame."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import soundfile
 import soxr
 import tensorflow as tf
 from crc32c import crc32c
+from google.protobuf.message import DecodeError
 
-from jasper_tf.data.storage.example_features import example_features
 from jasper_tf.errors import UserError
 from jasper_tf.io.memory_file import in_memory
 
@@ -25,7 +25,7 @@ FRAME_BYTES = 16
 
 
 def frame_record(data: bytes) -> bytes:
-    """`data` as it stands in a TFRecord file (tensorflow/core/lib/io/record_writer.h)."""
+    """`data` in the frame of a TFRecord file (tensorflow/core/lib/io/record_writer.h)."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _checksum(length), data, _checksum(data)))
 
@@ -76,11 +76,11 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
         UserError: it is no such Example, or its sound is not as long as it says.
     """
     try:
-        features = example_features(memoryview(data))
-    except ValueError:
+        features = tf.train.Example.FromString(data).features.feature
+    except DecodeError:
         raise UserError("is no tf.train.Example; make the shards with `python -m jasper_tf shard`") from None
-    audio, codec = _only(features, "audio", memoryview), bytes(_only(features, "codec", memoryview)[:20])
-    rate, samples = _only(features, "sample_rate", int), _only(features, "samples", int)
+    audio, codec = (_only(key, features[key].bytes_list) for key in ("audio", "codec"))
+    rate, samples = (_only(key, features[key].int64_list) for key in ("sample_rate", "samples"))
     if rate <= 0:
         raise UserError(f"has a sample_rate of {rate}; make the shard anew")
     if codec == b"pcm":
@@ -92,7 +92,7 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
         except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError):
             raise UserError("holds FLAC that cannot be decoded; make the shard anew") from None
     else:
-        raise UserError(f"has the unknown codec {codec!r}; this version reads {' and '.join(CODECS)}")
+        raise UserError(f"has the unknown codec {codec[:20]!r}; this version reads {' and '.join(CODECS)}")
     if pcm.ndim != 1 or len(pcm) != samples or not samples or (codec == b"pcm" and len(audio) != 2 * samples):
         raise UserError(f"holds {len(pcm)} samples of the {samples} that it states; make the shard anew")
     place = None if out is None or len(out) < len(pcm) else out[: len(pcm)]
@@ -109,9 +109,8 @@ def _checksum(data: bytes | memoryview) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _only(features: dict, key: str, kind: type) -> Any:
+def _only(key: str, values: Any) -> Any:
     """The one value of a feature."""
-    values = features.get(key, ())
-    if len(values) != 1 or not isinstance(values[0], kind):
+    if len(values.value) != 1:
         raise UserError(f"lacks the feature {key}; make the shards with `python -m jasper_tf shard`")
-    return values[0]
+    return values.value[0]

@@ -1,4 +1,4 @@
-"""A manifest to TFRecord shards: resumable, in parallel, the same bytes every time."""
+"""Writes the recordings of a manifest to TFRecord shards: resumable, in parallel, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.data.manifest.columns import Manifest, Utterance, read_manifest
+from jasper_tf.data.manifest.columns import Manifest, read_manifest
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.shard_index import (
     INDEX_NAME,
     MANIFEST_NAME,
@@ -32,6 +31,8 @@ from jasper_tf.data.storage.shard_record import encode_record, frame_record
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import logger
+from jasper_tf.io.thread_pool import map_in_order
 
 
 @dataclass
@@ -55,7 +56,6 @@ def write_shards(
     on_bad_audio: str = "error",
     max_bad_audio: float = 0.01,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    say: Callable[[str], None] = print,
 ) -> ShardIndex:
     """Writes the utterances of `manifests` to shards in `output`, with manifest.jsonl and, last, index.json.
 
@@ -68,10 +68,9 @@ def write_shards(
         output: a new or empty folder, or one that an interrupted run with the same arguments left.
         settings: of the shards.
         workers: threads that decode.
-        on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and says so.
+        on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and logs it.
         max_bad_audio: the share of utterances that "skip" may leave out.
-        progress: is told how many utterances are done, and of how many.
-        say: prints a line.
+        progress: is called with how many utterances are done, and of how many.
 
     Raises:
         UserError: the manifest or a recording is wrong, or `output` holds something else or cannot be written to.
@@ -82,32 +81,31 @@ def write_shards(
     names, first = plan_shards(manifest.duration_s, settings)
     with _claimed(output, source) as done:
         if done is not None:
-            say(f"{output}: is complete already")
+            logger.info("%s: is complete already", output)
             return done
         finished: list[_Written] = []
         bad = 0
-        with ThreadPoolExecutor(workers) as pool:
-            for number, name in enumerate(names):
-                span = range(int(first[number]), int(first[number + 1]))
-                written = _finished(output, name)
-                if written is None or (written.skipped and on_bad_audio == "error"):
-                    left = max_bad_audio * len(manifest) - bad if on_bad_audio == "skip" else None
-                    written = _write_shard(output / name, manifest, span, settings, pool, workers, left, progress, say)
-                    with atomic_write(_note(output, name)) as file:
-                        json.dump(asdict(written), file)
-                else:
-                    say(f"{name}: kept, was finished before")
-                    for reason in written.skipped:
-                        say(f"left out {reason}")
-                bad += len(written.skipped)
-                finished.append(written)
-                progress(span.stop, len(manifest))
+        for number, name in enumerate(names):
+            span = range(int(first[number]), int(first[number + 1]))
+            written = _finished(output, name)
+            if written is None or (written.skipped and on_bad_audio == "error"):
+                left = max_bad_audio * len(manifest) - bad if on_bad_audio == "skip" else None
+                written = _write_shard(output / name, manifest, span, settings, workers, left, progress)
+                with atomic_write(_note(output, name)) as file:
+                    json.dump(asdict(written), file)
+            else:
+                logger.info("%s: kept, was finished before", name)
+                for reason in written.skipped:
+                    logger.warning("left out %s", reason)
+            bad += len(written.skipped)
+            finished.append(written)
+            progress(span.stop, len(manifest))
         if bad == len(manifest):
             raise UserError(f"{output}: none of the {bad} recordings can be read")
         return _finish(output, manifest, names, first, finished, source)
 
 
-def quantise(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
+def quantize(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
     """audio [S] float, full scale 1 -> [S] int16 rounded to the nearest, whether that changed any, samples clipped."""
     scaled = audio * np.float32(32768)
     rounded = np.rint(scaled)
@@ -121,40 +119,38 @@ def _write_shard(
     manifest: Manifest,
     span: range,
     settings: ShardSettings,
-    pool: ThreadPoolExecutor,
     workers: int,
     may_skip: float | None,
     progress: Callable[[int, int], None],
-    say: Callable[[str], None],
 ) -> _Written:
-    def record(i: int) -> tuple[Utterance, bytes, int, bool, int] | tuple[Utterance, UserError]:
+    def record(i: int) -> tuple[Utterance, tuple[bytes, int, bool, int] | UserError]:
         utterance = manifest[i]
         try:
             audio = load_utterance(utterance, settings.sample_rate, settings.channel_selector)
         except UserError as error:
             return utterance, error
-        pcm, rounded, clipped = quantise(audio)
+        pcm, rounded, clipped = quantize(audio)
         data = encode_record(pcm, settings.sample_rate, settings.codec, utterance.text)
-        return utterance, frame_record(data), len(pcm), rounded, clipped
+        return utterance, (frame_record(data), len(pcm), rounded, clipped)
 
     written = _Written(Shard(path.name, 0, 0, 0, ""))
     digest, position, samples = hashlib.sha256(), 0, 0
     try:
         with atomic_write(path, binary=True) as file:
-            for i, (utterance, *result) in zip(span, _in_order(pool, record, span, 4 * workers), strict=True):
-                if isinstance(result[0], UserError):
+            for i, (utterance, found) in zip(span, map_in_order(record, span, workers), strict=True):
+                if isinstance(found, UserError):
                     if may_skip is None:
-                        raise UserError(f"{utterance.source}: {result[0]}; or leave it out: --on-bad-audio skip")
-                    written.skipped.append(f"{utterance.source}: {result[0]}")
+                        raise UserError(f"{utterance.source}: {found}; or leave it out: --on-bad-audio skip")
+                    written.skipped.append(f"{utterance.source}: {found}")
                     written.records.append(None)
-                    say(f"left out {written.skipped[-1]}")
+                    logger.warning("left out %s", written.skipped[-1])
                     if len(written.skipped) > may_skip:
                         raise UserError(
                             f"more than the share of recordings that --max-bad-audio allows cannot be read; the last: "
                             f"{written.skipped[-1]}"
                         )
                 else:
-                    frame, length, rounded, clipped = result
+                    frame, length, rounded, clipped = found
                     file.write(frame)
                     digest.update(frame)
                     written.records.append([position, len(frame)])
@@ -168,21 +164,6 @@ def _write_shard(
     kept = len(span) - len(written.skipped)
     written.shard = Shard(path.name, kept, samples, position, digest.hexdigest())
     return written
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], Any], items: range, ahead: int) -> Iterator[Any]:
-    """`pool.map` that begins no more than `ahead` items early: the rest would lie in memory."""
-    waiting: deque[Future] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _finish(

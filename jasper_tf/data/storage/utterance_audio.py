@@ -1,4 +1,4 @@
-"""The audio of an utterance, wherever it is stored: a file, a shard, a tar file."""
+"""Reads the audio of an utterance from a file, a shard or a tar file."""
 
 from __future__ import annotations
 
@@ -7,32 +7,9 @@ import numpy as np
 from jasper_tf.audio import silence
 from jasper_tf.audio.load import ChannelSelector, load_audio
 from jasper_tf.data.manifest.line import Utterance
-
-
-def load_part(
-    path: str,
-    start: int,
-    size: int,
-    sample_rate: int = 16000,
-    offset_s: float = 0.0,
-    duration_s: float | None = None,
-    channel_selector: ChannelSelector = "average",
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The sound of a manifest's line with a `record` -> audio [S] float32, full scale 1: from a shard or a tar file.
-
-    A shard's record is one utterance's sound, mono; offset, duration and channel are those of a member of a tar file.
-
-    Raises:
-        UserError: it cannot be read. One line that begins with the path.
-    """
-    # Both import TensorFlow, and a server's client, which reads plain files, starts without it.
-    from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record
-    from jasper_tf.data.storage.tarred import load_member
-
-    if path.endswith(SHARD_SUFFIX):
-        return load_record(path, start, size, sample_rate, out)
-    return load_member(path, start, size, sample_rate, offset_s, duration_s, channel_selector, out)
+from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
+from jasper_tf.errors import AudioError
+from jasper_tf.io.memory_file import in_memory
 
 
 def load_utterance(
@@ -42,7 +19,7 @@ def load_utterance(
     trim_silence: bool = False,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The audio [S] float32 of an utterance, full scale 1, from a file, a shard or a tar file.
+    """Loads the audio [S] float32 of an utterance, full scale 1, from a file, a shard or a tar file.
 
     Training, validation, `evaluate` and `transcribe` all read an utterance by this function.
 
@@ -59,6 +36,30 @@ def load_utterance(
     path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
     if utterance.record is None:
         audio = load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
+    elif path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
+        audio = load_record(path, *utterance.record, sample_rate, out)
     else:
-        audio = load_part(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
+        audio = load_member(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
     return silence.trim_silence(audio) if trim_silence else audio
+
+
+def load_member(
+    path: str,
+    start: int,
+    size: int,
+    sample_rate: int = 16000,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    channel_selector: ChannelSelector = "average",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
+
+    Raises:
+        UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
+    """
+    with in_memory(read_part(path, start, size)) as name:
+        try:
+            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
+        except AudioError as error:
+            raise AudioError(path, error.kind, f"the recording at byte {start}: {error.detail}") from None

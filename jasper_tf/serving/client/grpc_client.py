@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import numpy as np
 
 from jasper_tf.inference.transcript import Transcript, read_outputs
-from jasper_tf.serving.client.prediction_messages import array_to_tensor, prediction_api, tensor_to_array
+from jasper_tf.serving.client.prediction_messages import (
+    PREDICT,
+    PredictRequest,
+    PredictResponse,
+    array_to_tensor,
+    tensor_to_array,
+)
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 GRPC_PORT = 8500
@@ -31,13 +38,10 @@ class GrpcClient:
     Args:
         server: "HOST:PORT".
         model: the model's name on the server.
-        version: a version's number. Default: the newest one.
-        timeout_s: deadline of one attempt, seconds.
-        back_off: number and waits of the retries after UNAVAILABLE.
-        max_message_mb: limit of requests and responses, in 2^20 bytes.
-
-    Raises:
-        UserError: tensorflow-serving-api is not installed.
+        version: a version's number; None: the newest one.
+        timeout_s: deadline of one try, seconds.
+        back_off: how often, and after which waits, UNAVAILABLE is tried again.
+        max_message_mb: a larger request is not sent, a larger answer not taken; in 2^20 bytes.
     """
 
     def __init__(
@@ -49,7 +53,6 @@ class GrpcClient:
         back_off: BackOff | None = None,
         max_message_mb: float = MAX_MESSAGE_MB,
     ):
-        self._api = prediction_api()
         self.server = server
         self.model = model
         self.version = version
@@ -70,8 +73,12 @@ class GrpcClient:
             # The server is named explicitly: no proxy from the environment.
             ("grpc.enable_http_proxy", 0),
         ]
-        self._channel = self._api.grpc.insecure_channel(server, options=options)
-        self._predict = self._api.prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
+        self._channel = grpc.insecure_channel(server, options=options)
+        self._predict = self._channel.unary_unary(
+            PREDICT,
+            request_serializer=PredictRequest.SerializeToString,
+            response_deserializer=PredictResponse.FromString,
+        )
 
     def max_samples(self) -> int:
         """The longest recording that fits into one message."""
@@ -87,7 +94,7 @@ class GrpcClient:
         Raises:
             ServerError: no response.
         """
-        request = self._api.predict_pb2.PredictRequest()
+        request = PredictRequest()
         request.model_spec.name = self.model
         request.model_spec.signature_name = "serving_default" if words else "text"
         if self.version is not None:
@@ -117,11 +124,11 @@ class GrpcClient:
     def _try(self, request: Any) -> Any:
         try:
             return self._predict(request, timeout=self.timeout_s)
-        except self._api.grpc.RpcError as error:
+        except grpc.RpcError as error:
             raise self._explain(error) from None
 
     def _explain(self, error: Any) -> ServerError:
-        status, code = error.code(), self._api.grpc.StatusCode
+        status, code = error.code(), grpc.StatusCode
         said = said_by_server(error.details() or "")
         where = f"{self.server}: "
         if status == code.UNAVAILABLE:

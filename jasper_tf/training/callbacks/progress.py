@@ -1,22 +1,22 @@
-"""Progress of a training on the terminal."""
+"""Progress of a training."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 
 import keras
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
+from jasper_tf.io.progress import Progress as ProgressBar
+from jasper_tf.io.progress import clock
 from jasper_tf.training.run.training_state import TrainingState
 
 
 class Progress(keras.callbacks.Callback):
-    """A progress line on a terminal, and a line for each epoch.
+    """A line for each epoch, and the progress within it: a bar on a terminal, elsewhere a log line every 30 s.
 
-    Both show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of
+    They show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of
     audio per second of training, and the time left. The speed is the epoch's; the time left is estimated from the whole
     run since its start, with validations and checkpoints.
 
@@ -43,35 +43,39 @@ class Progress(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.batches = batches
         self.epochs = batches.epochs(total_steps)
-        self.moves = sys.stdout.isatty()
+        self._bar = ProgressBar("training", None)
 
     def on_train_begin(self, logs=None):
         self._began, self._first_step = time.perf_counter(), self.position.step
-        self._drawn = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
         self._audio_len, _ = self.batches.lengths(epoch)
         self._utterances = self._samples = 0
         self._seconds, self._since = 0.0, time.perf_counter()
+        self._show(
+            ProgressBar(
+                f"epoch {epoch + 1}/{self.epochs}",
+                len(self._plan),
+                done=self.position.step_in_epoch,
+                note=lambda: f"{self._step()}  {self._figures(self._logs)}  {self._speed()}",
+                left_s=self._left_s,
+            )
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         index = self._plan[self.position.step_in_epoch - 1].index
         self._utterances += len(index)
         self._samples += int(self._audio_len[index].sum())
-        now = time.perf_counter()
-        self._seconds = now - self._since
-        if self.moves and now - self._drawn > 0.2:
-            self._drawn = now
-            done = self.position.step_in_epoch / len(self._plan)
-            bar = ("#" * round(16 * done)).ljust(16, ".")
-            line = f"[{bar}] {self._where(self.position.epoch)}  {self._figures(logs)}  {self._pace()}"
-            # The next line would not overwrite one that wraps.
-            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", flush=True)
+        self._seconds = time.perf_counter() - self._since
+        self._logs = logs
+        self._bar.advance()
 
     def on_test_begin(self, logs=None):
-        if self.moves:
-            print(f"\r{self._where(self.position.epoch)}  validating\x1b[K", end="", flush=True)
+        self._show(ProgressBar("validating, batch", None, note=lambda: self._where(self.position.epoch)))
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._bar.advance()
 
     def on_epoch_end(self, epoch, logs=None):
         figures = self._figures(logs)
@@ -83,23 +87,34 @@ class Progress(keras.callbacks.Callback):
                 figures += f"  {key} {logs[key]:.2%}"
         if logs.get("infeasible"):
             figures += f"  {int(logs['infeasible'])} infeasible"
-        print("\r\x1b[K" if self.moves else "", end="")
-        self.say(f"{self._where(epoch)}  {figures}  {self._pace()}")
+        self._bar.clear()
+        self.say(f"{self._where(epoch)}  {figures}  {self._speed()}  {clock(self._left_s())} left")
+
+    def on_train_end(self, logs=None):
+        self._bar.clear()
+
+    def _show(self, bar: ProgressBar) -> None:
+        self._bar.clear()
+        self._bar = bar
 
     def _where(self, epoch: int) -> str:
-        return f"epoch {epoch + 1}/{self.epochs}  step {self.position.step}/{self.total_steps}"
+        return f"epoch {epoch + 1}/{self.epochs}  {self._step()}"
+
+    def _step(self) -> str:
+        return f"step {self.position.step}/{self.total_steps}"
 
     def _figures(self, logs: dict) -> str:
         return f"loss {logs['loss']:.3f}  lr {float(self.model.optimizer.learning_rate):.2e}"
 
-    def _pace(self) -> str:
+    def _speed(self) -> str:
         seconds = max(self._seconds, 1e-9)
         audio = audio_speed(self._samples / self.model.sample_rate / seconds)
+        return f"{self._utterances / seconds:.1f} utt/s  {audio}"
+
+    def _left_s(self) -> float:
         steps = max(1, self.position.step - self._first_step)
         run_s = time.perf_counter() - self._began
-        left = round((self.total_steps - self.position.step) * run_s / steps)
-        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        return f"{self._utterances / seconds:.1f} utt/s  {audio}  {clock} left"
+        return (self.total_steps - self.position.step) * run_s / steps
 
 
 def audio_speed(times_real_time: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from jasper_tf.data.corpora.entry import Archive
+from jasper_tf.data.corpora.corpus_entry import Archive
 from jasper_tf.data.corpora.librispeech import MINI_LIBRISPEECH
 
 
@@ -159,7 +159,7 @@ def test_common_voice(tmp_path, capsys, prepare, lines_of, table, refused, make_
     assert texts == ["er sagte ja", "nein sagte sie", "wo drei"]
     assert "language: de" in capsys.readouterr().out
     reasons = [row["reason"] for row in table(out / "train_left_out.tsv")]
-    assert reasons[0] == "unreadable entry: line 3: '../../outside.mp3' is no name of a clip"
+    assert reasons[0] == "unreadable entry: line 3: '../../outside.mp3' is not the name of a clip"
     assert reasons[1:] == ["no such sound file", "unreadable entry: line 5: 2 fields, the header has 5"]
     assert table(out / "dev_text_changes.tsv")[0]["before"] == '"Nein", sagte sie.'
     line = refused("common-voice", "--output", tmp_path / "other")

@@ -122,7 +122,7 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     for empty in ("", []):
         assert f"{start}names no manifest" in message({name: {"manifest_path": empty}})
     assert message({name: {"manifest_path": str(path)}}) == (
-        f"{start}{path}: the manifest cannot be read (No such file or directory); check the path"
+        f"{start}{path}: no such file; check the path of this manifest"
     )
     assert line(b"\n \n") == f"{start}{path}: lists no recording; write one JSON object per line"
     assert line(b'\n{"audio_filepath": "a.w').startswith(f"{start}{path}:2: not JSON (")

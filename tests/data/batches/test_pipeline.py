@@ -7,14 +7,15 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.audio.in_graph import is_graph_decodable, load_audio_in_graph
-from jasper_tf.audio.load import load_audio, user_error_in
+from jasper_tf.audio.load import load_audio
 from jasper_tf.audio.silence import trim_silence
 from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

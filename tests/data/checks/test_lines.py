@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.clean_manifest import write_clean_manifest
 from jasper_tf.data.checks.duplicates import check_duplicates
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import CheckedManifest, check_lines
+from jasper_tf.data.checks.lines import check_lines
 from jasper_tf.data.checks.speaking_rate import FEWEST, check_speaking_rate, rate_bounds
 from jasper_tf.errors import UserError
 
@@ -110,7 +111,7 @@ def test_the_clean_manifest_never_misleads(checked, tmp_path):
     with pytest.raises(UserError, match="no line is without a fault; nothing is written"):
         write_clean_manifest(tmp_path / "none.json", [broken], log)
     (tmp_path / "m.json").write_bytes(b"\n".join(lines[:2]))
-    with pytest.raises(UserError, match=r"m\.json: the manifest was changed while it was checked"):
+    with pytest.raises(UserError, match=r"m\.json: the manifest was changed while it was read"):
         write_clean_manifest(tmp_path / "late.json", [manifest], log)
     assert not list(tmp_path.glob("*none*")) and not list(tmp_path.glob("*late*"))
 

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jasper_tf.data.manifest.columns import Utterance
 from jasper_tf.data.manifest.filter import ctc_frames_needed, select
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

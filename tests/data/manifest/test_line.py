@@ -9,7 +9,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jasper_tf.data.manifest.columns import Utterance, parse_line, read_manifest
+from jasper_tf.data.manifest.columns import read_manifest
+from jasper_tf.data.manifest.line import Utterance, parse_line
 from jasper_tf.errors import UserError
 
 KEYS = ("audio_filepath", "offset", "duration", "text", "text_filepath", "record")

@@ -41,9 +41,7 @@ def source(tmp_path_factory) -> Path:
 def shards(request, source, tmp_path_factory) -> Path:
     """Finished shards of `source`, not to be changed."""
     folder = tmp_path_factory.mktemp("shards") / request.param
-    write_shards(
-        str(source), folder, ShardSettings(codec=request.param, shard_size_mb=0.1), workers=2, say=lambda line: None
-    )
+    write_shards(str(source), folder, ShardSettings(codec=request.param, shard_size_mb=0.1), workers=2)
     return folder
 
 

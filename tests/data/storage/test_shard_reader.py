@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jasper_tf.data.manifest.columns import read_manifest
-from jasper_tf.data.storage.shard_index import read_index, resolve_shards, verify_shards
+from jasper_tf.data.storage.shard_check import verify_shards
+from jasper_tf.data.storage.shard_index import read_index, resolve_shards
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.data.storage.shard_record import decode_record, encode_record, frame_record, open_frame
 from jasper_tf.errors import UserError
@@ -33,7 +34,7 @@ def test_paths_of_other_file_systems(shards, fails):
     for here, there in zip(local, read_manifest(f"{remote}/manifest.jsonl"), strict=True):
         assert there.path.startswith(remote)
         np.testing.assert_array_equal(load_record(there.path, *there.record), load_record(here.path, *here.record))
-    assert not verify_shards(remote, 2, lambda done, total: None)
+    assert not verify_shards(remote, 2)
     last = there.path
     with fails(f"{last}: the file is cut off at byte"):
         load_record(last, there.record[0], 1 << 50)
@@ -101,7 +102,7 @@ def test_faults_of_a_record(copied, fails):
         load_record(path, start, size)
     file.write_bytes(good[:-100] + bytes([good[-100] ^ 4]) + good[-99:])
     assert len(load_record(path, start, size))  # another record is damaged
-    faults = verify_shards(str(copied), 2, lambda done, total: None)
+    faults = verify_shards(str(copied), 2)
     assert len(faults) == 2 and faults[0].startswith(f"{path}: its checksum is not the index's")
     assert "is damaged (wrong checksum)" in faults[1]
     file.unlink()

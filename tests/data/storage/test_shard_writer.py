@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.data.manifest.columns import read_manifest
-from jasper_tf.data.storage.shard_index import read_index, resolve_shards, verify_shards
+from jasper_tf.data.storage.shard_check import verify_shards
+from jasper_tf.data.storage.shard_index import read_index, resolve_shards
 from jasper_tf.data.storage.shard_plan import ShardSettings, plan_shards
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.data.storage.shard_record import decode_record
-from jasper_tf.data.storage.shard_writer import quantise, write_shards
+from jasper_tf.data.storage.shard_writer import quantize, write_shards
 
 SMALL = {"shard_size_mb": 0.1}
 """About three shards of the fixture's 10 s."""
@@ -78,14 +79,15 @@ def test_tensorflow_reads_them(shards):
 
 def test_bytes_do_not_depend_on_workers(source, shards, tmp_path):
     codec = read_index(str(shards)).settings["codec"]
-    write_shards(str(source), tmp_path / "one", ShardSettings(codec=codec, **SMALL), workers=1, say=lambda line: None)
+    write_shards(str(source), tmp_path / "one", ShardSettings(codec=codec, **SMALL), workers=1)
     assert content(tmp_path / "one") == content(shards)
 
 
 @pytest.mark.parametrize("at", [0, 3, 7, 11])
-def test_an_interrupted_run_goes_on(source, shards, tmp_path, at, fails):
+def test_an_interrupted_run_goes_on(source, shards, tmp_path, at, fails, caplog):
     codec = read_index(str(shards)).settings["codec"]
-    chosen, folder, said = ShardSettings(codec=codec, **SMALL), tmp_path / "out", []
+    chosen, folder = ShardSettings(codec=codec, **SMALL), tmp_path / "out"
+    caplog.set_level("INFO", "jasper_tf")
 
     def stop(done, total):
         if done > at:
@@ -97,13 +99,13 @@ def test_an_interrupted_run_goes_on(source, shards, tmp_path, at, fails):
         resolve_shards(str(folder))
     finished = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.tfrecord")}
     (folder / ".writing-0-shard-00000.tfrecord").write_bytes(b"left by a process that was killed")
-    write_shards(str(source), folder, chosen, workers=2, say=said.append)
+    write_shards(str(source), folder, chosen, workers=2)
     assert content(folder) == content(shards)
-    assert len([line for line in said if "kept" in line]) == len(finished)
+    assert len([line for line in caplog.messages if "kept" in line]) == len(finished)
     for name, changed in finished.items():
         assert (folder / name).stat().st_mtime_ns == changed
-    write_shards(str(source), folder, chosen, say=said.append)
-    assert said[-1] == f"{folder}: is complete already"
+    write_shards(str(source), folder, chosen)
+    assert caplog.messages[-1] == f"{folder}: is complete already"
 
 
 def test_a_finished_shard_that_was_damaged_is_written_again(source, tmp_path):
@@ -118,8 +120,8 @@ def test_a_finished_shard_that_was_damaged_is_written_again(source, tmp_path):
     first = min(folder.glob("*.tfrecord"))
     good = first.read_bytes()
     first.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    write_shards(str(source), folder, ShardSettings(**SMALL), say=lambda line: None)
-    assert first.read_bytes() == good and not verify_shards(str(folder), 2, lambda done, total: None)
+    write_shards(str(source), folder, ShardSettings(**SMALL))
+    assert first.read_bytes() == good and not verify_shards(str(folder), 2)
 
 
 def test_nothing_is_overwritten(source, copied, tmp_path, fails):
@@ -139,17 +141,17 @@ def test_nothing_is_overwritten(source, copied, tmp_path, fails):
         write_shards(str(source), tmp_path / "file", ShardSettings())
 
 
-def test_bad_audio(source, tmp_path, fails):
-    manifest, said = source.with_name("bad.jsonl"), []
+def test_bad_audio(source, tmp_path, fails, caplog):
+    manifest = source.with_name("bad.jsonl")
     (source.parent / "bad.wav").write_bytes(b"RIFF, but no more")
     bad = json.dumps({"audio_filepath": "bad.wav", "duration": 1.0, "text": "x"})
     lines = source.read_text().splitlines()
     manifest.write_text("\n".join([*lines[:4], bad, *lines[4:]]) + "\n")
     line = f"{manifest}:5: {source.parent / 'bad.wav'}: cannot be decoded"
     with fails(line, "--on-bad-audio skip"):
-        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), say=said.append)
+        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL))
     with fails("--max-bad-audio", line):
-        write_shards(str(manifest), tmp_path / "b", ShardSettings(**SMALL), on_bad_audio="skip", say=said.append)
+        write_shards(str(manifest), tmp_path / "b", ShardSettings(**SMALL), on_bad_audio="skip")
     # Goes on where "error" stopped.
     index = write_shards(
         str(manifest),
@@ -157,10 +159,9 @@ def test_bad_audio(source, tmp_path, fails):
         ShardSettings(**SMALL),
         on_bad_audio="skip",
         max_bad_audio=0.1,
-        say=said.append,
         workers=2,
     )
-    assert (index.skipped, index.utterances) == (1, 12) and said[-1].startswith(f"left out {line}")
+    assert (index.skipped, index.utterances) == (1, 12) and caplog.messages[-1].startswith(f"left out {line}")
     texts = [u.text for u in read_manifest(resolve_shards(str(tmp_path / "a")))]
     assert texts == [u.text for u in read_manifest(str(source))]
 
@@ -175,16 +176,16 @@ def test_what_skip_left_out_is_an_error_again_without_it(source, tmp_path, fails
         if done == total:
             raise KeyboardInterrupt
 
-    skip = {"on_bad_audio": "skip", "max_bad_audio": 0.1, "say": lambda line: None}
+    skip = {"on_bad_audio": "skip", "max_bad_audio": 0.1}
     with pytest.raises(KeyboardInterrupt):
         write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), progress=stop, **skip)
     assert len(list((tmp_path / "a").glob("*.tfrecord"))) > 1
     with fails(f"{manifest}:1: {source.parent / 'bad.wav'}"):
-        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), say=lambda line: None)
+        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL))
 
 
 def test_shards_of_shards(shards, tmp_path):
-    index = write_shards(str(shards), tmp_path / "again", ShardSettings(codec="flac"), say=lambda line: None)
+    index = write_shards(str(shards), tmp_path / "again", ShardSettings(codec="flac"))
     assert (index.utterances, index.rounded, len(index.shards)) == (12, 0, 1)
     for one, other in zip(read_manifest(str(shards)), read_manifest(str(tmp_path / "again")), strict=True):
         assert (one.text, one.duration_s, one.extra) == (other.text, other.duration_s, other.extra)
@@ -211,13 +212,13 @@ def test_every_utterance_is_in_one_shard(durations, size):
         assert sum(durations[begin : end - 1]) * 32000 <= size * 1e6 + 1
 
 
-def test_quantise_is_exact_for_16_bit_and_rounds_the_rest():
+def test_quantize_is_exact_for_16_bit_and_rounds_the_rest():
     every = np.arange(-32768, 32768, dtype=np.int16)
-    pcm, changed, clipped = quantise(every.astype(np.float32) / 32768)
+    pcm, changed, clipped = quantize(every.astype(np.float32) / 32768)
     np.testing.assert_array_equal(pcm, every)
     assert (changed, clipped) == (False, 0)
     audio = np.random.default_rng(0).uniform(-1.2, 1.2, 5000).astype(np.float32)
-    pcm, changed, clipped = quantise(audio)
+    pcm, changed, clipped = quantize(audio)
     twin = np.rint(audio.astype(np.float64) * 32768)
     np.testing.assert_array_equal(pcm, twin.clip(-32768, 32767))
     assert changed and clipped == np.sum((twin > 32767) | (twin < -32768))
@@ -229,8 +230,8 @@ def test_two_runs_do_not_write_to_one_folder(source, tmp_path, fails):
     def second(done, total):
         if not other:
             with fails("another run is writing there"):
-                write_shards(str(source), tmp_path / "out", ShardSettings(**SMALL), say=lambda line: None)
+                write_shards(str(source), tmp_path / "out", ShardSettings(**SMALL))
             other.append(done)
 
-    write_shards(str(source), tmp_path / "out", ShardSettings(**SMALL), progress=second, say=lambda line: None)
+    write_shards(str(source), tmp_path / "out", ShardSettings(**SMALL), progress=second)
     assert other

@@ -1,4 +1,4 @@
-"""The line that moves and the line of an epoch."""
+"""The lines of an epoch and within it."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,8 @@ from jasper_tf.training.run.training_state import TrainingState
 def clock(monkeypatch):
     """A clock that is set by hand: `clock.now`."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("jasper_tf.training.callbacks.progress.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    for name in ("perf_counter", "monotonic"):
+        monkeypatch.setattr(f"time.{name}", lambda: clock.now)
     return clock
 
 
@@ -66,19 +67,20 @@ def test_speed_begins_anew_with_each_epoch(progress, clock):
     assert "  0:03:28 left" in progress.said[0]  # 8 steps of 26 s
 
 
-def test_moving_line(progress, clock, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
-    progress.moves = True
+def test_a_line_within_an_epoch_where_there_is_no_terminal(progress, clock, caplog):
+    caplog.set_level("INFO", "jasper_tf")
     progress.on_epoch_begin(1)
-    step(progress, clock, 1.0)
-    out = capsys.readouterr().out
-    assert out.startswith("\r[########........] epoch 2/3  step 9/18  loss 2.500  lr 1.50e-02  4.0 utt/s  ")
-    assert out.endswith(" left\x1b[K")
-    monkeypatch.setenv("COLUMNS", "40")
-    step(progress, clock, 1.0)
-    assert len(capsys.readouterr().out) == len("\r\x1b[K") + 39
+    for seconds in (1.0, 28.0, 2.0):
+        step(progress, clock, seconds)
     progress.on_test_begin()
-    assert capsys.readouterr().out == "\repoch 2/3  step 10/18  validating\x1b[K"
+    for _ in range(3):
+        clock.now += 20
+        progress.on_test_batch_end(0)
+    [first, validating] = caplog.messages
+    utterances = sum(len(batch.index) for batch in progress.batches.plan(1)[2:5])
+    assert first.startswith("epoch 2/3: 5 of 6, 83%, 0:01:12 left, step 11/18  loss 2.500  lr 1.50e-02  ")
+    assert f"  {utterances / 31:.1f} utt/s  " in first
+    assert validating == "validating, batch: 2, epoch 2/3  step 11/18"
 
 
 def test_audio_speed():

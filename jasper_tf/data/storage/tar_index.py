@@ -1,25 +1,18 @@
-"""NeMo's tarred datasets (`is_tarred: true`): recordings inside plain tar files, read where they are."""
+"""Index of the recordings in the tar files of NeMo's tarred datasets."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 import os
 import re
 import tarfile
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from jasper_tf.audio.load import ChannelSelector, load_audio
-from jasper_tf.data.manifest.line import read_lines, read_object
-from jasper_tf.data.storage.shard_reader import read_part
-from jasper_tf.errors import AudioError, UserError
-from jasper_tf.io.memory_file import in_memory
-from jasper_tf.io.remote import is_remote
+from jasper_tf.errors import UserError
 
 _OPEN = ("(", "[", "<", "_OP_")
 _CLOSE = (")", "]", ">", "_CL_")
@@ -128,81 +121,6 @@ class TarIndex:
                 return (self.paths[tars[0]], *self._members[tars[0]][candidate])
         where = f"the {len(self.paths)} tar files" if shard_id is None else f"the tar file of shard_id {shard_id}"
         raise UserError(f"{name}: is not in {where}; correct tarred_audio_filepaths, or remove the line")
-
-
-def write_tarred_manifest(manifest: str, tars: TarIndex, output: str) -> list[str]:
-    """Writes `manifest` to `output` with every recording's place: `audio_filepath` the tar file, and `record`.
-
-    `read_manifest` reads the result, and `load_utterance` its sound. Lines that are broken stay as they are.
-
-    Returns:
-        A line for each utterance whose recording is in no tar file; `output` has a blank line for it.
-
-    Raises:
-        UserError: a file cannot be read or written, or none of the recordings is there.
-    """
-    absent, found = [], 0
-    try:
-        opened = tf.io.gfile.GFile(manifest, "rb") if is_remote(manifest) else open(manifest, "rb")
-        with opened as source, open(output, "wb") as target:
-            # A remote file has no readline with a bound.
-            lines = iter(source.readline, b"") if is_remote(manifest) else read_lines(source)
-            for number, line in enumerate(lines, start=1):
-                entry = _entry(line)
-                if entry is None:
-                    target.write(line)
-                    continue
-                try:
-                    path, start, size = tars.find(entry["audio_filepath"], entry.get("shard_id"))
-                except UserError as error:
-                    absent.append(f"{manifest}:{number}: {error}")
-                    target.write(b"\n")  # the lines behind keep their numbers
-                    continue
-                found += 1
-                if isinstance(text := entry.get("text_filepath"), str):
-                    entry["text_filepath"] = os.path.join(os.path.dirname(os.path.abspath(manifest)), text)
-                full = path if is_remote(path) else os.path.abspath(path)
-                entry.update(audio_filepath=full, record=[start, size])
-                target.write(json.dumps(entry).encode() + b"\n")
-    except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or getattr(error, "strerror", None)
-        raise UserError(f"{manifest}: cannot be read or copied ({reason})") from None
-    if absent and not found:
-        raise UserError(f"{absent[0]} (and so for all {len(absent)} lines)")
-    return absent
-
-
-def _entry(line: bytes) -> dict | None:
-    """The object of a line that names a recording; None for one that `read_manifest` shall judge."""
-    try:
-        entry = read_object(line)
-    except UserError:
-        return None
-    if entry is None or not isinstance(entry.get("audio_filepath"), str):
-        return None
-    return entry if isinstance(entry.get("shard_id"), int | None) else None
-
-
-def load_member(
-    path: str,
-    start: int,
-    size: int,
-    sample_rate: int = 16000,
-    offset_s: float = 0.0,
-    duration_s: float | None = None,
-    channel_selector: ChannelSelector = "average",
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
-
-    Raises:
-        UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
-    """
-    with in_memory(read_part(path, start, size)) as name:
-        try:
-            return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
-        except AudioError as error:
-            raise AudioError(path, error.kind, f"the recording at byte {start}: {error.detail}") from None
 
 
 def _members(path: str) -> dict[str, tuple[int, int]]:

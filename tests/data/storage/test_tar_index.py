@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.data.manifest.columns import read_manifest
-from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths, load_member, write_tarred_manifest
-from jasper_tf.data.storage.utterance_audio import load_utterance
+from jasper_tf.data.manifest.manifest_file import ManifestFile
+from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
+from jasper_tf.data.storage.utterance_audio import load_member, load_utterance
 from jasper_tf.errors import UserError
 
 
@@ -82,11 +83,9 @@ def test_ranges_count_like_braceexpand(low, high, padded):
     assert paths == [f"a_{str(n).zfill(3) if padded else n}.tar" for n in numbers]
 
 
-def test_sound_is_that_of_the_files(tarred, tars, tmp_path):
-    output = str(tmp_path / "m.jsonl")
-    assert write_tarred_manifest(str(tarred / "tarred_audio_manifest.json"), tars, output) == []
-    utterances = read_manifest(output)
-    assert len(utterances) == 9 and len(tars) == 7
+def test_audio_is_that_of_the_files(tarred, tars):
+    utterances = read_manifest(tarred / "tarred_audio_manifest.json", tars)
+    assert not utterances.absent and len(utterances) == 9 and len(tars) == 7
     lines = [json.loads(line) for line in (tarred / "tarred_audio_manifest.json").read_text().splitlines()]
     for line, utterance in zip(lines, utterances, strict=True):
         assert (utterance.text, utterance.extra["shard_id"]) == (line["text"], line["shard_id"])
@@ -122,15 +121,16 @@ def test_lines_without_a_recording_are_named(tarred, tars, tmp_path):
     line = json.dumps({"audio_filepath": "gone.wav", "duration": 1, "text": "x", "shard_id": 1})
     elsewhere = json.dumps({"audio_filepath": "b_0.ogg", "duration": 1, "text": "x", "shard_id": 1})
     source.write_text(f"{line}\n{(tarred / 'tarred_audio_manifest.json').read_text()}{elsewhere}\n{{half")
-    absent = write_tarred_manifest(str(source), tars, str(tmp_path / "m.jsonl"))
+    manifest = ManifestFile(source, tars)
     reason = "is not in the tar file of shard_id 1; correct tarred_audio_filepaths, or remove the line"
-    assert absent == [f"{source}:1: gone.wav: {reason}", f"{source}:11: b_0.ogg: {reason}"]
-    written = (tmp_path / "m.jsonl").read_bytes().splitlines()
+    assert manifest.absent == [(1, f"gone.wav: {reason}"), (11, f"b_0.ogg: {reason}")]
+    assert [line for *_, line in manifest.lines(as_written=True)] == source.read_bytes().splitlines(keepends=True)
+    written = [line.rstrip(b"\n") for *_, line in manifest.lines()]
     assert (written[0], written[10]) == (b"", b"") and b"" not in written[1:10]  # the others keep their numbers
     assert len(written) == 12 and written[-1] == b"{half"  # read_manifest says what is wrong with it
     source.write_text(line)
     with pytest.raises(UserError, match=r"gone.wav: .* \(and so for all 1 lines\)$"):
-        write_tarred_manifest(str(source), tars, str(tmp_path / "m.jsonl"))
+        ManifestFile(source, tars)
 
 
 def test_faults_of_a_tar(tarred, tmp_path):

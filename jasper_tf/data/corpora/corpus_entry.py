@@ -1,4 +1,4 @@
-"""What a corpus says about one of its sound files, and where its archives are."""
+"""An entry of a corpus: an audio file and its transcript; and the archives of a corpus."""
 
 from __future__ import annotations
 

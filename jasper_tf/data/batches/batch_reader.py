@@ -1,4 +1,4 @@
-"""The sound of a whole batch, wherever it lies: files, shards, tar files."""
+"""Reads the audio of utterances into padded batches."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector
-from jasper_tf.data.batches.buffer_pool import BatchMemory
-from jasper_tf.data.manifest.columns import Utterance
+from jasper_tf.data.batches.buffer_pool import BufferPool
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 
 ChangeSound = Callable[[int, np.ndarray], np.ndarray]
 
 
-class SoundReader:
-    """Utterances to padded batches, each decoded into its place there. Any number of threads may call it.
+class BatchReader:
+    """Decodes utterances into their rows of padded batches. Thread-safe.
 
     Args:
         sample_rate: wanted rate in Hz.
@@ -28,7 +28,7 @@ class SoundReader:
         self._sample_rate = sample_rate
         self._channel_selector = channel_selector
         self._trim_silence = trim_silence
-        self._memory = BatchMemory()
+        self._memory = BufferPool()
 
     def read(self, utterance: Utterance, out: np.ndarray | None = None) -> np.ndarray:
         """audio [S] float32 of one utterance; `out` as in `load_audio`.

@@ -1,0 +1,23 @@
+"""Prints the package's log on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from jasper_tf.io.progress import logger
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what is sys.stderr at that moment: a progress bar takes its place while it is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def log_to_stderr() -> None:
+    """Prints what the package logs from INFO on, for command lines; leaves a logger that has handlers as it is."""
+    if not logger.handlers:
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # absl, which comes with TensorFlow, would print it again
