@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from jasper_tf.errors import UserError
-from jasper_tf.model.jasper_block import JasperBlock
+from jasper_tf.model.blocks.jasper_block import JasperBlock
 
 _BLOCK_KEYS = tuple(inspect.signature(JasperBlock.__init__).parameters)
 _BLOCK_KEYS = _BLOCK_KEYS[_BLOCK_KEYS.index("filters") : _BLOCK_KEYS.index("activation")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from jasper_tf.model.jasper_block import JasperBlock
+from jasper_tf.model.blocks.jasper_block import JasperBlock
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 

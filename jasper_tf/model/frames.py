@@ -11,8 +11,8 @@ import numpy as np
 from jasper_tf.config import Config
 from jasper_tf.data.augment import sped_length, speed_range
 from jasper_tf.features.framing import Framing
+from jasper_tf.model.blocks.jasper_block import JasperBlock
 from jasper_tf.model.encoder import build_blocks, output_length
-from jasper_tf.model.jasper_block import JasperBlock
 
 
 def audio_framing(cfg: Config) -> Framing:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from jasper_tf.config import Config
 from jasper_tf.errors import UserError
+from jasper_tf.model.blocks.masked_conv import MaskedConv1D
 from jasper_tf.model.encoder import build_blocks
-from jasper_tf.model.masked_conv import MaskedConv1D
+from jasper_tf.model.frames import audio_framing
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # Copies of the weights that each optimizer keeps beside them.
@@ -29,14 +30,15 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
         samples: S of the longest batch.
     """
     model = cfg.model
-    front, optim = model.preprocessor, model.optim
+    optim = model.optim
     copies = 1
     if rows:
         copies += 1 + _OPTIMIZER_COPIES[optim.name] + (cfg.trainer.ema is not None)
     activation_bytes = 2 if "mixed" in str(cfg.trainer.precision) else 4
-    frames = samples // max(1, int(front.window_stride * model.sample_rate))
+    framing = audio_framing(cfg)
+    frames = int(framing.frames(samples))
     batch_keys = "model.train_ds.batch_size or max_duration, or raise trainer.accumulate_grad_batches"
-    bins = (front.n_fft or int(front.window_size * model.sample_rate)) // 2 + 1
+    bins = framing.fft_samples // 2 + 1
     spectrogram = f"spectrograms of a batch; reduce {batch_keys}, or preprocessor.n_fft"
     found = {spectrogram: 3 * 4 * rows * frames * bins}
 

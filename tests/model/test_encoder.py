@@ -50,7 +50,7 @@ def quartznet_15x5():
 )
 def test_has_the_published_number_of_parameters(jasper, trainable, running, monkeypatch):
     zeros = keras.initializers.Zeros()
-    monkeypatch.setattr("jasper_tf.model.masked_conv.weight_initializer", lambda init_mode, seed: zeros)
+    monkeypatch.setattr("jasper_tf.model.blocks.masked_conv.weight_initializer", lambda init_mode, seed: zeros)
     encoder = ConvASREncoder(64, jasper)
     assert sum(math.prod(v.shape) for v in encoder.trainable_variables) == trainable
     statistics = [v for v in encoder.non_trainable_variables if "moving" in v.path]

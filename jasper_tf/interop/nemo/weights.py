@@ -10,11 +10,11 @@ import numpy as np
 
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
-from jasper_tf.model.batch_norm import BatchNorm
+from jasper_tf.model.blocks.batch_norm import BatchNorm
+from jasper_tf.model.blocks.group_norm import GroupNorm
+from jasper_tf.model.blocks.jasper_block import JasperBlock
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
-from jasper_tf.model.group_norm import GroupNorm
-from jasper_tf.model.jasper_block import JasperBlock
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 # Of the largest value. librosa's filters and torch's window differ from ours by 1e-7, those of a checkpoint that was

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.model.initialization import weight_initializer
+from jasper_tf.model.blocks.initialization import weight_initializer
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")

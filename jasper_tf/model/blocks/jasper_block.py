@@ -8,10 +8,10 @@ from keras import ops
 
 from jasper_tf.errors import UserError
 from jasper_tf.features.valid_frames import valid_frames
-from jasper_tf.model.batch_norm import BatchNorm
-from jasper_tf.model.group_norm import GroupNorm
-from jasper_tf.model.masked_conv import MaskedConv1D
-from jasper_tf.model.squeeze_excite import SqueezeExcite
+from jasper_tf.model.blocks.batch_norm import BatchNorm
+from jasper_tf.model.blocks.group_norm import GroupNorm
+from jasper_tf.model.blocks.masked_conv import MaskedConv1D
+from jasper_tf.model.blocks.squeeze_excite import SqueezeExcite
 
 # NeMo's name to Keras's name; torch's Hardtanh clips to [-1, 1], and so does Keras's hard_tanh.
 ACTIVATIONS = {"relu": "relu", "hardtanh": "hard_tanh", "selu": "selu", "swish": "silu"}

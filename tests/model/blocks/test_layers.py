@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.features.valid_frames import valid_frames
-from jasper_tf.model.batch_norm import BatchNorm
+from jasper_tf.model.blocks.batch_norm import BatchNorm
+from jasper_tf.model.blocks.group_norm import GroupNorm
+from jasper_tf.model.blocks.initialization import weight_initializer
+from jasper_tf.model.blocks.jasper_block import JasperBlock, odd_kernel
+from jasper_tf.model.blocks.masked_conv import MaskedConv1D
+from jasper_tf.model.blocks.squeeze_excite import SqueezeExcite
 from jasper_tf.model.decoder import ConvASRDecoder
-from jasper_tf.model.group_norm import GroupNorm
-from jasper_tf.model.initialization import weight_initializer
-from jasper_tf.model.jasper_block import JasperBlock, odd_kernel
-from jasper_tf.model.masked_conv import MaskedConv1D
-from jasper_tf.model.squeeze_excite import SqueezeExcite
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(2, 30, 8)).astype(np.float32)
@@ -55,7 +55,7 @@ def test_masked_convolution_is_its_twin(kernel, stride, dilation, future_context
 NO_ROWS = """
 import numpy as np, tensorflow as tf
 from jasper_tf.features.valid_frames import valid_frames
-from jasper_tf.model.masked_conv import MaskedConv1D
+from jasper_tf.model.blocks.masked_conv import MaskedConv1D
 kinds = [{"filters": 24}, {"filters": 24, "stride": 2}, {"filters": 24, "dilation": 2}, {"filters": 24, "groups": 4}]
 kinds += [{"filters": None}, {"filters": None, "stride": 2}, {"filters": None, "heads": 4}]
 for kind in kinds:
@@ -196,7 +196,7 @@ def test_a_layer_comes_back_from_its_config(layer, inputs):
 
 REPLICAS = """
 import keras, numpy as np, tensorflow as tf
-from jasper_tf.model.batch_norm import BatchNorm
+from jasper_tf.model.blocks.batch_norm import BatchNorm
 x = (np.random.default_rng(0).normal(size=(4, 9, 3)) * 2 + 50 * np.arange(4)[:, None, None]).astype("float32")
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
 for synchronized in (True, False):

@@ -1,0 +1,1 @@
+"""The Jasper block and its layers: convolution, normalization, squeeze-and-excitation."""
