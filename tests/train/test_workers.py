@@ -73,9 +73,7 @@ def test_two_machines_are_one_though_one_dies_and_is_told_to_stop(
     second.send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [143, 143], outputs
-    assert (
-        "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
-    )
+    assert "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
     assert "stopped by a signal to another machine, saved " in outputs[0] and "stopped by SIGTERM" in outputs[1]
     first, second = worker(0, *command), worker(1, *command)
     outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
