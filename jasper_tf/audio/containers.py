@@ -29,7 +29,7 @@ _MP3_KBPS = {
 """Of layer III, by whether it is MPEG 1 (else 2 or 2.5), from index 1 on: ISO 11172-3, 2.4.2.3 and ISO 13818-3."""
 
 
-def refuse_wrong_length(path: str, file: soundfile.SoundFile) -> None:
+def validate_length(path: str, file: soundfile.SoundFile) -> None:
     """Refuses a file whose end is missing or whose header states a wrong length; libsndfile would not report it.
 
     An MP3 without a frame that states its length (Xing, Info, VBRI), cut exactly between two frames, is whole to anyone

@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
-from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, refuse_wrong_length
+from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.memory_file import in_memory, read_remote
@@ -71,7 +71,7 @@ def load_audio(
 
     Raises:
         AudioError: the file is missing, unreadable, cut off (as far as its format shows it: see `container_length` and
-            `refuse_wrong_length`), empty, shorter than asked, longer than `MAX_PART_S` or `MAX_PART_SAMPLES` (ask for
+            `validate_length`), empty, shorter than asked, longer than `MAX_PART_S` or `MAX_PART_SAMPLES` (ask for
             parts), lacks the channel, has a rate below `LOWEST_RATE_HZ` or above `HIGHEST_RATE_HZ`, or holds samples
             that are NaN, infinite or beyond `MAX_AMPLITUDE`.
         UserError: channel_selector is not one.
@@ -85,7 +85,7 @@ def load_audio(
         start = round(offset_s * rate)
         end = promised if duration_s is None else start + round(duration_s * rate)
         if end >= promised:
-            refuse_wrong_length(path, file)
+            validate_length(path, file)
         if start and start >= promised:
             raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
         if end > promised + DURATION_SLACK_S * rate:
@@ -106,7 +106,7 @@ def load_audio(
         detail = f"sound up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
         raise _cut(path, detail)
     if not file.subtype.startswith("PCM") and len(mono):
-        _refuse_values(path, mono)
+        _validate_samples(path, mono)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if not len(mono):
@@ -131,7 +131,7 @@ def audio_duration_s(path: str | os.PathLike) -> float:
     """
     path = os.fspath(path)
     with _opened(path) as file:
-        refuse_wrong_length(path, file)
+        validate_length(path, file)
         return (file.frames + missing_frames(path, file)) / file.samplerate
 
 
@@ -194,7 +194,7 @@ def _read_mono(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _refuse_values(path: str, mono: np.ndarray) -> None:
+def _validate_samples(path: str, mono: np.ndarray) -> None:
     peak = max(mono.max(), -mono.min())  # NaN if one of them is
     if not np.isfinite(peak):
         detail = "holds samples that are not finite numbers (NaN or infinity); repair or remove it"

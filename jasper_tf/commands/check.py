@@ -140,14 +140,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when nothing is wrong, 1 when there are faults."""
     from jasper_tf.data.checks.checked_manifest import CheckedManifest
-    from jasper_tf.data.checks.clean_manifest import refuse_clean_manifest, write_clean_manifest
+    from jasper_tf.data.checks.clean_manifest import validate_clean_manifest, write_clean_manifest
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
     from jasper_tf.errors import printable
     from jasper_tf.io.progress import Progress, megabytes
 
-    _refuse_wrong_use(arguments)
+    _validate_arguments(arguments)
     cfg, sets = _sets(arguments)
     outputs = {"--list": arguments.list, "--write-clean": arguments.write_clean, "--picture": arguments.picture}
     validate_outputs(
@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
                     if rules and len(manifest):
                         check_feasible(manifest, log, rules)
         if arguments.write_clean:
-            refuse_clean_manifest(arguments.write_clean, manifests[first])
+            validate_clean_manifest(arguments.write_clean, manifests[first])
         rates = _check_rates(arguments, every, log)
         _check_repeats(training, held_out, log)
         if arguments.audio:
@@ -193,7 +193,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if log.found else 0
 
 
-def _refuse_wrong_use(arguments: argparse.Namespace) -> None:
+def _validate_arguments(arguments: argparse.Namespace) -> None:
     from jasper_tf.data.checks.faults import KINDS
     from jasper_tf.errors import UserError
 

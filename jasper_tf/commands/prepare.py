@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file, give a folder")
-    _refuse_foreign_options(arguments)
+    _validate_options(arguments)
     shares = parse_shares(arguments.split) if arguments.split else {}
     _text_rules(arguments)  # reports mistakes in them before anything is downloaded
     archives = _archives(arguments)
@@ -118,7 +118,7 @@ def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> N
     validate_outputs(outputs, inputs, arguments.overwrite, makes_folders=True)
 
 
-def _refuse_foreign_options(arguments: argparse.Namespace) -> None:
+def _validate_options(arguments: argparse.Namespace) -> None:
     from jasper_tf.errors import UserError
 
     name, sources = arguments.name, arguments.source or []

@@ -12,7 +12,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 
 
-def refuse_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
+def validate_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
     """Refuses a `path` from where relative paths in the lines of `manifests` would name other files."""
     path = Path(path)
     here = os.path.realpath(path.absolute().parent)
@@ -28,9 +28,9 @@ def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest],
     """Writes the lines without a fault, byte for byte, manifest after manifest -> lines written and left out.
 
     Raises:
-        UserError: see `refuse_clean_manifest`; a manifest was changed meanwhile, or no utterance would be left.
+        UserError: see `validate_clean_manifest`; a manifest was changed meanwhile, or no utterance would be left.
     """
-    refuse_clean_manifest(path, manifests)
+    validate_clean_manifest(path, manifests)
     written = left_out = 0
     with atomic_write(path, binary=True) as out:
         for manifest in manifests:
