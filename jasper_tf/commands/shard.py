@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         def progress(done: int, total: int) -> None:
             shown.total = total
-            shown.advance(done - shown.done)
+            # More than one utterance at a time: a shard that was finished before.
+            (shown.skip if done - shown.done > 1 else shown.advance)(done - shown.done)
 
         index = write_shards(
             arguments.manifest,

@@ -86,6 +86,12 @@ class Progress:
                 parts = self._head(self.what), *self._share_and_left(), self._note()
                 logger.info("%s", ", ".join(filter(None, parts)))
 
+    def skip(self, amount: int) -> None:
+        """Adds work that was found done: it does not count for the speed."""
+        with self._lock:
+            self.done += amount
+            self._first += amount
+
     def clear(self) -> None:
         """Takes the bar off the terminal, for output of the caller's; the next `advance` draws it again."""
         with self._lock:

@@ -272,7 +272,7 @@ class SpeechBatches:
         # An epoch at a time: Python that is asked for each step would hold up the threads that read. Not by
         # `from_generator`: it calls Python once more when its iterator is deleted, too late when the process ends.
         def rows(epoch: tf.Tensor) -> tf.data.Dataset:
-            found = tf.numpy_function(parts, [epoch], tf.int64)
+            found = tf.numpy_function(keeps_errors(parts), [epoch], tf.int64)
             return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, [None, 4]))
 
         def batch(part: tf.Tensor) -> tuple[dict, dict]:
