@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.data.storage.tarred import TarIndex, expand_tar_paths
+    from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
     from jasper_tf.errors import UserError, printable
     from jasper_tf.inference.long_audio import Chunking
     from jasper_tf.io.progress import Progress

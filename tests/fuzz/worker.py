@@ -26,7 +26,7 @@ MOST_CPU_S = 30
 
 
 def read_manifest(path: Path) -> None:
-    from jasper_tf.data.manifest.columns import parse_line, read_manifest
+    from jasper_tf.data.manifest.line import parse_line
     from jasper_tf.errors import UserError
 
     for line in path.read_bytes().split(b"\n"):
