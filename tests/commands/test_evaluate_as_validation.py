@@ -82,7 +82,7 @@ def corpus(tmp_path_factory):
     write_lines(folder / "stereo.jsonl", lines)
     mono = [{**line, "audio_filepath": line["audio_filepath"].replace("stereo", "mono")} for line in lines]
     write_lines(folder / "mono.jsonl", mono)
-    write_shards(str(folder / "stereo.jsonl"), folder / "shards", ShardSettings(), say=lambda line: None)
+    write_shards(str(folder / "stereo.jsonl"), folder / "shards", ShardSettings())
     for shard in range(2):
         with tarfile.open(folder / f"audio_{shard}.tar", "w") as tar:
             for k in range(shard, len(SECONDS), 2):

@@ -26,6 +26,7 @@ MOST_CPU_S = 30
 
 
 def read_manifest(path: Path) -> None:
+    from jasper_tf.data.manifest.columns import read_manifest
     from jasper_tf.data.manifest.line import parse_line
     from jasper_tf.errors import UserError
 

@@ -7,7 +7,6 @@ import numpy as np
 from jasper_tf.audio import silence
 from jasper_tf.audio.load import ChannelSelector, load_audio
 from jasper_tf.data.manifest.line import Utterance
-from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
 from jasper_tf.errors import AudioError
 from jasper_tf.io.memory_file import in_memory
 
@@ -36,10 +35,14 @@ def load_utterance(
     path, offset_s, duration_s = utterance.path, utterance.offset_s, utterance.duration_s
     if utterance.record is None:
         audio = load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
-    elif path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
-        audio = load_record(path, *utterance.record, sample_rate, out)
     else:
-        audio = load_member(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
+        # It imports TensorFlow, and a server's client, which reads plain files, starts without it.
+        from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record
+
+        if path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
+            audio = load_record(path, *utterance.record, sample_rate, out)
+        else:
+            audio = load_member(path, *utterance.record, sample_rate, offset_s, duration_s, channel_selector, out)
     return silence.trim_silence(audio) if trim_silence else audio
 
 
@@ -58,6 +61,8 @@ def load_member(
     Raises:
         UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
     """
+    from jasper_tf.data.storage.shard_reader import read_part  # as above
+
     with in_memory(read_part(path, start, size)) as name:
         try:
             return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)
