@@ -11,13 +11,13 @@ import numpy as np
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:  # the client of a server uses WordTiming and must not wait for Keras
+if TYPE_CHECKING:  # the server's client uses WordTiming and starts without Keras
     from jasper_tf.decoding.decoder import Hypotheses
 
 
 @dataclass(frozen=True)
 class WordTiming:
-    """Text, start and end in seconds, and confidence (0 to 1) of a word, or of a label."""
+    """A word or label with its start and end in seconds and its confidence (0 to 1)."""
 
     text: str
     start_s: float
@@ -28,7 +28,7 @@ class WordTiming:
 def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[list[WordTiming]]:
     """Returns the timings of the labels of each utterance.
 
-    CTC posteriors are peaky: a label lasts for the frames in which it is the best class, usually less than its sound.
+    CTC posteriors are peaky: a label lasts for the frames in which it is the best class, usually shorter than spoken.
 
     Args:
         best: one hypothesis for each of B utterances: `Hypotheses.best()`.
@@ -72,7 +72,7 @@ def force_align(log_probs: np.ndarray, text: str, tokenizer: Tokenizer, frame_s:
 
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
-        text: what was said.
+        text: the transcript.
         tokenizer: of the model.
         frame_s: seconds of one frame.
 

@@ -1,4 +1,4 @@
-"""From the `decoding` section to its decoder."""
+"""Builds the decoder of the `decoding` section."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from jasper_tf.decoding.greedy import GreedyDecoder
 
 
 def build_decoder(config: DecodingConfig) -> Decoder:
-    """The decoder of `config.strategy`."""
+    """Returns the decoder of `config.strategy`; the schema accepts only greedy ones."""
     return GreedyDecoder(name="decoding")

@@ -1,4 +1,4 @@
-"""What every decoder takes and gives: log-probabilities in, hypotheses of fixed shapes out, in the graph."""
+"""Base class of decoders: log-probabilities to hypotheses of fixed shapes, in the graph."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import keras
 
 
 class Hypotheses(NamedTuple):
-    """The N best label sequences of each utterance, the best first, padded on the right.
+    """The K best label sequences of each utterance, the best first, padded on the right.
 
-    labels: [B,N,U] int32, -1 where padded.
-    label_len: [B,N] int32, how many labels each has.
-    start_frame, end_frame: [B,N,U] int32, the frames start <= t < end that a label fills; 0 where padded.
-    confidence: [B,N,U] float32, the mean posterior of a label over its frames; 0 where padded.
-    score: [B,N] float32, natural logarithm; what it counts is the decoder's to say.
+    labels: [B,K,U] int32, -1 where padded.
+    label_len: [B,K] int32, how many labels each has.
+    start_frame, end_frame: [B,K,U] int32, the frames start <= t < end that a label fills; 0 where padded.
+    confidence: [B,K,U] float32, the mean posterior of a label over its frames; 0 where padded.
+    score: [B,K] float32, natural logarithm, as the decoder defines it.
     """
 
     labels: Any
@@ -25,7 +25,7 @@ class Hypotheses(NamedTuple):
     score: Any
 
     def best(self) -> Self:
-        """The best of each utterance: the same fields without the axis N."""
+        """Returns the best of each utterance: the same fields without the axis K."""
         return type(self)(*(column[:, 0] for column in self))
 
 
@@ -34,7 +34,7 @@ class Decoder(keras.layers.Layer):
 
     Call arguments:
         log_probs: [B,T',V+1] log-probabilities, or logits; the blank is the last class.
-        logit_len: [B] integers, the valid frames; frames behind them never matter.
+        logit_len: [B] integers, valid frames; later ones have no effect.
 
     Returns:
         Hypotheses

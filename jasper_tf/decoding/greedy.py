@@ -14,7 +14,7 @@ from jasper_tf.decoding.decoder import Decoder, Hypotheses
 class GreedyDecoder(Decoder):
     """Best path decoding (Graves et al. 2006, section 3.2; NeMo: cut to the length, collapse repeats, drop blanks).
 
-    Ties go to the lower class. N is 1, U is T', and the score is the log-probability of the best path.
+    Ties go to the lower class. K is 1, U is T', and the score is the log-probability of the best path.
     """
 
     def call(self, log_probs, logit_len) -> Hypotheses:
@@ -34,7 +34,7 @@ class GreedyDecoder(Decoder):
 
 
 def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
-    """`Hypotheses` without the axis N."""
+    """Returns `Hypotheses` without the axis K."""
     logits = ops.cast(logits, "float32")
     logit_len = ops.cast(logit_len, "int32")[:, None]
     batch, frames, classes = ops.shape(logits)
@@ -45,7 +45,7 @@ def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
     previous = ops.concatenate([ops.full((batch, 1), -1, dtype="int32"), best[:, :-1]], axis=1)[:, :frames]
     run_begins = ops.logical_and(frame < logit_len, best != previous)
 
-    # Sorting the frame numbers at which runs begin packs the runs to the left; what is not a run sorts behind them.
+    # Sorting the frame numbers at which runs begin packs the runs to the left; all other columns come after them.
     begin = ops.sort(ops.where(run_begins, frame, frames), axis=1)
     is_run = begin < frames
     end = ops.minimum(ops.concatenate([begin[:, 1:], ops.full((batch, 1), frames, dtype="int32")], axis=1), logit_len)

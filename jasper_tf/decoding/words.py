@@ -1,4 +1,4 @@
-"""Labels grouped into words, inside a graph: which labels, from when to when, how certain."""
+"""Groups labels into words in the graph, with times and confidences."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Words(NamedTuple):
 
 
 def group_words(best: Hypotheses, tokenizer: Tokenizer) -> Words:
-    """The same words, times and confidences as `alignment.join_words` gives, in a graph.
+    """Groups labels into words in the graph, with the same results as `alignment.join_words`.
 
     A word's confidence is that of its least certain label (NeMo: `confidence_cfg.aggregation: min`), a label's is its
-    mean posterior over the frames that it fills. CTC peaks: a word lasts from the first frame of its first label to
-    the last frame of its last label, usually less than its sound does.
+    mean posterior over its frames. CTC posteriors are peaky: a word lasts from the first frame of its first label to
+    the last frame of its last label, usually shorter than spoken.
 
     Args:
         best: one hypothesis for each utterance: `Hypotheses.best()`.
@@ -60,7 +60,7 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer) -> Words:
         at = ops.sort(ops.where(where, column, columns), axis=1)
         return ops.where(is_word, ops.take_along_axis(values, ops.where(is_word, at, 0), axis=1), 0)
 
-    # The smallest of each word; the labels of no word go into a segment behind the others.
+    # The smallest of each word; labels outside words go into one more segment.
     segment = ops.where(in_word, ops.arange(rows, dtype="int32")[:, None] * columns + word, rows * columns)
     largest = ops.segment_max(ops.reshape(-best.confidence, [-1]), ops.reshape(segment, [-1]), rows * columns + 1)
     confidence = ops.reshape(-largest[:-1], (rows, columns))
@@ -77,16 +77,16 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer) -> Words:
 def utterance_confidence(best: Hypotheses) -> Any:
     """[B] float32, 0 to 1: the mean of the confidences of an utterance's labels, spaces included; 0 without any.
 
-    It is what NeMo calls the frame confidence `max_prob` with `exclude_blank: true` and `aggregation: mean`, label by
-    label, so that a label held for long weighs no more than a short one.
+    NeMo: the frame confidence `max_prob` with `exclude_blank: true` and `aggregation: mean`, label by
+    label, so that a long label weighs no more than a short one.
     """
     total = ops.sum(best.confidence, axis=1)
     return total / ops.cast(ops.maximum(best.label_len, 1), "float32")
 
 
 def word_strings(best: Hypotheses, words: Words, tokenizer: Tokenizer) -> Any:
-    """The words' texts as TensorFlow strings [W], those of the first utterance first; W is the sum of `words_len`."""
-    import tensorflow as tf  # the array parts of this room also run where there is none
+    """Returns the words as TensorFlow strings [W], in the order of the utterances; W is the sum of `words_len`."""
+    import tensorflow as tf  # the functions above run without TensorFlow
 
     first = tf.cumsum(words.words_len, exclusive=True)[:, None]
     in_word = words.word_of_label >= 0
@@ -96,7 +96,7 @@ def word_strings(best: Hypotheses, words: Words, tokenizer: Tokenizer) -> Any:
 
 
 def word_outputs(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> dict[str, Any]:
-    """Confidences, and the words of all utterances one after the other, as TensorFlow tensors.
+    """Returns confidences, and the words of all utterances in one list, as TensorFlow tensors.
 
     Returns:
         confidence [B] float32 (`utterance_confidence`), words [W] string, words_start_s, words_end_s (seconds),

@@ -1,4 +1,4 @@
-"""How a recording is cut into feature frames, in samples and in numbers of frames."""
+"""Analysis windows in samples, and the number of feature frames of a recording."""
 
 from __future__ import annotations
 

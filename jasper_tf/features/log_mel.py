@@ -127,7 +127,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         if self.preemph is not None:
             audio = ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
         if self.generation == "modern":
-            # With exact_pad NeMo too counts the length from where the padding starts: the last samples are lost.
+            # With exact_pad NeMo also counts the length from the start of the padding: the last samples are lost.
             # ops.where, not a product: padding may hold inf or NaN.
             audio = ops.where(valid_frames(audio_len, ops.shape(audio)[1]), audio, 0.0)
         if not self.exact_pad:

@@ -1,4 +1,4 @@
-"""SpecAugment: bands of time and frequency masked in training."""
+"""SpecAugment: masks bands of time and frequency in training."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from jasper_tf.features.valid_frames import valid_frames
 
 
 def inside_spans(start, width, size):
-    """Which of the positions 0 ... size-1 belong to each span: start, width [B, M] int32 -> bool [B, M, size]."""
+    """True on the positions 0 ... size-1 of each span: start, width [B, M] int32 -> [B, M, size] bool."""
     position = ops.arange(size, dtype="int32")
     return ops.logical_and(position >= start[..., None], position < (start + width)[..., None])
 
 
 def draw_below(uniform, bound):
-    """floor(uniform * bound) as int32, uniform in [0, 1), bound a number or a tensor that broadcasts."""
+    """Returns floor(uniform * bound) as int32: `uniform` in [0, 1), `bound` a number or a tensor that broadcasts."""
     return ops.cast(ops.floor(uniform * ops.cast(bound, "float32")), "int32")
 
 

@@ -1,4 +1,4 @@
-"""SpecCutout: rectangles of the spectrogram masked in training."""
+"""SpecCutout: masks rectangles of the spectrogram in training."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jasper_tf.features.valid_frames import valid_frames
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class SpecCutout(keras.layers.Layer):
-    """Set `rect_masks` rectangles of each utterance to 0, in training.
+    """Sets `rect_masks` rectangles of each utterance to 0, in training.
 
     Sides are uniform in 0 ... rect_freq and 0 ... rect_time, both ends included; corners uniform in
     0 ... F - rect_freq and 0 ... len - rect_time. NeMo takes the padded T for len; here the rectangles fall on valid

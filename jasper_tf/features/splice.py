@@ -1,4 +1,4 @@
-"""Neighboring frames stacked into one."""
+"""Stacks neighboring frames into one."""
 
 from typing import Any
 

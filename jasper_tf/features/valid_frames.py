@@ -1,8 +1,8 @@
-"""The mask of what lies within each length."""
+"""Mask of the valid frames in a padded batch."""
 
 from keras import ops
 
 
 def valid_frames(length, frames):
-    """Which of `frames` positions lie within each length: [B] integers -> [B, frames] bool."""
+    """True on the first `length` of `frames` positions of each row: [B] integers -> [B, frames] bool."""
     return ops.arange(frames, dtype="int32") < ops.cast(length, "int32")[:, None]

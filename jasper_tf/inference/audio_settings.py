@@ -1,4 +1,4 @@
-"""How the validation of a model reads audio, according to the model's own configuration."""
+"""Audio settings of a model's validation, from the model's own configuration."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SECTIONS = ("validation_ds", "test_ds")
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """How an utterance is read.
+    """Settings for reading an utterance's audio.
 
     Attributes:
         channel_selector: "average" or the number of a channel, counted from 0.
         trim_silence: whether silence at both ends is cut off.
-        source: where the settings come from, for a person.
+        source: where the settings come from, for messages.
     """
 
     channel_selector: ChannelSelector = "average"
@@ -40,7 +40,7 @@ def read_audio_settings(model: str | Path) -> AudioSettings:
         model: what `load_recognizer` takes.
 
     Raises:
-        UserError: the configuration beside the model, or in it, cannot be read.
+        UserError: the configuration of the model cannot be read.
     """
     found = _find_config(Path(model))
     if found is not None:
@@ -59,7 +59,7 @@ def _find_config(model: Path) -> tuple[Config, str] | None:
         file = exported / EXTRA / "config.yaml"
     elif model.is_dir() or model.name == "model.keras":
         file = (model if model.is_dir() else model.parent) / "config.yaml"
-    else:  # beside other names the configuration may be another model's
+    else:  # the configuration in the folder may be another model's
         return None
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Long recordings: cut with overlap, recognized piece by piece, joined."""
+"""Long recordings: cut with overlap, recognized in pieces, and joined."""
 
 from __future__ import annotations
 
@@ -120,13 +120,13 @@ def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcrip
                 "serve an export without --batchable, or raise --chunk-s"
             )
         shift_s = start / sample_rate
-        heard = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in one.words]
+        shifted = [replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s) for word in one.words]
         middle_s = (start + parts[k - 1][1]) / 2 / sample_rate
         # Earlier words cannot be the same; comparing all of them would take quadratic time.
         near = len(joined)
         while near and _center_s(joined[near - 1]) >= shift_s - SAME_WORD_S:
             near -= 1
-        joined[near:] = join_overlapping(joined[near:], heard, middle_s) if k else heard
+        joined[near:] = join_overlapping(joined[near:], shifted, middle_s) if k else shifted
         confidence += len(one.text) * (one.confidence or 0.0)
         weight += len(one.text)
     text = " ".join(word.text for word in joined)
@@ -143,7 +143,7 @@ def recognize_long(
     """Transcribes a recording of any length piece by piece; at most one piece is in memory.
 
     Args:
-        recognize: (audio [S] float32, whether words are needed) -> Transcript, as of a server's client.
+        recognize: (audio [S] float32, whether words are needed) -> Transcript, such as a client's `recognize`.
         recording: opened at `sample_rate`.
         sample_rate: Hz.
         chunking: where to cut.

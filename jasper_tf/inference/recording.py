@@ -1,4 +1,4 @@
-"""One recording, wherever it is stored, readable in parts."""
+"""One recording, wherever it is stored, read in parts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Recording:
     """A recording that is decoded on demand.
 
     Attributes:
-        samples: their number at the rate it was opened with, as the header states it; silence is counted.
+        samples: their number at the rate it was opened with, according to the header; silence is counted.
         is_held: whether its samples are in memory.
         part: (start, end) -> those samples, audio [S] float32, silence included. Raises UserError.
-        whole: all of it, trimmed if that was asked for; does not rely on the header. Raises UserError.
+        whole: all of it, trimmed if requested; does not rely on the header. Raises UserError.
     """
 
     samples: int
@@ -48,7 +48,7 @@ def open_recording(
     channel_selector: ChannelSelector = "average",
     trim_silence: bool = False,
 ) -> Recording:
-    """A path, array, open binary file, or utterance of a manifest -> a Recording at `sample_rate`.
+    """Opens a path, array, open binary file or utterance of a manifest as a Recording at `sample_rate`.
 
     Of files on disk only the header is read.
 
@@ -80,7 +80,7 @@ def open_recording(
 
 
 def hold_samples(audio: np.ndarray, trim_silence: bool = False) -> Recording:
-    """A Recording of samples that are in memory, audio [S] float32."""
+    """Makes a Recording of samples in memory, audio [S] float32."""
     if trim_silence:
         audio = silence.trim_silence(audio)
     return Recording(len(audio), True, lambda start, end: audio[start:end], lambda: audio)

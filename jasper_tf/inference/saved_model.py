@@ -1,4 +1,4 @@
-"""A SavedModel that export.py wrote, as a model to transcribe with."""
+"""Transcribes with a SavedModel that export.py wrote."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class SavedModelTranscriber:
         if given != expected or "text" not in outputs or outputs["text"].dtype != tf.string:
             raise UserError(f"{found}: its signature 'text' is not that of export.py: audio and audio_len to text")
         if not all(np.isfinite(values).all() for values in variables if values.dtype.kind == "f"):
-            raise UserError(f"{found}: its weights have NaN or infinite values; export a model that is sound")
+            raise UserError(f"{found}: its weights have NaN or infinite values; export a model with finite weights")
 
     def recognize_batch(
         self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
     ) -> dict[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` the outputs of `word_outputs`.
+        """Recognizes audio [B,S] float32, audio_len [B] int32 -> text [B], with `words` also those of `word_outputs`.
 
         `decoder` None: the one in the graph.
 
@@ -89,13 +89,13 @@ class SavedModelTranscriber:
         return found
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
-        """As `JasperCTC.transcribe`."""
+        """The same as `JasperCTC.transcribe`."""
         found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
         return [one.text for one in found] if isinstance(found, list) else found.text
 
 
 def _read_about(folder: Path) -> tuple[list[str], int, float]:
-    """Labels, sample rate and seconds per frame, of `model.json`."""
+    """Reads labels, sample rate and seconds per frame from `model.json`."""
     file = folder / EXTRA / "model.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def find_saved_model(folder: str | Path) -> Path | None:
-    """`folder` if it is a SavedModel, the newest version if it holds versions of one, otherwise None."""
+    """Returns `folder` if it is a SavedModel, its newest version if it holds versions, else None."""
     folder = Path(folder)
     if (folder / "saved_model.pb").is_file():
         return folder

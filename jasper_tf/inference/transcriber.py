@@ -1,4 +1,4 @@
-"""Recordings to transcripts, in batches of bounded size and in bounded memory."""
+"""Transcribes recordings in batches of bounded size and in bounded memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Recognizer(Protocol):
     def recognize_batch(
         self, audio: np.ndarray, audio_len: np.ndarray, words: bool, decoder: Decoder | None
     ) -> Mapping[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
+        """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
 
         `decoder` None: the model's own.
         """
@@ -85,7 +85,7 @@ class Transcriber:
         self.trim_silence = trim_silence
 
     def transcribe(self, recordings: Any, sample_rate: int | None = None) -> Any:
-        """One recording -> Transcript; an iterable of several -> a list of Transcript in their order.
+        """Transcribes one recording to a Transcript, or an iterable of several to a list in their order.
 
         Args:
             recordings: what `open_recording` takes, or an iterable of it.
@@ -164,14 +164,14 @@ class Transcriber:
         return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
 
     def _recognize(self, batch: _Decoding) -> None:
-        heard = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
-        if not heard:
+        decoded = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
+        if not decoded:
             return
-        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in heard)
-        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in heard]), words, self.decoder)
-        for (piece, _), found in zip(heard, read_outputs(outputs), strict=True):
+        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in decoded)
+        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in decoded]), words, self.decoder)
+        for (piece, _), found in zip(decoded, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
-        for job in {id(piece.job): piece.job for piece, _ in heard}.values():
+        for job in {id(piece.job): piece.job for piece, _ in decoded}.values():
             job.finish(self.model.sample_rate, self.words)
 
 
@@ -209,7 +209,7 @@ class _Piece:
         return end - start
 
     def read(self) -> np.ndarray | None:
-        """audio [S] float32; None if it, or another part of the recording, cannot be read."""
+        """Reads audio [S] float32; None if it, or another part of the recording, cannot be read."""
         job, recording = self.job, self.job.recording
         if job.result is not None or recording is None:
             return None
@@ -250,7 +250,7 @@ class _Jobs:
         return window
 
     def finished(self) -> Iterator[Transcript | UserError]:
-        """The results at the front."""
+        """Yields the finished results at the front of the queue."""
         while self._open and (result := self._open[0].result) is not None:
             self._open.popleft()
             yield result

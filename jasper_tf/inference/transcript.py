@@ -1,4 +1,4 @@
-"""The transcript of one recording."""
+"""Transcript of one recording, and how it is read from a model's outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jasper_tf.decoding.alignment import WordTiming
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one recording, and what is known beside it; `str()` gives the text.
+    """Transcript of one recording; `str()` gives the text.
 
     Attributes:
         text: the words, separated by spaces.

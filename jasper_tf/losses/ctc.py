@@ -12,7 +12,7 @@ _REDUCTIONS = ("mean_batch", "mean_volume", "mean", "sum")
 
 
 def _inside(length, size):
-    """`features.valid_frames`, for labels too; the losses know no other room. [B] -> [B, size] bool."""
+    """As `valid_frames` of features, which losses do not import: [B] -> [B, size] bool."""
     return ops.arange(size, dtype="int32") < length[:, None]
 
 
@@ -34,16 +34,18 @@ def ctc_feasible(labels, label_len, logit_len):
 
 
 def _walk(emission, active, jump_cost, start):
-    """Log-probability of each state after each frame, minus the sum of the row's maxima in the frames before.
+    """Computes the log-probability of each state after each frame, minus the sum of the row's earlier maxima.
+
+    With n = 2 U + 1 states.
 
     Args:
-        emission: [T', B, S] log-probabilities of the states' symbols.
+        emission: [T', B, n] log-probabilities of the states' symbols.
         active: [T', B] bool; in other frames a row keeps its values.
-        jump_cost: [B, S], 0 where state s can follow state s - 2, else log 0.
-        start: [B, S + 2], the values before the first frame; two columns on the left avoid edge cases.
+        jump_cost: [B, n], 0 where state s can follow state s - 2, else log 0.
+        start: [B, n + 2], the values before the first frame; two columns on the left avoid edge cases.
 
     Returns:
-        (last [B, S + 2], all [T', B, S + 2]).
+        (last [B, n + 2], all [T', B, n + 2]).
     """
     edge = ops.full_like(start[:, :2], _LOG_ZERO)
 
@@ -65,7 +67,7 @@ def _walk(emission, active, jump_cost, start):
 def _nll_and_gradient(labels, label_len, logits, logit_len):
     """Negative log-likelihood [B] and its gradient [B, T', V + 1] for the logits; both undefined in infeasible rows.
 
-    The states are blank, label, blank, ..., blank: S = 2 U + 1. The backward pass is the forward pass over the reversed
+    The states are blank, label, blank, ..., blank: 2 U + 1. The backward pass is the forward pass over the reversed
     utterance, so both run in one loop, concatenated along the batch.
     """
     batch, frames, classes = ops.shape(logits)

@@ -11,7 +11,7 @@ from jasper_tf.metrics.error_rate import SPLIT, wer
 
 _STRIKE = "\N{COMBINING LONG STROKE OVERLAY}"
 _STRUCK = "".join(character + _STRIKE for character in "struck")
-_LEGEND = f"**word**: substituted · **{_STRUCK}**: deleted, it was not heard · **+word**: inserted, it was not said"
+_LEGEND = f"**word**: substituted · **{_STRUCK}**: deleted · **+word**: inserted"
 
 
 def edit_table(references: Sequence[str], hypotheses: Sequence[str]) -> str:
@@ -33,22 +33,24 @@ def edit_table(references: Sequence[str], hypotheses: Sequence[str]) -> str:
 
 def _mark(reference: str, hypothesis: str) -> tuple[str, str]:
     output = jiwer.process_words([reference], [hypothesis], SPLIT["word"], SPLIT["word"])
-    said: list[str] = []
-    heard: list[str] = []
+    reference_marks: list[str] = []
+    hypothesis_marks: list[str] = []
     for chunk in output.alignments[0]:
         reference_words = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
         hypothesis_words = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
         if chunk.type == "equal":
-            said += map(escape_markdown, reference_words)
-            heard += map(escape_markdown, hypothesis_words)
+            reference_marks += map(escape_markdown, reference_words)
+            hypothesis_marks += map(escape_markdown, hypothesis_words)
         elif chunk.type == "substitute":
-            said += [f"**{escape_markdown(word)}**" for word in reference_words]
-            heard += [f"**{escape_markdown(word)}**" for word in hypothesis_words]
+            reference_marks += [f"**{escape_markdown(word)}**" for word in reference_words]
+            hypothesis_marks += [f"**{escape_markdown(word)}**" for word in hypothesis_words]
         elif chunk.type == "delete":
-            said += [f"**{''.join(escape_markdown(c) + _STRIKE for c in word)}**" for word in reference_words]
+            reference_marks += [
+                f"**{''.join(escape_markdown(c) + _STRIKE for c in word)}**" for word in reference_words
+            ]
         else:
-            heard += [f"**+{escape_markdown(word)}**" for word in hypothesis_words]
-    return " ".join(said) or "*(nothing)*", " ".join(heard) or "*(nothing)*"
+            hypothesis_marks += [f"**+{escape_markdown(word)}**" for word in hypothesis_words]
+    return " ".join(reference_marks) or "*(nothing)*", " ".join(hypothesis_marks) or "*(nothing)*"
 
 
 def escape_markdown(text: str) -> str:

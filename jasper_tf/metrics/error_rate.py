@@ -35,7 +35,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """errors / reference; without reference words the number of insertions (as jiwer; NeMo: inf)."""
+        """Errors per reference word; without reference words the number of insertions (as jiwer; NeMo: inf)."""
         return self.errors / max(self.reference, 1)
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:

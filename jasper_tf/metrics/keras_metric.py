@@ -17,7 +17,7 @@ from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class ErrorRate(keras.metrics.Metric):
-    """errors / reference of all decoded texts since the last reset, the same number that jiwer gives for the whole set.
+    """Error rate of all decoded texts since the last reset, equal to jiwer's for the whole set.
 
     The decoding runs in the graph, the counting on the host, so the step must not be compiled with XLA. The counts are
     summed over the replicas of a `tf.distribute` strategy.
@@ -46,7 +46,7 @@ class ErrorRate(keras.metrics.Metric):
         self.counts = self.add_variable((4,), "zeros", dtype="int64", name="counts")
 
     def update_state(self, y_true: dict, y_pred: dict, sample_weight: Any = None) -> None:
-        """Count one batch.
+        """Counts one batch.
 
         Args:
             y_true: {"labels": [B,U] integers, "label_len": [B]}.

@@ -1,4 +1,4 @@
-"""The training and the validation step of a CTC model."""
+"""Keras model with the training and validation steps of CTC."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class CTCModel(BuiltModel):
         return [self.loss_mean, *self.output_losses, *counts, *self.error_rates]
 
     def training_outputs(self, x: dict) -> list[dict]:
-        """The outputs that a training step computes losses of: one for each of `loss_weights`, then the model's own."""
+        """Computes the outputs that have a training loss: one for each of `loss_weights`, then the model's own."""
         return [self(x, training=True)]
 
     def train_step(self, data) -> dict:
-        """One optimizer step with the gradient of the whole batch, computed in K micro-batches.
+        """One optimizer step with the gradient of the whole batch, computed in micro-batches.
 
         `data` is `(x, y)` or `(x, y, sample_weight [B])`; a row of weight 0 has no part in loss and gradient. The sum
         of the utterances' losses and the sum of their weights are reduced separately over micro-batches and replicas,
@@ -153,7 +153,7 @@ class CTCModel(BuiltModel):
         return self._results(validation=True)
 
     def evaluate(self, *args, **kwargs):
-        """`keras.Model.evaluate`, with the error rates among the results."""
+        """Evaluates like `keras.Model.evaluate`, with the error rates among the results."""
         self._validating = True
         try:
             return super().evaluate(*args, **kwargs)
@@ -175,7 +175,7 @@ class CTCModel(BuiltModel):
             self.test_function = self._function(self.test_step)
 
     def _function(self, step: Callable, jit_compile: bool = False) -> Callable[[Iterator], dict]:
-        """`iterator -> results` of a step on all replicas."""
+        """Makes the function iterator -> results of a step on all replicas."""
         strategy = self.distribute_strategy
         if jit_compile:
             step = tf.function(step, jit_compile=True, autograph=False)

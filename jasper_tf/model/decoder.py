@@ -1,4 +1,4 @@
-"""The head: encoder frames to scores of labels and the blank."""
+"""The CTC head: encoder frames to logits of labels and blank."""
 
 import keras
 from keras import ops

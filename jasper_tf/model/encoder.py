@@ -108,7 +108,7 @@ class ConvASREncoder(keras.Model):
         return self.blocks[-1].filters
 
     def with_blocks(self, numbers: Sequence[int]) -> keras.Model:
-        """`[features, feature_len] -> [(encoded, encoded_len), ...]` of these blocks, then of the last; same layers."""
+        """Builds a model of the same layers that returns (encoded, encoded_len) of these blocks, then of the last."""
         return keras.Model(self.inputs, [self.blocks[number].output for number in (*numbers, -1)])
 
     def get_config(self):
@@ -121,7 +121,7 @@ class ConvASREncoder(keras.Model):
 
 
 def build_blocks(jasper: list[dict], residual_mode: str = "add", seed: int = 0, **shared) -> list[JasperBlock]:
-    """The blocks of an encoder, before their weights exist; arguments as in `ConvASREncoder`."""
+    """Makes the blocks of an encoder, without weights yet; arguments as in `ConvASREncoder`."""
     if not jasper:
         raise UserError("jasper: no block; give at least one")
     block_seeds = np.random.SeedSequence(seed).generate_state(len(jasper))
@@ -137,7 +137,7 @@ def build_blocks(jasper: list[dict], residual_mode: str = "add", seed: int = 0, 
 
 
 def output_length(blocks: Sequence[JasperBlock], length):
-    """encoded_len for feature_len: int or integer array alike."""
+    """Returns encoded_len for feature_len, an int or an integer array."""
     for block in blocks:
         length = block.output_length(length)
     return length

@@ -1,4 +1,4 @@
-"""Seconds and samples of audio to encoder frames, as the layers of a model count them."""
+"""Converts seconds and samples of audio to encoder frames, as a model's layers count them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jasper_tf.model.encoder import build_blocks, output_length
 
 
 def audio_framing(cfg: Config) -> Framing:
-    """How the model of a configuration cuts audio into feature frames."""
+    """Returns the framing of a configuration's model."""
     p = cfg.model.preprocessor
     return Framing.from_seconds(
         cfg.model.sample_rate, p.window_size, p.window_stride, p.n_fft, p.exact_pad, p.generation
@@ -24,12 +24,12 @@ def audio_framing(cfg: Config) -> Framing:
 
 
 def count_encoder_frames(samples: Any, framing: Framing, blocks: Sequence[JasperBlock]) -> Any:
-    """Encoder frames T' of recordings of `samples` samples: int or integer array alike."""
+    """Returns the encoder frames T' of recordings of `samples` samples, an int or an integer array."""
     return output_length(blocks, framing.frames(samples))
 
 
 def encoder_frames(cfg: Config, section: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Seconds of audio [N] -> the encoder frames T' [N] that CTC has for it in `model.<section>`.
+    """Returns a function from the durations of recordings (seconds) to their encoder frames T' in `model.<section>`.
 
     For a training section at the highest speed of its augmentor, where the frames are fewest. Silence is not trimmed.
     """

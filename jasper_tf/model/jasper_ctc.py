@@ -29,7 +29,7 @@ from jasper_tf.model.frames import count_encoder_frames
 from jasper_tf.model.memory_estimate import estimate_memory, require_memory
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
-# Keys of NeMo's preprocessor section: those that LogMelSpectrogram takes under the same name, and the others.
+# Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
 _LOG_MEL_KEYS = (
     "window",
     "n_fft",
@@ -73,7 +73,7 @@ class JasperCTC(CTCModel):
         interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
             losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
         decoder_init_mode: initialization of the 1x1 head.
-        decoding: NeMo's `model.decoding` keys (see `config.DecodingConfig`); None for greedy.
+        decoding: NeMo's `model.decoding` keys (see `DecodingConfig`); None for greedy.
         sample_rate: of the audio, in hertz.
         seed: of initial weights, dither, masks and dropout.
 
@@ -174,7 +174,7 @@ class JasperCTC(CTCModel):
 
     @functools.cached_property
     def recognize(self) -> Callable:
-        """`(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])`, traced once."""
+        """Traced function: (audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])."""
 
         @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)])
         def recognize(audio, audio_len):
@@ -186,16 +186,16 @@ class JasperCTC(CTCModel):
 
     @functools.cached_property
     def spectrograms(self) -> keras.Model:
-        """`{"audio", "audio_len"} -> (features [B,T,F], features as the encoder sees them [B,T,F], feature_len [B])`.
+        """Model {"audio", "audio_len"} -> (features [B,T,F], the encoder's input [B,T,F], feature_len [B]).
 
-        They differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
+        The two differ in training mode only, by the masks of SpecAugment and SpecCutout. Dither acts on both.
         """
         features, feature_len = self.get_layer("normalization").output
         return keras.Model(self.input, (features, self._encoder_inputs[0], feature_len))
 
     @functools.cached_property
     def with_intermediate(self) -> keras.Model:
-        """`{"audio", "audio_len"} -> [{"logits", "logit_len"}, ...]`: of the blocks of `interctc`, then the model's."""
+        """Model of all outputs, a list of {"logits", "logit_len"}: those of the blocks of `interctc`, then the last."""
         outputs = self.encoder.with_blocks(self._interctc_blocks)(self._encoder_inputs)
         return keras.Model(self.input, [{"logits": self.decoder(x), "logit_len": length} for x, length in outputs])
 
@@ -205,9 +205,9 @@ class JasperCTC(CTCModel):
     def recognize_batch(
         self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
     ) -> dict[str, np.ndarray]:
-        """audio [B,S] float32, audio_len [B] int32 -> text [B], and with `words` the outputs of `word_outputs`.
+        """Recognizes audio [B,S] float32, audio_len [B] int32 -> text [B], with `words` also those of `word_outputs`.
 
-        `decoder` None: the model's own, `decoding`.
+        `decoder` None: the model's own (`decoding`).
         """
         text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
@@ -220,7 +220,7 @@ class JasperCTC(CTCModel):
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
-        """The text of one recording as str, or of several as a list in their order; `Transcriber` gives more.
+        """Transcribes one recording to a str, or several to a list in their order; `Transcriber` returns more.
 
         Args:
             recordings: one of what `open_recording` takes (a path, an array, an open file), or an iterable of them.
@@ -230,7 +230,7 @@ class JasperCTC(CTCModel):
         Raises:
             UserError: a recording cannot be read; the message names it.
         """
-        # A model is below what works with it; this one method is there for a notebook's convenience.
+        # Here, because inference is above model; a convenience for notebooks.
         from jasper_tf.inference.transcriber import Transcriber
 
         found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
@@ -247,7 +247,7 @@ class JasperCTC(CTCModel):
 
 
 def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Recordings [S_i] as one batch: ([B,S] float32, padded with zeros; [B] int32)."""
+    """Pads recordings [S_i] with zeros to a batch: ([B,S] float32, lengths [B] int32)."""
     audio_len = np.array([len(a) for a in audio], np.int32)
     batch = np.zeros((len(audio), audio_len.max(initial=1)), np.float32)
     for row, samples in zip(batch, audio, strict=True):
@@ -256,14 +256,14 @@ def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
-    """The model of a configuration, with weights initialized from `cfg.seed`.
+    """Builds the model of a configuration, with weights initialized from `cfg.seed`.
 
     Args:
-        cfg: what `load_config` gave.
+        cfg: from `load_config`.
         synchronized: batch-norm statistics over all replicas of a distribution strategy.
 
     Raises:
-        UserError: its layers do not fit each other, or its weights this machine's memory.
+        UserError: its layers do not fit together, or it does not fit this machine's memory.
     """
     require_memory(cfg)
     model = dataclasses.asdict(cfg.model)

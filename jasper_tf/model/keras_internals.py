@@ -1,4 +1,4 @@
-"""What this package uses of Keras that Keras does not publish; no other file touches such names."""
+"""Private names of Keras, used only here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 
 
 class BuiltModel(keras.Model):
-    """A model that `fit` and `evaluate` take as built: they draw no batch to build it from.
+    """A model that is built before `fit` and `evaluate`, which therefore draw no batch to build it from.
 
     Under a distribution strategy Keras would average such a batch over the replicas, which fails for batches of
     different shapes.
@@ -19,9 +19,9 @@ class BuiltModel(keras.Model):
 
 
 def schedule_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.schedules.LearningRateSchedule | None:
-    """The schedule of an optimizer, through a loss scale too; None for a constant rate.
+    """Returns the schedule of an optimizer, also of one inside a loss scale; None for a constant rate.
 
-    Keras publishes the rate of the current step only.
+    Keras's public attribute is the rate of the current step.
     """
     rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None

@@ -1,4 +1,4 @@
-"""How much memory a model and its training need, judged from the configuration before anything is built."""
+"""Estimates the memory of a model and its training from the configuration, before anything is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jasper_tf.model.encoder import build_blocks
 from jasper_tf.model.frames import audio_framing
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-# Copies of the weights that each optimizer keeps beside them.
+# State values per weight of each optimizer.
 _OPTIMIZER_COPIES = {"novograd": 1, "adamw": 2, "adam": 2, "sgd": 1, "adafactor": 0, "lion": 1}
 _KEPT_OUTPUTS = 3
 """Tensors that the backward pass needs of each convolution: its input, its output, the normalized output."""
@@ -22,10 +22,10 @@ _GIB = 2**30
 
 
 def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, int]:
-    """Bytes of each large part, a coarse lower bound, with what reduces it: {"weights of ...; reduce ...": bytes}.
+    """Estimates the bytes of each large part, a coarse lower bound: {"weights of ...; reduce ...": bytes}.
 
     Args:
-        cfg: without open values in `model`.
+        cfg: `model` complete, without `???`.
         rows: utterances in a batch on one device. 0 (default): the weights alone, without gradients and optimizer.
         samples: S of the longest batch.
     """
@@ -63,7 +63,7 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
         found[f"weights of {key}; reduce its filters, kernel or repeat"] = 4 * copies * values
         found[f"activations of {key}; reduce {batch_keys}"] = _KEPT_OUTPUTS * activation_bytes * rows * outputs
         panes = [*panes, block.filters] if block.residual_dense else [block.filters]
-    # While they are drawn, two more copies are there.
+    # Drawing the initial values takes two more copies.
     found[f"initial values of {largest[1]}; reduce its filters or kernel"] = 2 * 4 * largest[0]
     classes = len(model.labels) + 1
     found["weights of the decoder; reduce model.labels"] = 4 * copies * panes[-1] * classes
@@ -72,13 +72,14 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
 
 
 def require_memory(cfg: Config, rows: int = 0, samples: int = 0, available: int | None = None) -> None:
-    """
+    """Requires that the estimate fits the memory.
+
     Args:
         cfg, rows, samples: see `estimate_memory`.
         available: bytes. Default: what this process may have.
 
     Raises:
-        UserError: the estimate is above; names its largest part.
+        UserError: the estimate exceeds it; names the largest part.
     """
     available = machine_memory() if available is None else available
     parts = estimate_memory(cfg, rows, samples)

@@ -1,4 +1,4 @@
-"""A table of a model's blocks."""
+"""Table of a model's blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses weights that can only make NaN."""
+"""Validates the values of a model's weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def validate_weights(variables: Iterable[keras.Variable], source: str) -> None:
     """Checks that every value is finite and no running variance below 0.
 
     Raises:
-        UserError: names the first variable that is wrong, and how many are.
+        UserError: names the first wrong variable, and their number.
     """
-    wrong = [variable.path for variable in variables if not _is_sound(variable)]
+    wrong = [variable.path for variable in variables if not _is_valid(variable)]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(
@@ -24,7 +24,7 @@ def validate_weights(variables: Iterable[keras.Variable], source: str) -> None:
         )
 
 
-def _is_sound(variable: keras.Variable) -> bool:
+def _is_valid(variable: keras.Variable) -> bool:
     values = keras.ops.convert_to_numpy(variable.value)
     if values.dtype.kind != "f":
         return True

@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 
 
 def match_variables(variables: Sequence[keras.Variable], patterns: Iterable[str], key: str) -> list[keras.Variable]:
-    """The `variables` whose path matches a pattern of the `fnmatch` module, such as `*norm_*/*` or `*/bias`.
+    """Returns the `variables` whose path matches a pattern of the `fnmatch` module, such as `*norm_*/*` or `*/bias`.
 
     Args:
         variables: trainable ones.

@@ -12,11 +12,11 @@ SUFFIX = "_ema"
 
 
 class ExponentialMovingAverage:
-    """`average <- decay average + (1 - decay) weight` after each optimizer step, as NeMo's EMA.
+    """Exponential moving average of the weights, updated after each optimizer step, as NeMo's EMA.
 
-    It starts at the initial weights and includes the running statistics of batch norm, which averaged weights depend
-    on. (Keras's `use_ema` leaves the statistics out, and its `fit` ends by overwriting the weights.) A step that a loss
-    scale skipped does not count.
+    `average <- decay average + (1 - decay) weight`. It starts at the initial weights and includes the running
+    statistics of batch norm, on which averaged weights depend. (Keras's `use_ema` leaves the statistics out, and its
+    `fit` ends by overwriting the weights.) A step that a loss scale skipped does not count.
 
     It becomes `model.moving_average` and part of the model's checkpoints.
 

@@ -1,4 +1,4 @@
-"""NovoGrad: Adam's update with one second moment per tensor."""
+"""NovoGrad optimizer: momentum of gradients that are normalized per tensor."""
 
 import keras
 from keras import ops

@@ -1,1 +1,1 @@
-"""Pictures: spectrograms, alignments, histograms."""
+"""Plots: spectrograms, alignments, histograms."""

@@ -17,8 +17,8 @@ def draw_histograms(file: IO[bytes], duration_s: np.ndarray, rates: np.ndarray, 
 
     Args:
         file: open for bytes.
-        duration_s: [N] seconds.
-        rates: [N] characters per second.
+        duration_s: seconds of each utterance.
+        rates: characters per second of each utterance.
         bounds: drawn as lines.
     """
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")

@@ -1,1 +1,1 @@
-"""TensorFlow Serving's client."""
+"""Clients of servers."""

@@ -55,7 +55,7 @@ def copy_weights(pretrained: JasperCTC, model: JasperCTC) -> str:
     """Copies the encoder with its running statistics, and the head if the labels are the same.
 
     Returns:
-        a line for the log: what is loaded and what is new.
+        A line for the log: what is loaded and what is new.
 
     Raises:
         UserError: a variable is missing or has another shape; nothing is copied.
@@ -94,7 +94,7 @@ def freeze(model: JasperCTC, what: str | list[str] | None, pretrained: JasperCTC
         pretrained: the model that `model` starts from, to know whether the head is new.
 
     Returns:
-        a line for the log: what is frozen and what is trained; None if nothing is frozen.
+        A line for the log: what is frozen and what is trained; None if nothing is frozen.
 
     Raises:
         UserError: a pattern matches nothing, or a new head, or everything.
@@ -137,7 +137,7 @@ def _amount(variables: Iterable[keras.Variable]) -> str:
 
 
 def _effective(preprocessor: dict[str, Any]) -> dict[str, Any]:
-    """Returns the section with null replaced by the value it stands for."""
+    """Returns the section with null replaced by the value that it means."""
     p = dict(preprocessor)
     p["n_fft"] = Framing.from_seconds(p["sample_rate"], p["window_size"], p["window_stride"], p["n_fft"]).fft_samples
     p["highfreq"] = p["highfreq"] or p["sample_rate"] / 2

@@ -45,8 +45,8 @@ def run_epochs(
     while state.step < total_steps or state.step_in_epoch:
         epoch = state.epoch
         model.reset_metrics()
-        begun = state.step - state.step_in_epoch
-        steps = min(training.steps(epoch), total_steps - begun)
+        epoch_began = state.step - state.step_in_epoch
+        steps = min(training.steps(epoch), total_steps - epoch_began)
         watching.set_params(watching.params | {"steps": steps})
         watching.on_epoch_begin(epoch)
         for step in range(state.step_in_epoch, steps):

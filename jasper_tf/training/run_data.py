@@ -25,7 +25,7 @@ class RunData(NamedTuple):
     report: list[str]
 
     def parts(self) -> list[SpeechBatches]:
-        """All batches that are read: of several validation sets each, in place of the batches that hold them all."""
+        """Lists the batches that are read; several validation sets are listed separately."""
         if self.validation is None:
             return [self.training]
         return [self.training, *(self.validation.sets.values() or [self.validation])]

@@ -15,7 +15,7 @@ from jasper_tf.training.run_data import RunData
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What the callbacks and the loop of one run work on.
+    """Everything that the callbacks and the loop of one run use.
 
     Args:
         cfg: the configuration.

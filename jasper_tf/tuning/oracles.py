@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, which choose the values of the trials, made safe to interrupt."""
+"""Oracles of keras-tuner, which choose the values of trials, made safe to interrupt."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ class SteadyOracle(keras_tuner.Oracle):
 
 
 class RandomOracle(SteadyOracle, keras_tuner.oracles.RandomSearchOracle):
-    """keras-tuner's random search."""
+    """Random search of keras-tuner."""
 
 
 class BayesianOracle(SteadyOracle, keras_tuner.oracles.BayesianOptimizationOracle):
-    """keras-tuner's Bayesian optimization, reproducible after a restart and without repeated trials."""
+    """Bayesian optimization of keras-tuner, reproducible after a restart and without repeated trials."""
 
     def populate_space(self, trial_id):
         # keras-tuner does not save its random state with the search.
@@ -103,7 +103,7 @@ class BayesianOracle(SteadyOracle, keras_tuner.oracles.BayesianOptimizationOracl
 
 
 class HyperbandOracle(SteadyOracle, keras_tuner.oracles.HyperbandOracle):
-    """keras-tuner's Hyperband."""
+    """Hyperband of keras-tuner."""
 
     def total_trials(self) -> int:
         return sum(size for size, _ in self._rounds()) * self.hyperband_iterations

@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import summary as hparams_summary
 
 from jasper_tf.config.tune_schema import Choice, IntRange
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import clock
 from jasper_tf.tuning.search_space import SearchSpace
 
 
@@ -126,19 +127,13 @@ class Results:
 @contextmanager
 def _written_whole(folder: Path) -> Iterator[None]:
     """Writes TensorBoard events to a folder that gets its name when it is complete."""
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    writer = tf.summary.create_file_writer(str(beside))
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(temporary))
     with writer.as_default():
         yield
     writer.close()
-    beside.rename(folder)
-
-
-def clock(seconds: float) -> str:
-    """Formats seconds as H:MM:SS."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    temporary.rename(folder)
 
 
 def _domain(dimension: Any) -> Any:

@@ -23,10 +23,11 @@ from jasper_tf.config.tune_schema import TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.bounded_yaml import read_yaml
+from jasper_tf.io.progress import clock
 from jasper_tf.training.datasets import build_batches, data_key
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
-from jasper_tf.tuning.results import Outcome, Results, clock
+from jasper_tf.tuning.results import Outcome, Results
 from jasper_tf.tuning.search_space import SearchSpace
 from jasper_tf.tuning.trial_run import TrialError, TrialRun, is_complete
 from jasper_tf.tuning.workers import ChiefConnection, chief_address, role, serve
@@ -37,7 +38,7 @@ _ALIKE_FAILURES = 3
 
 
 class Search(base_tuner.BaseTuner):
-    """keras-tuner's tuner whose trials are runs of `training.trainer.train`.
+    """Tuner of keras-tuner whose trials are runs of `training.trainer.train`.
 
     The folder `tune.output` holds a run's folder for each trial (`trial_0000`, ...), `results.csv`, `hparams/` for
     TensorBoard, `search.yaml` with the settings, and keras-tuner's state in `oracle/`. A search that is started again

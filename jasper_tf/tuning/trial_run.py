@@ -126,7 +126,7 @@ class TrialRun:
         return best_value(run, self.space.tune.objective)
 
     def _take_over(self, cfg: Config) -> None:
-        """Copies the run of the trial that this one continues, unless this one has begun."""
+        """Copies the run of the trial that this one continues, unless this one has started."""
         run = run_path(cfg)
         if self.continues is None or run.exists():
             return
@@ -134,12 +134,12 @@ class TrialRun:
         if not (source / "checkpoints").is_dir():
             print(f"{source} is not on this machine; {run.name} starts at its first epoch, with the same result")
             return
-        beside = run.with_name(f".{run.name}.partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(source, beside)
-        with atomic_write(beside / "config.yaml") as file:
+        temporary = run.with_name(f".{run.name}.partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(source, temporary)
+        with atomic_write(temporary / "config.yaml") as file:
             yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
-        beside.rename(run)
+        temporary.rename(run)
 
     def _is_rejected(self, values: Mapping[str, Any]) -> bool:
         """Returns whether data, model or schedule reject these values of the space; {} for the base configuration."""

@@ -64,27 +64,27 @@ class _SignedCalls(grpc.UnaryUnaryClientInterceptor):
 
 
 class _Chief(OracleServicer):
-    """keras-tuner's chief that watches its workers. One thread answers all calls."""
+    """Chief of keras-tuner that watches its workers. One thread answers all calls."""
 
     def __init__(self, oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]):
         super().__init__(oracle)
         self.timeout_s = timeout_s
         self.say = say
-        self.heard: dict[str, float] = {}
+        self.last_call: dict[str, float] = {}
         self.failure: Exception | None = None
 
-    def hear(self, name: str) -> None:
-        if name not in self.heard:
+    def note_call(self, name: str) -> None:
+        if name not in self.last_call:
             self.say(f"worker {name} is here")
-        self.heard[name] = time.monotonic()
+        self.last_call[name] = time.monotonic()
 
     def silent_s(self, began: float) -> float:
-        return time.monotonic() - max([began, *self.heard.values()])
+        return time.monotonic() - max([began, *self.last_call.values()])
 
     def CreateTrial(self, request, context):  # noqa: N802  # gRPC's name
-        for name, when in list(self.heard.items()):
+        for name, when in list(self.last_call.items()):
             if time.monotonic() - when > self.timeout_s:
-                del self.heard[name]
+                del self.last_call[name]
                 lost = self.oracle.requeue(name)
                 self.say(f"worker {name} is lost" + (f"; its trial {lost} is given to another" if lost else ""))
         return self._kept(super().CreateTrial, request, context)
@@ -112,7 +112,7 @@ class _Listener(grpc.ServerInterceptor):
     def intercept_service(self, continuation, handler_call_details):
         name = dict(handler_call_details.invocation_metadata).get(_NAME)
         if name:
-            self.chief.hear(name)
+            self.chief.note_call(name)
         return continuation(handler_call_details)
 
 
@@ -157,7 +157,7 @@ def serve(oracle: SteadyOracle, timeout_s: float, say: Callable[[str], None]) ->
 
 
 def role() -> str:
-    """ "chief", "worker", or "alone" without keras-tuner's environment variables.
+    """Returns "chief", "worker", or "alone" without keras-tuner's environment variables.
 
     Raises:
         UserError: only some of them are set.
@@ -172,7 +172,7 @@ def role() -> str:
 
 
 def chief_address() -> str:
-    """HOST:PORT of the chief, from keras-tuner's environment variables."""
+    """Returns HOST:PORT of the chief, from keras-tuner's environment variables."""
     return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
 
 

@@ -22,11 +22,11 @@ _FILES = [tf.TensorSpec((None,), tf.string, name="audio")]
 def signatures(
     model: JasperCTC, batchable: bool = False
 ) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
-    """Each signature's name, its function and its inputs.
+    """Builds the signatures: name -> (function, inputs).
 
     From audio [B,S] float32 (-1 to 1, at `model.sample_rate`; padded with any values) and audio_len [B] int32:
-        serving_default: text [B] string (UTF-8), confidence [B] float32, and the words of all utterances one after the
-            other: words [W] string, words_start_s, words_end_s (seconds), words_confidence [W] float32, of which
+        serving_default: text [B] string (UTF-8), confidence [B] float32, and the words of all utterances in one
+            list: words [W] string, words_start_s, words_end_s (seconds), words_confidence [W] float32, of which
             words_row_lengths [B] int64 belong to each utterance (tf.RaggedTensor.from_row_lengths).
         text: text and confidence alone.
         features: features [B,T,F] float32 as the encoder sees them, feature_len [B] int32.
@@ -109,11 +109,11 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         is_valid = valid_frames(audio_len, shape[1])
     audio = tf.where(is_valid, audio, 0.0)
     is_length = (audio_len >= 1) & (audio_len <= shape[1])
-    is_sound = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well
+    is_finite = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well
     too_loud = f" or beyond {MAX_AMPLITUDE:.1e}"
     checks = [
         _each(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
-        _each(is_sound, ["audio[", f"]: holds samples that are not finite numbers (NaN or infinity){too_loud}"]),
+        _each(is_finite, ["audio[", f"]: holds samples that are not finite numbers (NaN or infinity){too_loud}"]),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(audio), tf.identity(audio_len)

@@ -84,7 +84,7 @@ def _decode(file: tf.Tensor, where: tf.Tensor, sample_rate: int) -> tuple[tf.Ten
     refused = _refuse(
         where,
         [
-            (chunks.data < 0, ["has no data chunk in its first thousand: it ends before its sound; send it again"]),
+            (chunks.data < 0, ["has no data chunk in its first thousand: it ends before its audio; send it again"]),
             ((chunks.fmt < 0) | (chunks.fmt_size < 16), ["has no whole fmt chunk before its data; write it anew"]),
         ],
     )
@@ -207,7 +207,7 @@ def _find_chunks(file: tf.Tensor, size: tf.Tensor) -> _Chunks:
 
 
 def _head(file: tf.Tensor, at: tf.Tensor | int, length: int) -> tf.Tensor:
-    """`length` bytes from `at` on, zeros after the end of the file."""
+    """Returns `length` bytes from `at` on, zeros after the end of the file."""
     at = tf.minimum(tf.cast(at, tf.int64), tf.cast(tf.strings.length(file), tf.int64))
     return tf.strings.join([tf.strings.substr(file, at, tf.constant(length, tf.int64)), b"\0" * length])
 

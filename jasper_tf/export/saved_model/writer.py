@@ -58,12 +58,12 @@ def export(
     try:
         output.mkdir(parents=True, exist_ok=True)
         # Not named by the process: in containers its number may be that of a killed one that left its folder.
-        beside = output / f".writing-{secrets.token_hex(8)}"
-        beside.mkdir()
+        temporary = output / f".writing-{secrets.token_hex(8)}"
+        temporary.mkdir()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot write the SavedModel: {error.strerror}; name a folder") from None
     try:
-        extra = beside / EXTRA
+        extra = temporary / EXTRA
         extra.mkdir()
         about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
@@ -81,18 +81,18 @@ def export(
             name: tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
             for name, (function, inputs) in signatures(model, batchable).items()
         }
-        tf.saved_model.save(root, str(beside), signatures=functions)
-        return _publish(beside, output)
+        tf.saved_model.save(root, str(temporary), signatures=functions)
+        return _publish(temporary, output)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _publish(beside: Path, output: Path) -> Path:
+def _publish(temporary: Path, output: Path) -> Path:
     while True:
         version = output / str(max(versions(output), default=0) + 1)
         try:
-            beside.rename(version)
+            temporary.rename(version)
         except OSError:
             # A concurrent export took this number.
             if not version.exists():
@@ -102,4 +102,5 @@ def _publish(beside: Path, output: Path) -> Path:
 
 
 def versions(output: Path) -> list[int]:
+    """Lists the version numbers in the folder of a SavedModel's versions."""
     return [int(entry.name) for entry in output.iterdir() if entry.name.isdecimal()]

@@ -17,14 +17,14 @@ from jasper_tf.io.bounded_yaml import MOST_BYTES
 
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
-# Float weights shrink to 0.6 to 0.95 of their size; whatever grows past both limits was made to fill the memory.
+# Float weights shrink to 0.6 to 0.95 of their size; data beyond both limits are meant to fill the memory.
 _MOST_EXPANSION, _ALWAYS_ALLOWED = 20, 64 * 2**20
 _MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
 class NemoArchive:
-    """What a `.nemo` holds.
+    """Content of a `.nemo` file.
 
     Attributes:
         config: `model_config.yaml`, YAML text as bytes.
@@ -43,7 +43,7 @@ def read_archive(path: str | Path) -> NemoArchive:
     NeMo 1.x writes gzip tars, 3.x plain ones; the content decides, not the name.
 
     Raises:
-        UserError: not such an archive, cut off, without one of the two files, or made to do harm: a path that is
+        UserError: not such an archive, cut off, without one of the two files, or malicious: a path that is
             absolute or has `..`, a link, a device, a sparse file, a name twice, or more data than it declares.
     """
     path = Path(path)
@@ -93,9 +93,9 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
                 raise UserError(f"{path}: more than {_MOST_MEMBERS} members; a .nemo has a handful")
             if member.size > most or (name == CONFIG and member.size > MOST_BYTES):
                 real = f"the file has {stored} bytes" + (" of gzip data" if compressed else "")
-                raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off, or made to do harm")
+                raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off or malicious")
             if name in found or name in others:
-                raise UserError(f"{path}: holds {name} twice; which is meant?")
+                raise UserError(f"{path}: holds {name} twice; do not trust this file")
             if member.isdir():
                 continue
             if name not in (CONFIG, WEIGHTS):
@@ -107,7 +107,7 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
             if len(found[name]) != member.size:
                 raise UserError(f"{path}: {name} is cut off, {len(found[name])} of {member.size} bytes; get it again")
     while source.read(2**20):
-        pass  # gzip compares its checksum at the very end, where the tar reader never comes
+        pass  # gzip compares its checksum at the end of the file, which the tar reader does not reach
     for name in (CONFIG, WEIGHTS):
         if name not in found:
             held = ", ".join([*found, *others]) or "nothing"
@@ -130,7 +130,7 @@ def _checked_name(path: Path, member: tarfile.TarInfo) -> str:
 
 
 class _Bounded(io.RawIOBase):
-    """Reads on until more than `most` bytes came out."""
+    """A reader that fails after more than `most` bytes."""
 
     def __init__(self, source: BinaryIO | gzip.GzipFile, most: int, path: Path):
         self._source, self._left, self._path = source, most, path

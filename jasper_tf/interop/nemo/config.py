@@ -1,4 +1,4 @@
-"""The `model_config.yaml` of a `.nemo` archive, to and from a `Config`."""
+"""Converts the `model_config.yaml` of a `.nemo` archive to and from a `Config`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from jasper_tf.config.optim_schema import PLATEAU
 from jasper_tf.errors import UserError
 from jasper_tf.io.bounded_yaml import parse_yaml
 
-# Sections that the finished model does not need: where one is not supported, it is left out and named.
+# Sections that only training needs: one that is not supported is left out and named.
 _TRAINING_ONLY = ("spec_augment", "interctc", "optim", "train_ds", "validation_ds", "test_ds")
-# For a model that was trained with another optimizer; the paper's values.
+# For an optimizer that is missing or not supported; the paper's values.
 _DEFAULT_OPTIM = {"name": "novograd", "lr": 0.01, "betas": [0.8, 0.5], "weight_decay": 0.001}
 
 _MODULES = "nemo.collections.asr.modules"
@@ -36,10 +36,10 @@ _OURS = {
 
 
 def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:
-    """A checked `Config` and a line for each thing left out.
+    """Converts NeMo's configuration to a checked `Config`; returns it with a line for each thing left out.
 
     Args:
-        content: YAML, what NeMo has below `model`.
+        content: YAML, NeMo's `model` section.
         source: for messages.
         name: of the configuration.
         generation: of the features, "modern" or "legacy".
@@ -68,17 +68,17 @@ def from_nemo_config(content: bytes, source: str, name: str, generation: str) ->
             config = config_from_dict({"name": name, "model": {**model, key: section}}, source)
             model[key] = section
         except UserError as error:
-            instead = "NovoGrad's defaults stand in" if key == "optim" else "left out"
+            instead = "NovoGrad's defaults are used" if key == "optim" else "left out"
             notes.append(f"{str(error).removeprefix(f'{source}: ')}; {key} only matters in training, {instead}")
     return config, notes
 
 
 def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, Any], list[str]]:
-    """What NeMo has below `model`, and a line for each difference that remains.
+    """Converts a `Config` to NeMo's `model` section; returns it with a line for each remaining difference.
 
     Args:
         built: `JasperCTC.get_config()`.
-        config: what the model was built from.
+        config: of the model.
 
     Raises:
         UserError: `config` describes another model, or NeMo has no such model.
@@ -86,7 +86,7 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
     model = config.to_dict()["model"]
     for key in ("sample_rate", "labels", "preprocessor", "encoder"):
         of_model, of_config = built[key], model[key]
-        if isinstance(of_model, dict):  # which lacks what does not shape the model, and knows of replicas
+        if isinstance(of_model, dict):  # the keys that both have: a model lacks those that do not shape it
             of_model = {k: v for k, v in of_model.items() if k in of_config}
             of_config = {k: of_config[k] for k in of_model}
         if of_model != of_config:

@@ -1,4 +1,4 @@
-"""NeMo's EncDecCTCModel to JasperCTC and back: every tensor is accounted for."""
+"""Imports and exports NeMo's EncDecCTCModel; every tensor is accounted for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NemoImport:
         model: with the weights of the archive.
         config: the archive's configuration in this package's schema.
         tensors: for each tensor of the checkpoint, by name, what it was used for.
-        notes: what was ignored, a line each.
+        notes: a line for each thing that was ignored.
     """
 
     model: JasperCTC
@@ -45,14 +45,14 @@ class NemoImport:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: cannot write here ({error.strerror or error})") from None
-        with atomic_path(folder / "model.keras") as beside:
-            self.model.save(beside)
+        with atomic_path(folder / "model.keras") as temporary:
+            self.model.save(temporary)
         with atomic_write(folder / "config.yaml") as file:
             yaml.safe_dump(self.config.to_dict(), file, sort_keys=False, allow_unicode=True)
 
 
 def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
-    """A NeMo 1.x to 3.x `.nemo` archive of a character CTC model as a model of this package, without PyTorch.
+    """Imports a `.nemo` archive (NeMo 1.x to 3.x) of a character CTC model, without PyTorch.
 
     Args:
         path: the archive.
@@ -83,7 +83,7 @@ def export_nemo(model: JasperCTC, config: Config, path: str | Path) -> list[str]
         path: of the archive; replaced if there.
 
     Returns:
-        lines for the user: where NeMo's results will differ.
+        A line for each way in which NeMo's results will differ.
 
     Raises:
         UserError: `config` belongs to another model; NeMo has no such model; `path` cannot be written.

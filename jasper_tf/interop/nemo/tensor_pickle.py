@@ -1,4 +1,4 @@
-"""The pickle inside a torch checkpoint: a state dict, read by 25 of pickle's operations and without its machine."""
+"""Reads the pickled state dict of a torch checkpoint: 25 of pickle's operations, none of which calls anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STORAGES: dict[str, np.dtype] = {
     "ByteStorage": np.dtype("uint8"),
     "BoolStorage": np.dtype("bool"),
 }
-"""How torch names the storage of a data type."""
+"""Storage classes of torch, by name, and their data types."""
 
 # QuartzNet's 639 tensors take 112 kB and 24,308 operations.
 _LARGEST, _MOST_OPERATIONS = 16 * 2**20, 2_000_000
@@ -43,10 +43,10 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 def read_tensor_pickle(
     content: bytes, read_storage: Callable[[str, np.dtype, int], np.ndarray], source: str
 ) -> dict[str, np.ndarray]:
-    """The tensors of a pickled state dict by name, as views of their storages.
+    """Reads the tensors of a pickled state dict by name, as views of their storages.
 
-    Python's unpickler hashes, calls and allocates what a stream asks for, whatever `find_class` allows. Here nothing is
-    called, only texts become keys, and the memory needed grows with the length of the stream alone.
+    Python's unpickler hashes, calls and allocates what a stream asks for, even with a restricted `find_class`. Here
+    nothing is called, only strings become keys, and memory grows with the length of the stream alone.
 
     Args:
         content: the pickle, of protocol 2 to 5.
@@ -85,7 +85,7 @@ def _operations(content: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def _asks_for_code(content: bytes) -> str:
-    """Of a pickle that failed: what it would have called, wherever that stands."""
+    """Returns the reason if a rejected pickle names a function or class outside of a state dict, else ""."""
     with contextlib.suppress(ValueError):
         for name, argument in _operations(content):
             if name in ("GLOBAL", "INST"):
@@ -97,7 +97,7 @@ def _asks_for_code(content: bytes) -> str:
 
 
 class _OrderedDict(dict):
-    """As torch pickles a state dict: with a state (the version of each module), which is dropped."""
+    """State dict as torch pickles it, with a state (the version of each module) that is dropped."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class _Storage:
 
 
 class _StateDictReader:
-    """A stack, marks into it and a memo; every method raises ValueError, a verb and what follows it."""
+    """Executes a pickle's operations on a stack; messages of its ValueErrors continue "its pickle ..."."""
 
     def __init__(self, read_storage: Callable[[str, np.dtype, int], np.ndarray]):
         self._read_storage = read_storage
@@ -209,7 +209,7 @@ class _StateDictReader:
 
 
 def _flat_tuple(items: list[Any]) -> tuple:
-    """Refuses what is longer than a shape or deeper than the arguments of a tensor."""
+    """Rejects a tuple longer than a shape or deeper than the arguments of a tensor."""
     if len(items) > _MOST_DIMENSIONS:
         raise ValueError(f"has a tuple of {len(items)}; a tensor has at most {_MOST_DIMENSIONS} dimensions")
     if any(isinstance(item, tuple) and any(isinstance(i, tuple) for i in item) for item in items):

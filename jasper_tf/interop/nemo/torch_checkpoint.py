@@ -1,4 +1,4 @@
-"""PyTorch's checkpoint files without PyTorch: tensors by name, read and written, and no code ever run."""
+"""Reads and writes PyTorch's checkpoints without PyTorch and without running their code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jasper_tf.errors import UserError
 from jasper_tf.interop.nemo.tensor_pickle import STORAGES, read_tensor_pickle
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
-# What torch.save began with before version 1.6.
+# The first bytes of torch.save before version 1.6.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read_checkpoint(content: bytes, source: str) -> dict[str, np.ndarray]:
-    """The tensors of what `torch.save(model.state_dict(), ...)` wrote, as read-only arrays.
+    """Reads the tensors of `torch.save(model.state_dict(), ...)`, as read-only arrays by name.
 
     The pickle in it is read by `read_tensor_pickle`, which calls nothing.
 
@@ -39,14 +39,14 @@ def read_checkpoint(content: bytes, source: str) -> dict[str, np.ndarray]:
             return _read_records(records, len(content), source)
     except UserError:
         raise
-    # UnicodeDecodeError is a ValueError: names that are not what their flag says.
+    # UnicodeDecodeError is a ValueError: a name in another encoding than its flag states.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, struct.error, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source}: no torch checkpoint, cut off or damaged ({reason}); get the file again") from None
 
 
 def write_checkpoint(tensors: Mapping[str, np.ndarray]) -> bytes:
-    """A torch zip archive that `torch.load(..., weights_only=True)` reads as an OrderedDict of CPU tensors.
+    """Returns a torch zip archive that `torch.load(..., weights_only=True)` reads as an OrderedDict of CPU tensors.
 
     The same tensors give the same bytes.
     """
@@ -111,7 +111,7 @@ def _read_records(records: zipfile.ZipFile, size: int, source: str) -> dict[str,
 
 
 def _pickled(tensors: Mapping[str, np.ndarray]) -> bytes:
-    """The pickle that torch would write, opcode by opcode: pickle itself would want to import torch."""
+    """Returns the pickle that torch would write; the pickle module would import torch."""
     empty = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
     out = [pickle.PROTO, b"\x02", empty, pickle.MARK]
     for key, (name, array) in enumerate(tensors.items()):

@@ -1,4 +1,4 @@
-"""NeMo's names and layouts for the variables of a model, and its checkpoints to and from them."""
+"""Maps NeMo's checkpoints to the variables of a model and back: names and layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.jasper_ctc import JasperCTC
 
-# Of the largest value. librosa's filters and torch's window differ from ours by 1e-7, those of a checkpoint that was
+# Relative to the largest value. librosa's filters and torch's window differ by 1e-7, those of a checkpoint that was
 # rounded to float16 by 5e-4; another window, mel scale or band edge by 1e-2 and more.
 _BUFFER_TOLERANCE = 1e-3
 _MOST_NAMES = 8
@@ -119,7 +119,7 @@ def checkpoint_of(model: JasperCTC) -> dict[str, np.ndarray]:
     for name, variable in nemo_variables(model).items():
         tensors[name] = variable.numpy().astype(np.float32)
         if name.endswith(".running_var"):
-            # NeMo requires the count and, with a fixed momentum, never reads it.
+            # NeMo requires the count, but does not use it with a fixed momentum.
             tensors[_count_name(name)] = np.zeros((), np.int64)
     return tensors
 
@@ -128,7 +128,7 @@ def assign_checkpoint(model: JasperCTC, checkpoint: Mapping[str, np.ndarray], so
     """Sets the variables of `model` from the tensors of a NeMo checkpoint, all or none.
 
     Returns:
-        for each tensor its shape and the variable that got it, by name.
+        By tensor name: its shape, and the variable that was set from it.
 
     Raises:
         UserError: names every tensor that is missing, left over or of another shape; window or filters differ from
@@ -164,7 +164,7 @@ def assign_checkpoint(model: JasperCTC, checkpoint: Mapping[str, np.ndarray], so
             became[name] = f"{array.shape} -> {variables[name].variable.path}"
         else:
             same = f"as this package computes it, up to {differences.get(name, 0):.1g}"
-            became[name] = f"{array.shape} {same}" if name in buffers else f"{array.shape} a count that nothing reads"
+            became[name] = f"{array.shape} {same}" if name in buffers else f"{array.shape} a count that is not used"
     return became
 
 

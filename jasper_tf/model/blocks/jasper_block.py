@@ -24,7 +24,7 @@ _CHOICES = {
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class JasperBlock(keras.layers.Layer):
-    """`repeat` sub-blocks of convolution, normalization, activation, dropout.
+    """Jasper block: `repeat` sub-blocks of convolution, normalization, activation and dropout.
 
     In the last sub-block squeeze-and-excitation and the residuals come between normalization and activation.
     Jasper: arXiv 1904.03288, section 2; QuartzNet (`separable`): arXiv 1910.10261; Citrinet (`se`): arXiv 2104.01721.
@@ -169,14 +169,14 @@ class JasperBlock(keras.layers.Layer):
         return math.prod(layer.stride for layer in (*self.depthwise, *self.convolutions))
 
     def output_frames(self, frames):
-        """T' for T, whatever `conv_mask`: int, NumPy array or tensor alike."""
+        """Returns T' for T, with or without `conv_mask`: an int, NumPy array or tensor."""
         for number, convolution in enumerate(self.convolutions):
             for layer in (*self.depthwise[number : number + 1], convolution):
                 frames = layer.output_length(frames)
         return frames
 
     def output_length(self, length):
-        """Length out for length in; unchanged without `conv_mask`, as in NeMo."""
+        """Returns the output length for an input length; unchanged without `conv_mask`, as in NeMo."""
         return self.output_frames(length) if self.conv_mask else length
 
     def build(self, panes_shape, length_shape=None):
@@ -240,7 +240,7 @@ class JasperBlock(keras.layers.Layer):
 
 
 def odd_kernel(kernel: int, factor: float) -> int:
-    """The width of a kernel after scaling: int(kernel * factor), at least 1, made odd."""
+    """Returns the width of a scaled kernel: int(kernel * factor), at least 1, made odd."""
     width = max(int(kernel * factor), 1)
     return width + 1 if width % 2 == 0 else width
 

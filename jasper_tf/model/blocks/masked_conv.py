@@ -1,4 +1,4 @@
-"""Convolution along time over the valid frames of each utterance."""
+"""Convolution along time with masked padding."""
 
 import keras
 from keras import ops
@@ -75,7 +75,7 @@ class MaskedConv1D(keras.layers.Layer):
         return self.stride == 1 and sum(self.padding) == self.dilation * (self.kernel_width - 1)
 
     def output_length(self, length):
-        """Frames out for frames in: int, NumPy array or tensor alike. NeMo: `get_seq_len`."""
+        """Returns the output frames for input frames: an int, NumPy array or tensor. NeMo: `get_seq_len`."""
         last_start = length + sum(self.padding) - self.dilation * (self.kernel_width - 1) - 1
         # abs is truncation towards zero here: last_start is at least -1, and a length of 0 gives 1 when striding.
         return last_start + 1 if self.stride == 1 else abs(last_start) // self.stride + 1

@@ -1,1 +1,1 @@
-"""Learning rate schedules with NeMo's numbers."""
+"""Learning-rate schedules that equal NeMo's."""

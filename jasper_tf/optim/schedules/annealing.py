@@ -108,7 +108,9 @@ class PolynomialDecayAnnealing(WarmupPolicy):
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class PolynomialHoldDecayAnnealing(WarmupHoldPolicy):
-    """`min_lr + (learning_rate - min_lr) (1 - (s - H) / (M - max(W, H)))^power`, with H = 0 without a hold.
+    """Polynomial annealing after a hold.
+
+    `min_lr + (learning_rate - min_lr) (1 - (s - H) / (M - max(W, H)))^power`, with H = 0 without a hold.
 
     Args:
         power, cycle: see `PolynomialDecayAnnealing`.

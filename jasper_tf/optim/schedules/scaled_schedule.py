@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """`scale * schedule(step)`; `ReduceOnPlateau` lowers `scale`.
+    """Schedule times a variable: `scale * schedule(step)`; `ReduceOnPlateau` lowers `scale`.
 
     Create it under the strategy of the training.
 

@@ -138,7 +138,7 @@ class RestClient:
                     f"{self.server}: no server answers there, or it is not ready: {error}", unavailable=True
                 ) from None
             raise ServerError(
-                f"{self.server}: does not speak HTTP; --rest wants the REST port ({REST_PORT})", concerns_all=True
+                f"{self.server}: does not speak HTTP; --rest needs the REST port ({REST_PORT})", concerns_all=True
             ) from None
         except socket.gaierror as error:
             raise ServerError(f"{self.server}: no such host ({error.strerror})", concerns_all=True) from None

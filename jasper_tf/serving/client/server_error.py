@@ -34,7 +34,7 @@ _SAID_LENGTH = 300
 def said_by_server(text: str) -> str:
     """A server's message in one line of bounded length.
 
-    Of a failed assertion in the graph only the text, without the operation's name.
+    Of a failed assertion in the graph it keeps the text, without the operation's name.
     """
     line = " ".join(text[: 100 * _SAID_LENGTH].split())
     failed = re.search(r"assertion failed: \[(.*?)\](?: \[\[\{\{|$)", line)

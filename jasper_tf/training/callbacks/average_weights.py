@@ -19,7 +19,7 @@ class AverageWeights(keras.callbacks.Callback):
     Args:
         average: of the model's weights.
         state: of the run; its metrics get the results.
-        evaluate: evaluates the model with its present weights: `{"loss": ..., "wer": ...}`; None for no validation.
+        evaluate: evaluates the model with its current weights: `{"loss": ..., "wer": ...}`; None for no validation.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from jasper_tf.data.batches.bad_audio import BadAudio
 
 
 class BadAudioReport(keras.callbacks.Callback):
-    """Names the recordings that an epoch or its validation skipped (`on_bad_audio: skip`), each once in a run.
+    """Names the recordings that an epoch or its validation skipped (`on_bad_audio: skip`), each once per run.
 
     Args:
         skipped: the skipped recordings of each dataset.

@@ -8,7 +8,7 @@ from jasper_tf.training.run.training_state import TrainingState
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """`keras.callbacks.EarlyStopping` that counts validations and keeps its count in the checkpoints.
+    """Early stopping of Keras that counts validations and keeps its count in the checkpoints.
 
     Args:
         state: of the run; holds the count.

@@ -42,7 +42,7 @@ class Interruption:
 
     @property
     def reason(self) -> str | None:
-        """`SIGTERM`, `Ctrl-C` or `max_time`; None to continue."""
+        """Reason to stop: `SIGTERM`, `Ctrl-C` or `max_time`; None to continue."""
         if self._asked is None and self._until is not None and time.monotonic() >= self._until:
             self._asked = "max_time"
         return self._asked

@@ -1,4 +1,4 @@
-"""Progress of a training."""
+"""Shows the progress of a training run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jasper_tf.training.run.training_state import TrainingState
 class Progress(keras.callbacks.Callback):
     """A line for each epoch, and the progress within it: a bar on a terminal, elsewhere a log line every 30 s.
 
-    They show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of
-    audio per second of training, and the time left. The speed is the epoch's; the time left is estimated from the whole
+    They show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of audio per second
+    of training, and the time left. The speed is the epoch's; the time left is estimated from the whole
     run since its start, with validations and checkpoints.
 
     Args:
         say: prints a line.
-        position: of the run.
+        position: state of the run.
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
         validation_sets: names of the sets with an error rate of their own.

@@ -37,7 +37,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     improvement. Validations are counted as in Keras; torch waits for one more.
 
     Args:
-        state: of the run; `state.plateau` keeps this callback's own, from which a resumed run continues.
+        state: of the run; `state.plateau` keeps this callback's state, from which a resumed run continues.
         monitor: a validation metric, the lower the better.
         factor: multiplies the scale, in (0, 1).
         patience: validations without improvement, 1 or more.

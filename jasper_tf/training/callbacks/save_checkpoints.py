@@ -89,8 +89,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
             require_finite(variable, variable.path, self.state.step)
             copy.assign(variable)
-        with atomic_path(self.model_file) as beside:
-            self._plain.save(beside)
+        with atomic_path(self.model_file) as temporary:
+            self._plain.save(temporary)
 
 
 def _finite(logs: dict | None) -> bool:

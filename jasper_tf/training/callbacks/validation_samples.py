@@ -95,13 +95,15 @@ class ValidationSamples(keras.callbacks.Callback):
             tf.summary.text("validation/transcripts", table)
             tf.summary.image("validation/spec_augment", features[None])
             tf.summary.image("validation/alignment", alignment[None])
-            self._write_sound("validation/audio", self.audio[k], title)
-            heard = _read(self.training, self.training_index, epoch)
-            if heard is not None:
-                self._write_sound("train/audio_augmented", heard, self.training.utterances[self.training_index].text)
+            self._write_audio("validation/audio", self.audio[k], title)
+            augmented = _read(self.training, self.training_index, epoch)
+            if augmented is not None:
+                self._write_audio(
+                    "train/audio_augmented", augmented, self.training.utterances[self.training_index].text
+                )
         self.writer.flush()
 
-    def _write_sound(self, tag: str, audio: np.ndarray, text: str) -> None:
+    def _write_audio(self, tag: str, audio: np.ndarray, text: str) -> None:
         # Clipped to full scale: louder samples would wrap around in the WAV file.
         samples = np.clip(audio, -1.0, 1.0)[None, :, None]
         tf.summary.audio(tag, samples, self.model.sample_rate, description=f"said: {escape_markdown(text)}")

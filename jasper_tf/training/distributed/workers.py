@@ -1,4 +1,4 @@
-"""Cluster of several machines that train one model."""
+"""Resolves the cluster of machines that train one model."""
 
 from __future__ import annotations
 

@@ -84,9 +84,9 @@ class CheckpointManager:
         name = f"step={state.step:08d}"
         if self.monitor in state.metrics and state.step_in_epoch == 0:
             name += f"-{self.monitor}={state.metrics[self.monitor]:.4f}"
-        target, beside = self.folder / name, self.folder / f".{name}.partial"
-        beside.mkdir(parents=True)
-        with open(beside / _VARIABLES, "wb") as file:
+        target, temporary = self.folder / name, self.folder / f".{name}.partial"
+        temporary.mkdir(parents=True)
+        with open(temporary / _VARIABLES, "wb") as file:
             # Like np.savez, which leaves the archive open on a full disk and prints a traceback when it is deleted.
             with zipfile.ZipFile(file, "w") as archive:
                 for key, variable in _variables(model).items():
@@ -96,13 +96,13 @@ class CheckpointManager:
             file.flush()
             os.fsync(file.fileno())
         record = asdict(state)
-        with open(beside / _STATE_FILE, "w", encoding="utf-8") as file:
-            json.dump({**record, "sha256": _sha256(beside / _VARIABLES, record)}, file, indent=1)
+        with open(temporary / _STATE_FILE, "w", encoding="utf-8") as file:
+            json.dump({**record, "sha256": _sha256(temporary / _VARIABLES, record)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(beside)
+        sync_folder(temporary)
         replaced = _hidden(target) if target.exists() else None
-        beside.rename(target)
+        temporary.rename(target)
         sync_folder(self.folder)
         if replaced:
             shutil.rmtree(replaced, ignore_errors=True)
@@ -129,7 +129,7 @@ class CheckpointManager:
         """
         damaged: list[Path] = []
         for path in reversed(self.paths()):
-            record = self._sound(path)
+            record = self._read_intact(path)
             if record is not None:
                 break
             damaged.append(path)
@@ -165,7 +165,7 @@ class CheckpointManager:
         Raises:
             UserError: it is damaged.
         """
-        record = self._sound(path)
+        record = self._read_intact(path)
         if record is None:
             raise UserError(f"{path}: damaged checkpoint; leave it out")
         with _open_variables(path) as stored:
@@ -185,7 +185,7 @@ class CheckpointManager:
         ]
         return [path for _, path in sorted(found)]
 
-    def _sound(self, path: Path) -> dict | None:
+    def _read_intact(self, path: Path) -> dict | None:
         """Reads position.json; None if it, the variables or their checksum is damaged."""
         record = _record(path)
         if record is None:

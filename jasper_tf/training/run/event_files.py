@@ -30,13 +30,13 @@ def drop_events(folder: str | Path, keep: Callable[[int, str], bool]) -> None:
             file.unlink()
         elif any(kept is False for _, kept in records) or sum(size for size, _ in records) < file.stat().st_size:
             # TensorBoard reads everything with "tfevents" in its name.
-            beside = file.with_name(".rewriting")
-            with open(file, "rb") as old, open(beside, "wb") as new:
+            temporary = file.with_name(".rewriting")
+            with open(file, "rb") as old, open(temporary, "wb") as new:
                 for size, kept in records:
                     record = old.read(size)
                     if kept is not False:
                         new.write(record)
-            beside.replace(file)
+            temporary.replace(file)
 
 
 def event_file_error(folder: Path, error: tf.errors.OpError) -> UserError | None:

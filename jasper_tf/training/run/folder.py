@@ -26,7 +26,7 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "so
 
 
 class RunFolder:
-    """`exp_dir/name`, or `exp_dir/name/version` (NeMo's layout).
+    """Folder of a run: `exp_dir/name`, or `exp_dir/name/version` (NeMo's layout).
 
     With `resume_if_exists` and no `version`, the run is in `exp_dir/name` itself, and a second start resumes it.
     Without, each start makes a new folder, named by the time, or `version_0`, `version_1`, ... if

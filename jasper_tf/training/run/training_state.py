@@ -1,4 +1,4 @@
-"""State of a training run that its checkpoints save beside the weights."""
+"""State of a training run that its checkpoints save with the weights."""
 
 from __future__ import annotations
 
