@@ -46,7 +46,7 @@ demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, t
 test: $(STAMP) ## run every test that needs no GPU
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
 
-test-fast: $(STAMP) ## run the quick tests of every part: 100 s on 2 cores, for between two edits
+test-fast: $(STAMP) ## run the quick tests of every part, between two edits: under 100 s on 2 cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet -m 'not slow and not medium and not gpu and not nemo'
 
 SECONDS ?= 600
@@ -63,7 +63,7 @@ $(NEMO_STAMP): $(NEMO_CONSTRAINTS)
 	$(NEMO_VENV)/bin/python -m pip install --quiet --constraint $(NEMO_CONSTRAINTS) 'nemo_toolkit[asr]'
 	@touch $@
 
-lint: $(STAMP) ## ruff check, ruff format, mypy, the directions of imports
+lint: $(STAMP) ## check with ruff and mypy, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(TYPED)
