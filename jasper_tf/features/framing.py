@@ -40,7 +40,7 @@ class Framing:
         exact_pad: bool = False,
         generation: str = "modern",
     ) -> Framing:
-        """Window and hop in seconds, cut to whole samples; `n_fft` None is the next power of two of the window.
+        """Converts window and hop to samples, truncated; `n_fft` None is the next power of two of the window.
 
         Raises:
             UserError: window or hop are shorter than a sample, the transform is shorter than the window, or `exact_pad`
@@ -66,7 +66,7 @@ class Framing:
         return (self.fft_samples - self.hop_samples) // 2 if self.exact_pad else self.fft_samples // 2
 
     def frames(self, audio_len: Any, xp: Any = np) -> Any:
-        """Valid frames of recordings of `audio_len` samples: ints or arrays; tensors with `xp=keras.ops`.
+        """Returns the valid frames of recordings of `audio_len` samples: ints or arrays; tensors with `xp=keras.ops`.
 
         A recording without samples has none.
         """
@@ -76,12 +76,12 @@ class Framing:
         return xp.where(audio_len > 0, xp.maximum(frames, 0), 0)
 
     def padded_frames(self, samples: int) -> int:
-        """T of a batch padded to `samples`, valid frames and others."""
+        """Returns T of a batch padded to `samples`, valid and padded frames."""
         return max(0, 1 + (samples + 2 * self.pad_samples - self.fft_samples) // self.hop_samples)
 
 
 def hop_samples(window_stride_s: float, sample_rate: int) -> int:
-    """Samples from one feature frame to the next; NeMo cuts the product to a whole number, it does not round.
+    """Returns the samples from one feature frame to the next, truncated like NeMo's, not rounded.
 
     Raises:
         UserError: less than a sample.

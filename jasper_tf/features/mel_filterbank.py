@@ -12,7 +12,7 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
-    """Frequency in Hz to Slaney mels, element by element."""
+    """Converts frequency in Hz to Slaney mels, element by element."""
     hz = np.asarray(hz, np.float64)
     return np.where(
         hz < _BREAK_HZ, hz / _HZ_PER_MEL, _BREAK_MEL + np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
@@ -20,7 +20,7 @@ def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
 
 
 def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
-    """Slaney mels to frequency in Hz, element by element."""
+    """Converts Slaney mels to frequency in Hz, element by element."""
     mel = np.asarray(mel, np.float64)
     return np.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, _BREAK_HZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL)))
 
@@ -33,7 +33,7 @@ def mel_filterbank(
     highfreq_hz: float | None = None,
     mel_norm: str | None = "slaney",
 ) -> np.ndarray:
-    """Weights from a power spectrum to mel energies: `power @ weights`.
+    """Returns the weights from a power spectrum to mel energies: `power @ weights`.
 
     Args:
         sample_rate: samples per second.

@@ -46,7 +46,7 @@ class Chunking:
             raise UserError(f"--overlap-s {self.overlap_s:g}: must be less than half of --chunk-s {self.chunk_s:g}")
 
     def parts(self, samples: int, sample_rate: int) -> list[tuple[int, int]]:
-        """(start, end) of the pieces of a recording, in samples; one for a recording that is not cut."""
+        """Returns (start, end) of the pieces of a recording, in samples; one for a recording that is not cut."""
         longest, overlap = round(self.chunk_s * sample_rate), round(self.overlap_s * sample_rate)
         if not longest or samples > _MOST_PIECES * (longest - overlap):
             return [(0, samples)]
@@ -54,7 +54,7 @@ class Chunking:
 
 
 def pieces(samples: int, longest: int, overlap: int) -> list[tuple[int, int]]:
-    """(start, end) of the fewest pieces of at most `longest` samples that overlap by at least `overlap`.
+    """Returns (start, end) of the fewest pieces of at most `longest` samples that overlap by at least `overlap`.
 
     All have the same length (to a sample), so that each has context.
 

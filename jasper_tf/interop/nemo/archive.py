@@ -93,7 +93,7 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
                 raise UserError(f"{path}: more than {_MOST_MEMBERS} members; a .nemo has a handful")
             if member.size > most or (name == CONFIG and member.size > MOST_BYTES):
                 real = f"the file has {stored} bytes" + (" of gzip data" if compressed else "")
-                raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off or malicious")
+                raise UserError(f"{path}: {name} declares {member.size} bytes, {real}; cut off, or made to do harm")
             if name in found or name in others:
                 raise UserError(f"{path}: holds {name} twice; do not trust this file")
             if member.isdir():

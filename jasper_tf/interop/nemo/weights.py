@@ -60,24 +60,24 @@ _CONVOLUTION = (2, 1, 0)  # torch: (out, in, kernel)
 
 
 def nemo_variables(model: JasperCTC) -> dict[str, NemoVariable]:
-    """Every variable of encoder and head under its NeMo name."""
+    """Maps NeMo's names to the variables of encoder and head."""
     return encoder_variables(model.encoder) | decoder_variables(model.decoder)
 
 
 def encoder_variables(encoder: ConvASREncoder) -> dict[str, NemoVariable]:
-    """Every variable of an encoder under its NeMo name."""
+    """Maps NeMo's names to the variables of an encoder."""
     blocks = enumerate(encoder.blocks)
     return dict(item for number, block in blocks for item in _block(f"encoder.encoder.{number}", block))
 
 
 def decoder_variables(decoder: ConvASRDecoder) -> dict[str, NemoVariable]:
-    """Weight and bias of a head under their NeMo names."""
+    """Maps NeMo's names to weight and bias of a head."""
     name = "decoder.decoder_layers.0"
     return {f"{name}.weight": NemoVariable(decoder.kernel, _CONVOLUTION), f"{name}.bias": NemoVariable(decoder.bias)}
 
 
 def nemo_buffers(log_mel: LogMelSpectrogram) -> dict[str, np.ndarray]:
-    """Window [samples] (none if rectangular) and filters [1, F, bins] under their NeMo names."""
+    """Maps NeMo's names to the window [samples] (none if rectangular) and the mel filters [1, F, bins]."""
     window = {} if log_mel.window == "none" else {"preprocessor.featurizer.window": log_mel.window_values}
     return window | {"preprocessor.featurizer.fb": log_mel.mel_weights.T[None]}
 
@@ -113,7 +113,7 @@ def _normalization(prefix: str, layer: BatchNorm | GroupNorm) -> Iterator[tuple[
 
 
 def checkpoint_of(model: JasperCTC) -> dict[str, np.ndarray]:
-    """The tensors of a NeMo checkpoint with the weights of `model`, float32."""
+    """Returns the tensors of a NeMo checkpoint with the weights of `model`, float32."""
     buffers = nemo_buffers(model.get_layer("log_mel"))
     tensors = {name: np.asarray(array, np.float32) for name, array in buffers.items()}
     for name, variable in nemo_variables(model).items():

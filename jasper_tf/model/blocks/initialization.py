@@ -17,7 +17,7 @@ _MODES: dict[str | None, tuple[float, str, str]] = {
 
 
 def weight_initializer(init_mode: str | None, seed: int) -> keras.Initializer:
-    """The initializer of a convolution or linear weight laid out (..., in, out).
+    """Returns the initializer of a convolution or linear weight laid out (..., in, out).
 
     Args:
         init_mode: `xavier_uniform`, `xavier_normal`, `kaiming_uniform`, `kaiming_normal`, `tds_uniform`,
