@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "the padding share for each number of buckets, from a manifest's lengths"
+HELP = "the padding ratio for each number of buckets, from a manifest's lengths"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """A line for each number: padding share of one shuffled epoch, its steps, the lengths in seconds."""
+    """Prints a line for each number: padding ratio of one shuffled epoch, its steps, the lengths in seconds."""
     import numpy as np
 
     from jasper_tf.data.augment import sped_length

@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines: list[dict[str, Any]] = [{} for _ in utterances]
         bar = Progress("evaluating", len(utterances), note=lambda: f"WER {words.rate:.2%}")
         progress, began = outputs.enter_context(bar), time.monotonic()
-        # The longest first: a shortage of memory shows at once.
+        # The longest first: a lack of memory shows at once.
         order = np.argsort(-utterances.duration_s, kind="stable").tolist()
         transcriber = Transcriber(
             model,
@@ -176,7 +176,7 @@ def _channel(text: str) -> ChannelSelector:
 
 
 def _audio_settings(arguments: argparse.Namespace) -> AudioSettings:
-    """Those of the model's configuration, where no option replaces them."""
+    """The settings of the model's configuration, where no option replaces them."""
     from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
 
     given = {

@@ -12,7 +12,7 @@ HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="MODEL.nemo", help="a Jasper, QuartzNet or Citrinet with characters")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="gets model.keras and config.yaml; made if absent"
+        "--output", required=True, metavar="DIR", help="folder for model.keras and config.yaml; made if absent"
     )
     add_overwrite_argument(parser)
     parser.add_argument(

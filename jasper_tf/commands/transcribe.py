@@ -1,4 +1,4 @@
-"""python -m jasper_tf transcribe: sound files to text."""
+"""python -m jasper_tf transcribe: audio files to text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-HELP = "print the text of sound files, one line per file: path, tab, text"
+HELP = "print the text of audio files, one line per file: path, tab, text"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ _CHAIN: dict[str, type[Perturbation]] = {
     "white_noise": WhiteNoise,
     "band_limit": BandLimit,
 }
-"""In the order in which sound comes about: room, background noise, recording level, electronics, line."""
+"""In the order in which a recording comes about: room, background noise, recording level, electronics, line."""
 
 
 class AudioAugmentor:

@@ -12,9 +12,9 @@ from jasper_tf.errors import UserError
 class Mixture:
     """Draws from sets in proportion to `weight ** temperature` (NeMo's `input_cfg` and `reweight_temperature`).
 
-    An epoch has as many utterances as the sets have together. Each set is gone through again and again, every pass in
-    an order of its own, and epochs follow each other in it: over time all utterances of a set come equally often. What
-    an epoch holds is a pure function of (seed, epoch).
+    An epoch has as many utterances as the sets have together. Each set is passed through again and again, every pass
+    in an order of its own, and an epoch begins where the last one ended: over time all utterances of a set come equally
+    often. What an epoch holds is a pure function of (seed, epoch).
 
     Args:
         sizes: [K] utterances of each set; set k begins where set k - 1 ends.

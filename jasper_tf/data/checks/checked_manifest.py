@@ -1,4 +1,4 @@
-"""A manifest whose lines may be broken: the utterances that there are, as columns."""
+"""A manifest whose lines may be broken, with its valid utterances as columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CheckedManifest:
         characters: [N] length of the text, 0 when it holds nothing but spaces.
         part: [N] uint64, equal for the same stretch of the same file.
         has_offset: [N] whether the line says where in the file the utterance begins.
-        relative: whether a line names a file relative to the manifest's folder.
+        relative: whether any line names a file relative to the manifest's folder.
         lines: how many lines are not blank.
 
     Raises:

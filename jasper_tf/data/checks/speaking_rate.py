@@ -11,7 +11,7 @@ from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
 
 FEWEST = 50
-"""With fewer utterances no bounds are derived: what is common in them cannot be told."""
+"""With fewer utterances no bounds are derived: their quartiles say too little."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def verify_shards(folder: str, workers: int) -> list[str]:
         workers: threads.
 
     Returns:
-        What is wrong, a line each; none where all is well.
+        The faults, a line each; empty if there are none.
 
     Raises:
         UserError: `folder` holds no shards, or files that `resolve_shards` refuses.

@@ -36,7 +36,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What index.json says; written last, so where it is the shards are complete."""
+    """The content of index.json, which is written last: where it exists the shards are complete."""
 
     utterances: int
     hours: float
@@ -45,7 +45,7 @@ class ShardIndex:
     skipped: int
     """Utterances that could not be read and were left out."""
     rounded: int
-    """Utterances whose sound was not of 16 bit before."""
+    """Utterances whose samples were rounded to 16 bits."""
     clipped_samples: int
     manifest_bytes: int
     manifest_sha256: str
@@ -59,7 +59,7 @@ def read_index(folder: str) -> ShardIndex | None:
     """The index in `folder`; None if there is none, or an index.json of something else.
 
     Raises:
-        UserError: it is broken, or of a version that this one does not know.
+        UserError: it is broken, or of an unknown version.
     """
     path = join(folder, INDEX_NAME)
     try:
@@ -78,7 +78,7 @@ def read_index(folder: str) -> ShardIndex | None:
     version = values.pop("version", None)
     if version != _VERSION:
         raise UserError(
-            f"{path}: is of version {version!r}, this program reads version {_VERSION}; make the shards anew"
+            f"{path}: is of version {version!r}, this program reads version {_VERSION}; create the shards again"
         )
     try:
         index = ShardIndex(**{**values, "shards": [Shard(**shard) for shard in values["shards"]]})
@@ -90,9 +90,9 @@ def read_index(folder: str) -> ShardIndex | None:
 
 
 def resolve_shards(path: str) -> str:
-    """A folder of shards, its index.json or its manifest.jsonl -> the manifest, after a look at all sizes.
+    """A folder of shards, its index.json or its manifest.jsonl -> the manifest, after all file sizes are compared.
 
-    Any other path is given back as it is: an ordinary manifest.
+    Any other path, of an ordinary manifest, is returned as it is.
 
     Raises:
         UserError: the folder holds no index (sharding has not finished), or a file that it names is missing or has

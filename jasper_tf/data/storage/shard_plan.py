@@ -17,14 +17,14 @@ from jasper_tf.data.storage.shard_record import CODECS, FRAME_BYTES
 from jasper_tf.errors import UserError
 
 _FLAC_SHARE = 0.55
-"""Bytes of FLAC for one of PCM, of speech at 16 kHz: only for the number of shards."""
+"""Bytes of FLAC per byte of PCM, for speech at 16 kHz; it only decides the number of shards."""
 
 _FEATURE_BYTES = 200
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """What the bytes of shards depend on, beside the source.
+    """What the bytes of shards depend on, besides the source.
 
     Args:
         sample_rate: of the shards, in Hz; recordings at other rates are resampled once.
