@@ -79,7 +79,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
@@ -147,8 +149,6 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
-    from jasper_tf.errors import printable
-    from jasper_tf.io.progress import Progress, megabytes
 
     _validate_arguments(arguments)
     cfg, sets = _sets(arguments)
@@ -198,7 +198,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _validate_arguments(arguments: argparse.Namespace) -> None:
     from jasper_tf.data.checks.faults import KINDS
-    from jasper_tf.errors import UserError
 
     if not arguments.config and not arguments.manifest:
         raise UserError("nothing to check: give --config C or --manifest F")
@@ -221,7 +220,6 @@ def _validate_arguments(arguments: argparse.Namespace) -> None:
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
     """The configuration, and the manifests by section, train_ds first; `--manifest` replaces it."""
     from jasper_tf.data.manifest.columns import manifest_paths
-    from jasper_tf.errors import UserError
 
     cfg: Config | None = None
     if arguments.config:
@@ -305,7 +303,6 @@ def _check_sounds(
 ) -> list[np.ndarray]:
     """For each manifest, [N] uint64 that are equal for equal samples."""
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
-    from jasper_tf.io.progress import Progress
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
     content = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from jasper_tf.errors import UserError
+
 HELP = "the padding ratio for each number of buckets, from a manifest's lengths"
 
 
@@ -27,7 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.augment import sped_length
     from jasper_tf.data.batches.plan import Buckets, batch_sizes, plan_epoch
     from jasper_tf.data.manifest.columns import read_manifest
-    from jasper_tf.errors import UserError
     from jasper_tf.features.framing import hop_samples
 
     a, (slow, fast) = arguments, arguments.speed

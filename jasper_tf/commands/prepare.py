@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.errors import UserError
+from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what was found, left out and changed; nothing is written unless there is an utterance in every split."""
     from jasper_tf.data.corpora import manifests
     from jasper_tf.data.corpora.speaker_split import parse_shares
-    from jasper_tf.errors import UserError
 
     name, output = arguments.name, arguments.output
     if name not in NAMES:
@@ -119,8 +120,6 @@ def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> N
 
 
 def _validate_options(arguments: argparse.Namespace) -> None:
-    from jasper_tf.errors import UserError
-
     name, sources = arguments.name, arguments.source or []
     for option in ("table", "audio_column", "text_column", "speaker_column", "speaker_from_folder"):
         if getattr(arguments, option) and name != "folder":
@@ -149,8 +148,6 @@ def _validate_options(arguments: argparse.Namespace) -> None:
 
 
 def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, frozenset[str]]:
-    from jasper_tf.errors import UserError
-
     if arguments.labels and arguments.config:
         raise UserError("--labels, --config: one of them")
     labels = frozenset(arguments.labels or "")
@@ -177,8 +174,6 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
     """The archives to download, by part; none with --source."""
     from jasper_tf.data.corpora.an4 import AN4, SPLITS
     from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-    from jasper_tf.errors import UserError
-    from jasper_tf.io.progress import megabytes
 
     name, parts = arguments.name, arguments.part
     known = {"librispeech": LIBRISPEECH, "mini-librispeech": MINI_LIBRISPEECH}.get(name)
@@ -202,7 +197,6 @@ def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dic
     from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
     from jasper_tf.data.corpora.download import download
     from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
-    from jasper_tf.errors import UserError
 
     name, output, table = arguments.name, arguments.output, arguments.table
     folders = []
@@ -251,7 +245,6 @@ def _split_train(
     """Splits the set train; what was left out of it stays with train, or with the first set if no train is left."""
     from jasper_tf.data.corpora.manifests import PreparedSplit
     from jasper_tf.data.corpora.speaker_split import split_by_group
-    from jasper_tf.errors import UserError
 
     if "train" not in splits:
         raise UserError(f"--split: splits a set named train; {arguments.name} has {', '.join(splits)}")

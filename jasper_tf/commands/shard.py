@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
 
 HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
@@ -33,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where the shards are and what was done to the samples; status 1 when --verify finds a fault."""
-    from jasper_tf.errors import UserError
-
     workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UserError(f"--workers {workers}: give 1 or more")
