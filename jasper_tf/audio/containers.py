@@ -127,7 +127,7 @@ def missing_mp3_bytes(path: str) -> int:
     found = re.search(rb"(?:Xing|Info)\0\0\0([\x02\x03\x06\x07\x0a\x0b\x0e\x0f])", head)
     if not found:
         return 0
-    at = found.end() + 4 * (found[1][0] & 1)  # behind the number of frames
+    at = found.end() + 4 * (found[1][0] & 1)  # after the number of frames
     return max(0, int.from_bytes(head[at : at + 4], "big") - left)
 
 
@@ -146,7 +146,7 @@ class Mp3Frames(NamedTuple):
 
 
 def mp3_frames(path: str) -> Mp3Frames | None:
-    """Counts the frames of an MP3 file; tags before and behind (ID3, APE, Lyrics3) are skipped.
+    """Counts the frames of an MP3 file; tags before and after (ID3, APE, Lyrics3) are skipped.
 
     None if the frames do not follow each other, as after damage: then there is nothing to compare a header with.
     """
@@ -167,8 +167,8 @@ def _after_id3(head: bytes, at: int) -> int:
 
 def _follow_mp3_frames(data: mmap.mmap) -> Mp3Frames | None:
     size, at, frames, per_frame = len(data), 0, 0, 0
-    while (behind := _after_id3(data[at : at + 10], at)) > at:
-        at = behind
+    while (after := _after_id3(data[at : at + 10], at)) > at:
+        at = after
     first = at
     while at + 4 <= size:
         head = int.from_bytes(data[at : at + 4], "big")

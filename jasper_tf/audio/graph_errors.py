@@ -1,4 +1,4 @@
-"""Finds the UserError behind the error of a TensorFlow graph that called Python."""
+"""Finds the UserError that caused the error of a TensorFlow graph that called Python."""
 
 from __future__ import annotations
 

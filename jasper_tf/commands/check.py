@@ -301,7 +301,7 @@ def _check_repeats(
 def _check_sounds(
     arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
 ) -> list[np.ndarray]:
-    """For each manifest, [N] uint64 that are equal for equal samples."""
+    """For each manifest, [utterances] uint64 that are equal for equal samples."""
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))

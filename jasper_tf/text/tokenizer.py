@@ -46,7 +46,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def label_len_bound(self, characters: np.ndarray) -> np.ndarray:
-        """The most labels [N] that texts of `characters` [N] characters can have."""
+        """The most labels [texts] that texts of `characters` [texts] characters can have."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class _Epoch(NamedTuple):
 class SpeechBatches:
     """Utterances as batches `({"audio", "audio_len"}, {"labels", "label_len"})`.
 
-    audio [B,S] float32, audio_len [B] int32, labels [B,U] int32 (0 behind the end), label_len [B] int32. Every epoch
+    audio [B,S] float32, audio_len [B] int32, labels [B,U] int32 (0 after the end), label_len [B] int32. Every epoch
     holds every utterance once. The order and every augmentation are pure functions of (seed, epoch, utterance): what a
     step sees depends on neither the steps before it nor a restart.
 
@@ -161,7 +161,7 @@ class SpeechBatches:
         return slice(None) if self.mixture is None else self.mixture.members(epoch)
 
     def lengths(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N].
+        """Samples of each utterance in `epoch` after speed perturbation [utterances], and the speed rates [utterances].
 
         A rate that would make an utterance longer than `max_duration_s` is raised to the lowest that does not.
         """
@@ -239,7 +239,7 @@ class SpeechBatches:
         Args:
             strategy: any that keeps its replicas in step; with one replica the rows are those of `dataset()`.
             epoch, first_step: where to begin.
-            endless: go on with the next epoch behind the last step, forever.
+            endless: continue with the next epoch after the last step, forever.
         """
 
         def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -269,7 +269,7 @@ class SpeechBatches:
     def _batches(self, epochs: tf.data.Dataset, parts: Callable[[np.ndarray], np.ndarray]) -> tf.data.Dataset:
         """The rows of `parts(epoch)` as batches, in their order."""
 
-        # An epoch at a time: Python that is asked for each step would hold up the threads that read. Not by
+        # An epoch at a time: a call of Python for each step would hold up the threads that read. Not by
         # `from_generator`: it calls Python once more when its iterator is deleted, too late when the process ends.
         def rows(epoch: tf.Tensor) -> tf.data.Dataset:
             found = tf.numpy_function(keeps_errors(parts), [epoch], tf.int64)

@@ -26,7 +26,7 @@ def check_duplicates(
         training: manifests of one set.
         held_out: manifests of sets that measure what is trained; duplicates are looked for in each alone.
         log: takes the faults.
-        keys: for each manifest, training before held out, [N] uint64 that are equal for equal audio, 0 for unknown.
+        keys: for each manifest, training before held out, [utterances] uint64, equal for equal audio, 0 for unknown.
             Default: `CheckedManifest.part`.
         what: what equal keys mean, for messages.
     """

@@ -14,7 +14,7 @@ from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 
 KINDS = {
     "broken line": "the line is not an utterance",
-    "missing": "the audio or text file is not there",
+    "missing": "the audio or text file does not exist",
     "unreadable": "the audio file cannot be decoded",
     "truncated": "the audio file ends before its header says",
     "not finite": "samples are NaN or infinite",
@@ -80,7 +80,7 @@ class FaultLog:
         self._fault_bits = sum(bit for kind, bit in _BIT.items() if kind not in self.notes)
 
     def add(self, manifest: str, line: int, kind: str, detail: str, duration_s: float = 0.0) -> None:
-        """Takes one fault of line number `line`; a kind that the line has already is not counted twice."""
+        """Takes one fault of line number `line`; a kind that the line has already is not counted again."""
         kinds = self._kinds_of.setdefault(manifest, array("I"))
         if len(kinds) <= line:
             kinds.frombytes(bytes(kinds.itemsize * (max(line + 1, len(kinds) * 5 // 4) - len(kinds))))

@@ -28,7 +28,7 @@ class TextRules:
 
     Args:
         tokenizer: of the model.
-        output_frames: seconds of audio [N] -> encoder frames T' [N].
+        output_frames: seconds of audio [utterances] -> encoder frames T' [utterances].
         unknown_characters: as in `select`; under "remove_character" characters outside labels are no fault.
     """
 

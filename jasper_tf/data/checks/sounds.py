@@ -67,7 +67,7 @@ def check_sounds(
         progress: counts milliseconds of declared duration.
 
     Returns:
-        [N] uint64, equal for equal samples, 0 where nothing could be read or the recording is silent.
+        [utterances] uint64, equal for equal samples, 0 where nothing could be read or the recording is silent.
     """
     content = np.zeros(len(manifest), np.uint64)
     shared = _files_of_several_lines(manifest)
@@ -100,7 +100,7 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
     Args:
         utterance: which part of which file.
         rules: bounds.
-        whole: whether the utterance is meant to be the whole file: then audio behind its duration is a fault.
+        whole: whether the utterance is meant to be the whole file: then audio after its duration is a fault.
     """
     path = utterance.path
     findings = SoundFindings()

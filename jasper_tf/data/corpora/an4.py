@@ -31,7 +31,7 @@ def read_an4(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[Co
         parts: "train", "test". Empty: both.
 
     Raises:
-        UserError: etc/ and wav/ are not there, or a split's file is not.
+        UserError: etc/ and wav/ are missing, or a split's file is.
     """
     root = _find_root(folders[0])
     return {split: _read_split(root, split) for split in (parts or SPLITS)}

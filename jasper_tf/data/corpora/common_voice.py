@@ -24,7 +24,7 @@ def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str
         parts: names of TSVs: "train", "dev", "test", "validated", "other". Empty: the first three.
 
     Raises:
-        UserError: clips/ is not there or there several times (several languages), or a TSV is missing or broken.
+        UserError: clips/ is missing or found several times (several languages), or a TSV is missing or broken.
     """
     root = _find_root(folders[0])
     splits = {}

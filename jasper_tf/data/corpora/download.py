@@ -42,7 +42,7 @@ def download(
         checksum: "md5:..." or "sha256:..." in hexadecimal. Default: only the length is compared.
         attempts: it gives up after this many in a row without a byte received.
         wait_s: the second attempt follows at once, the third after twice as many seconds, doubled before each further
-            one; a server that names the time (Retry-After) is obeyed.
+            one; a Retry-After of the server is obeyed.
         timeout_s: a server that is silent for this long counts as disconnected.
 
     Raises:

@@ -59,7 +59,7 @@ class Table:
         """The column chosen with `option`, else the first usual name that is there (in any case).
 
         Raises:
-            UserError: the chosen one is not there, or one is needed and none of the usual names is.
+            UserError: the chosen one is missing, or one is needed and none has a usual name.
         """
         if chosen is not None:
             if chosen not in self.columns:

@@ -92,7 +92,7 @@ def _untar(archive: Path, folder: Path) -> None:
                 raise tarfile.FilterError(f"{member.name!r} is a link (to {member.linkname!r})")
             tar.extract(member, folder, set_attrs=False, filter="data")
             progress.advance(file.tell() - progress.done)
-        # The checksum of compressed data comes behind the archive's end, where tarfile never reads.
+        # The checksum of compressed data follows the archive's end, where tarfile never reads.
         while tar.fileobj is not None and tar.fileobj.read(1 << 20):
             pass
 

@@ -22,8 +22,8 @@ class Manifest(Sequence[Utterance]):
     Memory holds 25 bytes for each; the line itself is read again when an utterance is asked for.
 
     Attributes:
-        duration_s: [N] float64 seconds.
-        characters: [N] int32 length of the text.
+        duration_s: [utterances] float64 seconds.
+        characters: [utterances] int32 length of the text.
         alphabet: every character of the texts.
         first: [files + 1] the number of the first utterance of each file, and N.
         absent: a message for each one whose recording is in no tar file.
@@ -62,7 +62,11 @@ class Manifest(Sequence[Utterance]):
 
 
 def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
-    """Of a manifest or a list: duration_s [N] float64, lengths of the texts [N] int32, every character of the texts."""
+    """The columns of a manifest or a list of utterances.
+
+    Returns:
+        duration_s [utterances] float64, lengths of the texts [utterances] int32, every character of the texts.
+    """
     if isinstance(utterances, Manifest):
         return utterances.duration_s, utterances.characters, utterances.alphabet
     duration_s = np.array([utterance.duration_s for utterance in utterances], np.float64)

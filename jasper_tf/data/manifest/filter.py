@@ -41,9 +41,9 @@ class Selected(Sequence[Utterance]):
     """Some utterances of a list or manifest, in their order, their texts without the characters `removed`.
 
     Attributes:
-        positions: [N] their positions there.
-        duration_s: [N] float64 seconds.
-        label_len: [N] int32, no less than the labels of the text.
+        positions: [utterances] their positions there.
+        duration_s: [utterances] float64 seconds.
+        label_len: [utterances] int32, no less than the labels of the text.
     """
 
     def __init__(
@@ -160,8 +160,8 @@ def select(
         max_duration_s: longer ones are dropped. Default: no bound.
         unknown_characters: what a character out of vocabulary does: "error" (default) raises, "drop_utterance"
             drops the utterance, "remove_character" takes it out of the text (doubled spaces it leaves become one).
-        output_frames: seconds of audio [N] -> encoder frames T' [N]. With it, utterances with fewer frames than
-            `ctc_frames_needed` are dropped. Default: not checked.
+        output_frames: seconds of audio [utterances] -> encoder frames T' [utterances]. With it, utterances with fewer
+            frames than `ctc_frames_needed` are dropped. Default: not checked.
 
     Raises:
         UserError: characters out of vocabulary under "error", or no utterance is left.

@@ -130,7 +130,7 @@ def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = Fa
     """Path, offset and duration in seconds of a line's object; None without a duration.
 
     Raises:
-        UserError: a key is missing or has a wrong value, or the file is not there.
+        UserError: a key is missing or has a wrong value, or the file does not exist.
     """
     path = _existing_file(entry, "audio_filepath", folder, files_exist)
     if path is None:

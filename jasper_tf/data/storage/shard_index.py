@@ -20,7 +20,7 @@ UNFINISHED_NAME = ".unfinished"
 
 _FORMAT = "jasper_tf shards"
 _VERSION = 1
-AGAIN = "copy the folder again, or run `python -m jasper_tf shard` again"
+REPAIR_ADVICE = "copy the folder again, or run `python -m jasper_tf shard` again"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_index(folder: str) -> ShardIndex | None:
         if not all(isinstance(s.file, str) and type(s.bytes) is int and "/" not in s.file for s in index.shards):
             raise TypeError
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is broken; {AGAIN}") from None
+        raise UserError(f"{path}: is broken; {REPAIR_ADVICE}") from None
     return index
 
 
@@ -119,10 +119,10 @@ def resolve_shards(path: str) -> str:
         try:
             size = tf.io.gfile.stat(file).length
         except tf.errors.NotFoundError:
-            return f"{file}: no such file, but the index beside it names it; {AGAIN}"
+            return f"{file}: no such file, but the index beside it names it; {REPAIR_ADVICE}"
         except tf.errors.OpError as error:
             return f"{file}: cannot be read ({error.message})"
-        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {AGAIN}"
+        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {REPAIR_ADVICE}"
 
     faults = [text for text in map_in_order(fault, sizes, 32 if is_remote(folder) else 4) if text]
     if faults:

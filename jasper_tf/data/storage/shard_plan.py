@@ -51,7 +51,7 @@ class ShardSettings:
 
 
 def plan_shards(duration_s: np.ndarray, settings: ShardSettings) -> tuple[list[str], np.ndarray]:
-    """duration_s [N] -> the names of the shards, and the first utterance of each [shards + 1], N behind the last.
+    """duration_s [utterances] -> the names of the shards, and the first utterance of each [shards + 1], the end last.
 
     The order is the manifest's; the declared durations decide, so neither workers nor what is skipped change it.
     """

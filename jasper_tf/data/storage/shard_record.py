@@ -21,7 +21,7 @@ CODECS = ("pcm", "flac")
 _KEEP_GIL = 0
 
 FRAME_BYTES = 16
-"""What a TFRecord file adds to each record: length (8) and its checksum (4) before it, the record's checksum behind."""
+"""What a TFRecord file adds to a record: length (8) and its checksum (4) before it, the record's checksum (4) after."""
 
 
 def frame_record(data: bytes) -> bytes:
