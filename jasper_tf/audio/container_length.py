@@ -1,8 +1,8 @@
 """Compares the length that the header of an audio file states with the bytes that follow.
 
-libsndfile reads a file that ends early as if it were whole. FLAC, Ogg and MP3 are not looked at here: the decoder
-notices, or `sound_container.py` does. IRCAM, PAF and PVF state no length: of these only a cut inside a frame is
-noticed. Nor does XI as libsndfile writes it: a cut is not noticed. HTK is recognized by its length alone.
+libsndfile reads a file that ends early as if it were whole. FLAC, Ogg and MP3 are not checked here: the decoder reports
+a cut, or `containers` finds it. IRCAM, PAF and PVF state no length: only a cut inside a frame is found. XI as
+libsndfile writes it states none either: a cut is not found. HTK is recognized by its length alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import BinaryIO, Literal, NamedTuple
 import soundfile
 
 _MOST_CHUNKS = 1000
-"""Sound behind more chunks than this is not looked for: real files have about ten."""
+"""Chunks that are searched for the samples; real files have about ten."""
 
 _UNKNOWN = {3: 1 << 24, 4: 0x7FFFF000, 8: 1 << 62}
-"""By the bytes of a size: from here on it states nothing, for writers that stream leave the largest number there."""
+"""By the bytes of a size field: from this value on it states no length, as streaming writers leave the largest one."""
 
 _SAMPLE_BYTES = {
     **{"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4},
@@ -35,7 +35,7 @@ class _Chunks(NamedTuple):
         name: bytes of a chunk's name.
         size: bytes of its size.
         order: of the size's bytes.
-        sound: how the names of the chunks with the samples begin.
+        samples: how the names of the chunks with the samples begin.
         align: chunks begin at multiples of it.
         counted: bytes of name and size that the size includes.
         lead: bytes of the body before the samples.
@@ -46,7 +46,7 @@ class _Chunks(NamedTuple):
     name: int
     size: int
     order: Literal["little", "big"]
-    sound: tuple[bytes, ...]
+    samples: tuple[bytes, ...]
     align: int = 1
     counted: int = 0
     lead: int = 0
@@ -77,14 +77,14 @@ _LONGEST_HEAD = 1024
 
 
 def missing_bytes(path: str) -> int:
-    """How many bytes of its sound a file lacks; 0 also of formats that do not state bytes."""
+    """How many bytes of audio a file lacks; 0 also for formats that do not state bytes."""
     return _lost(path)[0]
 
 
 def missing_frames(path: str, file: soundfile.SoundFile) -> int:
     """How many frames `file`, opened from `path`, lacks of those that its header announces.
 
-    Of encodings that pack frames (ADPCM, GSM) it is an estimate, at least 1.
+    For encodings that pack frames (ADPCM, GSM) it is an estimate, at least 1.
     """
     width = _SAMPLE_BYTES.get(file.subtype, 0) * file.channels
     if file.format in _WITHOUT_LENGTH:
@@ -110,7 +110,7 @@ def _bytes_behind_header(path: str, container: str) -> int:
 
 
 def _lost(path: str) -> tuple[int, int, int | None]:
-    """Bytes of sound that are missing and that are there, and how many frames are announced where frames are."""
+    """Bytes of audio that are missing and that are present, and the number of frames where the header states that."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -133,7 +133,7 @@ def _announced_frames(head: bytes) -> int | None:
 
 
 def _announced_bytes(file: BinaryIO, head: bytes, size: int) -> tuple[int, int]:
-    """Where the samples begin, and how many bytes there are to be; (0, 0) if that is not stated."""
+    """Where the samples begin and how many bytes of them the header states; (0, 0) if it states none."""
     if form := _AU_ORDER.get(head[:4]):
         begin, announced = struct.unpack_from(form, head, 4)
         return (begin, announced) if announced < _UNKNOWN[4] else (0, 0)
@@ -141,12 +141,12 @@ def _announced_bytes(file: BinaryIO, head: bytes, size: int) -> tuple[int, int]:
         (announced,) = struct.unpack_from("<I" if head[126:128] == b"IM" else ">I", head, name + 12)
         return name + 16, announced
     for kind in _CHUNKED:
-        if head.startswith(kind.magic) and (found := _find_sound(file, head, size, kind)):
+        if head.startswith(kind.magic) and (found := _find_samples(file, head, size, kind)):
             return found
     return 0, 0
 
 
-def _find_sound(file: BinaryIO, head: bytes, size: int, kind: _Chunks) -> tuple[int, int] | None:
+def _find_samples(file: BinaryIO, head: bytes, size: int, kind: _Chunks) -> tuple[int, int] | None:
     at = kind.first
     for _ in range(_MOST_CHUNKS):
         body = at + kind.name + kind.size
@@ -157,7 +157,7 @@ def _find_sound(file: BinaryIO, head: bytes, size: int, kind: _Chunks) -> tuple[
             file.seek(at)
             chunk = file.read(body - at)
         length = max(0, int.from_bytes(chunk[kind.name :], kind.order) - kind.counted)
-        if chunk.startswith(kind.sound):
+        if chunk.startswith(kind.samples):
             unknown = _UNKNOWN[kind.size]
             if kind.magic == b"RF64" and length == 0xFFFFFFFF:
                 (length,) = struct.unpack_from("<Q", head, 28)  # of the ds64 chunk, which is the first

@@ -26,18 +26,18 @@ _MP3_KBPS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Of layer III, by whether it is MPEG 1 (else 2 or 2.5), from index 1 on: ISO 11172-3, 2.4.2.3 and ISO 13818-3."""
+"""Layer III bit rates from index 1 on, by whether it is MPEG 1 (else 2 or 2.5): ISO 11172-3, 2.4.2.3; ISO 13818-3."""
 
 
 def validate_length(path: str, file: soundfile.SoundFile) -> None:
     """Refuses a file whose end is missing or whose header states a wrong length; libsndfile would not report it.
 
-    An MP3 without a frame that states its length (Xing, Info, VBRI), cut exactly between two frames, is whole to anyone
-    who looks at it: such a cut is not noticed.
+    An MP3 that is cut exactly between two frames and has no frame that states its length (Xing, Info, VBRI) cannot be
+    told from a whole one: such a cut is not found.
     """
     seconds = file.frames / file.samplerate
     if file.format == "OGG" and ogg_lacks_its_end(path):
-        detail = f"the file is cut off: sound up to {seconds:.2f} s, but the Ogg stream goes on"
+        detail = f"the file is cut off: audio up to {seconds:.2f} s, but the Ogg stream goes on"
         raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
     found = mp3_frames(path) if file.format == "MP3" else None
     if found is None:
@@ -45,18 +45,18 @@ def validate_length(path: str, file: soundfile.SoundFile) -> None:
     counted_s = found.samples / file.samplerate
     # Encoder delay and padding are four frames at most.
     if found.samples > file.frames + 4 * found.per_frame:
-        detail = f"its header promises {seconds:.2f} s, but there are {counted_s:.2f} s of sound"
-        raise AudioError(path, "longer", f"{detail}; write it anew (ffmpeg -i OLD NEW)")
+        detail = f"its header promises {seconds:.2f} s, but there are {counted_s:.2f} s of audio"
+        raise AudioError(path, "longer", f"{detail}; write it again (ffmpeg -i OLD NEW)")
     if found.is_cut:
-        detail = f"the file is cut off: sound up to {counted_s:.2f} s, where it ends inside a frame"
+        detail = f"the file is cut off: audio up to {counted_s:.2f} s, where it ends inside a frame"
         raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
 
 
 def preroll_frames(path: str, file: soundfile.SoundFile, start: int) -> int:
-    """How many frames before frame `start` a read must begin, and throw away, to be exact from there on.
+    """How many frames before frame `start` must be decoded and discarded so that the frames from `start` on are exact.
 
-    Where an MP3 is entered its first frames come out wrong; in the last page of Ogg Vorbis libvorbis goes to a wrong
-    sample, for it counts back from the page's end, where the stream may end in the middle of a packet.
+    After a seek the first frames of an MP3 are wrong. In the last page of Ogg Vorbis libvorbis seeks to a wrong sample:
+    it counts back from the page's end, where the stream may end in the middle of a packet.
     """
     if file.format == "MP3":
         return min(start, _MP3_PREROLL_FRAMES)
@@ -66,14 +66,14 @@ def preroll_frames(path: str, file: soundfile.SoundFile, start: int) -> int:
 
 
 def plain_wav_header(file_bytes: int, sample_rate: int) -> bytes:
-    """The 44 bytes before the samples of a 16-bit mono WAV of that size with nothing but its fmt and data chunks."""
+    """The 44-byte header of a 16-bit mono WAV file of `file_bytes` bytes that has only the fmt and data chunks."""
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, sample_rate, 2 * sample_rate, 2, 16)
     data = struct.pack("<4sI", b"data", file_bytes - _HEADER_BYTES)
     return struct.pack("<4sI4s", b"RIFF", file_bytes - 8, b"WAVE") + fmt + data
 
 
 def ogg_lacks_its_end(path: str) -> bool:
-    """Whether a file's last Ogg page is cut or does not end the stream; libsndfile takes what there is for the whole.
+    """Whether a file's last Ogg page is cut or does not end the stream; libsndfile reads it without an error.
 
     Source: RFC 3533, section 6: header_type_flag 0x04, "last page of a logical bitstream".
     """
@@ -89,7 +89,7 @@ def ogg_lacks_its_end(path: str) -> bool:
 
 
 def last_ogg_page(path: str) -> int:
-    """The sample at which an Ogg file's last page begins; 0 if that is the only one with sound."""
+    """The sample at which an Ogg file's last page begins; 0 if that is the only one with audio."""
     tail = _ogg_tail(path)
     page = tail.rfind(b"OggS")
     while page > 0 and (page := tail.rfind(b"OggS", 0, page)) >= 0:
@@ -100,7 +100,7 @@ def last_ogg_page(path: str) -> int:
 
 
 def _ogg_tail(path: str) -> bytes:
-    """Enough of the end of an Ogg file for two pages; nothing of another file."""
+    """The end of an Ogg file, long enough for two pages; empty for other files."""
     try:
         with open(path, "rb") as file:
             if file.read(4) != b"OggS":
@@ -112,7 +112,7 @@ def _ogg_tail(path: str) -> bytes:
 
 
 def missing_mp3_bytes(path: str) -> int:
-    """Bytes that the first frame (Xing, Info) of a layer III file states and that are not there; 0 for other files."""
+    """Bytes that the first frame (Xing, Info) of an MP3 file states and that are missing; 0 for other files."""
     try:
         with open(path, "rb") as file:
             head = file.read(10)
@@ -127,15 +127,15 @@ def missing_mp3_bytes(path: str) -> int:
     found = re.search(rb"(?:Xing|Info)\0\0\0([\x02\x03\x06\x07\x0a\x0b\x0e\x0f])", head)
     if not found:
         return 0
-    at = found.end() + 4 * (found[1][0] & 1)  # behind the number of frames
+    at = found.end() + 4 * (found[1][0] & 1)  # after the number of frames
     return max(0, int.from_bytes(head[at : at + 4], "big") - left)
 
 
 class Mp3Frames(NamedTuple):
-    """What the frames of a layer III file hold.
+    """The samples in the frames of an MP3 file.
 
     Args:
-        samples: of all whole frames, encoder delay and padding among them, without the frame that states the length.
+        samples: of all whole frames, with encoder delay and padding, without the frame that states the length.
         per_frame: samples of one frame.
         is_cut: whether the file ends inside a frame.
     """
@@ -146,9 +146,9 @@ class Mp3Frames(NamedTuple):
 
 
 def mp3_frames(path: str) -> Mp3Frames | None:
-    """Goes from frame to frame; tags before and behind (ID3, APE, Lyrics3) are skipped.
+    """Counts the frames of an MP3 file; tags before and after (ID3, APE, Lyrics3) are skipped.
 
-    None where the frames do not follow each other, as after damage: then there is nothing to compare a header with.
+    None if the frames do not follow each other, as after damage: then there is nothing to compare a header with.
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -167,8 +167,8 @@ def _after_id3(head: bytes, at: int) -> int:
 
 def _follow_mp3_frames(data: mmap.mmap) -> Mp3Frames | None:
     size, at, frames, per_frame = len(data), 0, 0, 0
-    while (behind := _after_id3(data[at : at + 10], at)) > at:
-        at = behind
+    while (after := _after_id3(data[at : at + 10], at)) > at:
+        at = after
     first = at
     while at + 4 <= size:
         head = int.from_bytes(data[at : at + 4], "big")

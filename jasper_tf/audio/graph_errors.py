@@ -1,4 +1,4 @@
-"""Finds the UserError behind the error of a TensorFlow graph that called Python."""
+"""Finds the UserError that caused the error of a TensorFlow graph that called Python."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keeps_errors(function: F) -> F:
 def user_error_in(error: BaseException) -> UserError | None:
     """A DataError for the UserError that a function with `keeps_errors` raised and that TensorFlow wrapped.
 
-    Its cause is that UserError. None where there is none; a UserError itself is given back.
+    Its cause is that UserError. None if there is none; a UserError itself is returned.
     """
     if isinstance(error, UserError):
         return error

@@ -29,7 +29,7 @@ def load_audio_in_graph(
     sample_rate: int,
     channel_selector: ChannelSelector = "average",
 ) -> tf.Tensor:
-    """`load_audio` for a `tf.data` pipeline of one's own: the same samples, bit for bit, audio [S] tf.float32.
+    """`load_audio` as graph operations, for custom `tf.data` pipelines: the same samples, audio [S] tf.float32.
 
     `SpeechBatches` reads without it: a batch at a time by libsndfile is faster than file by file in the graph.
 
@@ -37,14 +37,14 @@ def load_audio_in_graph(
         path: tf.string scalar.
         offset_s: scalar, float64 where sample-exact cuts in long files matter.
         duration_s: scalar; 0 or less: to the end.
-        in_graph: tf.bool scalar, what `is_graph_decodable` said of this file: then tensorflow-io decodes it without
-            Python. Otherwise libsndfile and soxr do, in a `tf.numpy_function`.
+        in_graph: tf.bool scalar, the result of `is_graph_decodable` for this file. If true, tensorflow-io decodes it
+            without Python, otherwise libsndfile and soxr do, in a `tf.numpy_function`.
         sample_rate: wanted rate in Hz.
         channel_selector: "average" or the number of one channel.
 
     Raises:
         tf.errors.OpError: where `load_audio` raises UserError; `user_error_in` finds it. Called eagerly, the UserError
-            itself. Of a file that has gone since `is_graph_decodable` saw it, TensorFlow's own error with its path.
+            itself. For a file that was removed since `is_graph_decodable`, TensorFlow's own error with its path.
     """
     offset_s = tf.cast(offset_s, tf.float64)
     duration_s = tf.cast(duration_s, tf.float64)
@@ -68,13 +68,13 @@ def load_audio_in_graph(
         length = tf.size(decoded, out_type=tf.int64)
         end = tf.where(duration_s > 0, start + wanted, length)
         part = tf.cast(decoded[start:end], tf.float32) / 32768.0
-        # Whatever is amiss with the part that is asked for, load_audio says it.
+        # load_audio raises the error for a part that the file does not have.
         too_short = (start >= length) | (end <= start) | (end > length + int(DURATION_SLACK_S * sample_rate))
         return tf.cond(too_short, by_soundfile, lambda: part)
 
     def by_tfio() -> tf.Tensor:
         content = tf.io.read_file(path)
-        # A file may have changed since is_graph_decodable saw it; tensorflow-io decodes a shorter one without a word.
+        # A file may have changed since is_graph_decodable saw it; tensorflow-io decodes a shorter one without error.
         return tf.cond(_is_plain_wav(content, sample_rate), lambda: decoded_part(content), by_soundfile)
 
     if tfio is None or channel_selector not in ("average", 0):
@@ -88,15 +88,15 @@ def load_audio_in_graph(
 def is_graph_decodable(path: str | os.PathLike, sample_rate: int) -> bool:
     """Whether tensorflow-io may decode it in the graph: a whole, plain 16-bit PCM mono WAV at `sample_rate`.
 
-    Of at most a minute, for tensorflow-io reads whole files where libsndfile goes to the part that is asked for.
+    At most a minute long: tensorflow-io reads whole files, libsndfile seeks to the part that is asked for.
 
-    Reads 44 bytes. False as well when the ops of tensorflow-io do not load, or the file cannot be read.
+    Reads 44 bytes. Also False if the ops of tensorflow-io do not load, or the file cannot be read.
     """
     if _tensorflow_io()[0] is None:
         return False
     try:
         with open(path, "rb") as file:
-            # Beside other chunks tensorflow-io fails, or gives wrong samples after one of odd size.
+            # With other chunks in the file tensorflow-io fails, or gives wrong samples after one of odd size.
             size = os.fstat(file.fileno()).st_size
             longest = _HEADER_BYTES + 2 * sample_rate * _GRAPH_SECONDS
             return _HEADER_BYTES < size <= longest and file.read(_HEADER_BYTES) == plain_wav_header(size, sample_rate)
@@ -105,7 +105,7 @@ def is_graph_decodable(path: str | os.PathLike, sample_rate: int) -> bool:
 
 
 def live_decoders() -> dict[str, str]:
-    """What decodes each kind of file on this machine, for people to read."""
+    """Names the library that decodes each kind of file on this machine."""
     libsndfile = f"soundfile {soundfile.__version__} (libsndfile {soundfile.__libsndfile_version__})"
     tfio, reason = _tensorflow_io()
     formats = soundfile.available_formats()

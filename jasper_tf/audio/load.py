@@ -35,14 +35,14 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 384_000
 """Below, a small file becomes gigabytes at 16 kHz; above, no converter records."""
 
 MAX_AMPLITUDE = 2.0**33
-"""Of float samples: integers of 32 bits that were never scaled are below; the power of 1e19 has no float32."""
+"""The largest float sample: unscaled 32-bit integers are below, and the power of 1e19 overflows float32."""
 
 _MAX_FRAMES = 1 << 40
 _SDS_START = re.compile(rb"\xf0\x7e.\x01", re.DOTALL)
 _CUT_CODES = {"FLAC": (39, 158)}
 """libsndfile: "Internal psf_fseek() failed", "flac decoder lost sync": there is less than the header announces."""
 _NO_SOUND_CODE = 7
-"""libsndfile: "File does not exist or is not a regular file"; both were looked at before."""
+"""libsndfile: "File does not exist or is not a regular file"; both were checked before."""
 _READ_WHOLE = ("MP3", "OGG")
 _BLOCK_FRAMES = 1 << 20
 
@@ -55,7 +55,7 @@ def load_audio(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Reads an audio file (WAV, FLAC, OGG, MP3 and what else libsndfile knows) -> mono audio [S] float32, full scale 1.
+    """Reads an audio file (WAV, FLAC, OGG, MP3, whatever libsndfile reads) -> mono audio [S] float32, full scale 1.
 
     Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
 
@@ -74,7 +74,7 @@ def load_audio(
             `validate_length`), empty, shorter than asked, longer than `MAX_PART_S` or `MAX_PART_SAMPLES` (ask for
             parts), lacks the channel, has a rate below `LOWEST_RATE_HZ` or above `HIGHEST_RATE_HZ`, or holds samples
             that are NaN, infinite or beyond `MAX_AMPLITUDE`.
-        UserError: channel_selector is not one.
+        UserError: channel_selector is neither "average" nor the number of a channel.
     """
     path = os.fspath(path)
     if is_remote(path):
@@ -87,12 +87,12 @@ def load_audio(
         if end >= promised:
             validate_length(path, file)
         if start and start >= promised:
-            raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind its end at {promised / rate:.2f} s")
+            raise AudioError(path, "outside", f"offset {offset_s:g} s is beyond its end at {promised / rate:.2f} s")
         if end > promised + DURATION_SLACK_S * rate:
             detail = f"ends at {promised / rate:.2f} s, but {offset_s:g} s + {duration_s:g} s are asked for"
             raise AudioError(path, "outside", f"{detail}; correct offset and duration")
         end = min(end, promised)
-        # Of what goes by blocks, the mono blocks and all of them joined are in memory.
+        # A file that is read in blocks takes the memory of the mono blocks and of their concatenation.
         held = file.channels if file.format in _READ_WHOLE else 2
         most_s = min(MAX_PART_S, MAX_PART_SAMPLES / held / rate)
         if end - start > most_s * rate:
@@ -103,7 +103,7 @@ def load_audio(
         except (soundfile.SoundFileError, OSError, MemoryError) as error:
             raise _undecodable(path, error, file.format) from None
     if len(mono) < end - start - (MP3_SLACK_S * rate if file.format == "MP3" else 0):
-        detail = f"sound up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
+        detail = f"audio up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
         raise _cut(path, detail)
     if not file.subtype.startswith("PCM") and len(mono):
         _validate_samples(path, mono)
@@ -127,7 +127,7 @@ def audio_duration_s(path: str | os.PathLike) -> float:
 
     Raises:
         AudioError: the file is missing or unreadable, is an Ogg file without its end, an MP3 that ends inside a frame
-            or holds more than its header states. What else is cut off states what it lost; `load_audio` refuses it.
+            or holds more than its header states. Other cut files give the stated length; `load_audio` refuses them.
     """
     path = os.fspath(path)
     with _opened(path) as file:
@@ -162,7 +162,7 @@ def _opened(path: str) -> soundfile.SoundFile:
         bounds = f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz are read"
         raise AudioError(path, "rate", f"its header states {file.samplerate} Hz, {bounds}; correct or remove it")
     if file.frames > _MAX_FRAMES:
-        raise AudioError(path, "too_long", "its header does not say how long it is; write it anew with its length")
+        raise AudioError(path, "too_long", "its header states no length; write it again with its length")
     return file
 
 
@@ -177,7 +177,7 @@ def _read_mono(
     """Frames `start` to `end` of `file`, or as many as there are -> [S] float32 at the file's rate."""
     begin = min(start, file.frames)
     preroll = preroll_frames(path, file, begin)
-    # soundfile seeks after every read, which some files do not bear; others go by blocks, so that many channels take
+    # soundfile seeks after every read, which fails in some files; others are read in blocks, so that many channels take
     # the memory of one.
     block = _MAX_FRAMES if file.format in _READ_WHOLE else _BLOCK_FRAMES
     if begin:
@@ -220,7 +220,7 @@ def _undecodable(path: str, error: Exception, container: str = "") -> AudioError
         detail = f"the file is cut off or damaged ({reason}); copy it again or remove its line"
         return AudioError(path, "cut", detail)
     if code == _NO_SOUND_CODE:
-        reason = "no sound where its header says"
+        reason = "no audio where its header says"
     return AudioError(path, "not_audio", f"cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
 
 
@@ -229,7 +229,7 @@ def mix_down(path: str, audio: np.ndarray, channel_selector: ChannelSelector) ->
 
     Raises:
         AudioError: it lacks the channel.
-        UserError: channel_selector is not one.
+        UserError: channel_selector is neither "average" nor the number of a channel.
     """
     channels = audio.shape[1]
     if channel_selector == "average":

@@ -15,7 +15,7 @@ def trim_silence(audio: np.ndarray) -> np.ndarray:
     """audio [S] float32, full scale 1 -> the stretch [<= S] from its first to its last frame that is not silent.
 
     Frames of 2048 samples are centered on every 512th, zeros beyond the ends; one is silent when its RMS is 60 dB or
-    more below that of the loudest. What stays begins at the center of the first loud frame and ends one hop behind the
+    more below that of the loudest. What stays begins at the center of the first loud frame and ends one hop after the
     center of the last, or with the audio. Lengths are in samples, whatever the rate.
 
     Never empty: a recording whose loudest frame has an RMS below 0.01 (-40 dB of full scale), one of zeros among them,

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
     add_overwrite_argument(parser)
     # So that names may follow the options, which plain parse_args does not allow.
-    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]  # files and options mix
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     paths = choose(checkpoints, arguments.checkpoints, arguments.last, arguments.best)
     model = build_model(cfg)
     average_checkpoints(model, checkpoints, paths)
-    with atomic_path(output) as beside:
-        model.save(beside)
+    with atomic_path(output) as temporary:
+        model.save(temporary)
     print(f"mean of {len(paths)} checkpoints: {output}")
     print(f"next: python -m jasper_tf evaluate --model {output} --manifest MANIFEST")
     return 0
@@ -60,11 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, best: int | None) -> list[Path]:
     """Returns the chosen checkpoints, the oldest first; UserError if one does not exist."""
-    there = checkpoints.paths()
-    if not there:
+    existing = checkpoints.paths()
+    if not existing:
         raise UserError(f"{checkpoints.folder}: no checkpoints; train the run first")
     if names:
-        known = {path.name: path for path in there}
+        known = {path.name: path for path in existing}
         chosen = []
         for name in names:
             path = known.get(Path(name).name)
@@ -74,13 +74,13 @@ def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, b
                 raise UserError(f"{name}: named twice; name it once")
             chosen.append(path)
         return sorted(chosen)
-    number, among, option = last, there[::-1], "--last"
+    number, among, option = last, existing[::-1], "--last"
     if best is not None:
         number, among, option = best, checkpoints.ranked(), "--best"
         if not among:
             raise UserError(f"--best {best}: no checkpoint has a {checkpoints.monitor}; use --last")
     if number is None:
-        return there
+        return existing
     if not 1 <= number <= len(among):
         raise UserError(f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}")
     return sorted(among[:number])

@@ -8,13 +8,13 @@ The kinds of faults, with a line as --list and the table show it (FOLDER/train.j
   broken line                duration is -1.0; it must be a number of seconds, 0 or more
   broken line                duration is 0; give the length in seconds or leave the key out
   broken line                a JSON list, not an object; write {...} on every line
-  broken line                neither text nor text_filepath is there; give what is said
+  broken line                neither text nor text_filepath is there; give the transcript
   broken line                not JSON (Unterminated string starting at: line 1 column 54 (char 53)); the line is cut
                              off; write one JSON object per line
   missing                    audio_filepath: no such file FOLDER/wav/gone.wav
   missing                    audio_filepath: no such file FOLDER/wav\\good0.wav; Windows separators: write wav/good0.wav
   unreadable                 audio_filepath: FOLDER/wav is a directory, not a file
-  empty text                 text is '  '; write what is said, or remove the line
+  empty text                 text is '  '; write the transcript, or remove the line
   characters outside labels  'ï' U+00EF, '3' U+0033 in 'naïve 3 letters'; see unknown_characters
   infeasible for CTC         1.5 s give 75 frames, its text needs 79
   speaking rate              2 characters in 9.5 s: 0.211 a second, fewer than 1.91
@@ -26,7 +26,7 @@ with --audio also
 
   unreadable                 FOLDER/wav/text.wav: cannot be decoded (Format not recognised); convert it to WAV or FLAC,
                              or remove its line
-  truncated                  FOLDER/wav/truncated.wav: the file is cut off: sound up to 1.00 s, but its header promises
+  truncated                  FOLDER/wav/truncated.wav: the file is cut off: audio up to 1.00 s, but its header promises
                              2.00 s; copy it again or remove its line
   not finite                 FOLDER/wav/nan.wav: holds samples that are not finite numbers (NaN or infinity); repair or
                              remove it
@@ -36,7 +36,7 @@ with --audio also
   wrong duration             FOLDER/wav/longer.wav: lasts 3.00 s, but its line declares 1 s
   wrong duration             FOLDER/wav/shorter.wav: ends at 1.00 s, but 0 s + 2 s are asked for; correct offset and
                              duration
-  wrong duration             FOLDER/wav/good3.wav: offset 7 s lies behind its end at 1.15 s
+  wrong duration             FOLDER/wav/good3.wav: offset 7 s is beyond its end at 1.15 s
   duplicate                  the same samples as FOLDER/train.json:1
   leak                       the same samples as FOLDER/dev.json:2, which is not to be trained on
   too long                   FOLDER/long.wav: 2.5 h are asked for in one piece, at most 2 h are read; cut it with offset
@@ -55,11 +55,11 @@ What else a recording can have, in `check --audio`, in training (`on_bad_audio: 
     F: is empty (0 bytes); copy it again or remove its line
     F: holds no samples in the part that is asked for; remove its line
     F: the file is cut off or damaged (flac decoder lost sync); copy it again or remove its line
-    F: the file is cut off: sound up to 19.25 s, but the Ogg stream goes on; copy it again or remove its line
-    F: its header promises 6.00 s, but there are 20.09 s of sound; write it anew (ffmpeg -i OLD NEW)
+    F: the file is cut off: audio up to 19.25 s, but the Ogg stream goes on; copy it again or remove its line
+    F: its header promises 6.00 s, but there are 20.09 s of audio; write it again (ffmpeg -i OLD NEW)
     F: 10.0 h are asked for in one piece, at most 2 h are read; cut it with offset and duration
     S: the file is cut off at byte N, its part from A to B is asked for; copy it again, or take the manifest that ...
-    S: the record at byte N is damaged (wrong checksum); copy the shard again, or make it anew
+    S: the record at byte N is damaged (wrong checksum); copy the shard again, or create it again
     S: has X bytes, the index says Y; copy the folder again, or run `python -m jasper_tf shard` again
     model.train_ds: 3 of 25 recordings cannot be read, more than max_bad_audio 0.1 allows; the last: ...
 
@@ -79,7 +79,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
@@ -91,8 +93,7 @@ if TYPE_CHECKING:
     from jasper_tf.data.checks.lines import TextRules
     from jasper_tf.data.storage.tar_index import TarIndex
 
-HELP = "find what is wrong in manifests and sound files: a table by kind, a list, a manifest without the faulty lines"
-
+HELP = "find what is wrong in manifests and audio files: a table by kind, a list, a manifest without the faulty lines"
 
 FAULT_TABLE = (__doc__ or "").partition("\n\n")[2]
 """A line of each kind, as it is printed."""
@@ -103,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit status: 0 nothing is wrong, 1 faults were found, 2 wrong use.\n\n" + FAULT_TABLE
     parser.add_argument("--config", metavar="C", help="its data sections are checked, against its labels and encoder")
     parser.add_argument("--manifest", nargs="+", metavar="F", help="these manifests are checked, in place of C's own")
-    parser.add_argument("--audio", action="store_true", help="read every sound file as well")
+    parser.add_argument("--audio", action="store_true", help="read every audio file as well")
     parser.add_argument("--list", metavar="FILE", help="write each fault as a JSON line: manifest, line, kind, detail")
     parser.add_argument(
         "--write-clean",
@@ -127,7 +128,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds between declared and real length (%(default)s)",
     )
     parser.add_argument(
-        "--silence", type=float, default=-60.0, metavar="DB", help="the loudest 20 ms of a sound reach it (%(default)s)"
+        "--silence",
+        type=float,
+        default=-60.0,
+        metavar="DB",
+        help="level that the loudest 20 ms must reach (%(default)s)",
     )
     parser.add_argument(
         "--max-clipped", type=float, default=0.001, metavar="SHARE", help="of samples at full scale (%(default)s)"
@@ -144,8 +149,6 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.faults import NOTES, FaultLog
     from jasper_tf.data.checks.lines import check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
-    from jasper_tf.errors import printable
-    from jasper_tf.io.progress import Progress, megabytes
 
     _validate_arguments(arguments)
     cfg, sets = _sets(arguments)
@@ -195,7 +198,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _validate_arguments(arguments: argparse.Namespace) -> None:
     from jasper_tf.data.checks.faults import KINDS
-    from jasper_tf.errors import UserError
 
     if not arguments.config and not arguments.manifest:
         raise UserError("nothing to check: give --config C or --manifest F")
@@ -218,7 +220,6 @@ def _validate_arguments(arguments: argparse.Namespace) -> None:
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
     """The configuration, and the manifests by section, train_ds first; `--manifest` replaces it."""
     from jasper_tf.data.manifest.columns import manifest_paths
-    from jasper_tf.errors import UserError
 
     cfg: Config | None = None
     if arguments.config:
@@ -267,7 +268,7 @@ def _text_rules(cfg: Config, section: str) -> TextRules:
 
 
 def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:
-    """What is said of the speaking rates; the picture is drawn here."""
+    """Checks the speaking rates and draws the picture; returns a line for the report."""
     import numpy as np
 
     from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
@@ -300,9 +301,8 @@ def _check_repeats(
 def _check_sounds(
     arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
 ) -> list[np.ndarray]:
-    """For each manifest, [N] uint64 that are equal for equal samples."""
+    """For each manifest, [utterances] uint64 that are equal for equal samples."""
     from jasper_tf.data.checks.sounds import SoundRules, check_sounds
-    from jasper_tf.io.progress import Progress
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
     content = []
@@ -327,5 +327,5 @@ def _not_checked(arguments: argparse.Namespace, cfg: Config | None) -> list[str]
     elif arguments.manifest:
         lines.append("not checked: leak; without --manifest the sets of --config are compared")
     if not arguments.audio:
-        lines.append("not read: the sound files; --audio reads them")
+        lines.append("not read: the audio files; --audio reads them")
     return lines

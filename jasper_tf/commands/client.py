@@ -1,4 +1,4 @@
-"""python -m jasper_tf client: sound files to text by a TensorFlow Serving server."""
+"""python -m jasper_tf client: audio files to text by a TensorFlow Serving server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODE
 from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
 
-HELP = "print the text of sound files by a TensorFlow Serving server, one line per file: path, tab, text"
+HELP = "print the text of audio files by a TensorFlow Serving server, one line per file: path, tab, text"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

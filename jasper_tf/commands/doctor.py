@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _line(package, "MISSING")
                 troubles.append(f"{package} is not installed: pip install {package}")
     # Each imports its libraries in its function: a broken one is reported.
-    for name, check in (("tensorflow", _report_devices), ("sound", _report_sound)):
+    for name, check in (("tensorflow", _report_devices), ("audio", _report_audio)):
         try:
             troubles += check()
         except (ImportError, OSError) as error:
@@ -72,7 +72,7 @@ def _report_devices() -> list[str]:
     return []
 
 
-def _report_sound() -> list[str]:
+def _report_audio() -> list[str]:
     """Decodes a tone in each format as training does, in Python and in a tf.data graph."""
     import numpy as np
     import soundfile
@@ -97,7 +97,7 @@ def _report_sound() -> list[str]:
                 troubles.append(f"{kind} cannot be read: {str(error).splitlines()[0]}")
                 continue
             for reader, audio in readings.items():
-                # MP3 delays the sound but keeps the peak of its spectrum.
+                # MP3 delays the audio but keeps the peak of its spectrum.
                 peak_hz = int(np.abs(np.fft.rfft(audio, 16000)).argmax()) if len(audio) else 0
                 if peak_hz != 440:
                     troubles.append(f"{kind} through {reader}: a tone of 440 Hz was decoded to {peak_hz} Hz")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "the padding share for each number of buckets, from a manifest's lengths"
+from jasper_tf.errors import UserError
+
+HELP = "the padding ratio for each number of buckets, from a manifest's lengths"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """A line for each number: padding share of one shuffled epoch, its steps, the lengths in seconds."""
+    """Prints a line for each number: padding ratio of one shuffled epoch, its steps, the lengths in seconds."""
     import numpy as np
 
     from jasper_tf.data.augment import sped_length
     from jasper_tf.data.batches.plan import Buckets, batch_sizes, plan_epoch
     from jasper_tf.data.manifest.columns import read_manifest
-    from jasper_tf.errors import UserError
     from jasper_tf.features.framing import hop_samples
 
     a, (slow, fast) = arguments, arguments.speed

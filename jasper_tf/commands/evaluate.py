@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import Progress
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
@@ -69,9 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
     from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
-    from jasper_tf.errors import UserError, printable
     from jasper_tf.inference.long_audio import Chunking
-    from jasper_tf.io.progress import Progress
     from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines: list[dict[str, Any]] = [{} for _ in utterances]
         bar = Progress("evaluating", len(utterances), note=lambda: f"WER {words.rate:.2%}")
         progress, began = outputs.enter_context(bar), time.monotonic()
-        # The longest first: a shortage of memory shows at once.
+        # The longest first: a lack of memory shows at once.
         order = np.argsort(-utterances.duration_s, kind="stable").tolist()
         transcriber = Transcriber(
             model,
@@ -176,7 +176,7 @@ def _channel(text: str) -> ChannelSelector:
 
 
 def _audio_settings(arguments: argparse.Namespace) -> AudioSettings:
-    """Those of the model's configuration, where no option replaces them."""
+    """The settings of the model's configuration, where no option replaces them."""
     from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
 
     given = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from jasper_tf.errors import UserError
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
@@ -19,9 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where NeMo will not compute the same, if anywhere, and the archive's path."""
-    from pathlib import Path
-
-    from jasper_tf.errors import UserError
     from jasper_tf.inference.load_model import load_model
     from jasper_tf.inference.pretrained_config import load_config
     from jasper_tf.interop.nemo.model import export_nemo, import_nemo

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from jasper_tf.errors import UserError
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
@@ -12,7 +14,7 @@ HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="MODEL.nemo", help="a Jasper, QuartzNet or Citrinet with characters")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="gets model.keras and config.yaml; made if absent"
+        "--output", required=True, metavar="DIR", help="folder for model.keras and config.yaml; made if absent"
     )
     add_overwrite_argument(parser)
     parser.add_argument(
@@ -25,11 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line per tensor and the sum; writes nothing unless every tensor fits."""
-    from pathlib import Path
-
     import numpy as np
 
-    from jasper_tf.errors import UserError
     from jasper_tf.interop.nemo.model import import_nemo
 
     folder = Path(arguments.output)

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     counts = {split: getattr(arguments, split) for split in ("train", "dev", "test")}
-    manifests, sounds = corpus_files(arguments.output, counts)
-    outputs = [Output("--output", path) for path in manifests] + [Output("--output", path, "wav") for path in sounds]
+    manifests, audio = corpus_files(arguments.output, counts)
+    outputs = [Output("--output", path) for path in manifests] + [Output("--output", path, "wav") for path in audio]
     validate_outputs(outputs, [], arguments.overwrite, makes_folders=True)
     try:
         made = make_corpus(arguments.output, **counts, seed=arguments.seed)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.errors import UserError
+from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ NAMES = {
     "librispeech": "OpenSLR 12; --part names what to fetch (sizes when it is left out)",
     "mini-librispeech": "OpenSLR 31: train-clean-5, dev-clean-2; 0.5 GB",
     "an4": "CMU's alphanumeric database: train, test; 64 MB",
-    "common-voice": "the folder or archive of one language, with --source: it must be fetched by hand",
+    "common-voice": "the folder or archive of one language, with --source: download it by hand",
     "folder": "your own recordings, with --source: a .txt beside each, or one CSV or TSV with --table",
 }
 
@@ -31,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "NAME:\n" + "\n".join(f"  {name:<17} {text}" for name, text in NAMES.items())
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NAMES))
-    add("--output", required=True, type=Path, metavar="DIR", help="gets SPLIT_manifest.json and the reports")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder for SPLIT_manifest.json and the reports")
     add("--source", nargs="+", type=Path, metavar="PATH", help="local archives or folders; nothing is downloaded")
     add("--part", nargs="+", default=[], metavar="PART", help="parts of the corpus, e.g. train-clean-100 dev-clean")
     add("--base-url", metavar="URL", help="a mirror: the folder that holds the archives")
     add_overwrite_argument(parser)
-    add("--threads", type=int, default=4, metavar="N", help="sound files opened at the same time (%(default)s)")
-    split = parser.add_argument_group("sets apart (folder, an4, or a train set without a dev set)")
+    add("--threads", type=int, default=4, metavar="N", help="audio files opened at the same time (%(default)s)")
+    split = parser.add_argument_group("splits (folder, an4, or a train set without a dev set)")
     add = split.add_argument
-    add("--split", metavar="dev=0.1,test=0.1", help="shares of the seconds of train, no speaker in two sets")
+    add("--split", metavar="dev=0.1,test=0.1", help="shares of the duration of train, no speaker in two sets")
     add("--split-by", choices=("speaker", "utterance"), default="speaker", help="what stays together (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, other speakers in each set (%(default)s)")
     table = parser.add_argument_group("folder")
@@ -64,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what was found, left out and changed; nothing is written unless there is an utterance in every split."""
     from jasper_tf.data.corpora import manifests
     from jasper_tf.data.corpora.speaker_split import parse_shares
-    from jasper_tf.errors import UserError
 
     name, output = arguments.name, arguments.output
     if name not in NAMES:
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not prepared.utterances:
             raise UserError(f"{split}: no utterance to use: " + ("; ".join(prepared.reasons()) or "it is empty"))
     if shares:
-        splits = _apart(splits, shares, arguments)
+        splits = _split_train(splits, shares, arguments)
     _validate_outputs(arguments, splits)
     try:
         written = manifests.write_manifests(output, splits)
@@ -119,8 +120,6 @@ def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> N
 
 
 def _validate_options(arguments: argparse.Namespace) -> None:
-    from jasper_tf.errors import UserError
-
     name, sources = arguments.name, arguments.source or []
     for option in ("table", "audio_column", "text_column", "speaker_column", "speaker_from_folder"):
         if getattr(arguments, option) and name != "folder":
@@ -132,7 +131,7 @@ def _validate_options(arguments: argparse.Namespace) -> None:
         raise UserError("--speaker-column, --speaker-from-folder: one of them")
     if name == "common-voice" and not sources:
         raise UserError(
-            "common-voice: is given out only to those who agree to its terms; fetch the archive of your language by "
+            "common-voice: is given only to those who agree to its terms; fetch the archive of your language by "
             "hand (https://commonvoice.mozilla.org/datasets) and give it, or its folder, with --source"
         )
     if name == "folder" and not sources:
@@ -149,8 +148,6 @@ def _validate_options(arguments: argparse.Namespace) -> None:
 
 
 def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, frozenset[str]]:
-    from jasper_tf.errors import UserError
-
     if arguments.labels and arguments.config:
         raise UserError("--labels, --config: one of them")
     labels = frozenset(arguments.labels or "")
@@ -174,11 +171,9 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
 
 
 def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
-    """Those to download, by part; none with --source."""
+    """The archives to download, by part; none with --source."""
     from jasper_tf.data.corpora.an4 import AN4, SPLITS
     from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-    from jasper_tf.errors import UserError
-    from jasper_tf.io.progress import megabytes
 
     name, parts = arguments.name, arguments.part
     known = {"librispeech": LIBRISPEECH, "mini-librispeech": MINI_LIBRISPEECH}.get(name)
@@ -202,7 +197,6 @@ def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dic
     from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
     from jasper_tf.data.corpora.download import download
     from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
-    from jasper_tf.errors import UserError
 
     name, output, table = arguments.name, arguments.output, arguments.table
     folders = []
@@ -240,21 +234,20 @@ def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dic
 
 
 def _inner(folder: Path) -> Path:
-    """The only folder in an unpacked one, where there is but one."""
+    """The only folder inside an unpacked one, if there is exactly one."""
     inner = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder
 
 
-def _apart(
+def _split_train(
     splits: Mapping[str, PreparedSplit], shares: dict[str, float], arguments: argparse.Namespace
 ) -> dict[str, PreparedSplit]:
-    """The set train shared out; what was left out of it stays with train, or with the first set where none is left."""
+    """Splits the set train; what was left out of it stays with train, or with the first set if no train is left."""
     from jasper_tf.data.corpora.manifests import PreparedSplit
     from jasper_tf.data.corpora.speaker_split import split_by_group
-    from jasper_tf.errors import UserError
 
     if "train" not in splits:
-        raise UserError(f"--split: shares out a set named train; {arguments.name} has {', '.join(splits)}")
+        raise UserError(f"--split: splits a set named train; {arguments.name} has {', '.join(splits)}")
     if taken := next((name for name in shares if name in splits), None):
         raise UserError(f"--split: {arguments.name} has a set {taken} of its own; name another")
     train = splits["train"]
@@ -264,14 +257,14 @@ def _apart(
         if unknown:
             raise UserError(
                 f"--split: the speaker of {len(unknown)} utterances is not known ({unknown[0]}, ...); name the column "
-                "(--speaker-column) or the folder (--speaker-from-folder), or share out without (--split-by utterance)"
+                "(--speaker-column) or the folder (--speaker-from-folder), or split without (--split-by utterance)"
             )
         groups = [str(utterance.speaker) for utterance in train.utterances]
     names = split_by_group(groups, [utterance.duration_s for utterance in train.utterances], shares, arguments.seed)
-    apart = {name: PreparedSplit() for name in ("train", *shares) if name in names}
+    parts = {name: PreparedSplit() for name in ("train", *shares) if name in names}
     for name, utterance in zip(names, train.utterances, strict=True):
-        apart[name].utterances.append(utterance)
-    if apart:
-        first = next(iter(apart.values()))
+        parts[name].utterances.append(utterance)
+    if parts:
+        first = next(iter(parts.values()))
         first.left_out, first.examples = train.left_out, train.examples
-    return {**apart, **{name: split for name, split in splits.items() if name != "train"}}
+    return {**parts, **{name: split for name, split in splits.items() if name != "train"}}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 
+from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
 
 HELP = "pack the recordings of a manifest into TFRecord shards that the trainer reads faster, or verify such shards"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--manifest", metavar="FILE", help="what to pack; several: separated by commas")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the shards; interrupted: goes on")
-    parser.add_argument("--verify", action="store_true", help="read all of finished shards again, compare checksums")
+    parser.add_argument("--manifest", metavar="FILE", help="manifests to pack, separated by commas")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder of the shards; an interrupted run is resumed"
+    )
+    parser.add_argument("--verify", action="store_true", help="read finished shards again and compare checksums")
     parser.add_argument("--codec", default="pcm", help="pcm: fastest (default); flac: about half the size")
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's rate (default 16000)")
     parser.add_argument(
@@ -31,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where the shards are and what was done to the samples; status 1 when --verify finds a fault."""
-    from jasper_tf.errors import UserError
-
     workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UserError(f"--workers {workers}: give 1 or more")
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def verify(folder: str, workers: int) -> int:
+    """Prints the faults of finished shards, or what they hold; returns 1 if there is a fault."""
     from jasper_tf.data.storage.shard_check import verify_shards
     from jasper_tf.data.storage.shard_index import read_index
 

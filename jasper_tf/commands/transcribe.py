@@ -1,4 +1,4 @@
-"""python -m jasper_tf transcribe: sound files to text."""
+"""python -m jasper_tf transcribe: audio files to text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 import contextlib
 import sys
 
-HELP = "print the text of sound files, one line per file: path, tab, text"
+from jasper_tf.errors import UserError, printable
+from jasper_tf.io.progress import Progress, clock
+
+HELP = "print the text of audio files, one line per file: path, tab, text"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; returns 1 if a file cannot be read, after the others."""
-    from jasper_tf.errors import UserError, printable
-
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     failed = 0
@@ -41,7 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         from jasper_tf.inference.load_model import load_recognizer
         from jasper_tf.inference.long_audio import Chunking
         from jasper_tf.inference.transcriber import Transcriber
-        from jasper_tf.io.progress import Progress, clock
 
         chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
         transcriber = Transcriber(

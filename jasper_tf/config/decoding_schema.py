@@ -14,7 +14,7 @@ class DecodingConfig(Section):
 
     strategy: Literal["greedy", "greedy_batch"] = "greedy"
 
-    # What NeMo returns beside the text, and the settings of strategies that were not chosen.
+    # What NeMo returns in addition to the text, and the settings of strategies that were not chosen.
     IGNORED = frozenset(
         "preserve_alignments compute_timestamps compute_langs word_seperator segment_seperators segment_gap_threshold"
         " ctc_timestamp_type batch_dim_index fused_batch_size confidence_cfg confidence_method_cfg temperature"

@@ -20,7 +20,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 def differences(before: Any, now: Any) -> list[tuple[str, Any, Any]]:
     """Lists (key, value before, value now) for each dotted key that differs, "(absent)" where there is none.
 
-    None and no value are the same.
+    None and an absent key are equal.
     """
     old, new = flatten(before), flatten(now)
     differing = (key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key))

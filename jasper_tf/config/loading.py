@@ -28,8 +28,8 @@ def load_config(
     Args:
         path: a YAML file in NeMo's layout. A value `???` is allowed here; see `Config.require`.
         overrides: `a.b.c=value`, values as in YAML, entries of lists by number: `model.encoder.jasper.0.dropout=0.1`.
-        cross_check: False looks at each value alone, not at whether they fit together, and fills in nothing.
-        pretrained: reads the sections that the file leaves to the model that it starts from. Default: that is an error.
+        cross_check: False checks each value alone, not whether they fit together, and fills in nothing.
+        pretrained: reads the sections that the file leaves to a pretrained model. Default: lacking them is an error.
 
     Raises:
         UserError: the file cannot be read; a key is unknown, twice or missing; a value has a wrong type or does not
@@ -46,7 +46,7 @@ def load_config(
 
 
 def config_from_dict(values: Mapping[str, Any], source: str = "configuration") -> Config:
-    """`load_config` for values that are already in memory; `source` stands for the file in messages."""
+    """`load_config` for values that are already in memory; `source` names them in messages."""
     tree = ConfigSource(source, values)
     return _build(tree, take_over(tree, None))
 

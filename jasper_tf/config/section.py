@@ -27,7 +27,7 @@ class Range:
         return f"{low} and {high}{''.join(inner)}"
 
 
-# A range that several sections use has a name: that of the quantity, or of its bounds. Any other stands beside its key.
+# A range that several sections use has a name: that of the quantity, or of its bounds. Any other is written at its key.
 # Upper bounds are far above what is sensible, and far below what exhausts the memory or overflows.
 Epochs = Annotated[int, Range(1, 10**6)]
 Steps = Annotated[int, Range(1, 10**9)]

@@ -37,7 +37,7 @@ class SectionReader:
         self.ignored: list[str] = []
 
     def read(self, kind: type[S], values: dict[Any, Any], keys: Keys = ()) -> S:
-        """The mapping `values`, which is at `keys`, as a section.
+        """Reads the mapping `values`, which is at `keys`, as a section.
 
         Raises:
             UserError: a key is unknown or missing; a value has a wrong type, is out of range or is not supported.
@@ -72,7 +72,7 @@ class SectionReader:
         return kind(**given)
 
     def _typed(self, value: Any, hint: Any, at: Keys) -> Any:
-        """`value` as `hint` wants it. `???` is a value of every type but a section."""
+        """Checks `value` against the type `hint`. `???` is a value of every type but a section."""
         origin, args = get_origin(hint), get_args(hint)
         if isinstance(hint, type) and issubclass(hint, Section):
             if not isinstance(value, dict):
@@ -211,7 +211,7 @@ def _describe(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of any type, short, for a message."""
+    """Formats a value of any type, shortened, for a message."""
     if isinstance(value, str):
         text = shorten(value)
         return f"'{text}'" if len(text) < 60 else f"'{text[:57]}...'"

@@ -40,7 +40,7 @@ class IntRange(Section):
 
 @dataclass(kw_only=True)
 class Choice(Section):
-    """One of `values`, which may be of any kind: numbers, texts, lists, null."""
+    """One of `values`, which may be of any type: numbers, strings, lists, null."""
 
     type: Literal["choice"]
     values: list[Any]
@@ -59,8 +59,8 @@ class TuneConfig(Section):
     """A search: which configuration, which of its keys, by which algorithm. Names are keras-tuner's.
 
     `config` is the configuration that every trial begins with, relative to the current folder; `overrides` change it as
-    on train.py's command line. `space` maps its keys to what they may be; a `*` stands for every entry of a list
-    (`model.encoder.jasper.*.dropout`), the same value in each, and of two keys that meet the later one counts.
+    on train.py's command line. `space` maps its keys to their possible values; a `*` means every entry of a list
+    (`model.encoder.jasper.*.dropout`), the same value in each; of two keys that overlap the later one counts.
     `max_epochs` is the length of a trial, for Hyperband of the longest; null leaves it to `config`. `max_trials` is for
     random and bayesian; Hyperband's number follows from `max_epochs`, `factor` and `hyperband_iterations`.
     `worker_timeout_s`: silence after which a worker, or the chief, counts as lost.

@@ -25,8 +25,9 @@ _MOST_LINKS = 40  # Linux follows no more
 def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     """Opens a file (UTF-8 text, or bytes) that replaces `path` when the block ends without an error.
 
-    It is written beside `path`, synced to the disk and renamed; after an error `path` is as it was. A link is followed
-    and stays. The mode bits of an existing file are kept. A device, a pipe or an open descriptor is written directly.
+    A temporary file next to `path` is written, synced to the disk and renamed; after an error `path` is unchanged. The
+    target of a link is replaced, the link stays. The mode bits of an existing file are kept. A device, a pipe or an
+    open descriptor is written directly.
 
     Raises:
         UserError: `path` is a folder or cannot be written; the disk is full.
@@ -35,13 +36,13 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
         with _open_stream(path, binary) as file:
             yield file
         return
-    with atomic_path(path) as beside, _open(beside, "x", binary) as file:
+    with atomic_path(path) as temporary, _open(temporary, "x", binary) as file:
         yield file
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """As `atomic_write`, for a library that opens files by name: gives the path to write, with the same suffix."""
+    """As `atomic_write`, for a library that opens files by name: yields the path to write, with the same suffix."""
     if is_stream(path):
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -56,17 +57,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path))
     # The end of the name: it has the suffix. At most 50 characters, as names are limited to 255 bytes.
-    beside = target.with_name(f".writing-{secrets.token_hex(8)}-{target.name[-50:]}")
+    temporary = target.with_name(f".writing-{secrets.token_hex(8)}-{target.name[-50:]}")
     try:
-        yield beside
+        yield temporary
         try:
-            _replace(beside, target)
+            _replace(temporary, target)
         except OSError as error:
             raise _cannot_write(path, error) from None
     except BaseException as error:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (error.errno in _FULL or error.filename == str(beside)):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in _FULL or error.filename == str(temporary)):
             raise _cannot_write(path, error) from None
         raise
 
@@ -75,7 +76,7 @@ def is_stream(path: str | Path) -> bool:
     """Whether `path` is a device, a pipe, a socket or an open descriptor: something to write to, not to replace.
 
     Raises:
-        UserError: `path` is a folder, or no path that a file can have.
+        UserError: `path` is a folder, or not a valid path.
     """
     try:
         mode = os.stat(path).st_mode
@@ -119,19 +120,19 @@ def _open_stream(path: str | Path, binary: bool) -> Iterator[IO[Any]]:
         with file:
             yield file
     except BrokenPipeError:
-        raise  # whoever read it has left
+        raise  # its reader has closed it
     except OSError as error:
         if error.errno in (*_FULL, errno.EBADF) or error.filename == name:
             raise _cannot_write(path, error) from None
         raise
 
 
-def _replace(beside: Path, target: Path) -> None:
-    with open(beside, "rb") as file:
+def _replace(temporary: Path, target: Path) -> None:
+    with open(temporary, "rb") as file:
         with suppress(FileNotFoundError):
             os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
         os.fsync(file.fileno())
-    os.replace(beside, target)
+    os.replace(temporary, target)
     sync_folder(target.parent)
 
 

@@ -18,7 +18,7 @@ _CHUNK = 1 << 16
 
 
 def read_bounded(path: str | Path, most: int, what: str = "file") -> bytes:
-    """The bytes of a file, a pipe or a device, at most `most` of them.
+    """Reads a file, a pipe or a device of at most `most` bytes.
 
     Args:
         path: a regular file; a pipe such as /dev/stdin or a shell's `<(...)` is read to its end.

@@ -32,12 +32,12 @@ def read_yaml(path: str | Path, places: Places | None = None, what: str = "confi
 def parse_yaml(content: str | bytes, name: str, places: Places | None = None, what: str = "configuration") -> Any:
     """YAML to nested dicts and lists of plain values; None for an empty text.
 
-    Dates are texts, as OmegaConf reads NeMo's files.
+    Dates stay strings, as OmegaConf reads NeMo's files.
 
     Args:
-        content: UTF-8 where it is bytes.
-        name: stands for the file in messages.
-        places: gets FILE:LINE of every key. Default: not wanted.
+        content: UTF-8 if it is bytes.
+        name: of the file, for messages.
+        places: receives FILE:LINE of every key. Default: not recorded.
         what: what the text is, for messages.
 
     Raises:
@@ -70,9 +70,9 @@ def parse_yaml(content: str | bytes, name: str, places: Places | None = None, wh
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts while it composes, so that nothing large is built before it is refused."""
+    """Counts values and levels while it composes, so that nothing large is built before it is refused."""
 
-    # A date would be the only value that is neither a text nor a number, and a lone `=` has no value at all.
+    # A date would be the only value that is neither a string nor a number, and a lone `=` has no value at all.
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -130,7 +130,7 @@ class _Loader(yaml.SafeLoader):
         if levels > DEEPEST:
             raise UserError(f"{self._name}:{line}: nested more than {DEEPEST} levels deep; do not trust this file")
         if values > MOST_VALUES:
-            raise UserError(f"{self._name}:{line}: stands for more than {MOST_VALUES:,} values; do not trust this file")
+            raise UserError(f"{self._name}:{line}: expands to more than {MOST_VALUES:,} values; do not trust this file")
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
@@ -140,7 +140,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _note_places(node: yaml.Node, keys: tuple[str, ...], name: str, places: Places) -> None:
-    """Fills `places`, and refuses a key that is there twice."""
+    """Fills `places`, and refuses a key that is repeated."""
     children: list[tuple[str, int, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
@@ -158,7 +158,7 @@ def _note_places(node: yaml.Node, keys: tuple[str, ...], name: str, places: Plac
     elif isinstance(node, yaml.SequenceNode):
         children = [(str(i), entry.start_mark.line + 1, entry) for i, entry in enumerate(node.value)]
     for key, line, child in children:
-        # An alias's own marks lie at its anchor: the key's line is where the reader looks.
+        # The marks of an alias are those of its anchor: the key's line is where the reader looks.
         places[(*keys, key)] = f"{name}:{line}"
         _note_places(child, (*keys, key), name, places)
 

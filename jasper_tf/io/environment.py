@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def package_version(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -15,13 +16,13 @@ def package_version(package: str) -> str | None:
 
 
 def git_revision() -> str | None:
-    """The commit of this package's checkout, with "-dirty" behind it where files are changed; None without git."""
+    """The commit of this package's checkout, with "-dirty" appended if files are changed; None without git."""
     revision = git("rev-parse", "HEAD")
     return f"{revision}-dirty" if revision and git("status", "--porcelain") else revision
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of this package's checkout; None where it is none."""
+    """The output of a git command in this package's checkout; None if it fails."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)

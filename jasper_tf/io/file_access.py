@@ -12,9 +12,11 @@ from jasper_tf.errors import UserError, shorten
 
 
 class NoAccess(NamedTuple):
-    """Args:
-    kind: "missing" or "unreadable".
-    reason: for people; it follows the path.
+    """Why a path cannot be opened as a regular file.
+
+    Args:
+        kind: "missing" or "unreadable".
+        reason: text for a message, where it follows the path.
     """
 
     kind: Literal["missing", "unreadable"]
@@ -29,7 +31,7 @@ def why_no_access(path: str | Path) -> NoAccess | None:
             with open(path, "rb"):
                 return None
     except (FileNotFoundError, NotADirectoryError):
-        # A link to nothing is there, its target is not.
+        # A dangling link exists, its target does not.
         if os.path.islink(path):
             return NoAccess("missing", f"no such file (a link to {os.readlink(path)})")
         return NoAccess("missing", "no such file")

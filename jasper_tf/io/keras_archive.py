@@ -18,11 +18,11 @@ _LARGEST_CONFIG = 4 * 2**20
 def read_keras_config(path: str | Path) -> dict[str, Any]:
     """The arguments of the JasperCTC that a `.keras` file holds; nothing is built.
 
-    Keras would make an object of whatever class the file names. This package's models need one, and it is made here.
+    Keras would instantiate any class that the file names; this package's models need only JasperCTC.
 
     Raises:
-        UserError: not such a file, cut off, a model of another class, members that are encrypted or compressed (Keras
-            does neither), or an absurd configuration.
+        UserError: not a `.keras` file, cut off, a model of another class, members that are encrypted or compressed
+            (Keras does neither), or an oversized configuration.
     """
     path = Path(path)
     try:
@@ -31,7 +31,7 @@ def read_keras_config(path: str | Path) -> dict[str, Any]:
             for member in members:
                 if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
                     name = f"{member.filename[:80]!r}"
-                    raise UserError(f"{path}: {name} is encrypted or compressed, Keras's files are not; save it anew")
+                    raise UserError(f"{path}: {name} is encrypted or compressed, Keras's files are not; save it again")
             if len({member.filename for member in members}) != len(members):
                 raise UserError(f"{path}: holds a member twice; do not trust this file")
             size = archive.getinfo(CONFIG).file_size

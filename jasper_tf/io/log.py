@@ -9,7 +9,7 @@ from jasper_tf.io.progress import logger
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what is sys.stderr at that moment: a progress bar takes its place while it is drawn."""
+    """Writes to the sys.stderr of the moment: a progress bar replaces it while it is drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)

@@ -14,14 +14,14 @@ _LONGEST_REASON = 120
 
 @contextmanager
 def in_memory(content: bytes) -> Iterator[str]:
-    """A path under which a sound file's bytes can be opened, so that the checks of files hold for them as well."""
+    """Gives the bytes of an audio file a path, so that they go through the checks of files."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("recording")
         with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             yield f"/proc/self/fd/{descriptor}"
-    else:  # macOS has neither
+    else:  # macOS has neither memfd nor /proc
         with tempfile.NamedTemporaryFile() as temporary:
             temporary.write(content)
             temporary.flush()
@@ -29,10 +29,10 @@ def in_memory(content: bytes) -> Iterator[str]:
 
 
 def read_remote(path: str) -> bytes:
-    """What `tf.io.gfile` reads under a path with a scheme (gs://, s3://).
+    """Reads a file with `tf.io.gfile`, from a path with a scheme (gs://, s3://).
 
     Raises:
-        AudioError: nothing there ("missing"), or no access ("unreadable").
+        AudioError: no such file ("missing"), or no access ("unreadable").
     """
     import tensorflow as tf  # takes seconds; local files do without
 

@@ -10,11 +10,11 @@ from typing import NoReturn
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Calls `main` and ends the process with the status it returns; 1 after an exception, whose traceback is printed.
 
-    Python's own end waits for every thread, and takes the interpreter away from those of TensorFlow: one that is about
-    to call Python then hangs or aborts the process. So what was registered with `atexit` is run, the outputs are
-    flushed, and the process ends at once, as children of `multiprocessing` do. Files must have been closed before.
+    Python's own shutdown waits for every thread and finalizes the interpreter while TensorFlow's threads still run: one
+    that then calls Python hangs or aborts the process. So the functions registered with `atexit` are run, the outputs
+    are flushed, and the process ends at once, as children of `multiprocessing` do. Files must have been closed before.
 
-    A `SystemExit` of `main` (argparse's) ends it with its own status. 141 when nobody reads the output.
+    A `SystemExit` of `main` (argparse's) ends it with its own status. 141 (SIGPIPE) when the output's reader is gone.
     """
     try:
         status = main()

@@ -33,10 +33,10 @@ class Progress:
     Args:
         what: what is done ("reading headers").
         total: amount of all work; None or 0: not known, then no share and no time left.
-        amount: writes an amount for people. Default: the number.
-        done: amount that was there before; it does not count for the speed.
-        note: gives a text to show after the time left; cut at the width of the terminal.
-        left_s: gives the seconds left. Default: by the speed of this work.
+        amount: formats an amount. Default: the number.
+        done: amount that was done before; it does not count for the speed.
+        note: returns a text to show after the time left; cut at the width of the terminal.
+        left_s: returns the seconds left. Default: by the speed of this work.
 
     `total` may be set when it becomes known.
     """
@@ -62,7 +62,7 @@ class Progress:
             TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             console=console,
-            auto_refresh=False,  # a thread of its own would take Python from those that read
+            auto_refresh=False,  # a refresh thread would take the GIL from those that read
             expand=True,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # a redirected stdout must not go through the terminal of stderr
@@ -132,5 +132,5 @@ def clock(seconds: float) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Bytes for people: "12.3 MB", "6.39 GB"."""
+    """Formats a number of bytes: "12.3 MB", "6.39 GB"."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

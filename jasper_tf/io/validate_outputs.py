@@ -30,10 +30,10 @@ _MAGIC: dict[FileKind, tuple[tuple[int, bytes], ...]] = {
 
 @dataclass(frozen=True)
 class Output:
-    """A file that a command is to write.
+    """A file that a command will write.
 
     Attributes:
-        option: that names it, such as "--json".
+        option: the option that names it, such as "--json".
         path: the file.
         kind: of its content; an existing file is replaced by one of the same kind only.
     """
@@ -104,7 +104,7 @@ def _has_kind(file: Path, kind: FileKind) -> bool:
         with open(file, "rb") as opened:
             head = opened.read(4096)
     except OSError:
-        return False  # what cannot be looked at is not replaced
+        return False  # an unreadable file is not replaced
     if kind == "text" and file.suffix.lower() in _NOT_TEXT:
         return False
     if kind in ("text", "config"):

@@ -34,14 +34,14 @@ _SYMBOLS = {
 }
 _TAG = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _NO_WORD = re.compile(r"[^\w\s]|_")
-"""Where it finds nothing there is neither punctuation nor a symbol: most texts are through at once."""
+"""Without a match there is neither punctuation nor a symbol, as in most texts: a fast path."""
 
 _MOST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """What became of a text.
+    """A normalized text and the changes that made it.
 
     Attributes:
         text: the result.
@@ -53,7 +53,7 @@ class Normalized:
 
 
 class TextNormalizer:
-    """Normalizes texts to what is said in them. Normalized texts stay as they are.
+    """Normalizes texts to the words that are spoken. Normalized texts stay as they are.
 
     The steps, each a kind of change: "unicode form" (NFKC), "invisible characters" (controls, soft hyphens, marks of
     direction), "tags" (`<noise>`, `[laughter]`), "quotes and dashes" (typographic ones become ' " -), "numbers" (see
@@ -62,7 +62,7 @@ class TextNormalizer:
     at either end of it when it is not half of a pair of quotes.
 
     Args:
-        language: a code of num2words; it also decides on the words for symbols, and on i and ı.
+        language: a code of num2words; it also decides the words for symbols, and the case of i and ı.
         case: "lower" (default), "upper" or "keep".
         keep_punctuation: leaves punctuation and symbols, in their typewriter form.
         keep_numbers: leaves digits.
@@ -107,7 +107,7 @@ class TextNormalizer:
 
     def __call__(self, text: str) -> Normalized:
         changes: list[tuple[str, str, str]] = []
-        # A step can make work for one before it (a mark that meets a letter is composed): until nothing changes.
+        # A step can make an earlier one apply again (a mark that meets a letter is composed): until nothing changes.
         for _ in range(_MOST_ROUNDS):
             before = len(changes)
             for kind, step in self._steps:
@@ -165,7 +165,7 @@ class TextNormalizer:
 def _unicode_form(text: str) -> str:
     if text.isascii():
         return text
-    # NFKC would glue: 2½ to 21/2, 10² to 102. Spaces that only group digits go.
+    # NFKC would join digits: 2½ to 21/2, 10² to 102. Spaces that only group digits are removed.
     text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e\u00b2\u00b3\u00b9\u2070-\u2089])", " ", text)
     text = re.sub(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))", "", text)
     return unicodedata.normalize("NFKC", text)

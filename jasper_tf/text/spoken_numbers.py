@@ -31,20 +31,21 @@ _PERCENT = {
 _CURRENCIES = {"$": "USD", "£": "GBP", "€": "EUR", "¥": "JPY"}
 _DIGIT = re.compile(r"\d")
 _LONGEST = 15
-"""More digits than this are said one by one, like those of a telephone number."""
+"""More digits than this are spelled one by one, like those of a telephone number."""
 
 
 class SpokenNumbers:
-    """Writes the numbers of a text in words: `SpokenNumbers("en")("In 1984, 3rd: $5.50")` is
-    "In nineteen eighty-four, third: five dollars fifty cents".
+    """Writes the numbers of a text in words.
+
+    `SpokenNumbers("en")("In 1984, 3rd: $5.50")` is "In nineteen eighty-four, third: five dollars fifty cents".
 
     Every language: whole numbers with the language's thousands separators, decimals, a minus sign, percent, currencies
     (as far as num2words knows them), numbers that begin with 0 or have more than 15 digits digit by digit.
     English also: years, decades, ordinals, times of day, fractions, "$3 million". German also: years. French also:
-    ordinals. A text may mean something else by the same digits: whoever uses this shows what was changed.
+    ordinals. The same digits may mean something else in a text: callers report what was changed.
 
     Args:
-        language: a code of num2words: "en", "de", "fr", "pt_BR", ...; a region that it does not know is left away.
+        language: a code of num2words: "en", "de", "fr", "pt_BR", ...; a region that it does not know is ignored.
 
     Raises:
         UserError: num2words does not know the language.

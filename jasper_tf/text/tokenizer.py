@@ -12,7 +12,7 @@ from jasper_tf.errors import UserError
 
 
 class Tokenizer(ABC):
-    """The V labels that a model writes; the CTC blank is the class after the last one.
+    """Base class of tokenizers: the V labels that a model writes; the CTC blank is the class after the last one.
 
     A label adds its piece of text to what the labels before it have written. A piece that begins with a space starts a
     word, and the rest of it belongs to that word; the piece " " starts a word and adds nothing to it.
@@ -46,7 +46,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def label_len_bound(self, characters: np.ndarray) -> np.ndarray:
-        """The most labels [N] that texts of `characters` [N] characters can have."""
+        """The most labels [texts] that texts of `characters` [texts] characters can have."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Tokenizer(ABC):
         return "".join(self.pieces[i] for i in ids)
 
     def decode_in_graph(self, ids: Any) -> Any:
-        """`decode` of TensorFlow's operations: labels [B,U] int32, negative where padded -> text [B] tf.string."""
+        """`decode` as TensorFlow operations: labels [B,U] int32, negative where padded -> text [B] tf.string."""
         import tensorflow as tf  # the checks of a manifest need a tokenizer and no TensorFlow
 
         table = tf.constant([*self.pieces, ""])

@@ -143,7 +143,7 @@ def test_a_wav_cut_after_it_was_looked_at(recording):
     path, looked_at = recording
     path.write_bytes(path.read_bytes()[: 44 + RATE])
     assert lines_of(path, looked_at=looked_at) == (
-        f"{path}: the file is cut off: sound up to 0.50 s, but its header promises 1.00 s; "
+        f"{path}: the file is cut off: audio up to 0.50 s, but its header promises 1.00 s; "
         "copy it again or remove its line"
     )
     # The length that the header states, so that the loss is noticed where a manifest gives no duration.
@@ -204,7 +204,7 @@ def test_a_truncated_ogg(tmp_path, subtype):
         line = lines_of(path)
         seconds = soundfile.info(path).duration
         assert seconds < 8 and line == (
-            f"{path}: the file is cut off: sound up to {seconds:.2f} s, but the Ogg stream goes on; "
+            f"{path}: the file is cut off: audio up to {seconds:.2f} s, but the Ogg stream goes on; "
             "copy it again or remove its line"
         )
         with pytest.raises(UserError, match="the Ogg stream goes on"):
@@ -242,14 +242,15 @@ def test_an_mp3_whose_header_lies_about_its_frames(tmp_path, share):
     line = lines_of(path)
     stated = soundfile.info(path).duration
     if stated > 20:  # without a count (0) libsndfile guesses from the first bit rate
-        assert share in (0, 3) and "the file is cut off: sound up to 20.0" in line
+        assert share in (0, 3) and "the file is cut off: audio up to 20.0" in line
         assert f"but its header promises {stated:.2f} s" in line
         return
     assert stated < 19 and line == (
-        f"{path}: its header promises {stated:.2f} s, but there are 20.09 s of sound; write it anew (ffmpeg -i OLD NEW)"
+        f"{path}: its header promises {stated:.2f} s, but there are 20.09 s of audio; "
+        "write it again (ffmpeg -i OLD NEW)"
     )
-    assert lines_of(path, offset_s=19, duration_s=0.5) == line  # not: "lies behind its end"
-    with pytest.raises(UserError, match="write it anew"):
+    assert lines_of(path, offset_s=19, duration_s=0.5) == line  # not: "is beyond its end"
+    with pytest.raises(UserError, match="write it again"):
         audio_duration_s(path)
 
 

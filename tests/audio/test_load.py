@@ -221,7 +221,7 @@ def test_a_wrong_part_is_named_in_one_line(tmp_path):
     path = tmp_path / "a.wav"
     expect("no such file", path)
     soundfile.write(path, noise(16000), RATE)
-    expect("offset 1 s lies behind its end at 1.00 s", path, offset_s=1.0)
+    expect("offset 1 s is beyond its end at 1.00 s", path, offset_s=1.0)
     expect(r"ends at 1\.00 s, but 0\.5 s \+ 1\.1 s are asked for", path, offset_s=0.5, duration_s=1.1)
     expect("holds no samples", path, offset_s=0.5, duration_s=1e-6)
 
@@ -308,7 +308,7 @@ def test_a_recording_behind_gfile(tmp_path):
     tf.io.gfile.copy(str(tmp_path / "a.flac"), "ram://a.flac", overwrite=True)
     expected = load_audio(tmp_path / "a.flac", 16000, 0.25, 0.5, 1)
     np.testing.assert_array_equal(load_audio("ram://a.flac", 16000, 0.25, 0.5, 1), expected)
-    with pytest.raises(UserError, match=r"ram://a\.flac: offset 2 s lies behind its end"):
+    with pytest.raises(UserError, match=r"ram://a\.flac: offset 2 s is beyond its end"):
         load_audio("ram://a.flac", offset_s=2.0)
     with pytest.raises(UserError, match=r"ram://gone\.flac: cannot be read .*; check the path"):
         load_audio("ram://gone.flac")

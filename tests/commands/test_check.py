@@ -27,7 +27,7 @@ def test_spoken_recordings_are_clean(spoken_corpus, capsys, tmp_path):
         "12 lines, 0.01 h: no fault",
         "16 lines, 0.01 h: no fault",
     ]
-    assert "not read: the sound files; --audio reads them" in out
+    assert "not read: the audio files; --audio reads them" in out
     assert (tmp_path / "rates.png").stat().st_size > 5000
     status, out, err = check(capsys, "--manifest", manifests[1], "--audio")
     assert status == 0 and not any(line.startswith("not read") for line in out)

@@ -27,8 +27,8 @@ EMPTY_DOUBLING = DOUBLING.replace("xx", "''")
 LISTS = "name: x\nk0: [1, 2]\n" + "".join(f"k{i + 1}: ['${{k{i}}}', '${{k{i}}}']\n" for i in range(39))
 REFERENCES = "name: x\nk0: 1\n" + "".join(f"k{i + 1}: '${{k{i}}}'\n" for i in range(3000))
 TEXTS = {
-    "aliases": (ALIASES, f"stands for more than {MOST_VALUES:,} values"),
-    "merge keys": (MERGES, f"stands for more than {MOST_VALUES:,} values"),
+    "aliases": (ALIASES, f"expands to more than {MOST_VALUES:,} values"),
+    "merge keys": (MERGES, f"expands to more than {MOST_VALUES:,} values"),
     "alias chain": (CHAIN, f"nested more than {DEEPEST} levels"),
     "alias circle": ("a: &a {b: [*a]}", "an alias that contains itself"),
     "merge circle": ("a: &a {<<: *a}", "an alias that contains itself"),
@@ -42,7 +42,7 @@ TEXTS = {
     "brackets": ("[" * 50_000, "nested more than"),
     "braces": ("{a: " * 3000, "nested more than"),
     "dashes": ("- " * 5000, "nested more than"),
-    "long line": ("name: [" + "1," * 150_000 + "]", "stands for more than"),
+    "long line": ("name: [" + "1," * 150_000 + "]", "expands to more than"),
     "bool": ("a: !!bool abc", "'abc' is not of type bool"),
     "int": ('a: !!int ""', "'' is not of type int"),
     "float": ("a: !!float x", "'x' is not of type float"),

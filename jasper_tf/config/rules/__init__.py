@@ -1,4 +1,4 @@
-"""What the values of a configuration say about each other: what follows from others, and what does not fit."""
+"""Rules between the values of a configuration: values that follow from others, and values that do not fit."""
 
 from jasper_tf.config.rules.complete import complete, inherit
 

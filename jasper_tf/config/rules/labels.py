@@ -9,7 +9,7 @@ from jasper_tf.errors import shorten
 
 
 def check_labels(model: ModelConfig, source: ConfigSource) -> None:
-    """Checks that they are single characters, each once, and that copies of them agree. Raises UserError."""
+    """Checks that labels are single characters, each once, and that copies of them agree. Raises UserError."""
     labels = model.labels
     if labels == MISSING:
         return

@@ -27,7 +27,7 @@ _CHAIN: dict[str, type[Perturbation]] = {
     "white_noise": WhiteNoise,
     "band_limit": BandLimit,
 }
-"""In the order in which sound comes about: room, background noise, recording level, electronics, line."""
+"""In the order in which a recording comes about: room, background noise, recording level, electronics, line."""
 
 
 class AudioAugmentor:
@@ -66,7 +66,7 @@ class AudioAugmentor:
         return speed_range(self.config.speed)
 
     def speed_rates(self, epoch: int, utterances: int) -> np.ndarray:
-        """[N] float64, the speed of each utterance in `epoch`; 1 is unchanged."""
+        """[utterances] float64, the speed of each utterance in `epoch`; 1 is unchanged."""
         return draw_speed_rates(self.config.speed, self.seed, epoch, utterances)
 
     def __call__(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:

@@ -78,7 +78,7 @@ class Recordings:
             return
         path, offset_s, duration_s = read_part_of_file(entry, folder)
         if entry.get("record") is not None:
-            raise UserError("the recording is in a shard; name a manifest of sound files")
+            raise UserError("the recording is in a shard; name a manifest of audio files")
         self.entries.append(Excerpt(path, offset_s, duration_s or None))
 
     def _measured_s(self, index: int) -> float:

@@ -14,7 +14,7 @@ def speed_range(speed: SpeedConfig | None) -> tuple[float, float]:
 
 
 def draw_speed_rates(speed: SpeedConfig | None, seed: int, epoch: int, utterances: int) -> np.ndarray:
-    """[N] float64, the rate of each utterance in `epoch`; 1 is unchanged. A function of the arguments only."""
+    """[utterances] float64, the rate of each utterance in `epoch`; 1 is unchanged. A function of the arguments only."""
     if speed is None:
         return np.ones(utterances)
     generator = np.random.default_rng((seed, epoch, utterances))

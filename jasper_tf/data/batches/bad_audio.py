@@ -10,7 +10,7 @@ from jasper_tf.errors import UserError
 
 
 class BadAudio:
-    """Counts and names what is left out, each utterance once, and stops when it is too much.
+    """Counts the utterances that are left out, each once, and raises when there are too many.
 
     Args:
         utterances: of the dataset.
@@ -23,7 +23,7 @@ class BadAudio:
         self.share = share
         self.name = name
         self.reasons: dict[int, str] = {}
-        self._told = 0
+        self._reported = 0
         self._lock = threading.Lock()
 
     def add(self, index: int, reason: str) -> None:
@@ -59,7 +59,7 @@ class BadAudio:
         """A line for each one found since the last call, and how many there are in all."""
         with self._lock:
             found = list(self.reasons.items())
-        fresh, self._told = found[self._told :], len(found)
+        fresh, self._reported = found[self._reported :], len(found)
         lines = [f"{self.name}: left out {self.utterances[i].source}: {reason}" for i, reason in fresh]
         if fresh:
             lines.append(f"{self.name}: {len(found)} of {len(self.utterances)} recordings left out, unreadable")

@@ -12,7 +12,7 @@ from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 
-ChangeSound = Callable[[int, np.ndarray], np.ndarray]
+ChangeAudio = Callable[[int, np.ndarray], np.ndarray]
 
 
 class BatchReader:
@@ -39,7 +39,7 @@ class BatchReader:
         return load_utterance(utterance, self._sample_rate, self._channel_selector, self._trim_silence, out)
 
     def read_batch(
-        self, utterances: Sequence[Utterance], limits: np.ndarray, samples: int, change: ChangeSound | None = None
+        self, utterances: Sequence[Utterance], limits: np.ndarray, samples: int, change: ChangeAudio | None = None
     ) -> tuple[np.ndarray, np.ndarray, dict[int, UserError]]:
         """Utterances -> audio [B,S] float32, audio_len [B] int32, and by row what could not be read (audio_len 0).
 
@@ -47,22 +47,22 @@ class BatchReader:
             utterances: of the batch, B.
             limits: [B], samples that each may have; what is longer is cut.
             samples: S.
-            change: what becomes of a row's audio once it is read: (row, audio [S]) -> [S'].
+            change: applied to a row's audio after it is read: (row, audio [S]) -> [S'].
         """
         audio = self._memory.take(len(utterances), samples)
         audio_len = np.zeros(len(utterances), np.int32)
         errors: dict[int, UserError] = {}
         for row, (utterance, target) in enumerate(zip(utterances, audio, strict=True)):
             try:
-                sound = self.read(utterance, target)
+                mono = self.read(utterance, target)
                 if change is not None:
-                    sound = change(row, sound)
+                    mono = change(row, mono)
             except UserError as error:
                 errors[row] = error
                 continue
-            sound = sound[: limits[row]]
-            if sound.ctypes.data != target.ctypes.data:
-                target[: len(sound)] = sound
-            target[len(sound) :] = 0
-            audio_len[row] = len(sound)
+            mono = mono[: limits[row]]
+            if mono.ctypes.data != target.ctypes.data:
+                target[: len(mono)] = mono
+            target[len(mono) :] = 0
+            audio_len[row] = len(mono)
         return audio, audio_len, errors

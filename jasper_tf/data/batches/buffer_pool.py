@@ -25,7 +25,7 @@ class BufferPool:
         self._free: deque[np.ndarray] = deque(maxlen=_KEPT)
 
     def take(self, rows: int, samples: int) -> np.ndarray:
-        """An array [rows, samples] float32 of whatever was there before, for one owner."""
+        """An array [rows, samples] float32 with undefined content, for one owner."""
         wanted = 4 * rows * samples + _ALIGNMENT
         memory = self._kept(wanted)
         if memory is None:

@@ -12,13 +12,13 @@ from jasper_tf.errors import UserError
 class Mixture:
     """Draws from sets in proportion to `weight ** temperature` (NeMo's `input_cfg` and `reweight_temperature`).
 
-    An epoch has as many utterances as the sets have together. Each set is gone through again and again, every pass in
-    an order of its own, and epochs follow each other in it: over time all utterances of a set come equally often. What
-    an epoch holds is a pure function of (seed, epoch).
+    An epoch has as many utterances as the sets have together. Each set is passed through again and again, every pass
+    in an order of its own, and an epoch begins where the last one ended: over time all utterances of a set come equally
+    often. What an epoch holds is a pure function of (seed, epoch).
 
     Args:
-        sizes: [K] utterances of each set; set k begins where set k - 1 ends.
-        weights: [K] relative weights, 0 for a set that is not used.
+        sizes: [sets] utterances of each set; set k begins where set k - 1 ends.
+        weights: [sets] relative weights, 0 for a set that is not used.
         temperature: 1 takes the weights as they are, 0 makes all sets equal.
         seed: of the orders.
 
@@ -40,7 +40,7 @@ class Mixture:
         self._first = np.cumsum(self.sizes) - self.sizes
 
     def members(self, epoch: int) -> np.ndarray:
-        """The utterances of `epoch`, [N] int64, set after set."""
+        """The utterances of `epoch`, [utterances] int64, set after set."""
         parts = []
         for k, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
             place = np.arange(epoch * count, (epoch + 1) * count)

@@ -28,7 +28,7 @@ _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
 
 _COUNTED_EPOCHS = 1000
-"""Counting one takes milliseconds, and draws the speed of every utterance."""
+"""Epochs whose steps are counted: one takes milliseconds, as it draws the speed of every utterance."""
 
 
 class _Epoch(NamedTuple):
@@ -42,7 +42,7 @@ class _Epoch(NamedTuple):
 class SpeechBatches:
     """Utterances as batches `({"audio", "audio_len"}, {"labels", "label_len"})`.
 
-    audio [B,S] float32, audio_len [B] int32, labels [B,U] int32 (0 behind the end), label_len [B] int32. Every epoch
+    audio [B,S] float32, audio_len [B] int32, labels [B,U] int32 (0 after the end), label_len [B] int32. Every epoch
     holds every utterance once. The order and every augmentation are pure functions of (seed, epoch, utterance): what a
     step sees depends on neither the steps before it nor a restart.
 
@@ -61,7 +61,7 @@ class SpeechBatches:
         shuffle: whether the order changes from epoch to epoch; without it, utterances come by length.
         buckets: number of padded lengths.
         hop, pad_to: samples per feature frame, and the multiple that the features pad frames to.
-        augmentor: perturbations of the sound, or None.
+        augmentor: perturbations of the audio, or None.
         channel_selector: "average", or the channel to read.
         trim_silence: whether silence at both ends is cut off, before everything else: see `audio.silence`.
         seed: of order and augmentation.
@@ -134,7 +134,7 @@ class SpeechBatches:
         return self.steps(0)
 
     def steps(self, epoch: int) -> int:
-        """Batches of `epoch`. Only with `batch_duration_s`, beside speed perturbation or a mixture, do they vary."""
+        """Batches of `epoch`. They vary only with `batch_duration_s` and speed perturbation or a mixture."""
         if not self._steps_vary and len(set(self.sizes)) == 1:
             return -(-len(self.utterances) // int(self.sizes[0]))
         return count_batches(self.lengths(epoch)[0][self._members(epoch)], self.buckets, self.sizes)
@@ -147,7 +147,7 @@ class SpeechBatches:
         return counted * epochs // min(epochs, _COUNTED_EPOCHS) if epochs else 0
 
     def epochs(self, total_steps: int) -> int:
-        """Epochs for a number of steps, the last one perhaps in part; counted as by `total_steps`."""
+        """Epochs for a number of steps, the last one possibly in part; counted as by `total_steps`."""
         if not self._steps_vary:
             return -(-total_steps // self.steps_per_epoch)
         counted = 0
@@ -161,9 +161,9 @@ class SpeechBatches:
         return slice(None) if self.mixture is None else self.mixture.members(epoch)
 
     def lengths(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of `epoch`: samples of each utterance after speed perturbation [N], and the speed rates [N].
+        """Samples of each utterance in `epoch` after speed perturbation [utterances], and the speed rates [utterances].
 
-        A rate that would make an utterance longer than `max_duration_s` is raised to the one that just does not.
+        A rate that would make an utterance longer than `max_duration_s` is raised to the lowest that does not.
         """
         if self.augmentor is None:
             return self.audio_len, np.ones(len(self.audio_len))
@@ -212,7 +212,7 @@ class SpeechBatches:
         audio = self._reader.read(self.utterances[index])
         if epoch is None:
             return audio
-        return self._change_sound(audio, self._epoch(epoch).rates[index], epoch, index)
+        return self._augment(audio, self._epoch(epoch).rates[index], epoch, index)
 
     def dataset(self) -> tf.data.Dataset:
         """The tf.data pipeline: each new iterator is the next epoch."""
@@ -239,7 +239,7 @@ class SpeechBatches:
         Args:
             strategy: any that keeps its replicas in step; with one replica the rows are those of `dataset()`.
             epoch, first_step: where to begin.
-            endless: go on with the next epoch behind the last step, for ever.
+            endless: continue with the next epoch after the last step, forever.
         """
 
         def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -252,7 +252,7 @@ class SpeechBatches:
 
             epochs = tf.data.Dataset.counter(epoch) if endless else tf.data.Dataset.from_tensors(np.int64(epoch))
             batches = self._batches(epochs, parts)
-            if endless:  # so that nobody asks every process at every step whether it has more
+            if endless:  # or every process would be asked at every step whether it has more
                 batches = batches.apply(
                     tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
                 )
@@ -269,7 +269,7 @@ class SpeechBatches:
     def _batches(self, epochs: tf.data.Dataset, parts: Callable[[np.ndarray], np.ndarray]) -> tf.data.Dataset:
         """The rows of `parts(epoch)` as batches, in their order."""
 
-        # An epoch at a time: Python that is asked for each step would hold up the threads that read. Not by
+        # An epoch at a time: a call of Python for each step would hold up the threads that read. Not by
         # `from_generator`: it calls Python once more when its iterator is deleted, too late when the process ends.
         def rows(epoch: tf.Tensor) -> tf.data.Dataset:
             found = tf.numpy_function(keeps_errors(parts), [epoch], tf.int64)
@@ -309,7 +309,7 @@ class SpeechBatches:
             labels[row, : len(ids)], label_len[row] = ids, len(ids)
 
         def change(row: int, audio: np.ndarray) -> np.ndarray:
-            return self._change_sound(audio, rates[index[row]], epoch, int(index[row]))
+            return self._augment(audio, rates[index[row]], epoch, int(index[row]))
 
         # Their own buckets, not the batch's: what is cut must not depend on the neighbors.
         limits = self.buckets.samples[self.buckets.of(lengths[index])]
@@ -325,6 +325,6 @@ class SpeechBatches:
             self.bad_audio.require_rest(int(i) for planned in plan for i in planned.index)
         return audio[kept], audio_len[kept], labels[kept], label_len[kept]
 
-    def _change_sound(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
+    def _augment(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, augmented."""
         return audio if self.augmentor is None else self.augmentor(audio, rate, epoch, index)

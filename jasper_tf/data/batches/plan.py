@@ -43,8 +43,8 @@ class Buckets:
         """The bucket lengths that waste the least padding on these recordings.
 
         Args:
-            audio_len: [N] samples of each utterance.
-            label_len: [N] labels of each utterance.
+            audio_len: [utterances] samples of each utterance.
+            label_len: [utterances] labels of each utterance.
             buckets: how many lengths at most.
             hop: samples from one feature frame to the next.
             pad_to: the multiple that the features' frames are padded to; lengths fill it.
@@ -64,7 +64,7 @@ class Buckets:
         return cls(bounds, labels)
 
     def of(self, audio_len: np.ndarray) -> np.ndarray:
-        """[N] the smallest bucket that holds each length."""
+        """[utterances] the smallest bucket that holds each length."""
         return np.searchsorted(self.samples, audio_len)
 
 
@@ -92,7 +92,7 @@ def _least_padding(lengths: np.ndarray, counts: np.ndarray, buckets: int) -> np.
 
 
 def batch_sizes(buckets: Buckets, seconds: float, sample_rate: int) -> np.ndarray:
-    """[n] how many utterances of each bucket make a batch of at most `seconds`, padding counted; one at least."""
+    """[buckets] how many utterances of each bucket make a batch of at most `seconds`, padding counted; one at least."""
     return np.maximum(1, (seconds * sample_rate / buckets.samples).astype(np.int64))
 
 
@@ -121,8 +121,8 @@ def plan_epoch(
     an epoch has `ceil(N / size)` steps as it has without buckets.
 
     Args:
-        audio_len: [N] samples of each utterance in this epoch (after speed perturbation); none above the last bucket.
-        sizes: utterances in a batch, or [n] in a batch of each bucket.
+        audio_len: [utterances] samples in this epoch (after speed perturbation); none above the last bucket.
+        sizes: utterances in a batch, or [buckets] in a batch of each bucket.
         shuffle: order within buckets and order of batches drawn from (seed, epoch); otherwise both rise with length.
     """
     generator = np.random.default_rng((seed, epoch))

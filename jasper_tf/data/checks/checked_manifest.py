@@ -1,4 +1,4 @@
-"""A manifest whose lines may be broken: the utterances that there are, as columns."""
+"""A manifest whose lines may be broken, with its valid utterances as columns."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class CheckedManifest:
 
     Attributes:
         path: of the manifest.
-        start: [N] first byte of each line.
-        line: [N] its number, from 1.
-        duration_s: [N] declared, or the header's.
-        characters: [N] length of the text, 0 when it holds nothing but spaces.
-        part: [N] uint64, equal for the same stretch of the same file.
-        has_offset: [N] whether the line says where in the file the utterance begins.
-        relative: whether a line names a file relative to the manifest's folder.
+        start: [utterances] first byte of each line.
+        line: [utterances] its number, from 1.
+        duration_s: [utterances] declared, or the header's.
+        characters: [utterances] length of the text, 0 when it holds nothing but spaces.
+        part: [utterances] uint64, equal for the same stretch of the same file.
+        has_offset: [utterances] whether the line says where in the file the utterance begins.
+        relative: whether any line names a file relative to the manifest's folder.
         lines: how many lines are not blank.
 
     Raises:

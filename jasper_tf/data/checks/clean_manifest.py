@@ -13,7 +13,7 @@ from jasper_tf.io.atomic_write import atomic_write
 
 
 def validate_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest]) -> None:
-    """Refuses a `path` from where relative paths in the lines of `manifests` would name other files."""
+    """Refuses a `path` in another folder, where relative paths in the lines of `manifests` would name other files."""
     path = Path(path)
     here = os.path.realpath(path.absolute().parent)
     for manifest in manifests:
@@ -28,7 +28,7 @@ def write_clean_manifest(path: str | Path, manifests: Sequence[CheckedManifest],
     """Writes the lines without a fault, byte for byte, manifest after manifest -> lines written and left out.
 
     Raises:
-        UserError: see `validate_clean_manifest`; a manifest was changed meanwhile, or no utterance would be left.
+        UserError: see `validate_clean_manifest`; a manifest was changed since its check, or no utterance would be left.
     """
     validate_clean_manifest(path, manifests)
     written = left_out = 0

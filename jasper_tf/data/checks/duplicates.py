@@ -19,16 +19,16 @@ def check_duplicates(
 ) -> None:
     """Logs "duplicate" for a line that repeats an earlier one of its set, "leak" for a training line that is held out.
 
-    The first of equal lines is never logged. A leak is logged at the training line: without it the measure stays what
-    it was.
+    The first of equal lines is never logged. A leak is logged at the training line: removing that one leaves the
+    held-out set as it was.
 
     Args:
         training: manifests of one set.
         held_out: manifests of sets that measure what is trained; duplicates are looked for in each alone.
         log: takes the faults.
-        keys: for each manifest, training before held out, [N] uint64 that are equal for equal sounds, 0 for unknown.
+        keys: for each manifest, training before held out, [utterances] uint64, equal for equal audio, 0 for unknown.
             Default: `CheckedManifest.part`.
-        what: said of equal keys.
+        what: what equal keys mean, for messages.
     """
     manifests = [*training, *held_out]
     if keys is None:
@@ -59,7 +59,7 @@ def _log_repeats(group: Sequence[CheckedManifest], keys: Sequence[np.ndarray], l
     order = np.argsort(every, kind="stable")
     new = np.ones(len(every), bool)
     new[1:] = every[order][1:] != every[order][:-1]
-    # Equal keys stand side by side, the earliest first.
+    # Equal keys are adjacent, the earliest first.
     earliest = np.empty(len(every), np.int64)
     if len(every):
         earliest[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(every)), 0))]

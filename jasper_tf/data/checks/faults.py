@@ -14,20 +14,20 @@ from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 
 KINDS = {
     "broken line": "the line is not an utterance",
-    "missing": "the sound or text file is not there",
-    "unreadable": "the sound file cannot be decoded",
-    "truncated": "the sound file ends before its header says",
+    "missing": "the audio or text file does not exist",
+    "unreadable": "the audio file cannot be decoded",
+    "truncated": "the audio file ends before its header says",
     "not finite": "samples are NaN or infinite",
     "silent": "no stretch of it is louder than --silence",
     "clipped": "more than --max-clipped of the samples are at full scale, three or more in a row",
     "wrong duration": "declared and real length differ by more than --tolerance",
     "too long": "the part is longer than is read in one piece",
     "no such channel": "the file lacks the channel of channel_selector",
-    "empty text": "nothing is said",
+    "empty text": "the text holds nothing but spaces",
     "characters outside labels": "the model cannot write them",
     "infeasible for CTC": "the encoder gives fewer frames than the text needs",
     "speaking rate": "characters per second out of range",
-    "duplicate": "the same sound as an earlier line",
+    "duplicate": "the same audio as an earlier line",
     "leak": "a training line that is in the validation or test set as well",
     "wrong rate": "not the model's sample rate: resampled on the way",
 }
@@ -80,7 +80,7 @@ class FaultLog:
         self._fault_bits = sum(bit for kind, bit in _BIT.items() if kind not in self.notes)
 
     def add(self, manifest: str, line: int, kind: str, detail: str, duration_s: float = 0.0) -> None:
-        """Takes one fault of line number `line`; a kind that the line has already is not counted twice."""
+        """Takes one fault of line number `line`; a kind that the line has already is not counted again."""
         kinds = self._kinds_of.setdefault(manifest, array("I"))
         if len(kinds) <= line:
             kinds.frombytes(bytes(kinds.itemsize * (max(line + 1, len(kinds) * 5 // 4) - len(kinds))))
@@ -100,6 +100,7 @@ class FaultLog:
         return kinds is not None and line < len(kinds) and bool(kinds[line] & self._fault_bits)
 
     def has(self, manifest: str, line: int, kind: str) -> bool:
+        """Whether the line has a fault of this kind."""
         kinds = self._kinds_of.get(manifest)
         return kinds is not None and line < len(kinds) and bool(kinds[line] & _BIT[kind])
 

@@ -24,11 +24,11 @@ from jasper_tf.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TextRules:
-    """What a model asks of a text.
+    """What a model requires of a text.
 
     Args:
         tokenizer: of the model.
-        output_frames: seconds of audio [N] -> encoder frames T' [N].
+        output_frames: seconds of audio [utterances] -> encoder frames T' [utterances].
         unknown_characters: as in `select`; under "remove_character" characters outside labels are no fault.
     """
 
@@ -75,7 +75,7 @@ def check_lines(
 def _line_fault(error: UserError) -> str:
     if isinstance(error, LineFileError):
         return error.kind
-    # Of a line without a duration: the sound file was asked for it.
+    # The duration of a line without one is read from the audio file.
     return audio_fault(error) if isinstance(error, AudioError) else "broken line"
 
 
@@ -108,7 +108,7 @@ def _take(
         log.add(manifest.path, number, kind, detail, duration_s)
 
     if not text.strip():
-        fault("empty text", f"text is {text!r}; write what is said, or remove the line")
+        fault("empty text", f"text is {text!r}; write the transcript, or remove the line")
         return
     unknown = dict.fromkeys(rules.tokenizer.out_of_vocabulary(text)) if rules else None
     if unknown and rules and rules.unknown_characters != "remove_character":

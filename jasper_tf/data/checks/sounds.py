@@ -28,12 +28,12 @@ _CLIPPED_RUN = 3
 
 @dataclass(frozen=True)
 class SoundRules:
-    """When a sound is at fault.
+    """Bounds outside of which a recording is faulty.
 
     Args:
         sample_rate: the model's in Hz; another one is noted. Default: not looked at.
         tolerance_s: by how much declared and real duration may differ.
-        silence_db: the loudest 20 ms of a sound reach this level (mean square, full scale 0 dB), or it is silent.
+        silence_db: level in dB (mean square, full scale 0 dB) that the loudest 20 ms reach, or the recording is silent.
         max_clipped: the share of samples at full scale, three or more in a row, that is still accepted.
         channel_selector: as training reads it, "average" or a number.
     """
@@ -56,9 +56,9 @@ class SoundFindings:
 def check_sounds(
     manifest: CheckedManifest, log: FaultLog, rules: SoundRules, progress: Progress | None = None
 ) -> np.ndarray:
-    """Reads the sound of every utterance and logs what is wrong with it.
+    """Reads the audio of every utterance and logs what is wrong with it.
 
-    A thread for each core decodes; in memory are the parts that these read, whatever the size of the corpus.
+    A thread for each core decodes; memory holds the parts that these read, whatever the size of the corpus.
 
     Args:
         manifest: its lines are checked already.
@@ -67,7 +67,7 @@ def check_sounds(
         progress: counts milliseconds of declared duration.
 
     Returns:
-        [N] uint64, equal for equal samples, 0 where nothing could be read or nothing is to be heard.
+        [utterances] uint64, equal for equal samples, 0 where nothing could be read or the recording is silent.
     """
     content = np.zeros(len(manifest), np.uint64)
     shared = _files_of_several_lines(manifest)
@@ -95,12 +95,12 @@ def _files_of_several_lines(manifest: CheckedManifest) -> frozenset[int]:
 
 
 def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> SoundFindings:
-    """Reads one utterance's sound.
+    """Checks the audio of one utterance.
 
     Args:
-        utterance: where it is.
+        utterance: which part of which file.
         rules: bounds.
-        whole: whether the utterance is meant to be the whole file: then sound behind its duration is a fault.
+        whole: whether the utterance is meant to be the whole file: then audio after its duration is a fault.
     """
     path = utterance.path
     findings = SoundFindings()
@@ -109,7 +109,7 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
         # At the file's own rate: resampling would hide what is clipped.
         info = None if utterance.record is not None or is_remote(path) else soundfile.info(path)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError):
-        info = None  # load_utterance says why
+        info = None  # load_utterance raises the reason
     if info is not None:
         rate, encoding = info.samplerate, info.subtype
         real_s = info.frames / rate

@@ -11,7 +11,7 @@ from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog
 
 FEWEST = 50
-"""With fewer utterances no bounds are derived: what is common in them cannot be told."""
+"""With fewer utterances no bounds are derived: their quartiles say too little."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RateBounds:
 
 
 def speaking_rates(manifest: CheckedManifest) -> np.ndarray:
-    """[N] characters per second of declared duration."""
+    """[utterances] characters per second of declared duration."""
     return np.array(manifest.characters) / np.array(manifest.duration_s)
 
 
@@ -35,7 +35,7 @@ def rate_bounds(rates: np.ndarray, low: float | None = None, high: float | None 
     the upper quartile, and below the lower one on a logarithmic scale, where a rate cannot become negative.
 
     Args:
-        rates: [N] characters per second; those of empty texts do not count.
+        rates: [utterances] characters per second; those of empty texts do not count.
         low, high: taken as they are. Default: from the rates, when there are at least `FEWEST`.
     """
     rates = rates[rates > 0]

@@ -1,7 +1,7 @@
 """AN4, the alphanumeric database of CMU (1991): an4_sphere.tar.gz, and the git archive of WAV files.
 
-etc/an4_{train,test}.fileids name the sound files under wav/, without ending; etc/an4_{train,test}.transcription has a
-line "<s> TEXT </s> (NAME)" for each. A sound file's folder is its speaker.
+etc/an4_{train,test}.fileids name the audio files under wav/, without suffix; etc/an4_{train,test}.transcription has a
+line "<s> TEXT </s> (NAME)" for each. The folder of an audio file is its speaker.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jasper_tf.errors import UserError
 AN4 = {
     "an4_sphere": Archive("https://dldata-public.s3.us-east-2.amazonaws.com/an4_sphere.tar.gz", None, 64_000_000),
 }
-"""The copy that NeMo's tutorials take; CMU's own address answers rarely. Nobody publishes a checksum."""
+"""The copy that NeMo's tutorials take; CMU's own server often does not respond. No checksum is published."""
 
 SPLITS = ("train", "test")
 
@@ -31,7 +31,7 @@ def read_an4(folders: Sequence[Path], parts: Sequence[str]) -> dict[str, list[Co
         parts: "train", "test". Empty: both.
 
     Raises:
-        UserError: etc/ and wav/ are not there, or a split's file is not.
+        UserError: etc/ and wav/ are missing, or a split's file is.
     """
     root = _find_root(folders[0])
     return {split: _read_split(root, split) for split in (parts or SPLITS)}
@@ -61,7 +61,9 @@ def _read_split(root: Path, split: str) -> list[CorpusEntry]:
             continue
         matched = _LINE.fullmatch(line)
         if matched is None:
-            raise UserError(f"{transcripts}:{number}: {line[:60]!r} does not end with the name of a file in brackets")
+            raise UserError(
+                f"{transcripts}:{number}: {line[:60]!r} does not end with the name of a file in parentheses"
+            )
         texts[matched["name"]] = re.sub(r"</?s>", " ", matched["text"]).strip()
     recordings = []
     for name in dict.fromkeys([*texts, *files]):

@@ -1,7 +1,7 @@
 """Mozilla Common Voice: train.tsv, dev.tsv, test.tsv and clips/, as its archive of one language unpacks (CC0).
 
-The speaker is `client_id`; the official splits hold speakers apart. Its archives are given out only to those who agree
-to its terms, so there is nothing to download here.
+The speaker is `client_id`; the official splits hold speakers apart. Its archives are given only to those who agree to
+its terms, so nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_common_voice(folders: Sequence[Path], parts: Sequence[str]) -> dict[str
         parts: names of TSVs: "train", "dev", "test", "validated", "other". Empty: the first three.
 
     Raises:
-        UserError: clips/ is not there or there several times (several languages), or a TSV is missing or broken.
+        UserError: clips/ is missing or found several times (several languages), or a TSV is missing or broken.
     """
     root = _find_root(folders[0])
     splits = {}

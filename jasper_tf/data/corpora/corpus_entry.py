@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class CorpusEntry:
-    """A sound file and its transcript.
+    """An audio file and its transcript.
 
     Attributes:
-        path: the sound file.
-        text: what is said in it, as the corpus writes it; None when there is no transcript.
+        path: the audio file.
+        text: the transcript, as the corpus writes it; None when there is no transcript.
         speaker: who speaks; None when it is not known.
-        trouble: why it cannot be used ("row 7: ..."); "" when nothing is known against it.
+        trouble: why it cannot be used ("row 7: ..."); "" if nothing is known to be wrong.
     """
 
     path: Path
@@ -28,8 +28,8 @@ class Archive:
     """A file to download.
 
     Attributes:
-        url: where it is.
-        checksum: "md5:..." or "sha256:..."; None where nobody publishes one.
+        url: its address.
+        checksum: "md5:..." or "sha256:..."; None if none is published.
         size: bytes, about.
     """
 
@@ -45,4 +45,4 @@ class Archive:
 AUDIO_SUFFIXES = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .sph .aiff .aif .aifc .au .snd .w64 .caf .m4a .aac .wma .amr .webm .mp4".split()
 )
-"""Names that end like this are sound files. Those that cannot be decoded are then named one by one."""
+"""Files with these suffixes are audio files. Those that cannot be decoded are then named one by one."""

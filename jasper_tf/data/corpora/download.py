@@ -1,4 +1,4 @@
-"""Downloads a file: resumed, checked, complete or not there."""
+"""Downloads a file: resumable, verified by checksum, complete or absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jasper_tf.io.progress import Progress, logger, megabytes
 
 _CHUNK = 1 << 18
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
-"""Answers of a server that may be better next time."""
+"""HTTP status codes after which a request is repeated."""
 
 
 def download(
@@ -40,13 +40,13 @@ def download(
         url: http or https.
         path: the file; its folder is made.
         checksum: "md5:..." or "sha256:..." in hexadecimal. Default: only the length is compared.
-        attempts: it gives up after this number in a row that bring no byte.
+        attempts: it gives up after this many in a row without a byte received.
         wait_s: the second attempt follows at once, the third after twice as many seconds, doubled before each further
-            one; a server that names the time (Retry-After) is obeyed.
-        timeout_s: a server that is silent for so long has cut the connection.
+            one; a Retry-After of the server is obeyed.
+        timeout_s: a server that is silent for this long counts as disconnected.
 
     Raises:
-        UserError: one line: the server refuses or cannot be reached, the disk is full, the checksum is another.
+        UserError: one line: the server refuses or cannot be reached, the disk is full, the checksum does not match.
     """
     path = Path(path)
     if not re.match(r"https?://[^/]", url):
@@ -105,7 +105,7 @@ def _fetch(url: str, part: Path, attempts: int, wait_s: float, timeout_s: float)
 
 
 def _fetch_once(url: str, part: Path, start: int, timeout_s: float) -> BaseHTTPResponse | None:
-    """One request; None when the file is whole, or else an answer that may be better next time.
+    """Sends one request; returns None when the file is complete, or else the response after which to try again.
 
     Raises:
         RequestException: the server cannot be reached.
@@ -151,7 +151,7 @@ def _size(path: Path) -> int:
 
 
 def _cause(error: BaseException) -> str:
-    """The reason that the operating system gave, else what the library says, in one line."""
+    """The reason that the operating system gave, else the library's message, in one line."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:

@@ -1,4 +1,4 @@
-"""Reads any folder of audio files, with a .txt of the same name beside each or with one table for all."""
+"""Reads any folder of audio files, with a .txt of the same name next to each or with one table for all."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class FolderLayout:
 
 
 def read_folder(folder: Path, layout: FolderLayout) -> list[CorpusEntry]:
-    """Every sound file of the folder and of those in it, or every row of the table.
+    """Every audio file of the folder and its subfolders, or every row of the table.
 
     Raises:
-        UserError: there is no sound file, or the table is broken.
+        UserError: there is no audio file, or the table is broken.
     """
     if layout.table is not None:
         return _read_table(folder, layout.table, layout)
@@ -44,12 +44,12 @@ def read_folder(folder: Path, layout: FolderLayout) -> list[CorpusEntry]:
         text, trouble = _read_transcript(path)
         recordings.append(CorpusEntry(path, text, _speaker(path, folder, layout), trouble))
     if not recordings:
-        raise UserError(f"{folder}: no sound file in there ({' '.join(sorted(AUDIO_SUFFIXES))})")
+        raise UserError(f"{folder}: no audio file in there ({' '.join(sorted(AUDIO_SUFFIXES))})")
     if all(recording.text is None and not recording.trouble for recording in recordings):
         tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
         hint = f"; it holds {', '.join(tables)}: give one with --table" if tables else "; or give a table with --table"
         raise UserError(
-            f"{folder}: none of {len(recordings)} sound files has a transcript; "
+            f"{folder}: none of {len(recordings)} audio files has a transcript; "
             f"{recordings[0].path.with_suffix('.txt').name} is expected beside {recordings[0].path.name}{hint}"
         )
     return recordings
@@ -60,10 +60,10 @@ def _speaker(path: Path, folder: Path, layout: FolderLayout) -> str | None:
     return path.parent.name if layout.speaker_from_folder and path.parent != folder else None
 
 
-def _read_transcript(sound: Path) -> tuple[str | None, str]:
-    path = sound.with_suffix(".txt")
+def _read_transcript(audio_file: Path) -> tuple[str | None, str]:
+    path = audio_file.with_suffix(".txt")
     if not path.is_file():
-        path = sound.with_name(sound.name + ".txt")
+        path = audio_file.with_name(audio_file.name + ".txt")
     if not path.is_file():
         return None, ""
     try:
@@ -74,8 +74,8 @@ def _read_transcript(sound: Path) -> tuple[str | None, str]:
         return None, f"{path.name} cannot be read ({error.strerror})"
 
 
-def _find_sound(name: str, folders: Sequence[Path]) -> Path:
-    """The file in the first of the folders that has it, or where the first would; `\\` may stand for `/`."""
+def _find_audio(name: str, folders: Sequence[Path]) -> Path:
+    """The file in the first of the folders that has it, or where the first would; `\\` may be written for `/`."""
     names = [os.path.expanduser(name), name.replace("\\", "/")]
     candidates = [folder / spelled for spelled in names for folder in folders]
     # os.path.isfile, not Path.is_file: that one raises for names that are too long and folders that are closed.
@@ -97,11 +97,11 @@ def _read_table(folder: Path, path: Path, layout: FolderLayout) -> list[CorpusEn
             continue
         name = row[audio].strip()
         if not name:
-            recordings.append(CorpusEntry(path, None, None, f"line {line}: no sound file is named"))
+            recordings.append(CorpusEntry(path, None, None, f"line {line}: no audio file is named"))
             continue
-        sound = _find_sound(name, (path.parent, folder))
-        who = (row[speaker].strip() or None) if speaker else _speaker(sound, folder, layout)
-        recordings.append(CorpusEntry(sound, row[text], who))
+        audio_file = _find_audio(name, (path.parent, folder))
+        who = (row[speaker].strip() or None) if speaker else _speaker(audio_file, folder, layout)
+        recordings.append(CorpusEntry(audio_file, row[text], who))
     if not recordings:
         raise UserError(f"{path}: holds no row below its header")
     return recordings

@@ -47,7 +47,7 @@ def read_librispeech(folders: Sequence[Path], parts: Sequence[str]) -> dict[str,
         parts: their names. Empty: all that are found.
 
     Raises:
-        UserError: a part is not there, or nothing is.
+        UserError: a part is missing, or all are.
     """
     found: dict[str, list[Path]] = {}
     for folder in folders:

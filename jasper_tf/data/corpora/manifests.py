@@ -41,7 +41,7 @@ class PreparedUtterance:
 class PreparedSplit:
     """The utterances of a split, in the corpus's order, and (path, reason) of each that is left out.
 
-    A reason is "kind" or "kind: detail". `examples` has one change of each kind, for people.
+    A reason is "kind" or "kind: detail". `examples` has one change of each kind, for the report.
     """
 
     utterances: list[PreparedUtterance] = field(default_factory=list)
@@ -77,12 +77,12 @@ def prepare_split(
         if recording.text is None:
             return 0.0, "no transcript"
         if not os.path.isfile(recording.path):
-            return 0.0, "no such sound file"
+            return 0.0, "no such audio file"
         try:
             duration_s = audio_duration_s(recording.path)
         except AudioError as error:
-            return 0.0, f"unreadable sound: {error.detail.partition(';')[0]}"
-        return duration_s, "" if duration_s > 0 else "sound without a sample"
+            return 0.0, f"unreadable audio: {error.detail.partition(';')[0]}"
+        return duration_s, "" if duration_s > 0 else "audio without a sample"
 
     split = PreparedSplit()
     with Progress(f"{name}: reading headers", len(recordings)) as progress:
@@ -165,7 +165,7 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
 
 
 def describe(splits: Mapping[str, PreparedSplit], labels: frozenset[str]) -> str:
-    """What a person reads at the end: splits, what was left out, text changes by kind, characters and `labels`."""
+    """Formats the report: splits, what was left out, text changes by kind, characters and `labels`."""
     lines = []
     for name, split in splits.items():
         hours = sum(utterance.duration_s for utterance in split.utterances) / 3600

@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """ "dev=0.1,test=0.1" -> {"dev": 0.1, "test": 0.1}; the rest is the training set.
+    """Parses "dev=0.1,test=0.1" into {"dev": 0.1, "test": 0.1}; the rest is the training set.
 
     Raises:
         UserError: it is not written like that, a share is not between 0 and 1, or they are more than 1 together.
@@ -36,7 +36,7 @@ def parse_shares(text: str) -> dict[str, float]:
 def split_by_group(
     groups: Sequence[Hashable], weights: Sequence[float], shares: dict[str, float], seed: int
 ) -> list[str]:
-    """Which set each item goes to: items of a group (a speaker) stay together. The same arguments, the same sets.
+    """Assigns each item to a set: items of a group (a speaker) stay together. The same arguments give the same sets.
 
     Groups are taken in an order drawn from `seed`; a set takes each that brings its weight nearer to its share, and at
     least one. What no set takes is "train", which gets at least one group unless the shares are 1 together.
@@ -61,7 +61,7 @@ def split_by_group(
     train_needed = sum(shares.values()) < 1 - 1e-9
     if len(weight_of) < len(shares) + train_needed:
         sets = ", ".join([*shares, *(["train"] if train_needed else [])])
-        raise UserError(f"--split: {len(weight_of)} speakers cannot be shared out to {sets} without one in two sets")
+        raise UserError(f"--split: {len(weight_of)} speakers cannot be split into {sets} without one in two sets")
     names = sorted(weight_of, key=str)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     total = math.fsum(weight_of.values())

@@ -89,7 +89,18 @@ class Synthesizer:
         return 0
 
     def speak(self, text: str, voice: str, *, rate_wpm: int = 160, pitch: int = 50, seed: int = 0) -> np.ndarray:
-        """Says `text`: float32 [S] in [-1, 1] at 16 kHz. `rate_wpm` words a minute (80 to 450), `pitch` 0 to 100."""
+        """Synthesizes `text`: audio [S] float32 in [-1, 1] at 16 kHz.
+
+        Args:
+            text: of the sentence.
+            voice: as eSpeak names it, with or without "+variant".
+            rate_wpm: words a minute, 80 to 450.
+            pitch: 0 to 100.
+            seed: of breath and flutter.
+
+        Raises:
+            UserError: there is no such voice, or the library gives no audio.
+        """
         self._chunks.clear()
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise UserError(f"espeak-ng has no voice {voice!r}")
@@ -103,7 +114,7 @@ class Synthesizer:
         )
         self._library.espeak_Synchronize()
         if status != 0 or not self._chunks:
-            raise UserError(f"espeak-ng said nothing for {text!r} with voice {voice!r} (status {status})")
+            raise UserError(f"espeak-ng gave no audio for {text!r} with voice {voice!r} (status {status})")
         audio = np.frombuffer(b"".join(self._chunks), np.int16).astype(np.float32) / 32768.0
         return soxr.resample(audio, self.sample_rate_hz, SAMPLE_RATE_HZ)
 
@@ -118,7 +129,7 @@ def _load_private_copy(file: Path) -> ctypes.CDLL:
 
 
 def corpus_files(folder: Path, counts: Mapping[str, int]) -> tuple[list[Path], list[Path]]:
-    """The manifests and the sound files that `make_corpus` writes for these numbers of utterances."""
+    """The manifests and the audio files that `make_corpus` writes for these numbers of utterances."""
     manifests = [folder / f"{split}.jsonl" for split, count in counts.items() if count > 0]
     sounds = [folder / _sound_name(split, number) for split, count in counts.items() for number in range(count)]
     return manifests, sounds
@@ -133,7 +144,7 @@ def make_corpus(
 ) -> dict[str, Path]:
     """Writes `folder`/{train,dev,test}.jsonl (NeMo manifests with `speaker`) and 16-bit WAV files at 16 kHz.
 
-    The same arguments give the same bytes. Files appear whole, a manifest after its sound files.
+    The same arguments give the same bytes. Files appear whole, a manifest after its audio files.
 
     Args:
         folder: created where it is missing; files of an earlier corpus there are replaced.

@@ -37,7 +37,7 @@ class Table:
 
     Args:
         path: the file: UTF-8, with or without a byte order mark, or UTF-16 with one.
-        delimiter: between the fields. Default: the one of comma, tab, semicolon and bar that parts the header best.
+        delimiter: between the fields. Default: the one of comma, tab, semicolon and bar that gives the most columns.
         quoted: whether "..." holds a field together. Common Voice's sentences may begin with a quotation mark.
 
     Raises:
@@ -56,10 +56,10 @@ class Table:
         self.columns = [name.strip() for name in next(self._fields())[1]]
 
     def column(self, option: str, chosen: str | None, usual: Sequence[str], needed: bool = True) -> str | None:
-        """The column chosen with `option`, else the first usual name that is there (capitals do not count).
+        """The column chosen with `option`, else the first usual name that is there (in any case).
 
         Raises:
-            UserError: the chosen one is not there, or one is needed and none of the usual names is.
+            UserError: the chosen one is missing, or one is needed and none has a usual name.
         """
         if chosen is not None:
             if chosen not in self.columns:

@@ -1,4 +1,4 @@
-"""Unpacks archives: the folder is complete or not there, and nothing is written elsewhere."""
+"""Unpacks archives: the folder is complete or absent, and nothing is written elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress, megabytes
 
 _RECORD = ".unpacked.json"
-"""In each folder that was unpacked here: of which archive."""
+"""A file in each unpacked folder that names its archive."""
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
@@ -37,15 +37,15 @@ def archive_stem(path: Path) -> str:
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     """Unpacks a tar (plain, gzip, bzip2, xz) or a zip into the new folder `folder`.
 
-    Members go to a folder beside it that is renamed at the end; after any error nothing is left. A folder that an
+    Members go to a folder next to it that is renamed at the end; after any error nothing is left. A folder that an
     earlier call made of the same archive is kept as it is. Owners and permissions in the archive are ignored.
 
     Raises:
-        UserError: one line: `folder` is there and of something else; the archive is unreadable, cut off, encrypted, or
+        UserError: one line: `folder` exists and holds something else; the archive is unreadable, cut off, encrypted, or
             a tar with a member that leads out of the folder, is a link, a device or a pipe; the disk is full.
     """
     archive, folder = Path(archive), Path(folder)
-    beside = folder.with_name(f".{folder.name}.unpacking")
+    temporary = folder.with_name(f".{folder.name}.unpacking")
     try:
         record = {"archive": archive.name, "bytes": archive.stat().st_size}
         if folder.exists():
@@ -55,18 +55,18 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
                 f"{folder}: is there already and not unpacked from this {archive.name}; "
                 "move it away, give another --output, or give the folder itself as --source"
             )
-        if beside.exists():
-            shutil.rmtree(beside)  # of a call that was killed
-        beside.mkdir(parents=True)
+        if temporary.exists():
+            shutil.rmtree(temporary)  # of a call that was killed
+        temporary.mkdir(parents=True)
         try:
             with _one_line(archive):
-                (_unzip if _begins_as_zip(archive) else _untar)(archive, beside)
-                if not any(beside.iterdir()):
+                (_unzip if _begins_as_zip(archive) else _untar)(archive, temporary)
+                if not any(temporary.iterdir()):
                     raise UserError(f"{archive}: holds no file")
-            (beside / _RECORD).write_text(json.dumps(record))
-            os.replace(beside, folder)
+            (temporary / _RECORD).write_text(json.dumps(record))
+            os.replace(temporary, folder)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise _os_error(archive, folder, error) from None
@@ -92,7 +92,7 @@ def _untar(archive: Path, folder: Path) -> None:
                 raise tarfile.FilterError(f"{member.name!r} is a link (to {member.linkname!r})")
             tar.extract(member, folder, set_attrs=False, filter="data")
             progress.advance(file.tell() - progress.done)
-        # The checksum of compressed data comes behind the archive's end, where tarfile never reads.
+        # The checksum of compressed data follows the archive's end, where tarfile never reads.
         while tar.fileobj is not None and tar.fileobj.read(1 << 20):
             pass
 
@@ -112,7 +112,7 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def _one_line(archive: Path) -> Iterator[None]:
-    """What the readers of archives raise, as a UserError."""
+    """Turns the errors of archive readers into a UserError."""
     try:
         yield
     except tarfile.FilterError as error:

@@ -22,11 +22,11 @@ class Manifest(Sequence[Utterance]):
     Memory holds 25 bytes for each; the line itself is read again when an utterance is asked for.
 
     Attributes:
-        duration_s: [N] float64 seconds.
-        characters: [N] int32 length of the text.
+        duration_s: [utterances] float64 seconds.
+        characters: [utterances] int32 length of the text.
         alphabet: every character of the texts.
         first: [files + 1] the number of the first utterance of each file, and N.
-        absent: a line for each one whose recording is in no tar file.
+        absent: a message for each one whose recording is in no tar file.
     """
 
     def __init__(self, files: Sequence[ManifestFile], scans: Sequence[ManifestScan]):
@@ -47,7 +47,8 @@ class Manifest(Sequence[Utterance]):
     @overload
     def __getitem__(self, i: slice) -> Sequence[Utterance]: ...
     def __getitem__(self, i):
-        """
+        """The utterance at `i`, or those of a slice, read from the manifest again.
+
         Raises:
             UserError: the manifest was changed since it was opened.
         """
@@ -61,7 +62,11 @@ class Manifest(Sequence[Utterance]):
 
 
 def columns(utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
-    """Of a manifest or a list: duration_s [N] float64, lengths of the texts [N] int32, every character of the texts."""
+    """The columns of a manifest or a list of utterances.
+
+    Returns:
+        duration_s [utterances] float64, lengths of the texts [utterances] int32, every character of the texts.
+    """
     if isinstance(utterances, Manifest):
         return utterances.duration_s, utterances.characters, utterances.alphabet
     duration_s = np.array([utterance.duration_s for utterance in utterances], np.float64)
@@ -87,7 +92,7 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
     """Opens manifests in the layout of NeMo: every line is read and checked once.
 
     Keys of a line: `audio_filepath` (absolute, or relative to the manifest), `duration` in seconds (when missing, read
-    from the sound file's header), `text` or `text_filepath` (relative as above; its line ends become spaces), `offset`
+    from the audio file's header), `text` or `text_filepath` (relative as above; its line ends become spaces), `offset`
     in seconds (default 0), `record` (where in a shard: see `shard`). Other keys go to `Utterance.extra`. A byte order
     mark, CRLF and blank lines are tolerated.
 

@@ -18,7 +18,7 @@ from jasper_tf.text.tokenizer import Tokenizer
 UnknownCharacters = Literal["error", "drop_utterance", "remove_character"]
 
 _NAMED = 20
-"""So many utterances or characters are named one by one in a message; `Selection` itself holds all."""
+"""Utterances or characters that a message names one by one; `Selection` itself holds all."""
 
 
 @dataclass
@@ -41,9 +41,9 @@ class Selected(Sequence[Utterance]):
     """Some utterances of a list or manifest, in their order, their texts without the characters `removed`.
 
     Attributes:
-        positions: [N] their places there.
-        duration_s: [N] float64 seconds.
-        label_len: [N] int32, no less than the labels of the text.
+        positions: [utterances] their positions there.
+        duration_s: [utterances] float64 seconds.
+        label_len: [utterances] int32, no less than the labels of the text.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Selected(Sequence[Utterance]):
 
 @dataclass
 class LeftOut:
-    """Utterances that are not used, for one reason; `details` says more of some of them."""
+    """Utterances that are not used, for one reason; `details` has more about some of them."""
 
     reason: str
     index: np.ndarray
@@ -112,7 +112,7 @@ class Selection:
         return [(self.source[i], reason) for i, reason in sorted(found)]
 
     def summary(self) -> str:
-        """Lines of text: hours kept and dropped by reason, whom CTC cannot align, the characters outside `labels`."""
+        """Lines of text: utterances and hours kept, those dropped by reason, the characters outside `labels`."""
         total = len(self.utterances) + sum(len(group.index) for group in self.left_out)
         hours = self.utterances.duration_s.sum() / 3600
         lines = [f"kept {len(self.utterances)} of {total} utterances, {hours:.2f} h"]
@@ -160,8 +160,8 @@ def select(
         max_duration_s: longer ones are dropped. Default: no bound.
         unknown_characters: what a character out of vocabulary does: "error" (default) raises, "drop_utterance"
             drops the utterance, "remove_character" takes it out of the text (doubled spaces it leaves become one).
-        output_frames: seconds of audio [N] -> encoder frames T' [N]. With it, utterances with fewer frames than
-            `ctc_frames_needed` are dropped. Default: not checked.
+        output_frames: seconds of audio [utterances] -> encoder frames T' [utterances]. With it, utterances with fewer
+            frames than `ctc_frames_needed` are dropped. Default: not checked.
 
     Raises:
         UserError: characters out of vocabulary under "error", or no utterance is left.

@@ -27,7 +27,7 @@ LONGEST_S = 1e9
 """Seconds of an offset or a duration."""
 _LONGEST_TEXT = 1 << 20
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What a message of one line must not hold."""
+"""Characters that would break a message of one line."""
 
 
 class LineFileError(UserError):
@@ -36,7 +36,7 @@ class LineFileError(UserError):
     Args:
         key: of the line, audio_filepath or text_filepath.
         kind: what is wrong, for programs.
-        detail: the path, what is wrong and what to do, for people.
+        detail: the path, what is wrong and what to do, for a message.
     """
 
     def __init__(self, key: str, kind: Literal["missing", "unreadable"], detail: str):
@@ -51,18 +51,18 @@ class LineFileError(UserError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """A part of an audio file and what is said in it."""
+    """A part of an audio file and its transcript."""
 
     path: str
     offset_s: float
     duration_s: float
     text: str
     source: str
-    """Where it was written: "manifest:line"."""
+    """The line that it is from: "manifest:line"."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Every key of the line that has no meaning here, unchanged."""
     record: tuple[int, int] | None = None
-    """First byte and size of the part of `path` that holds the sound, when that is a shard or an archive."""
+    """First byte and size of the part of `path` that holds the audio, if that is a shard or an archive."""
 
 
 def read_lines(file: IO[bytes], start: int = 0, end: float = math.inf) -> Iterator[tuple[int, int, bytes]]:
@@ -90,7 +90,7 @@ def parse_line(
         line: the bytes, with or without their line end.
         folder: where relative paths begin.
         source: "manifest:line".
-        duration_s: what an earlier reading of the same line gave. Default: the line's, or else the sound file's header.
+        duration_s: what an earlier reading of the same line gave. Default: the line's, or else the audio file's header.
         files_exist: that an earlier reading saw the files. Default: they are looked for.
 
     Raises:
@@ -119,7 +119,7 @@ def read_fields(
                 raise UserError("duration is missing; recordings in shards or tar files need it")
             duration_s = audio_duration_s(path) - offset_s
             if duration_s <= 0:
-                raise AudioError(path, "outside", f"offset {offset_s:g} s lies behind the end of the file")
+                raise AudioError(path, "outside", f"offset {offset_s:g} s is beyond the end of the file")
         elif duration_s == 0:
             raise UserError("duration is 0; give the length in seconds or leave the key out")
         _record(entry)
@@ -130,11 +130,11 @@ def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = Fa
     """Path, offset and duration in seconds of a line's object; None without a duration.
 
     Raises:
-        UserError: a key is missing or has a wrong value, or the file is not there.
+        UserError: a key is missing or has a wrong value, or the file does not exist.
     """
     path = _existing_file(entry, "audio_filepath", folder, files_exist)
     if path is None:
-        raise UserError("audio_filepath is missing; name the sound file")
+        raise UserError("audio_filepath is missing; name the audio file")
     return path, _seconds(entry, "offset") or 0.0, _seconds(entry, "duration")
 
 
@@ -154,7 +154,7 @@ def read_object(line: bytes) -> dict[str, Any] | None:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError:
         return _read_carefully(line)
-    # As many keys as colons behind quotes: none is there twice.
+    # As many keys as quotes with a colon: none is repeated.
     spaced = b'" ' in line or b'"\t' in line or b'"\r' in line
     if not isinstance(entry, dict) or line.count(b'":') != len(entry) or spaced:
         return _read_carefully(line)
@@ -162,7 +162,7 @@ def read_object(line: bytes) -> dict[str, Any] | None:
 
 
 def _read_carefully(line: bytes) -> dict[str, Any]:
-    """With the reason for what is wrong: too slow for millions of lines."""
+    """`read_object` with the reason for an error: too slow for millions of lines."""
 
     def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entry = dict(pairs)
@@ -189,7 +189,7 @@ def _read_carefully(line: bytes) -> dict[str, Any]:
         raise UserError("nested too deeply; write plain keys and values") from None
     except UnicodeEncodeError:
         raise UserError(
-            "holds half of a character (\\ud800 to \\udfff without its other half); write it anew"
+            "holds half of a character (\\ud800 to \\udfff without its other half); write it again"
         ) from None
     if not isinstance(entry, dict):
         raise UserError(f"a JSON {type(entry).__name__}, not an object; write {{...}} on every line")
@@ -255,7 +255,7 @@ def _text(entry: dict, folder: str) -> str:
         return text
     path = _existing_file(entry, "text_filepath", folder, False)
     if path is None:
-        raise UserError("neither text nor text_filepath is there; give what is said")
+        raise UserError("neither text nor text_filepath is there; give the transcript")
     try:
         return " ".join(read_bounded(path, _LONGEST_TEXT, "transcript").decode("utf-8-sig").split())
     except UnicodeDecodeError:

@@ -73,7 +73,7 @@ class ManifestFile:
         Args:
             number: of the line.
             start: its first byte.
-            end: a byte behind it, at most where the next utterance begins.
+            end: a byte after it, at most where the next utterance begins.
             duration_s: what the first reading gave.
 
         Raises:

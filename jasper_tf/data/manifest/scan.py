@@ -1,6 +1,6 @@
 """Scans a manifest into columns: 25 bytes a line, without the text.
 
-`python -m jasper_tf.data.manifest.scan FILE START END FOLDER` does it for a part of a file, in a process of its own.
+`python -m jasper_tf.data.manifest.scan FILE START END FOLDER` scans a part of a file, in its own process.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class ManifestScan:
     """The utterances of (a part of) one file.
 
     Args:
-        start: [N] int64, the first byte of each utterance's line.
-        line: [N] int32, its number in the part, from 1.
-        duration_s: [N] float64.
-        characters: [N] int32, the length of its text.
+        start: [utterances] int64, the first byte of each utterance's line.
+        line: [utterances] int32, its number in the part, from 1.
+        duration_s: [utterances] float64.
+        characters: [utterances] int32, the length of its text.
         alphabet: every character of the texts.
         broken: (line, reason) of the first thousand broken lines.
         broken_lines: how many there are.
@@ -102,9 +102,9 @@ def scan_file(path: str, folder: str, name: str) -> ManifestScan:
     scans = map_in_order(lambda part: _in_process(path, *part, folder, name), parts, os.cpu_count() or 1)
     found = []
     with Progress(f"reading {os.path.basename(name)}", size, megabytes) as progress:
-        for (first, behind), one in zip(parts, scans, strict=True):
+        for (first, end), one in zip(parts, scans, strict=True):
             found.append(one)
-            progress.advance(behind - first)
+            progress.advance(end - first)
     return _joined(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jasper_tf.data.manifest.line import parse_line
 from jasper_tf.data.manifest.manifest_file import ManifestFile
-from jasper_tf.data.storage.shard_index import AGAIN, MANIFEST_NAME, file_sha256, join, read_index
+from jasper_tf.data.storage.shard_index import MANIFEST_NAME, REPAIR_ADVICE, file_sha256, join, read_index
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
@@ -19,7 +19,7 @@ def verify_shards(folder: str, workers: int) -> list[str]:
         workers: threads.
 
     Returns:
-        What is wrong, a line each; none where all is well.
+        The faults, a line each; empty if there are none.
 
     Raises:
         UserError: `folder` holds no shards, or files that `resolve_shards` refuses.
@@ -30,14 +30,14 @@ def verify_shards(folder: str, workers: int) -> list[str]:
     named = [(MANIFEST_NAME, index.manifest_sha256), *((shard.file, shard.sha256) for shard in index.shards)]
     sums = map_in_order(lambda one: file_sha256(join(folder, one[0])), named, workers)
     wrong = [file for (file, expected), found in zip(named, sums, strict=True) if found != expected]
-    faults = [f"{join(folder, file)}: its checksum is not the index's; {AGAIN}" for file in wrong]
+    faults = [f"{join(folder, file)}: its checksum is not the index's; {REPAIR_ADVICE}" for file in wrong]
 
     def fault(numbered: tuple[int, int, bytes]) -> str:
         number, _, line = numbered
         try:
             utterance = parse_line(line, folder, "", files_exist=True)
             if utterance is None or utterance.record is None:
-                return f"{manifest.path}:{number}: a line without a record; {AGAIN}"
+                return f"{manifest.path}:{number}: a line without a record; {REPAIR_ADVICE}"
             load_record(utterance.path, *utterance.record)
         except UserError as error:
             return str(error)
@@ -49,5 +49,5 @@ def verify_shards(folder: str, workers: int) -> list[str]:
             progress.advance()
         done = progress.done
     if done != index.utterances:
-        faults.append(f"{manifest.path}: has {done} utterances, the index says {index.utterances}; {AGAIN}")
+        faults.append(f"{manifest.path}: has {done} utterances, the index says {index.utterances}; {REPAIR_ADVICE}")
     return faults

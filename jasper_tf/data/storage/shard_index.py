@@ -20,7 +20,7 @@ UNFINISHED_NAME = ".unfinished"
 
 _FORMAT = "jasper_tf shards"
 _VERSION = 1
-AGAIN = "copy the folder again, or run `python -m jasper_tf shard` again"
+REPAIR_ADVICE = "copy the folder again, or run `python -m jasper_tf shard` again"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What index.json says; written last, so where it is the shards are complete."""
+    """The content of index.json, which is written last: where it exists the shards are complete."""
 
     utterances: int
     hours: float
@@ -45,7 +45,7 @@ class ShardIndex:
     skipped: int
     """Utterances that could not be read and were left out."""
     rounded: int
-    """Utterances whose sound was not of 16 bit before."""
+    """Utterances whose samples were rounded to 16 bits."""
     clipped_samples: int
     manifest_bytes: int
     manifest_sha256: str
@@ -59,7 +59,7 @@ def read_index(folder: str) -> ShardIndex | None:
     """The index in `folder`; None if there is none, or an index.json of something else.
 
     Raises:
-        UserError: it is broken, or of a version that this one does not know.
+        UserError: it is broken, or of an unknown version.
     """
     path = join(folder, INDEX_NAME)
     try:
@@ -78,21 +78,21 @@ def read_index(folder: str) -> ShardIndex | None:
     version = values.pop("version", None)
     if version != _VERSION:
         raise UserError(
-            f"{path}: is of version {version!r}, this program reads version {_VERSION}; make the shards anew"
+            f"{path}: is of version {version!r}, this program reads version {_VERSION}; create the shards again"
         )
     try:
         index = ShardIndex(**{**values, "shards": [Shard(**shard) for shard in values["shards"]]})
         if not all(isinstance(s.file, str) and type(s.bytes) is int and "/" not in s.file for s in index.shards):
             raise TypeError
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is broken; {AGAIN}") from None
+        raise UserError(f"{path}: is broken; {REPAIR_ADVICE}") from None
     return index
 
 
 def resolve_shards(path: str) -> str:
-    """A folder of shards, its index.json or its manifest.jsonl -> the manifest, after a look at all sizes.
+    """A folder of shards, its index.json or its manifest.jsonl -> the manifest, after all file sizes are compared.
 
-    Any other path is given back as it is: an ordinary manifest.
+    Any other path, of an ordinary manifest, is returned as it is.
 
     Raises:
         UserError: the folder holds no index (sharding has not finished), or a file that it names is missing or has
@@ -119,10 +119,10 @@ def resolve_shards(path: str) -> str:
         try:
             size = tf.io.gfile.stat(file).length
         except tf.errors.NotFoundError:
-            return f"{file}: no such file, but the index beside it names it; {AGAIN}"
+            return f"{file}: no such file, but the index beside it names it; {REPAIR_ADVICE}"
         except tf.errors.OpError as error:
             return f"{file}: cannot be read ({error.message})"
-        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {AGAIN}"
+        return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {REPAIR_ADVICE}"
 
     faults = [text for text in map_in_order(fault, sizes, 32 if is_remote(folder) else 4) if text]
     if faults:

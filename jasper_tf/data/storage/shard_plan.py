@@ -17,14 +17,14 @@ from jasper_tf.data.storage.shard_record import CODECS, FRAME_BYTES
 from jasper_tf.errors import UserError
 
 _FLAC_SHARE = 0.55
-"""Bytes of FLAC for one of PCM, of speech at 16 kHz: only for the number of shards."""
+"""Bytes of FLAC per byte of PCM, for speech at 16 kHz; it only decides the number of shards."""
 
 _FEATURE_BYTES = 200
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """What the bytes of shards depend on, beside the source.
+    """What the bytes of shards depend on, besides the source.
 
     Args:
         sample_rate: of the shards, in Hz; recordings at other rates are resampled once.
@@ -51,7 +51,7 @@ class ShardSettings:
 
 
 def plan_shards(duration_s: np.ndarray, settings: ShardSettings) -> tuple[list[str], np.ndarray]:
-    """duration_s [N] -> the names of the shards, and the first utterance of each [shards + 1], N behind the last.
+    """duration_s [utterances] -> the names of the shards, and the first utterance of each [shards + 1], the end last.
 
     The order is the manifest's; the declared durations decide, so neither workers nor what is skipped change it.
     """

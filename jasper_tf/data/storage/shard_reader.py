@@ -36,8 +36,8 @@ def load_record(
         out: as in `load_audio`.
 
     Raises:
-        UserError: the shard is missing, unreadable or cut off, or the record is damaged or no utterance. One line that
-            begins with the path and names the record.
+        UserError: the shard is missing, unreadable or cut off, or the record is damaged or not an utterance. One line
+            that begins with the path and names the record.
     """
     try:
         return decode_record(open_frame(read_part(path, start, size)), sample_rate, out)

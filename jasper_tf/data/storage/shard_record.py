@@ -21,7 +21,7 @@ CODECS = ("pcm", "flac")
 _KEEP_GIL = 0
 
 FRAME_BYTES = 16
-"""What a TFRecord file adds to each record: length (8) and its checksum (4) before it, the record's checksum behind."""
+"""What a TFRecord file adds to a record: length (8) and its checksum (4) before it, the record's checksum (4) after."""
 
 
 def frame_record(data: bytes) -> bytes:
@@ -37,7 +37,7 @@ def open_frame(frame: bytes) -> memoryview:
         UserError: length or a checksum is wrong.
     """
     view = memoryview(frame)
-    damaged = UserError("is damaged (wrong checksum); copy the shard again, or make it anew")
+    damaged = UserError("is damaged (wrong checksum); copy the shard again, or create it again")
     if len(frame) < FRAME_BYTES or _checksum(view[:8]) != view[8:12]:
         raise damaged
     (length,) = struct.unpack("<Q", view[:8])
@@ -73,7 +73,7 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
     """What `encode_record` gives -> audio [S] float32 at `sample_rate`, full scale 1; `out` as in `load_audio`.
 
     Raises:
-        UserError: it is no such Example, or its sound is not as long as it says.
+        UserError: it is no such Example, or its audio is not as long as it states.
     """
     try:
         features = tf.train.Example.FromString(data).features.feature
@@ -82,7 +82,7 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
     audio, codec = (_only(key, features[key].bytes_list) for key in ("audio", "codec"))
     rate, samples = (_only(key, features[key].int64_list) for key in ("sample_rate", "samples"))
     if rate <= 0:
-        raise UserError(f"has a sample_rate of {rate}; make the shard anew")
+        raise UserError(f"has a sample_rate of {rate}; create the shard again")
     if codec == b"pcm":
         pcm = np.frombuffer(audio[: len(audio) // 2 * 2], "<i2")
     elif codec == b"flac":
@@ -90,21 +90,21 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
             with in_memory(audio) as name:  # soundfile calls back into Python for every piece of a BytesIO
                 pcm, _ = soundfile.read(name, dtype="int16")
         except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError):
-            raise UserError("holds FLAC that cannot be decoded; make the shard anew") from None
+            raise UserError("holds FLAC that cannot be decoded; create the shard again") from None
     else:
         raise UserError(f"has the unknown codec {codec[:20]!r}; this version reads {' and '.join(CODECS)}")
     if pcm.ndim != 1 or len(pcm) != samples or not samples or (codec == b"pcm" and len(audio) != 2 * samples):
-        raise UserError(f"holds {len(pcm)} samples of the {samples} that it states; make the shard anew")
+        raise UserError(f"holds {len(pcm)} samples of the {samples} that it states; create the shard again")
     place = None if out is None or len(out) < len(pcm) else out[: len(pcm)]
-    sound = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32, out=place)
+    mono = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32, out=place)
     if rate != sample_rate:
-        sound = np.ascontiguousarray(soxr.resample(sound, rate, sample_rate, quality="HQ"), np.float32)
-    return sound
+        mono = np.ascontiguousarray(soxr.resample(mono, rate, sample_rate, quality="HQ"), np.float32)
+    return mono
 
 
 def _checksum(data: bytes | memoryview) -> bytes:
     """The masked CRC-32C of TFRecord files (tensorflow/core/lib/hash/crc32c.h)."""
-    # To let other threads run and wait for them costs more than the sum itself.
+    # Releasing the GIL and taking it again costs more than the checksum itself.
     crc = crc32c(data, gil_release_mode=_KEEP_GIL)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 

@@ -59,7 +59,7 @@ def write_shards(
 ) -> ShardIndex:
     """Writes the utterances of `manifests` to shards in `output`, with manifest.jsonl and, last, index.json.
 
-    The bytes depend on the manifests, their sound and `settings` only. What an interrupted run finished is verified and
+    The bytes depend on the manifests, their audio and `settings` only. What an interrupted run finished is verified and
     kept. Samples are int16: those of 16-bit mono files at the wanted rate are the same, others are rounded to the
     nearest and clipped at full scale.
 
@@ -70,7 +70,7 @@ def write_shards(
         workers: threads that decode.
         on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and logs it.
         max_bad_audio: the share of utterances that "skip" may leave out.
-        progress: is called with how many utterances are done, and of how many.
+        progress: is called with how many utterances are done, and how many there are.
 
     Raises:
         UserError: the manifest or a recording is wrong, or `output` holds something else or cannot be written to.
@@ -201,7 +201,7 @@ def _finish(
 
 
 def _manifest_line(utterance: Utterance, shard: str, record: list[int]) -> bytes:
-    """The line of the source with the sound's new place; where it was before goes to keys of their own, as in NeMo."""
+    """The line of the source with the audio's new place; the old one goes to keys of its own, as in NeMo."""
     folder = os.path.dirname(os.path.abspath(utterance.source.rpartition(":")[0]))
     inside = utterance.path.startswith(folder + "/")
     before = {"source_audio_filepath": utterance.path[len(folder) + 1 :] if inside else utterance.path}
@@ -225,7 +225,7 @@ def _note(output: Path, name: str) -> Path:
 
 
 def _finished(output: Path, name: str) -> _Written | None:
-    """What an interrupted run wrote down about a shard, if the shard is as it left it."""
+    """What an interrupted run recorded about a shard, if the shard is unchanged since."""
     try:
         values = json.loads(_note(output, name).read_bytes())
         written = _Written(**{**values, "shard": Shard(**values["shard"])})

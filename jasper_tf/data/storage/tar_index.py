@@ -23,7 +23,7 @@ _SUB = re.compile(r"-sub\d+(?=\.[^.]*$|$)")
 def expand_tar_paths(patterns: str | Sequence) -> list[str]:
     """`tarred_audio_filepaths` -> the tar files: 'x/audio_{0..7}.tar', 'x/audio__OP_0..7_CL_.tar', lists of those.
 
-    As in NeMo `(`, `[`, `<` and `_OP_` may stand for `{`, and what closes them for `}`.
+    As in NeMo, `(`, `[`, `<` and `_OP_` also mean `{`, and what closes them `}`.
 
     Raises:
         UserError: a brace is not closed, or there is no path.
@@ -62,7 +62,7 @@ def _expand(part: str, written: str) -> list[str]:
         else:
             pieces.append([piece])
         if math.prod(map(len, pieces)) > _MOST_TARS:
-            raise UserError(f"tarred_audio_filepaths: {written!r} stands for more than {_MOST_TARS:,} files")
+            raise UserError(f"tarred_audio_filepaths: {written!r} expands to more than {_MOST_TARS:,} files")
     return ["".join(choice) for choice in itertools.product(*pieces)]
 
 

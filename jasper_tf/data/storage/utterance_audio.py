@@ -56,7 +56,7 @@ def load_member(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`load_audio` for a sound file that is bytes `start` to `start + size` of the archive `path`.
+    """`load_audio` for an audio file that is bytes `start` to `start + size` of the archive `path`.
 
     Raises:
         UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.

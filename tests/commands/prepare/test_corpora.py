@@ -103,9 +103,9 @@ def test_librispeech_parts_from_a_folder_and_an_archive(
     ]
     assert {line["speaker"] for line in test} == {"61"}
     assert test[0]["audio_filepath"] == "test-clean/LibriSpeech/test-clean/61/121/61-121-0000.flac"
-    assert [row["reason"] for row in table(out / "dev-clean-2_left_out.tsv")] == ["no such sound file"]
+    assert [row["reason"] for row in table(out / "dev-clean-2_left_out.tsv")] == ["no such audio file"]
     printed = capsys.readouterr().out
-    assert "dev-clean-2: 3 utterances" in printed and "left out 1: no such sound file" in printed
+    assert "dev-clean-2: 3 utterances" in printed and "left out 1: no such audio file" in printed
     # Another part beside them later; nothing of theirs is touched, and a second call is refused.
     before = (out / "test-clean_manifest.json").stat().st_mtime_ns
     line = refused("librispeech", "--source", archive, "--output", out)
@@ -160,7 +160,7 @@ def test_common_voice(tmp_path, capsys, prepare, lines_of, table, refused, make_
     assert "language: de" in capsys.readouterr().out
     reasons = [row["reason"] for row in table(out / "train_left_out.tsv")]
     assert reasons[0] == "unreadable entry: line 3: '../../outside.mp3' is not the name of a clip"
-    assert reasons[1:] == ["no such sound file", "unreadable entry: line 5: 2 fields, the header has 5"]
+    assert reasons[1:] == ["no such audio file", "unreadable entry: line 5: 2 fields, the header has 5"]
     assert table(out / "dev_text_changes.tsv")[0]["before"] == '"Nein", sagte sie.'
     line = refused("common-voice", "--output", tmp_path / "other")
     assert "agree to its terms" in line and "--source" in line

@@ -42,13 +42,13 @@ def test_a_folder_with_txt_files_what_is_left_out_and_the_report(
     reasons = {
         row["audio_filepath"].removeprefix("../in/deep/"): row["reason"] for row in table(out / "train_left_out.tsv")
     }
-    assert reasons.pop("bob/2.wav").startswith("unreadable sound: cannot be decoded (")
+    assert reasons.pop("bob/2.wav").startswith("unreadable audio: cannot be decoded (")
     assert reasons == {
         "ann/0.wav": "no transcript",
         "ann/1.wav": "unreadable entry: 1.txt is not UTF-8",
         "bob/0.wav": "empty transcript",
         "bob/1.wav": "no text after normalization: ?!",
-        "cy/0.wav": "sound without a sample",
+        "cy/0.wav": "audio without a sample",
     }
     changes = [row for split in splits for row in table(out / f"{split}_text_changes.tsv")]
     assert len(changes) == sum(map(len, splits.values())) == 6
@@ -103,7 +103,7 @@ def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, 
     prepare("folder", "--source", tmp_path / "in/t.csv", "--output", tmp_path / "out")
     made = [line["audio_filepath"] for line in lines_of(tmp_path / "out/train_manifest.json")]
     assert made == ["../in/clips/0.wav", "../in/~odd.wav"]
-    assert [row["reason"] for row in table(tmp_path / "out/train_left_out.tsv")] == ["no such sound file"] * 3
+    assert [row["reason"] for row in table(tmp_path / "out/train_left_out.tsv")] == ["no such audio file"] * 3
     # All of it to one set of another name, beside what is there.
     source = ["--source", tmp_path / "in/t.csv", "--split", "test=1", "--split-by", "utterance"]
     prepare("folder", *source, "--output", tmp_path / "out")
@@ -149,7 +149,7 @@ def test_wrong_use_is_one_line(tmp_path, make_sound, refused):
         (["common-voice", "--output", out, "--source", tmp_path / "in"], "no clips/ in there"),
         (["librispeech", "--output", out, "--source", tmp_path / "in"], "LibriSpeech/PART/SPEAKER/CHAPTER is expected"),
         (["folder", "--output", out], "give the folder of recordings with --source"),
-        (source, "none of 1 sound files has a transcript; 0.txt is expected beside 0.wav"),
+        (source, "none of 1 audio files has a transcript; 0.txt is expected beside 0.wav"),
         (source, "it holds latin.csv, open.csv, table.csv: give one with --table"),
         ([*source, "--language", "xx"], "--language xx"),
         ([*source, "--split", "dev"], "is not NAME=SHARE"),
@@ -157,7 +157,7 @@ def test_wrong_use_is_one_line(tmp_path, make_sound, refused):
         ([*source, "--text-column", "text"], "give it with --table"),
         ([*source, "--table", tmp_path / "in/table.csv", "--text-column", "txt"], "did you mean text?"),
         ([*source, "--table", "table.csv", "--split", "dev=0.5"], "the speaker of 1 utterances is not known"),
-        ([*source, "--table", "table.csv", "--split", "dev=0.5", "--split-by", "utterance"], "cannot be shared out"),
+        ([*source, "--table", "table.csv", "--split", "dev=0.5", "--split-by", "utterance"], "cannot be split"),
         ([*source, "--table", tmp_path / "in/open.csv"], "open.csv:2: unexpected end of data"),
         ([*source, "--table", tmp_path / "in/latin.csv"], "latin.csv:2: is not UTF-8"),
         ([*source, "--table", tmp_path / "in/absent.csv"], "absent.csv: cannot be read"),

@@ -128,7 +128,7 @@ def test_wrong_manifests_are_named_with_the_key(tmp_path, name):
     assert line(b'\n{"audio_filepath": "a.w').startswith(f"{start}{path}:2: not JSON (")
     assert line(b'{"audio_filepath": "\xff"}').startswith(f"{start}{path}:1: byte 21 is not UTF-8")
     assert line(b"[1]") == f"{start}{path}:1: a JSON list, not an object; write {{...}} on every line"
-    assert line(b'{"text": "a"}') == f"{start}{path}:1: audio_filepath is missing; name the sound file"
+    assert line(b'{"text": "a"}') == f"{start}{path}:1: audio_filepath is missing; name the audio file"
     assert line(b'{"audio_filepath": "a.wav"}') == (
         f"{start}{path}:1: audio_filepath: no such file {tmp_path / 'a.wav'}"
     )

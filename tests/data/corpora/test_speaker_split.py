@@ -20,7 +20,7 @@ def test_no_group_is_in_two_sets_and_no_set_is_empty(items, shares, seed):
     shares = parse_shares(shares)
     wanted = {*shares, *(["train"] if sum(shares.values()) < 1 else [])}
     if len(set(groups)) < len(wanted):
-        with pytest.raises(UserError, match="cannot be shared out"):
+        with pytest.raises(UserError, match="cannot be split"):
             split_by_group(groups, weights, shares, seed)
         return
     names = split_by_group(groups, weights, shares, seed)

@@ -92,7 +92,7 @@ def test_home_folder_is_expanded(folder, monkeypatch):
         (line(duration=float("nan")), "duration is nan"),
         (line(duration=0), "duration is 0"),
         (line(offset=-0.1), "offset is -0.1"),
-        (line(offset=1.5, duration=None), "offset 1.5 s lies behind the end of"),
+        (line(offset=1.5, duration=None), "offset 1.5 s is beyond the end of"),
         (line(text=...), "neither text nor text_filepath"),
         (line(text=7), "text is 7"),
         (line(text=..., text_filepath="b.txt"), "text_filepath: no such file .*b.txt"),

@@ -105,7 +105,7 @@ def test_a_damaged_record_is_one_line_or_left_out(corpora, tmp_path):
     content = bytearray(file.read_bytes())
     content[start + size // 2] ^= 1
     file.write_bytes(content)
-    line = f"{file}: the record at byte {start} is damaged (wrong checksum); copy the shard again, or make it anew"
+    line = f"{file}: the record at byte {start} is damaged (wrong checksum); copy the shard again, or create it again"
     with pytest.raises(tf.errors.OpError) as caught:
         epoch_of(batches_of(str(tmp_path / "manifest.jsonl")))
     assert str(user_error_in(caught.value)) == line

@@ -159,7 +159,7 @@ def test_faults_of_a_tar(tarred, tmp_path):
     file.write_bytes(good[:start] + b"x" * size)
     with pytest.raises(UserError, match=f"^{file}: the recording at byte {start}: cannot be decoded"):
         load_member(path, start, size)
-    with pytest.raises(UserError, match=f"^{path}: the recording at byte {start}: offset 7 s lies behind its end"):
+    with pytest.raises(UserError, match=f"^{path}: the recording at byte {start}: offset 7 s is beyond its end"):
         file.write_bytes(good)
         load_member(path, start, size, offset_s=7.0)
 

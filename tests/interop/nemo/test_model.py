@@ -208,7 +208,7 @@ def test_models_that_are_not_supported(archive, changes, word):
         (
             "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
             + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
-            "stands for more than",
+            "expands to more than",
         ),
         ("a: &a [*a]", "an alias that contains itself"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested more than"),
