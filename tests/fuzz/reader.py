@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _LONGEST_WAIT_S = 300  # processor time has its own, shorter limit; this one is for a process that sleeps
 
 # Of MP3 files that are damaged or longer than they say; nothing that libsndfile offers keeps libmpg123 quiet.
-_OF_LIBMPG123 = re.compile(r"(Warning|Note): [ -~]*(\n|$)")
+_OF_LIBMPG123 = re.compile(r"(\[src/libmpg123/[^]]*\] )?(?i:warning|note|error): [ -~]*(\n|$)")
 
 
 class HostileReader:

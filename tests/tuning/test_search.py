@@ -252,7 +252,7 @@ def test_a_mistake_that_hits_every_trial_stops_at_the_first(write_tune, tiny_con
     file = write_tune(tmp_path, space=space, max_trials=2)
     command = ["tune", str(file), f"model.train_ds.manifest_filepath={tmp_path}/train.jsonl"]
     command.append("model.optim.sched.warmup_steps=0")
-    assert main(command) == 2
+    assert main(command) == 1
     out, err = capsys.readouterr()
     assert f"error: {tmp_path}/sound.wav: cannot be decoded" in err and err.count("\n") == 1
     assert "trial_0001" not in out
@@ -418,7 +418,7 @@ def test_a_recording_that_cannot_be_read_ends_the_search(write_tune, tiny_config
     process = start_tune(write_tune(tmp_path, overrides=settings))
     try:
         line = next((line for line in process.stdout if line.startswith("error: ")), "")
-        assert process.wait(10) == 2 and "text.wav: cannot be decoded" in line
+        assert process.wait(10) == 1 and "text.wav: cannot be decoded" in line
     finally:
         process.kill()
         process.communicate()
