@@ -39,6 +39,12 @@ def shorten(value: object, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:kept]}...{text[-kept:]}"
 
 
+def one_line(text: BaseException | str, most: int = 200) -> str:
+    """A text, or that of a library's error, as part of a message: the class of an error that has none."""
+    line = shorten(" ".join(str(text).split()), most)
+    return line or (type(text).__name__ if isinstance(text, BaseException) else "")
+
+
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a value.
 

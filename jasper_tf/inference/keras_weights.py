@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.keras_archive import WEIGHTS
 
 
@@ -54,7 +54,7 @@ def extract_keras_weights(path: str | Path, folder: str | Path) -> tuple[Path, S
             stored = StoredWeights(len(found), sum(int(array.size) for array in found))
             declared = sum(int(array.nbytes) for array in found)
     except Exception as error:  # of damaged files: h5py raises every class of exception
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{path}: {WEIGHTS}: damaged or cut off ({reason}); get the file again") from None
     if wrong:
         raise UserError(f"{path}: {WEIGHTS}: {wrong}; do not trust this file")

@@ -14,7 +14,7 @@ from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.words import word_outputs
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
 from jasper_tf.inference.transcriber import Transcriber
@@ -51,7 +51,7 @@ class SavedModelTranscriber:
             text = self._signatures["text"]
             inputs, outputs = text.structured_input_signature[1], text.structured_outputs
         except Exception as error:  # of damaged files: the loader raises every class of exception
-            raise UserError(f"{found}: a damaged SavedModel ({_one_line(error)}); export it anew") from None
+            raise UserError(f"{found}: a damaged SavedModel ({one_line(error)}); export it anew") from None
         expected = {"audio": (tf.float32, 2), "audio_len": (tf.int32, 1)}
         given = {name: (value.dtype, value.shape.rank) for name, value in inputs.items()}
         if given != expected or "text" not in outputs or outputs["text"].dtype != tf.string:
@@ -83,7 +83,7 @@ class SavedModelTranscriber:
             found = {name: value.numpy() for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
-            raise UserError(f"{self._folder}: the SavedModel failed ({_one_line(error)})") from None
+            raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
         if len(texts) != len(audio_len):
             raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
         return found
@@ -103,7 +103,7 @@ def _read_about(folder: Path) -> tuple[list[str], int, float]:
     except OSError:
         raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
-        raise UserError(f"{file}: cut off or damaged ({_one_line(error)}); export it anew") from None
+        raise UserError(f"{file}: cut off or damaged ({one_line(error)}); export it anew") from None
     if (
         not isinstance(labels, list)
         or not all(isinstance(label, str) for label in labels)
@@ -114,10 +114,6 @@ def _read_about(folder: Path) -> tuple[list[str], int, float]:
     ):
         raise UserError(f"{file}: labels, sample_rate and frame_s are not texts and two numbers above 0")
     return labels, sample_rate, frame_s
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def find_saved_model(folder: str | Path) -> Path | None:

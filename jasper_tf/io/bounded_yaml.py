@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from jasper_tf.errors import UserError, shorten
+from jasper_tf.errors import UserError, one_line, shorten
 from jasper_tf.io.bounded_file import read_bounded
 
 MOST_BYTES = 1 << 20
@@ -62,11 +62,11 @@ def parse_yaml(content: str | bytes, name: str, places: Places | None = None, wh
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = " ".join(filter(None, (error.context, error.problem)))
-        raise UserError(f"{name}{line}: not valid YAML: {_one_line(problem)}") from None
+        raise UserError(f"{name}{line}: not valid YAML: {one_line(problem)}") from None
     except UserError:
         raise
     except (yaml.YAMLError, *_FAULTS) as error:
-        raise UserError(f"{name}: not valid YAML: {_one_line(str(error))}") from None
+        raise UserError(f"{name}: not valid YAML: {one_line(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,9 +107,7 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         place = f"{self._name}:{node.start_mark.line + 1}"
         if node.tag not in _PLAIN:
-            raise UserError(
-                f"{place}: not valid YAML: the tag {_one_line(node.tag)} is not supported; use plain values"
-            )
+            raise UserError(f"{place}: not valid YAML: the tag {one_line(node.tag)} is not supported; use plain values")
         kind = node.tag.removeprefix(_TAG)
         written = node.value if isinstance(node, yaml.ScalarNode) else "this"
         if kind in ("int", "float") and len(written) > _MOST_DIGITS:
@@ -123,7 +121,7 @@ class _Loader(yaml.SafeLoader):
         except UserError:
             raise
         except _FAULTS:
-            raise UserError(f"{place}: not valid YAML: '{_one_line(written)}' is not of type {kind}") from None
+            raise UserError(f"{place}: not valid YAML: '{one_line(written)}' is not of type {kind}") from None
         return value
 
     def _check(self, line: int, values: int, levels: int) -> None:
@@ -151,7 +149,7 @@ def _note_places(node: yaml.Node, keys: tuple[str, ...], name: str, places: Plac
             if key.tag == f"{_TAG}merge":
                 continue
             if key.value in lines:
-                full = _one_line(".".join((*keys, key.value)))
+                full = one_line(".".join((*keys, key.value)))
                 raise UserError(f"{name}:{line}: {full}: this key is already at line {lines[key.value]}; keep one")
             lines[key.value] = line
             children.append((key.value, line, value))
@@ -161,8 +159,3 @@ def _note_places(node: yaml.Node, keys: tuple[str, ...], name: str, places: Plac
         # The marks of an alias are those of its anchor: the key's line is where the reader looks.
         places[(*keys, key)] = f"{name}:{line}"
         _note_places(child, (*keys, key), name, places)
-
-
-def _one_line(text: str) -> str:
-    text = shorten(" ".join(text.split()))
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
@@ -47,7 +47,7 @@ def read_keras_config(path: str | Path) -> dict[str, Any]:
     except UserError:
         raise
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{path}: not a readable .keras model: cut off or damaged ({reason})") from None
     made = stored.get("class_name") if isinstance(stored, dict) else None
     if made != "JasperCTC":

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
-from jasper_tf.errors import UserError, shorten
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.progress import Progress, logger, megabytes
 
 _CHUNK = 1 << 18
@@ -157,7 +157,7 @@ def _cause(error: BaseException) -> str:
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror
         seen = seen.__cause__ or seen.__context__
-    return shorten(" ".join(str(error).split()), 120)
+    return one_line(error, 120)
 
 
 def _compare(path: Path, checksum: str | None, subject: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.progress import Progress, megabytes
 
 _RECORD = ".unpacked.json"
@@ -59,7 +59,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
             shutil.rmtree(temporary)  # of a call that was killed
         temporary.mkdir(parents=True)
         try:
-            with _one_line(archive):
+            with _in_one_line(archive):
                 (_unzip if _begins_as_zip(archive) else _untar)(archive, temporary)
                 if not any(temporary.iterdir()):
                     raise UserError(f"{archive}: holds no file")
@@ -111,20 +111,18 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _one_line(archive: Path) -> Iterator[None]:
+def _in_one_line(archive: Path) -> Iterator[None]:
     """Turns the errors of archive readers into a UserError."""
     try:
         yield
     except tarfile.FilterError as error:
         raise UserError(f"{archive}: {error}; nothing was unpacked, do not trust this archive") from None
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise UserError(
-            f"{archive}: cut off, damaged, or no archive ({' '.join(str(error).split())}); get it again"
-        ) from None
+        raise UserError(f"{archive}: cut off, damaged, or no archive ({one_line(error)}); get it again") from None
     except (NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{archive}: cannot be unpacked ({' '.join(str(error).split())})") from None
+        raise UserError(f"{archive}: cannot be unpacked ({one_line(error)})") from None
 
 
 def _os_error(archive: Path, folder: Path, error: OSError) -> UserError:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import attr_value_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 
 # The operations that `export` writes for any model of this package, and similar ones: they compute from inputs and
 # variables only. No files, network, Python or printing.
@@ -55,9 +55,7 @@ def validate_graph(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             tf.saved_model.experimental.read_fingerprint(str(folder))
     except (OSError, DecodeError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{folder}: cut off or damaged ({' '.join(str(error).split())[:200]}); export it anew"
-        ) from None
+        raise UserError(f"{folder}: cut off or damaged ({one_line(error)}); export it anew") from None
     if len(saved.meta_graphs) != 1:
         raise UserError(f"{file}: holds {len(saved.meta_graphs)} graphs, export.py writes one; export it again")
     graph = saved.meta_graphs[0]

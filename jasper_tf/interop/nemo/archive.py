@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.bounded_yaml import MOST_BYTES
 
@@ -60,7 +60,7 @@ def read_archive(path: str | Path) -> NemoArchive:
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{path}: cut off, damaged, or no .nemo archive ({reason}); get the file again") from None
 
 

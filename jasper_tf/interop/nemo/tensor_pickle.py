@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 
 STORAGES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("float32"),
@@ -81,7 +81,7 @@ def _operations(content: bytes) -> Iterator[tuple[str, Any]]:
                 raise ValueError(f"more than {_MOST_OPERATIONS} operations")
             yield operation.name, argument
     except ValueError as error:
-        raise ValueError(f"is cut off or damaged ({' '.join(str(error).split())[:100]})") from None
+        raise ValueError(f"is cut off or damaged ({one_line(error, 100)})") from None
 
 
 def _asks_for_code(content: bytes) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.interop.nemo.tensor_pickle import STORAGES, read_tensor_pickle
 
 _STORAGE_OF = {dtype: name for name, dtype in STORAGES.items()}
@@ -41,7 +41,7 @@ def read_checkpoint(content: bytes, source: str) -> dict[str, np.ndarray]:
         raise
     # UnicodeDecodeError is a ValueError: a name in another encoding than its flag states.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, struct.error, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{source}: no torch checkpoint, cut off or damaged ({reason}); get the file again") from None
 
 

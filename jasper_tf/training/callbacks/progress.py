@@ -22,7 +22,7 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         say: prints a line.
-        position: state of the run.
+        state: of the run.
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
         validation_sets: names of the sets with an error rate of their own.
@@ -31,7 +31,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(
         self,
         say: Callable[[str], None],
-        position: TrainingState,
+        state: TrainingState,
         total_steps: int,
         batches: SpeechBatches,
         validation_sets: Iterable[str] = (),
@@ -39,14 +39,14 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.validation_sets = list(validation_sets)
         self.say = say
-        self.position = position
+        self.state = state
         self.total_steps = total_steps
         self.batches = batches
         self.epochs = batches.epochs(total_steps)
         self._bar = ProgressBar("training", None)
 
     def on_train_begin(self, logs=None):
-        self._began, self._first_step = time.perf_counter(), self.position.step
+        self._began, self._first_step = time.perf_counter(), self.state.step
 
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
@@ -57,14 +57,14 @@ class Progress(keras.callbacks.Callback):
             ProgressBar(
                 f"epoch {epoch + 1}/{self.epochs}",
                 len(self._plan),
-                done=self.position.step_in_epoch,
+                done=self.state.step_in_epoch,
                 note=lambda: f"{self._step()}  {self._figures(self._logs)}  {self._speed()}",
                 left_s=self._left_s,
             )
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        index = self._plan[self.position.step_in_epoch - 1].index
+        index = self._plan[self.state.step_in_epoch - 1].index
         self._utterances += len(index)
         self._samples += int(self._audio_len[index].sum())
         self._seconds = time.perf_counter() - self._since
@@ -72,7 +72,7 @@ class Progress(keras.callbacks.Callback):
         self._bar.advance()
 
     def on_test_begin(self, logs=None):
-        self._show(ProgressBar("validating, batch", None, note=lambda: self._where(self.position.epoch)))
+        self._show(ProgressBar("validating, batch", None, note=lambda: self._where(self.state.epoch)))
 
     def on_test_batch_end(self, batch, logs=None):
         self._bar.advance()
@@ -101,7 +101,7 @@ class Progress(keras.callbacks.Callback):
         return f"epoch {epoch + 1}/{self.epochs}  {self._step()}"
 
     def _step(self) -> str:
-        return f"step {self.position.step}/{self.total_steps}"
+        return f"step {self.state.step}/{self.total_steps}"
 
     def _figures(self, logs: dict) -> str:
         return f"loss {logs['loss']:.3f}  lr {float(self.model.optimizer.learning_rate):.2e}"
@@ -112,9 +112,9 @@ class Progress(keras.callbacks.Callback):
         return f"{self._utterances / seconds:.1f} utt/s  {audio}"
 
     def _left_s(self) -> float:
-        steps = max(1, self.position.step - self._first_step)
+        steps = max(1, self.state.step - self._first_step)
         run_s = time.perf_counter() - self._began
-        return (self.total_steps - self.position.step) * run_s / steps
+        return (self.total_steps - self.state.step) * run_s / steps
 
 
 def audio_speed(times_real_time: float) -> str:

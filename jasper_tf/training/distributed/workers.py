@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 
 # Raised by a collective operation when another machine is gone.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
@@ -40,7 +40,7 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
         # First, because Slurm's resolver knows its own task only afterwards.
         workers = resolver.cluster_spec()
     except (RuntimeError, ImportError, KeyError) as error:
-        raise UserError(f"trainer.num_nodes: the cluster cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"trainer.num_nodes: the cluster cannot be read: {one_line(error)}") from None
     count = sum(workers.num_tasks(kind) for kind in workers.jobs if kind in ("chief", "worker"))
     if count != num_nodes:
         raise UserError(f"trainer.num_nodes: {num_nodes}, but the cluster has {count}: {workers.as_dict()}")

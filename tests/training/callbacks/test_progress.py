@@ -33,9 +33,9 @@ def progress(tiny_config, clock):
 
 def step(progress: Progress, clock, seconds: float) -> None:
     clock.now += seconds
-    progress.position.step += 1
-    progress.position.step_in_epoch += 1
-    progress.on_train_batch_end(progress.position.step_in_epoch - 1, {"loss": 2.5})
+    progress.state.step += 1
+    progress.state.step_in_epoch += 1
+    progress.on_train_batch_end(progress.state.step_in_epoch - 1, {"loss": 2.5})
 
 
 def test_line_of_an_epoch(progress, clock):
@@ -58,7 +58,7 @@ def test_line_of_an_epoch(progress, clock):
 def test_speed_begins_anew_with_each_epoch(progress, clock):
     progress.on_epoch_begin(1)
     step(progress, clock, 50.0)
-    progress.position.epoch, progress.position.step_in_epoch = 2, 0
+    progress.state.epoch, progress.state.step_in_epoch = 2, 0
     progress.on_epoch_begin(2)
     step(progress, clock, 2.0)
     progress.on_epoch_end(2, {"loss": 1.0})
