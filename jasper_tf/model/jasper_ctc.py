@@ -230,10 +230,9 @@ class JasperCTC(CTCModel):
         Raises:
             UserError: a recording cannot be read; the message names it.
         """
-        # Here, because inference is above model; a convenience for notebooks.
-        from jasper_tf.inference.transcriber import Transcriber
+        import jasper_tf  # the public names: what transcribes is above the model
 
-        found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
+        found = jasper_tf.Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
         return [one.text for one in found] if isinstance(found, list) else found.text
 
     # ------------------------------------------------------------------ serialization
