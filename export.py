@@ -48,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
         version = export(model, arguments.output, config, report, environment, arguments.batchable)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
     print(version)
     return 0
 

@@ -402,3 +402,14 @@ def test_a_run_that_max_steps_ended_inside_an_epoch_is_given_more(tiny_file, run
     for steps in (9, 14):
         status, out, err = run_here(*command, f"trainer.max_steps={steps}", "exp_manager.allow_config_change=true")
         assert status == 0 and f"step {steps}/{steps}" in out, err
+
+
+def test_without_a_reader_of_its_output_the_training_goes_on(tiny_file, tmp_path):
+    """As in `train.py ... | head -1`."""
+    command = [sys.executable, str(ROOT / "train.py"), str(tiny_file), f"exp_manager.exp_dir={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(200) == 0, process.stderr.read()
+    assert "epoch 3/3  step 18/18" in (tmp_path / "tiny" / "log.txt").read_text()
+    assert (tmp_path / "tiny" / "model.keras").is_file()

@@ -131,8 +131,7 @@ class RunFolder:
             self.say(f"configuration changed: {change}")
 
     def say(self, text: str) -> None:
-        """Prints a line and writes it to log.txt."""
-        print(text, flush=True)
+        """Writes a line to log.txt and prints it; without a reader of stdout (`| head`) the training goes on."""
         if self._log:
             try:
                 self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
@@ -140,6 +139,11 @@ class RunFolder:
                 raise UserError(
                     f"{self.log_file}: cannot write ({error.strerror}); make room, then the same command resumes"
                 ) from error
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            # Python would fail once more when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def close(self) -> None:
         """Closes log.txt and releases the folder."""
