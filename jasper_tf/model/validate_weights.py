@@ -25,7 +25,7 @@ def validate_weights(variables: Iterable[keras.Variable], source: str) -> None:
 
 
 def _is_valid(variable: keras.Variable) -> bool:
-    values = keras.ops.convert_to_numpy(variable.value)
+    values = np.asarray(variable)  # convert_to_numpy warns with NumPy 2
     if values.dtype.kind != "f":
         return True
     return bool(np.isfinite(values).all() and (variable.name != "moving_variance" or (values >= 0).all()))
