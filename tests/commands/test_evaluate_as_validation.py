@@ -20,6 +20,8 @@ from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.loop import evaluate
 from jasper_tf.training.trainer import compile_model
 
+pytestmark = pytest.mark.medium
+
 SECONDS = (0.7, 1.9, 1.3, 0.9, 1.6, 1.1)
 BLOCK = {"filters": 24, "repeat": 1, "kernel": [11], "stride": [2], "dilation": [1], "dropout": 0.2, "residual": False}
 MODEL = {
