@@ -46,7 +46,7 @@ class BackOff:
     """Exponential backoff with "full jitter": uniform from 0 to min(longest_s, first_s · 2^n) before attempt n + 2.
 
     The jitter keeps clients that failed together from returning together. Source: M. Brooker, "Exponential Backoff And
-    Jitter", AWS Architecture Blog, 2015.
+    Jitter", AWS Architecture Blog, 2015. Ours, because gRPC and REST share it: urllib3's `Retry` is for HTTP only.
 
     Args:
         retries: attempts after the first one.
