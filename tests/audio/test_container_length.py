@@ -71,7 +71,7 @@ def test_a_cut_is_noticed_wherever_it_is(tmp_path, name, subtype):
         if name in NOT_NOTICED:
             assert found in ("cut", "empty", "not_audio") or found < len(expected)
             continue
-        # Before the samples there is a header, which is no sound.
+        # The samples begin after the header.
         assert found == "cut" or (found in ("not_audio", "empty") and kept < max(size - 2 * expected.size, size // 2))
 
 

@@ -1,4 +1,4 @@
-"""YAML made to do harm ends in one line, whatever stands in place of the file."""
+"""Harmful YAML, and what is not a file, end in one line of error."""
 
 import contextlib
 import os

@@ -89,7 +89,7 @@ class RunFolder:
                 raise UserError(f"{folder}: not a folder, but a run keeps its {folder.name} there; move it away")
         texts = (self.config_file, self.environment_file, self.log_file, self.metrics_file)
         for file in (*texts, self.model_file, self.path / "run.lock"):
-            if os.path.lexists(file) and not file.is_file():  # a link to itself or to nothing is no file either
+            if os.path.lexists(file) and not file.is_file():  # neither is a link to itself or to nothing
                 raise UserError(f"{file}: not a file, but a run writes its {file.name} there; move it away")
 
     def _check(self, cfg: Config) -> tuple[bool, list[str]]:

@@ -40,7 +40,7 @@ def refusal(folder, capfd):
 
 @pytest.fixture
 def rewritten(folder, capfd):
-    """`rewritten(change)`: what is said of the SavedModel after `change(its one graph)`."""
+    """`rewritten(change)`: the error of the SavedModel after `change(its one graph)`."""
 
     def rewritten(change):
         file = folder / "saved_model.pb"
