@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jasper_tf.errors import UserError
 from jasper_tf.io.log import log_to_stderr
-from jasper_tf.io.process_exit import exit_with
+from jasper_tf.io.process_exit import discard_stdout, exit_with
 
 PROGRAM = "python -m jasper_tf"
 
@@ -73,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of the output (head, less) has gone: Python must not complain when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         return 141
 
 

@@ -29,7 +29,7 @@ def keeps_errors(function: F) -> F:
             _raised.append(error)
             raise
 
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # `wraps` keeps the signature, mypy does not see it
 
 
 def user_error_in(error: BaseException) -> UserError | None:

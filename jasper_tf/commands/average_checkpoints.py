@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
     add_overwrite_argument(parser)
     # So that names may follow the options, which plain parse_args does not allow.
-    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign, assignment]  # a method of this parser only
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,14 @@ from collections.abc import Callable
 from typing import NoReturn
 
 
+def discard_stdout() -> None:
+    """Lets what is printed from now on disappear: the reader of the output (`| head`) has left.
+
+    Python would fail once more when it flushes at the end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Calls `main` and ends the process with the status it returns; 1 after an exception, whose traceback is printed.
 

@@ -113,7 +113,7 @@ def read_run(path: Path) -> None:
                 state, _ = checkpoints.read(checkpoint)
             except UserError as error:
                 check_message(str(error), path)
-        RunLog(folder.metrics_file, None, state, tensorboard=folder.tensorboard)  # type: ignore[arg-type]
+        RunLog(folder.metrics_file, None, state, tensorboard=folder.tensorboard)  # type: ignore[arg-type]  # it reads no batches
 
 
 READERS = {

@@ -62,5 +62,5 @@ def complete(config: Config, source: ConfigSource) -> None:
         trainer.max_epochs = None
     if trainer.gradient_clip_val == 0:
         trainer.gradient_clip_val = None
-    # One spelling for each precision; a dict's values are no Literal to mypy.
-    trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]
+    # One spelling for each precision.
+    trainer.precision = _PRECISION.get(trainer.precision, trainer.precision)  # type: ignore[assignment]  # a dict of Literals

@@ -26,7 +26,7 @@ MODEL_NAME = "jasper"
 MAX_MESSAGE_MB = 4.0
 """Default limit of gRPC servers and proxies, in 2^20 bytes; TensorFlow Serving itself accepts 2 GB."""
 
-_ENVELOPE_BYTES = 4096
+ENVELOPE_BYTES = 4096
 """Room for names and shapes around the samples."""
 
 _BYTES_PER_SAMPLE = 4
@@ -82,7 +82,7 @@ class GrpcClient:
 
     def max_samples(self) -> int:
         """The longest recording that fits into one message."""
-        return max(0, int(self.max_message_mb * 2**20) - _ENVELOPE_BYTES) // _BYTES_PER_SAMPLE
+        return max(0, int(self.max_message_mb * 2**20) - ENVELOPE_BYTES) // _BYTES_PER_SAMPLE
 
     def recognize(self, audio: np.ndarray, words: bool = True) -> Transcript:
         """Audio [S] float32 at the model's rate -> its Transcript.

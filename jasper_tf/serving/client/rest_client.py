@@ -17,13 +17,11 @@ import orjson
 import soundfile
 
 from jasper_tf.inference.transcript import Transcript, read_outputs
-from jasper_tf.serving.client.grpc_client import MAX_MESSAGE_MB, MODEL_NAME
+from jasper_tf.serving.client.grpc_client import ENVELOPE_BYTES, MAX_MESSAGE_MB, MODEL_NAME
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
 """The REST port of TensorFlow Serving's docker image."""
-
-_ENVELOPE_BYTES = 4096
 
 
 class RestClient:
@@ -60,7 +58,7 @@ class RestClient:
 
     def max_samples(self) -> int:
         """The longest recording that fits into one message."""
-        return max(0, self._limit - _ENVELOPE_BYTES) * 3 // 4 // 4
+        return max(0, self._limit - ENVELOPE_BYTES) * 3 // 4 // 4
 
     def recognize(self, audio: np.ndarray, words: bool = True) -> Transcript:
         """Audio [S] float32 at `sample_rate` -> its Transcript.

@@ -20,6 +20,7 @@ from jasper_tf.config.flatten import differences
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.environment import git, package_version
+from jasper_tf.io.process_exit import discard_stdout
 from jasper_tf.training.run.lock import RunLock
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr", "jiwer")
@@ -142,8 +143,7 @@ class RunFolder:
         try:
             print(text, flush=True)
         except BrokenPipeError:
-            # Python would fail once more when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_stdout()
 
     def close(self) -> None:
         """Closes log.txt and releases the folder."""
