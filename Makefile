@@ -33,7 +33,7 @@ install: venv ## the same
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11 or 3.12 with the module venv (PYTHON=/path/to/python3.11 names one)' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe
