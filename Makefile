@@ -34,6 +34,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11 or 3.12 with the module venv (PYTHON=/path/to/python3.11 names one)' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[lm]' || \
+		echo 'note: without kenlm, which needs a C++ compiler: language models in the binary format of KenLM are not read'
 	@touch $@
 
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe
