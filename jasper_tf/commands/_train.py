@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import resource
 import tempfile
 import time
@@ -50,8 +51,18 @@ def fast_dev_run(cfg: Config) -> Path:
 
 
 def _peak_memory() -> str:
-    peaks = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB of main memory"]
+    peaks = [f"{_peak_resident_kib() / 2**20:.2f} GiB of main memory"]
     for number, _ in enumerate(tf.config.list_physical_devices("GPU")):
         peak = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"]
         peaks.append(f"{peak / 2**30:.2f} GiB of GPU {number}")
     return ", ".join(peaks)
+
+
+def _peak_resident_kib() -> int:
+    try:
+        # Not ru_maxrss, which begins with the peak of the process that started this one.
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1])
+    except FileNotFoundError:  # macOS, which counts bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
