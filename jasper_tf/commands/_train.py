@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model
+from jasper_tf.io.peak_memory import peak_memory_bytes
 from jasper_tf.training import trainer
 
 
@@ -51,18 +50,8 @@ def fast_dev_run(cfg: Config) -> Path:
 
 
 def _peak_memory() -> str:
-    peaks = [f"{_peak_resident_kib() / 2**20:.2f} GiB of main memory"]
+    peaks = [f"{peak_memory_bytes() / 2**30:.2f} GiB of main memory"]
     for number, _ in enumerate(tf.config.list_physical_devices("GPU")):
         peak = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"]
         peaks.append(f"{peak / 2**30:.2f} GiB of GPU {number}")
     return ", ".join(peaks)
-
-
-def _peak_resident_kib() -> int:
-    try:
-        # Not ru_maxrss, which begins with the peak of the process that started this one.
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        assert found
-        return int(found[1])
-    except FileNotFoundError:  # macOS, which counts bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
