@@ -2,13 +2,18 @@
 .DELETE_ON_ERROR:
 .PHONY: help venv install demo test test-fast fuzz nemo-parity lint clean
 
-# The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
-CONSTRAINTS ?= .ci/constraints-tf2.17.txt
-VENV ?= .venv-$(patsubst constraints-%.txt,%,$(notdir $(CONSTRAINTS)))
-
 # The first Python of the supported range that can make a virtual environment.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+endif
+
+# The tested ends of the range: .ci/constraints-tf2.17.txt and .ci/constraints-tf2.21.txt, side by side in their own folders.
+# TensorFlow 2.17 ends before Python 3.13.
+ifndef CONSTRAINTS
+CONSTRAINTS := .ci/constraints-tf2.$(shell $(or $(PYTHON),false) -c 'import sys; print(21 if sys.version_info >= (3, 13) else 17)' 2>/dev/null || echo 17).txt
+endif
+VENV ?= .venv-$(patsubst constraints-%.txt,%,$(notdir $(CONSTRAINTS)))
 
 STAMP := $(VENV)/.installed
 NEMO_CONSTRAINTS := .ci/constraints-nemo.txt
@@ -31,9 +36,13 @@ venv: $(STAMP) ## create the environment and install everything
 install: venv ## the same
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
-	@test -n "$(PYTHON)" || { echo 'error: needs Python 3.11 or 3.12 with the module venv (PYTHON=/path/to/python3.11 names one)' >&2; exit 1; }
+	@$(or $(PYTHON),false) -c 'import ensurepip, sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+		echo 'error: needs Python 3.11.4, 3.12 or 3.13 with the module venv (PYTHON=/path/to/python3.11 names one);' \
+			'Python 3.14 waits for TensorFlow 2.22, which is not released yet' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[lm]' || \
+		echo 'note: without kenlm, which needs a C++ compiler: language models in the binary format of KenLM are not read'
 	@touch $@
 
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model
+from jasper_tf.io.peak_memory import peak_memory_bytes
 from jasper_tf.training import trainer
 
 
@@ -50,7 +50,7 @@ def fast_dev_run(cfg: Config) -> Path:
 
 
 def _peak_memory() -> str:
-    peaks = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB of main memory"]
+    peaks = [f"{peak_memory_bytes() / 2**30:.2f} GiB of main memory"]
     for number, _ in enumerate(tf.config.list_physical_devices("GPU")):
         peak = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"]
         peaks.append(f"{peak / 2**30:.2f} GiB of GPU {number}")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._program import program_name
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_path
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     with atomic_path(output) as temporary:
         model.save(temporary)
     print(f"mean of {len(paths)} checkpoints: {output}")
-    print(f"next: python -m jasper_tf evaluate --model {output} --manifest MANIFEST")
+    print(f"next: {program_name()} evaluate --model {output} --manifest MANIFEST")
     return 0
 
 

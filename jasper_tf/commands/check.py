@@ -233,7 +233,7 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
     sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
     if not sections:
         raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
-    from jasper_tf.training.datasets import data_key, data_sets
+    from jasper_tf.data.manifest.sections import data_key, data_sets
 
     cfg.require(*(data_key(cfg, name) for name in sections))
     sets: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    require_model_path(arguments.model)
     chunking = Chunking(arguments.chunk_s, overlap_s=min(Chunking.overlap_s, arguments.chunk_s / 10))
     patterns = arguments.tarred_audio_filepaths
     tar_paths = expand_tar_paths(patterns) if patterns else []

@@ -7,6 +7,7 @@ import contextlib
 import sys
 
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.progress import Progress, clock
 
 HELP = "print the text of audio files, one line per file: path, tab, text"
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; returns 1 if a file cannot be read, after the others."""
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    require_model_path(arguments.model)
     failed = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout

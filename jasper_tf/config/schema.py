@@ -197,6 +197,10 @@ class Config(Section):
         optim.update({key: list(value) for key, value in optim.items() if isinstance(value, tuple)})
         return plain
 
+    def open_keys(self) -> list[str]:
+        """Lists the full keys whose value is still `???`."""
+        return [key for name, value in self.to_dict().items() for key in _missing_below(name, value)]
+
     def require(self, *keys: str) -> None:
         """Raises one UserError naming what is still `???` at or below `keys`, and which of `keys` has no value."""
         tree, open_keys = self.to_dict(), []

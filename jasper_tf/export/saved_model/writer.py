@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
@@ -55,6 +56,7 @@ def export(
         UserError: `output_folder` is a file or cannot be written to.
     """
     output = Path(output_folder)
+    created = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         # Not named by the process: in containers its number may be that of a killed one that left its folder.
@@ -85,6 +87,9 @@ def export(
         return _publish(temporary, output)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another export may be writing there
+            for folder in created:
+                folder.rmdir()
         raise
 
 

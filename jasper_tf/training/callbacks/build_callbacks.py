@@ -55,7 +55,7 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
     saver = _build_saver(run) if folder.writes else None
     if saver:
         callbacks.append(saver)
-    callbacks.append(StopWhenAsked(interruption, saver))
+    callbacks.append(StopWhenAsked(interruption, None if cfg.trainer.fast_dev_run else saver))
     return callbacks
 
 
