@@ -137,9 +137,7 @@ def _flac(audio: np.ndarray, rate: int) -> bytes:
     return file.getvalue()
 
 
-def _summary(
-    evaluation: Evaluation, transcriber: Transcriber, model: str, manifest: str
-) -> Iterator[tuple[str, str]]:
+def _summary(evaluation: Evaluation, transcriber: Transcriber, model: str, manifest: str) -> Iterator[tuple[str, str]]:
     words, characters = evaluation.words, evaluation.characters
     known = words.utterances > 0
     yield "word error rate", f"{words.rate:.2%}" if known else "unknown"

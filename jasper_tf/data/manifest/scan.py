@@ -139,7 +139,16 @@ def _joined(parts: list[ManifestScan]) -> ManifestScan:
 def _in_process(path: str, start: int, end: int, folder: str, name: str, files_exist: bool) -> ManifestScan:
     package = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "jasper_tf.data.manifest.scan", path, str(start), str(end), folder, str(int(files_exist))]
+    command = [
+        sys.executable,
+        "-m",
+        "jasper_tf.data.manifest.scan",
+        path,
+        str(start),
+        str(end),
+        folder,
+        str(int(files_exist)),
+    ]
     result = subprocess.run(command, env=environment, capture_output=True, check=False)
     if result.returncode:
         last = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
