@@ -84,8 +84,8 @@ def write_page(file: IO[str], evaluation: Evaluation, transcriber: Transcriber, 
     )
     file.write(_confusions(evaluation))
     file.write(
-        f"<h2>Utterances</h2>\n<p class=dim>{len(shown)} of {len(ranked)}, the most word errors first. Reference above, "
-        "model below: "
+        f"<h2>Utterances</h2>\n<p class=dim>{len(shown)} of {len(ranked)}, the most word errors first. "
+        "Reference above, model below: "
         "<span class=words><span class=substitute><del>word</del><ins>substituted</ins></span> "
         "<span class=delete><del>deleted</del><i>∅</i></span> "
         "<span class=insert><i>∅</i><ins>inserted</ins></span></span>\n"
@@ -197,7 +197,10 @@ def _article(one: ScoredUtterance, player: str) -> str:
     where = f"{utterance.path}, {utterance.duration_s:.1f} s from {utterance.offset_s:.1f} s, {utterance.source}"
     edits = find_edits(printable(utterance.text), printable(one.text))
     pairs = "".join(map(_pair, edits)) or "<i>no words</i>"
-    return f"<article><b>{rates}</b>\n<div class=words dir=auto>{pairs}</div>\n{player}<div class=dim>{_safe(where)}</div></article>\n"
+    return (
+        f"<article><b>{rates}</b>\n<div class=words dir=auto>{pairs}</div>\n"
+        f"{player}<div class=dim>{_safe(where)}</div></article>\n"
+    )
 
 
 def _pair(edit: Edit) -> str:
