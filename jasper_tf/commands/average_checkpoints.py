@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jasper_tf.commands._program import program_name
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
+from jasper_tf.inference.model_path import describe_path
 from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {output}: not a .keras file; give a name that ends in .keras")
     validate_outputs([Output("--output", output, "keras")], [folder / "config.yaml"], arguments.overwrite)
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: not a run's folder, it has no config.yaml; give the folder that train.py printed")
+        raise UserError(f"{folder}: {describe_path(folder)}; give a run's folder, with config.yaml and checkpoints/")
     if arguments.checkpoints and (arguments.last is not None or arguments.best is not None):
         raise UserError("--last and --best choose among all checkpoints; give either one of them or names")
     cfg = load_config(folder / "config.yaml")

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; returns 1 if a file cannot be read, after the others."""
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
-    require_model_path(arguments.model)
+    require_model_path(arguments.model, exports=True)
     failed = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout

@@ -66,13 +66,6 @@ def changed(members, path, value):
     return config
 
 
-def test_names_what_is_missing(tmp_path):
-    assert "holds no model.keras yet" in refusal(tmp_path)
-    assert "no such file" in refusal(tmp_path / "x.keras")
-    (tmp_path / "model.h5").write_bytes(b"")
-    assert "not a readable .keras model" in refusal(tmp_path / "model.h5")
-
-
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
 def test_cut_off(refused, tmp_path, share):
     refused(config=b"{")

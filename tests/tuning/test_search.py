@@ -298,6 +298,21 @@ def test_a_trial_s_own_reasons_end_the_trial_only(write_tune, tmp_path):
             run.train()
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize(("given", "warmup"), [(5, 5), (9, 4), (50, 0)])
+def test_a_warm_up_that_is_longer_than_a_trial_is_shortened(write_tune, tmp_path, capsys, given, warmup):
+    """Of 6 steps: to its share of the configuration's own 12, or to a tenth if it is longer than these as well."""
+    space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
+    run = trial_run(
+        write_tune, tmp_path, space, {"model.optim.lr": 0.01}, f"model.optim.sched.warmup_steps={given}"
+    )
+    assert run.config().model.optim.sched.warmup_steps == warmup
+    run.train()
+    assert (f"warmup_steps={warmup} in place of {given}" in capsys.readouterr().out) == (given != warmup)
+    written = yaml.safe_load((tmp_path / "search" / "trial_0000" / "config.yaml").read_text())
+    assert written["model"]["optim"]["sched"]["warmup_steps"] == warmup
+
+
 def test_a_configuration_that_cannot_be_built_is_an_error_of_the_search(write_tune, tmp_path):
     space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
     broken = "model.encoder.jasper.1.groups=7"

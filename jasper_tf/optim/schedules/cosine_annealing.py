@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.optim.schedules.warmup_policy import count_steps
+from jasper_tf.optim.schedules.warmup_policy import count_steps, shorter_warmup
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -67,7 +67,8 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         if self.decay_steps < 1:
             raise UserError(
                 f"CosineAnnealing: max_steps {self.max_steps} leaves no step to anneal after warmup_steps "
-                f"{self.warmup_steps} and constant_steps {self.constant_steps}; raise max_steps or lower them"
+                f"{self.warmup_steps} and constant_steps {self.constant_steps}; "
+                f"{shorter_warmup(self.max_steps, warmup_ratio is not None, self.constant_steps)}"
             )
 
     def __call__(self, step):

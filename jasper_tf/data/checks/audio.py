@@ -27,7 +27,7 @@ _CLIPPED_RUN = 3
 
 
 @dataclass(frozen=True)
-class SoundRules:
+class AudioRules:
     """Bounds outside of which a recording is faulty.
 
     Args:
@@ -46,15 +46,15 @@ class SoundRules:
 
 
 @dataclass
-class SoundFindings:
+class AudioFindings:
     """What one file showed: (kind, detail) of each fault, and a number that is equal for equal samples (0: unknown)."""
 
     faults: list[tuple[str, str]] = field(default_factory=list)
     content: int = 0
 
 
-def check_sounds(
-    manifest: CheckedManifest, log: FaultLog, rules: SoundRules, progress: Progress | None = None
+def check_audio(
+    manifest: CheckedManifest, log: FaultLog, rules: AudioRules, progress: Progress | None = None
 ) -> np.ndarray:
     """Reads the audio of every utterance and logs what is wrong with it.
 
@@ -72,7 +72,7 @@ def check_sounds(
     content = np.zeros(len(manifest), np.uint64)
     shared = _files_of_several_lines(manifest)
 
-    def examined(numbered: tuple[int, Utterance]) -> tuple[Utterance, SoundFindings]:
+    def examined(numbered: tuple[int, Utterance]) -> tuple[Utterance, AudioFindings]:
         i, utterance = numbered
         whole = not manifest.has_offset[i] and hash(utterance.path) not in shared
         return utterance, examine(utterance, rules, whole)
@@ -94,7 +94,7 @@ def _files_of_several_lines(manifest: CheckedManifest) -> frozenset[int]:
     return frozenset(values[counts > 1].tolist())
 
 
-def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> SoundFindings:
+def examine(utterance: Utterance, rules: AudioRules, whole: bool = True) -> AudioFindings:
     """Checks the audio of one utterance.
 
     Args:
@@ -103,7 +103,7 @@ def examine(utterance: Utterance, rules: SoundRules, whole: bool = True) -> Soun
         whole: whether the utterance is meant to be the whole file: then audio after its duration is a fault.
     """
     path = utterance.path
-    findings = SoundFindings()
+    findings = AudioFindings()
     rate, encoding = rules.sample_rate or 16000, ""
     try:
         # At the file's own rate: resampling would hide what is clipped.

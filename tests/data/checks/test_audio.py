@@ -1,4 +1,4 @@
-"""Silence, clipping and the length of a sound, beside plain NumPy in float64."""
+"""Silence, clipping and the length of a recording, beside plain NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import soundfile
 from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog, audio_fault
 from jasper_tf.data.checks.lines import check_lines
-from jasper_tf.data.checks.sounds import SoundRules, check_sounds, clipped_share, examine, loudest_db
+from jasper_tf.data.checks.audio import AudioRules, check_audio, clipped_share, examine, loudest_db
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import AudioError, UserError
 
@@ -51,7 +51,7 @@ def test_loudest_db(seconds):
     assert loudest_db(audio, RATE) == pytest.approx(10 * np.log10(max(np.mean(f**2) for f in frames)), abs=1e-3)
 
 
-def test_a_constant_is_no_sound():
+def test_a_constant_is_silent():
     assert loudest_db(np.full(RATE, 0.25, np.float32), RATE) == -np.inf
 
 
@@ -68,7 +68,7 @@ def sine(tmp_path):
 
 
 def kinds(utterance, **rules):
-    return [kind for kind, _ in examine(utterance, SoundRules(**rules)).faults]
+    return [kind for kind, _ in examine(utterance, AudioRules(**rules)).faults]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ALAW", "ULAW"])
@@ -89,8 +89,8 @@ def test_the_bounds_are_the_users(sine):
 def test_a_part_need_not_reach_to_the_end(sine):
     utterance = sine(seconds=3.0)
     part = Utterance(utterance.path, 0.5, 1.0, "yes", "m.json:1")
-    assert examine(part, SoundRules(), whole=False).faults == []
-    assert examine(part, SoundRules(), whole=False).content not in (0, examine(utterance, SoundRules()).content)
+    assert examine(part, AudioRules(), whole=False).faults == []
+    assert examine(part, AudioRules(), whole=False).content not in (0, examine(utterance, AudioRules()).content)
 
 
 def test_findings_come_at_their_lines_whatever_the_number_of_files(sine, tmp_path):
@@ -102,7 +102,7 @@ def test_findings_come_at_their_lines_whatever_the_number_of_files(sine, tmp_pat
     (tmp_path / "m.json").write_text("".join(lines))
     manifest, log = CheckedManifest(str(tmp_path / "m.json")), FaultLog()
     check_lines(manifest, log)
-    content = check_sounds(manifest, log, SoundRules())
+    content = check_audio(manifest, log, AudioRules())
     assert {line for line in range(1, 91) if log.is_faulty(manifest.path, line)} == set(bad)
     assert log.has(manifest.path, 40, "silent") and log.has(manifest.path, 77, "clipped")
     assert len(set(content)) == 90 and np.flatnonzero(content == 0).tolist() == [39]
@@ -121,5 +121,5 @@ def test_findings_come_at_their_lines_whatever_the_number_of_files(sine, tmp_pat
         (UserError("/shard.tfrecord: the record at byte 0 is damaged"), "unreadable"),
     ],
 )
-def test_what_the_reader_of_sound_says(error, fault):
+def test_what_the_reader_of_audio_says(error, fault):
     assert audio_fault(error) == fault
