@@ -106,7 +106,7 @@ def load_audio(
         detail = f"audio up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
         raise _cut(path, detail)
     if not file.subtype.startswith("PCM") and len(mono):
-        _validate_samples(path, mono)
+        validate_samples(path, mono)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if not len(mono):
@@ -194,7 +194,12 @@ def _read_mono(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _validate_samples(path: str, mono: np.ndarray) -> None:
+def validate_samples(path: str, mono: np.ndarray) -> None:
+    """Refuses audio [S], of `path`, with NaN, infinite or impossibly large samples.
+
+    Raises:
+        AudioError: of kind "values".
+    """
     peak = max(mono.max(), -mono.min())  # NaN if one of them is
     if not np.isfinite(peak):
         detail = "holds samples that are not finite numbers (NaN or infinity); repair or remove it"
