@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jasper_tf.decoding.alignment import WordTiming
@@ -42,7 +42,7 @@ def segment_words(words: Sequence[WordTiming], segmentation: Segmentation | None
     """
     rules = segmentation or Segmentation()
     segments: list[WordTiming] = []
-    for group in group_words_by_time(words, rules.pause_s, rules.longest_s):
+    for group in group_words(words, rules.pause_s, lambda part: part[-1].end_s - part[0].start_s <= rules.longest_s):
         earliest_s = segments[-1].end_s if segments else 0.0
         start_s = max(group[0].start_s, earliest_s)
         end_s = max(start_s, *(word.end_s for word in group))
@@ -52,23 +52,32 @@ def segment_words(words: Sequence[WordTiming], segmentation: Segmentation | None
     return tuple(segments)
 
 
-def group_words_by_time(words: Sequence[WordTiming], pause_s: float, longest_s: float) -> list[list[WordTiming]]:
-    """Cuts words at every gap of `pause_s`, and groups that last longer than `longest_s` at their longest gaps."""
+def group_words(
+    words: Sequence[WordTiming], pause_s: float, fits: Callable[[Sequence[WordTiming]], bool], shortest_s: float = 0.0
+) -> list[list[WordTiming]]:
+    """Cuts words into groups at pauses, and where they do not fit at their longest gaps.
+
+    Args:
+        words: in temporal order.
+        pause_s: a gap from which on a group ends, seconds.
+        fits: whether words may form one group; a single word always does.
+        shortest_s: a group does not end at a pause before this time has passed, seconds.
+    """
     groups: list[list[WordTiming]] = []
     for word in words:
-        if groups and word.start_s - groups[-1][-1].end_s < pause_s:
+        pause = groups and word.start_s - groups[-1][-1].end_s >= pause_s
+        if groups and not (pause and word.start_s - groups[-1][0].start_s >= shortest_s):
             groups[-1].append(word)
         else:
             groups.append([word])
-    return [part for group in groups for part in _cut(group, longest_s)]
+    return [part for group in groups for part in _cut(group, fits)]
 
 
-def _cut(group: list[WordTiming], longest_s: float) -> list[list[WordTiming]]:
+def _cut(group: list[WordTiming], fits: Callable[[Sequence[WordTiming]], bool]) -> list[list[WordTiming]]:
     parts = []
-    while len(group) > 1 and group[-1].end_s - group[0].start_s > longest_s:
-        # As many words as fit; of them at least half, so that a long speech is not cut to pieces.
-        fit = next(k for k in range(1, len(group)) if group[k].end_s - group[0].start_s > longest_s)
-        at = max(range(fit, fit // 2, -1), key=lambda k: group[k].start_s - group[k - 1].end_s)
+    while (most := next((k for k in range(1, len(group)) if not fits(group[: k + 1])), 0)) > 0:
+        # At least half of the words that fit, so that a long speech is not cut to pieces.
+        at = max(range(most, most // 2, -1), key=lambda k: group[k].start_s - group[k - 1].end_s)
         parts.append(group[:at])
         group = group[at:]
     return [*parts, group]

@@ -32,14 +32,14 @@ class Transcript:
     def __str__(self) -> str:
         return self.text
 
-    def as_json(self) -> dict[str, Any]:
-        """Values for a line of JSON: text, and what is known of the others; seconds rounded to 0.1 ms."""
+    def as_json(self, words: bool = True) -> dict[str, Any]:
+        """Values for JSON: text, and what is known of the others, `words` if wanted; seconds rounded to 0.1 ms."""
         found: dict[str, Any] = {"text": self.text}
         if self.confidence is not None:
             found["confidence"] = round(self.confidence, 4)
         if self.duration_s is not None:
             found["duration_s"] = round(self.duration_s, 4)
-        for name, timings in (("segments", self.segments), ("words", self.words)):
+        for name, timings in (("segments", self.segments), ("words", self.words if words else None)):
             if timings is not None:
                 found[name] = [
                     {key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()}
