@@ -45,21 +45,21 @@ def format_transcript(transcript: Transcript, form: str, words: bool = False) ->
     - srt, vtt: a subtitle for each cue of `make_cues`.
 
     Args:
-        transcript: with words.
+        transcript: with words, except for json.
         form: one of `FORMATS`.
-        words: whether json has the words too, and text and tsv a line for each word.
+        words: whether json has the words too, and tsv a line for each word.
 
     Raises:
         UserError: the format needs times and the transcript has none, or it is not one of `FORMATS`.
     """
     if form == "json":
         return json.dumps(transcript.as_json(words), ensure_ascii=False) + "\n"
-    timings = transcript.words if words else transcript.segments
-    if timings is None or transcript.words is None:
+    if transcript.words is None or transcript.segments is None:
         raise UserError(f"the format {form} needs the times of words, which this transcript has not")
     if form == "text":
-        return "".join(f"{printable(one.text)}\n" for one in timings) or "\n"
+        return "".join(f"{printable(one.text)}\n" for one in transcript.segments) or "\n"
     if form == "tsv":
+        timings = transcript.words if words else transcript.segments
         rows = [f"{_ms(one.start_s)}\t{_ms(one.end_s)}\t{printable(one.text)}\n" for one in timings]
         return "".join(["start\tend\ttext\n", *rows])
     if form == "srt":
