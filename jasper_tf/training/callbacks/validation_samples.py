@@ -14,6 +14,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture
+from jasper_tf.training.run.log import RunLog
 from jasper_tf.training.run.training_state import TrainingState
 
 
@@ -26,7 +27,7 @@ class ValidationSamples(keras.callbacks.Callback):
     Args:
         batches: the validation batches; the samples are spread over their lengths.
         training: the training batches.
-        writer: of TensorBoard's event file: `RunLog.writer`.
+        log: of the run; its `writer` writes TensorBoard's event file.
         state: of the run.
         samples: number of transcripts.
 
@@ -37,12 +38,12 @@ class ValidationSamples(keras.callbacks.Callback):
         self,
         batches: SpeechBatches,
         training: SpeechBatches,
-        writer: tf.summary.SummaryWriter,
+        log: RunLog,
         state: TrainingState,
         samples: int = 8,
     ):
         super().__init__()
-        self.writer = writer
+        self.log = log
         self.training = training
         self.state = state
         by_length = np.argsort(batches.audio_len, kind="stable")
@@ -90,7 +91,7 @@ class ValidationSamples(keras.callbacks.Callback):
             np.asarray(clean[0, :frames]), np.asarray(masked[0, :frames]), frame_s, f"said: {title}"
         )
         alignment = alignment_picture(log_probs, model.tokenizer, labels, model.frame_s, f"said: {title}")
-        with self.writer.as_default(step=self.state.step):
+        with self.log.writer.as_default(step=self.state.step):
             table = edit_table([u.text for u in self.utterances], [text.decode() for text in texts])
             tf.summary.text("validation/transcripts", table)
             tf.summary.image("validation/spec_augment", features[None])
@@ -101,7 +102,7 @@ class ValidationSamples(keras.callbacks.Callback):
                 self._write_audio(
                     "train/audio_augmented", augmented, self.training.utterances[self.training_index].text
                 )
-        self.writer.flush()
+        self.log.writer.flush()
 
     def _write_audio(self, tag: str, audio: np.ndarray, text: str) -> None:
         # Clipped to full scale: louder samples would wrap around in the WAV file.
