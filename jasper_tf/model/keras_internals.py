@@ -23,9 +23,11 @@ class BuiltModel(keras.Model):
 class BestModelCheckpoint(keras.callbacks.ModelCheckpoint):
     """Keras's ModelCheckpoint with `save_best_only`, that writes by a method of its own.
 
-    Of equal values the newest is the best, and a NaN is the worst. An epoch without `monitor` is no better than one with
-    it; Keras would save it, with a warning.
+    Of equal values the newest is the best, and a NaN is the worst. An epoch without `monitor` is saved if no epoch had
+    it yet; Keras saves each, with a warning.
     """
+
+    best: float | None
 
     def write_model(self, path: str) -> None:
         """Writes the model to `path`."""

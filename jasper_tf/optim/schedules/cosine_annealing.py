@@ -18,8 +18,8 @@ class CosineAnnealing(keras.optimizers.schedules.CosineDecay):
     With K > 0 constant steps (the Megatron form): `learning_rate s / W` while s <= W, the cosine over M - W - K steps,
     `min_lr` for the last K.
 
-    Keras's CosineDecay with NeMo's arguments: its warm-up to `learning_rate` starts at `learning_rate / (W + 1)`, in the
-    Megatron form at 0.
+    Keras's CosineDecay with NeMo's arguments: its warm-up starts at `learning_rate / (W + 1)`, in the Megatron form at
+    0.
 
     Args:
         learning_rate: the peak.
