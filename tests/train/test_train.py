@@ -161,7 +161,7 @@ def test_stopped_by_the_clock_in_validation_and_by_a_full_disk(
         status, out, err = run_here(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, quota)
-    assert status == 2 and "File too large" in err and "make room" in err
+    assert status == 2 and "make room" in err
     assert err.count("\n") == 1
     status, out, _ = run_here(*command)
     assert status == 0 and "epoch 1/3  step 6/18" in out and "epoch 3/3  step 18/18" in out
