@@ -38,6 +38,7 @@ def test_every_public_name_is_in_the_api_reference():
 def test_the_architecture_names_every_folder_in_the_order_of_imports():
     contract = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     floors = [re.findall(r"\w+", floor) for floor in contract["layers"]]
+    floors = [floor for floor in floors if list((REPOSITORY / "jasper_tf").glob(f"{floor[0]}*"))]
     table = page("architecture.md").partition("| `jasper_tf/` |")[2].partition("\n\n")[0]
     rows = re.findall(r"(?m)^\| (`[^|]*`) \|", table)
     named = [re.findall(r"`(\w+)", row) for row in rows]
