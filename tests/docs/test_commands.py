@@ -67,6 +67,8 @@ COMMANDS = [
 def test_a_command_is_accepted(command):
     verb, *words = command
     arguments = parser_of(verb).parse_args(words)
+    if verb == "check":
+        check_keys(arguments.config or "an4.yaml", arguments.overrides)
     if verb == "train":
         check_keys(arguments.config, arguments.overrides)
     if verb == "tune":
