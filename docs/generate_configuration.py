@@ -72,6 +72,8 @@ def meanings(kind: type[Section]) -> dict[str, str]:
         for entry in re.split(r"\n {4}(?=\w+: )", doc.partition("\nAttributes:")[2])[1:]:
             name, _, meaning = entry.partition(": ")
             found[name] = " ".join(meaning.split())
+    if missing := [field.name for field in _fields(kind) if field.name not in found]:
+        raise LookupError(f"{kind.__name__}: no line under Attributes: of its docstring for {', '.join(missing)}")
     return found
 
 
