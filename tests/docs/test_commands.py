@@ -71,6 +71,8 @@ def test_a_command_is_accepted(command):
         check_keys(arguments.config or "an4.yaml", arguments.overrides)
     if verb == "train":
         check_keys(arguments.config, arguments.overrides)
+    if verb == "config" and arguments.action != "list":
+        check_keys(arguments.file, arguments.overrides)
     if verb == "tune":
         own = [key for key in arguments.overrides if key.startswith("tune.")]
         load_tune_config(REPOSITORY / "configs/tune.yaml", own)
