@@ -27,7 +27,7 @@ def verb_and_arguments(line: str) -> list[str] | None:
     found = _OURS.search(line)
     if found is None or line.lstrip().startswith("#"):
         return None
-    rest = shlex.split(line[found.end() :], comments=True)
+    rest = shlex.split(line[found.end() :].partition(" > ")[0], comments=True)
     return [found[1], *rest] if found[1] else rest
 
 
