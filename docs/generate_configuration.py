@@ -102,7 +102,7 @@ def _section(kind: type[Section], title: str, described: dict[type[Section], str
     summary = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
     hints, meaning = get_type_hints(kind, include_extras=True), meanings(kind)
     lines = [
-        f"## {_HEADINGS.get(title, title)} {{ #{_anchor(title)} }}",
+        f"## {_HEADINGS.get(title, title)}",
         "",
         summary,
         "",
@@ -124,7 +124,7 @@ def _section(kind: type[Section], title: str, described: dict[type[Section], str
 
 def _chosen(title: str, kind: str, keys: dict[str, dict[str, Any]]) -> str:
     lines = [
-        f"## {title} {{ #{_anchor(title)} }}",
+        f"## {title}",
         "",
         f"With their defaults, if any; a key that the chosen {kind} does not have is an error.",
         "",
@@ -140,7 +140,9 @@ def _given(default: Any) -> str:
 
 
 def _anchor(title: str) -> str:
-    return re.sub(r"[^a-z0-9_.]+", "-", title.lower())
+    """The anchor of a heading, as GitHub and MkDocs make it."""
+    heading = _HEADINGS.get(title, title).lower()
+    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading))
 
 
 def _type(hint: Any, described: dict[type[Section], str]) -> str:
