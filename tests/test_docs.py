@@ -5,6 +5,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import jasper_tf
 from docs import generate_configuration
 
@@ -28,6 +30,7 @@ def test_the_configuration_reference_is_that_of_the_schema():
     assert page("configuration.md") == generate_configuration.render(), "stale: run make docs, and commit the page"
 
 
+@pytest.mark.medium
 def test_every_public_name_is_in_the_api_reference():
     described = re.findall(r"(?m)^::: ([\w.]+)$", page("api.md"))
     for name in jasper_tf.__all__:
