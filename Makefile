@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test test-fast fuzz nemo-parity lint clean
+.PHONY: help venv install demo test test-fast fuzz nemo-parity lint docs clean
 
 # The first Python of the supported range that can make a virtual environment.
 ifndef PYTHON
@@ -21,10 +21,11 @@ NEMO_VENV := .venv-nemo
 NEMO_STAMP := $(NEMO_VENV)/.installed
 BIN := $(VENV)/bin
 DEMO := build/demo
-TYPED := $(wildcard train.py export.py) jasper_tf
+TYPED := $(wildcard train.py export.py) jasper_tf docs/generate_configuration.py
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -72,11 +73,16 @@ $(NEMO_STAMP): $(NEMO_CONSTRAINTS)
 	$(NEMO_VENV)/bin/python -m pip install --quiet --constraint $(NEMO_CONSTRAINTS) 'nemo_toolkit[asr]'
 	@touch $@
 
-lint: $(STAMP) ## check with ruff and mypy, and the direction of imports
+lint: $(STAMP) ## check with ruff and mypy, the direction of imports, and that the pages build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: $(STAMP) ## write the configuration reference, and build the pages of docs/ into build/docs
+	$(BIN)/python docs/generate_configuration.py
+	$(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove environments, caches and what the demo made
 	rm -rf .venv-* build serving/demo runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -20,7 +20,7 @@ def train(cfg: Config) -> Path:
     """Trains the model of `cfg`, or runs `fast_dev_run` if `cfg` sets it; returns the run's folder.
 
     Raises:
-        As `trainer.train`.
+        UserError, TrainingInterruptedError, WorkerLostError: as `trainer.train`.
     """
     return fast_dev_run(cfg) if cfg.trainer.fast_dev_run else trainer.train(cfg)
 
@@ -34,7 +34,7 @@ def fast_dev_run(cfg: Config) -> Path:
         the folder of the run, which is deleted.
 
     Raises:
-        As `trainer.train`.
+        UserError, TrainingInterruptedError, WorkerLostError: as `trainer.train`.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fast_dev_run-") as folder:

@@ -10,7 +10,11 @@ from jasper_tf.config.section import OFF, Section
 
 @dataclass(kw_only=True)
 class DecodingConfig(Section):
-    """The decoder. `greedy` and `greedy_batch`, two implementations in NeMo, are one here."""
+    """The decoder.
+
+    Attributes:
+        strategy: two implementations in NeMo, one here.
+    """
 
     strategy: Literal["greedy", "greedy_batch"] = "greedy"
 
