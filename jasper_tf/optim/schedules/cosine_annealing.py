@@ -65,9 +65,10 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         )
         self.decay_steps = self.max_steps - self.warmup_steps - self.constant_steps
         if self.decay_steps < 1:
+            hold = f" and constant_steps {self.constant_steps}" if self.constant_steps else ""
             raise UserError(
                 f"CosineAnnealing: max_steps {self.max_steps} leaves no step to anneal after warmup_steps "
-                f"{self.warmup_steps} and constant_steps {self.constant_steps}; "
+                f"{self.warmup_steps}{hold}; "
                 f"{shorter_warmup(self.max_steps, warmup_ratio is not None, self.constant_steps)}"
             )
 
