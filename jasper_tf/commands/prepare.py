@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "NAME:\n"
         + "\n".join(f"  {name:<17} {text}" for name, text in NAMES.items())
-        + "\n\nExit status: 0 every recording is in a manifest; 1 some are left out: they are counted, listed with their\n"
-        "reason in SPLIT_left_out.tsv, and the manifests hold the others; 2 wrong use, or nothing can be used."
+        + "\n\nExit status: 0 every recording is in a manifest; 1 some are left out: they are counted and listed with\n"
+        "their reason in SPLIT_left_out.tsv, and the manifests hold the others; 2 wrong use, or nothing can be used."
     )
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NAMES))

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of the shards; an interrupted run is resumed"
     )
-    parser.add_argument("--verify", action="store_true", help="only read the shards in --output again: is any file damaged?")
+    parser.add_argument(
+        "--verify", action="store_true", help="only look for damaged files among the shards in --output"
+    )
     parser.add_argument("--codec", default="pcm", help="pcm: fastest (default); flac: about half the size")
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's rate (default 16000)")
     parser.add_argument(

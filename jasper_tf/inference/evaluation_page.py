@@ -100,6 +100,8 @@ def write_page(file: IO[str], evaluation: Evaluation, transcriber: Transcriber, 
     summary = f"{len(shown)} of {len(ranked)} utterances, {recordings.embedded} with their recording, the worst first"
     if recordings.linked:
         summary += f"; {recordings.linked} recordings are linked by path"
+    if without := len(shown) - recordings.embedded - recordings.linked:
+        summary += f"; {without} utterances are without"
     file.write(f"<p class=dim>{summary}\n</html>\n")
     return f"page: {summary}"
 

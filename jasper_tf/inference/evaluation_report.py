@@ -62,15 +62,15 @@ def as_text(evaluation: Evaluation) -> str:
             lines.append("    ...")
     substitutions = evaluation.word_confusions.substitutions
     pairs = [(count, f"{one} -> {other}") for (one, other), count in substitutions.most_common(_CONFUSIONS)]
-    found = {
+    frequent = {
         "words confused": pairs,
         "words deleted": _most(evaluation.word_confusions.deletions),
         "words inserted": _most(evaluation.word_confusions.insertions),
         "characters confused": _characters(evaluation),
     }
-    if any(found.values()):
+    if any(frequent.values()):
         lines.append("")
-    for what, errors in found.items():
+    for what, errors in frequent.items():
         if errors:
             lines.append(f"{what}: " + ", ".join(f"{count} {shorten(printable(text), 60)}" for count, text in errors))
     return "\n".join(lines)

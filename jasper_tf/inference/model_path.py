@@ -17,6 +17,7 @@ _MOST_ENTRIES = 1000
 _MOST_NAMED = 4
 _TEXTS = {".yaml": "a configuration", ".yml": "a configuration", ".md": "a Markdown file", ".json": "a JSON file"}
 _CONTENTS = (
+    (0, b"PK\x03\x04", "a .keras or another zip file"),
     (0, b"\x89HDF", "HDF5 weights without their configuration"),
     (0, b"RIFF", "a recording"),
     (0, b"fLaC", "a recording"),
@@ -109,6 +110,8 @@ def _describe_folder(path: Path) -> str:
     if _is_export(path):
         return "a SavedModel written by export.py, which cannot be trained or exported again"
     names = {entry.name for entry in entries}
+    if KERAS in names:
+        return f"a {KERAS} without the files of its run"
     if "variables.npz" in names or any(os.path.isfile(entry / "variables.npz") for entry in entries):
         run = path.absolute().parent
         run = run if os.path.isfile(run / "config.yaml") else run.parent

@@ -41,14 +41,16 @@ def find_edits(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edi
         elif chunk.type == "insert":
             edits += [Edit("insert", "", one) for one in found]
         else:
-            edits += [Edit(chunk.type, *pair) for pair in zip(expected, found, strict=True)]
+            kind: EditKind = "equal" if chunk.type == "equal" else "substitute"
+            edits += [Edit(kind, *pair) for pair in zip(expected, found, strict=True)]
     return edits
 
 
 def count_edits(edits: Sequence[Edit]) -> ErrorCounts:
     """Counts the edits of one utterance."""
-    kinds = [edit.kind for edit in edits]
-    return ErrorCounts(*(kinds.count(kind) for kind in ("equal", "substitute", "insert", "delete")), utterances=1)
+    kinds: list[str] = [edit.kind for edit in edits]
+    hits, substitutions, insertions, deletions = map(kinds.count, ("equal", "substitute", "insert", "delete"))
+    return ErrorCounts(hits, substitutions, insertions, deletions, utterances=1)
 
 
 def format_edits(edits: Sequence[Edit], width: int) -> list[tuple[str, str]]:

@@ -28,7 +28,6 @@ from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.trainer import compile_model, train
 from jasper_tf.tuning.search_space import SearchSpace
 
-
 _SCHED = "model.optim.sched"
 _WARMUP_SHARE = 0.1
 """Of a trial, where the warm-up does not even fit into the whole training of the configuration."""

@@ -108,7 +108,7 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
         ([run, "--output", there, "--overwrite"], ["there.keras: exists", "name another"]),
         ([run, "--output", sound], ["sound.keras: exists already", "--overwrite"]),
         ([run, "--output", tmp_path / "no" / "mean.keras"], ["no folder"]),
-        ([tmp_path, "--output", file], ["not a run's folder"]),
+        ([tmp_path, "--output", file], ["give a run's folder"]),
         ([bare, "--output", file], ["no checkpoints"]),
         ([run, "--output", file, "--last", "10"], ["--last 10: this run has 9 to choose from; give 1 to 9"]),
         ([run, "--output", file, "--best", "0"], ["--best 0: this run has 3 to choose from"]),

@@ -227,7 +227,7 @@ def test_what_is_beyond_the_bound_is_linked_and_counted(model, tmp_path):
     page, summary, content = page_of(found, Transcriber(model))
     assert [link["href"] for link in page.all("a")] == [f"file://{tmp_path}/a%20long%20one%23.flac#t=0"]
     assert len(page.all("audio")) == 1 and "1 with" in summary and "1 recordings are linked" in summary
-    assert "absent.wav: no such file" in content
+    assert "absent.wav: no such file" in content and "1 utterances are without" in summary
     many = evaluation_of(*(scored("a", "b", str(long), 510.0) for _ in range(1001)))
     page, summary, _ = page_of(many, Transcriber(model))
     assert len(page.all("article")) == 1000 and summary.startswith("page: 1000 of 1001 utterances, 0 with")

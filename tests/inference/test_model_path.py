@@ -15,7 +15,7 @@ from jasper_tf.__main__ import main
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model, load_recognizer
-from jasper_tf.inference.model_path import find_model_file
+from jasper_tf.inference.model_path import describe_path, find_model_file
 
 ROOT = Path(__file__).parents[2]
 SMALL_RUN = ROOT / "tests" / "golden" / "begun_run" / "begun"
@@ -110,6 +110,11 @@ def test_every_verb_names_the_runs_inside(places, command, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("error: runs: ")
     assert "runs/an4" in err and "runs/demo" in err
+
+
+def test_where_a_run_is_needed(places, untrained_model, tmp_path):
+    untrained_model(list(" ab")).save(tmp_path / "model.keras")
+    assert "a .keras" in describe_path(tmp_path / "model.keras") and "without the files" in describe_path(tmp_path)
 
 
 def test_a_configuration_that_starts_from_no_model(places):

@@ -303,9 +303,7 @@ def test_a_trial_s_own_reasons_end_the_trial_only(write_tune, tmp_path):
 def test_a_warm_up_that_is_longer_than_a_trial_is_shortened(write_tune, tmp_path, capsys, given, warmup):
     """Of 6 steps: to its share of the configuration's own 12, or to a tenth if it is longer than these as well."""
     space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
-    run = trial_run(
-        write_tune, tmp_path, space, {"model.optim.lr": 0.01}, f"model.optim.sched.warmup_steps={given}"
-    )
+    run = trial_run(write_tune, tmp_path, space, {"model.optim.lr": 0.01}, f"model.optim.sched.warmup_steps={given}")
     assert run.config().model.optim.sched.warmup_steps == warmup
     run.train()
     assert (f"warmup_steps={warmup} in place of {given}" in capsys.readouterr().out) == (given != warmup)

@@ -62,10 +62,10 @@ class CosineAnnealing(keras.optimizers.schedules.CosineDecay):
         warm = count_steps(warmup_steps, warmup_ratio, self.max_steps, "warmup", "CosineAnnealing") or 0
         constant = count_steps(constant_steps, constant_ratio, self.max_steps, "constant", "CosineAnnealing") or 0
         if self.max_steps - warm - constant < 1:
+            hold = f" and constant_steps {constant}" if constant else ""
             raise UserError(
                 f"CosineAnnealing: max_steps {self.max_steps} leaves no step to anneal after warmup_steps "
-                f"{warm} and constant_steps {constant}; "
-                f"{shorter_warmup(self.max_steps, warmup_ratio is not None, constant)}"
+                f"{warm}{hold}; {shorter_warmup(self.max_steps, warmup_ratio is not None, constant)}"
             )
         super().__init__(
             # Keras then computes in float64, and the last bit of the float32 rate is right.

@@ -154,7 +154,9 @@ def test_an4(suffix, tmp_path, loopback, prepare, lines_of, make_sound):
 def test_common_voice(tmp_path, capsys, prepare, lines_of, table, refused, make_sound):
     make_common_voice(make_sound, tmp_path / "cv-corpus-9/de")
     out = tmp_path / "out"
-    prepare("common-voice", "--source", pack(tmp_path / "cv-corpus-9", tmp_path / "cv.tar.gz"), "--output", out, left_out=3)
+    prepare(
+        "common-voice", "--source", pack(tmp_path / "cv-corpus-9", tmp_path / "cv.tar.gz"), "--output", out, left_out=3
+    )
     texts = [lines_of(out / f"{split}_manifest.json")[0]["text"] for split in ("train", "dev", "test")]
     assert texts == ["er sagte ja", "nein sagte sie", "wo drei"]
     assert "language: de" in capsys.readouterr().out

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from jasper_tf.data.checks.audio import AudioRules, check_audio, clipped_share, examine, loudest_db
 from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog, audio_fault
 from jasper_tf.data.checks.lines import check_lines
-from jasper_tf.data.checks.audio import AudioRules, check_audio, clipped_share, examine, loudest_db
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import AudioError, UserError
 

@@ -55,7 +55,10 @@ def test_drives_an_optimizer_and_survives_its_config():
         ({"max_steps": 0}, "max_steps is 0"),
         ({"max_steps": None}, "max_steps is None"),
         ({"max_steps": 24, "warmup_steps": 500}, r"no step to anneal .*; set model\.optim\.sched\.warmup_steps=2, or"),
-        ({"max_steps": 24, "warmup_ratio": 1.0}, r"no step to anneal .*; set model\.optim\.sched\.warmup_ratio=0\.1, or"),
+        (
+            {"max_steps": 24, "warmup_ratio": 1.0},
+            r"to anneal .*; set model\.optim\.sched\.warmup_ratio=0\.1, or",
+        ),
         ({"max_steps": 10, "warmup_steps": 3, "constant_steps": 7}, "warmup_steps=1 with a shorter hold, or"),
         ({"max_steps": 10, "warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps and warmup_ratio"),
         ({"max_steps": 10, "constant_steps": 1, "constant_ratio": 0.1}, "constant_steps and constant_ratio"),
