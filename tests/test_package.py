@@ -30,14 +30,14 @@ def test_the_workflow_tests_both_ends_on_the_supported_pythons():
     assert {entry["constraints"] for entry in matrix} == files
     required = re.search(r'requires-python = ">=3\.(\d+)\.\d+,<3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text())
     assert {entry["python"] for entry in matrix} == {f"3.{minor}" for minor in range(*map(int, required.groups()))}
-    targets = re.findall(r"make ([a-z-]+)", (REPOSITORY / ".github/workflows/ci.yml").read_text())
-    makefile = (REPOSITORY / "Makefile").read_text()
-    assert all(re.search(rf"(?m)^{target}:", makefile) for target in targets), targets
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert commands == ["make lint", "make test", "make docs"]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """`installed(command, ...)`: runs a program of an environment that has the wheel, but no checkout."""
+    pytest.importorskip("setuptools", minversion="77")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     tracked = subprocess.run(
@@ -82,14 +82,15 @@ def test_the_wheel_trains_exports_and_transcribes_without_a_checkout(installed):
     assert (package / "configs/serving/models.config").is_file()
     assert installed("jasper-tf", "--version").stdout == f"jasper-tf {jasper_tf.__version__}\n"
     assert installed("jasper-tf", "train", "-h").stdout.startswith("usage: jasper-tf train ")
+    short = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "model.optim.sched.warmup_steps=1"]
     corpus = ["--train", "16", "--dev", "4", "--test", "2"]
     installed("jasper-tf", "make-demo-corpus", "--output", "build/demo", *corpus)
     data = [
         f"model.{part}_ds.manifest_filepath=build/demo/{file}.jsonl"
         for part, file in (("train", "train"), ("validation", "dev"))
     ]
-    installed("jasper-tf", "train", "an4.yaml", "trainer.fast_dev_run=true", *data)
-    trained = installed("jasper-tf", "train", "demo.yaml", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1")
+    installed("jasper-tf", "train", "an4.yaml", "trainer.fast_dev_run=true", *short, *data)
+    trained = installed("jasper-tf", "train", "demo.yaml", *short)
     assert str(package / "configs" / "demo.yaml") in trained.stderr
     assert trained.stdout.splitlines()[-1].startswith("next: jasper-tf evaluate --model runs/demo")
     exported = installed("jasper-tf", "export", "runs/demo", "--output", "serving/demo")
