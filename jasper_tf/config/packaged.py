@@ -35,7 +35,10 @@ def find_config(path: str | Path) -> Path:
         _log_once(path, packaged[path.name])
         return packaged[path.name]
     if path.name == str(path):
-        raise UserError(f"{shorten(path)}: no such file; the packaged configurations are {', '.join(packaged)}")
+        raise UserError(
+            f"{shorten(path)}: cannot read this configuration (No such file or directory); "
+            f"the packaged ones are {', '.join(packaged)}"
+        )
     return path
 
 
