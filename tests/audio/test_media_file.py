@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,44 @@ def test_a_gap_in_the_time_stamps_is_silence(folder, tmp_path):
     np.testing.assert_allclose(loudness(gap[6 * RATE :])[:200], loudness(whole[3 * RATE :])[:200], atol=0.05)
     part = load_audio(tmp_path / "gap.webm", RATE, 6.0, 2.0)
     np.testing.assert_allclose(loudness(part), loudness(gap[6 * RATE :])[:200], atol=0.05)
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("matroska", "aac")])
+@pytest.mark.parametrize("film", [False, True])
+def test_sound_that_begins_late(tones, tmp_path, kind, codec, film):
+    """Two seconds after the picture its times count from the picture; alone it begins with itself."""
+    path = tmp_path / f"late.{kind}"
+    write_late(path, kind, codec, tones, film)
+    audio, late_s = load_audio(path, RATE), 2.0 if film else 0.0
+    assert abs(len(audio) / RATE - SECONDS - late_s) <= MEDIA_SLACK_S
+    assert abs(audio_duration_s(path) - len(audio) / RATE) <= MEDIA_SLACK_S
+    wanted = np.concatenate([np.zeros(round(late_s * RATE)), tones])
+    assert abs(lag_s(audio, wanted)) <= 0.03
+    part = load_audio(path, RATE, 3.0, 2.0)
+    np.testing.assert_allclose(loudness(part), loudness(audio[3 * RATE : 5 * RATE]), atol=0.05)
+
+
+def write_late(path, kind, codec, tones, film):
+    av = pytest.importorskip("av")
+    with av.open(path, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        if film:
+            picture = container.add_stream("libvpx" if kind == "webm" else "mpeg4", rate=10)
+            picture.width = picture.height = 32
+            for k in range(80):
+                image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                image.pts, image.time_base = k, Fraction(1, 10)
+                container.mux(picture.encode(image))
+            container.mux(picture.encode(None))
+        samples = soxr.resample(tones, RATE, 48_000).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, 96_000, Fraction(1, 48_000)
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format, "mono", 48_000, frame_size=context.frame_size)
+        for part in (frame, None):
+            for resampled in resampler.resample(part):
+                container.mux(stream.encode(resampled))
+        container.mux(stream.encode(None))
 
 
 def test_a_webm_that_states_years(folder, tmp_path):
