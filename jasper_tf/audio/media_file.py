@@ -153,7 +153,7 @@ class MediaFile:
     def _seek(self, time_s: float) -> Iterator[tuple[float | None, np.ndarray]]:
         try:
             self._container.seek(int(time_s / self._tick_s), stream=self._stream)
-        except self._error as error:
+        except (self._error, OverflowError) as error:
             raise self._damaged(error) from None
         return self._frames()
 
@@ -166,6 +166,8 @@ class MediaFile:
                     raise AudioError(self._path, "rate", detail)
                 samples = to_float(frame.to_ndarray())  # [channels, S], or [1, S * channels]
                 yield frame.time, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+        except AudioError:
+            raise
         except (self._error, ValueError, MemoryError) as error:
             raise self._damaged(error) from None
 
