@@ -12,6 +12,8 @@ import soxr
 
 from jasper_tf.audio.load import MAX_PART_S, audio_duration_s, load_audio
 from jasper_tf.audio.media_file import MEDIA_SLACK_S, MediaFile, media_format
+from jasper_tf.data.manifest.line import parse_line
+from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import AudioError, UserError
 from tests.audio.encode_media import MEDIA, encode_media
 
@@ -74,6 +76,13 @@ def test_lossless_is_exact(folder, tones):
     found = load_audio(folder / "a.mov", 44_100)
     np.testing.assert_allclose(found[2000:-2000], wanted[2000 : len(found) - 2000], atol=2e-3)
     np.testing.assert_array_equal(load_audio(folder / "a.mov", 44_100, 2.5, 1.5), found[110_250:176_400])
+
+
+def test_a_manifest_takes_the_length_from_the_file(folder):
+    """As in training: every reader goes through `load_audio`."""
+    utterance = parse_line(b'{"audio_filepath": "a.m4a", "offset": 1, "text": "a"}', str(folder), "m.json:1")
+    assert utterance.duration_s == pytest.approx(SECONDS - 1)
+    np.testing.assert_array_equal(load_utterance(utterance, RATE), load_audio(folder / "a.m4a", RATE, 1.0, 5.0))
 
 
 def test_channels(folder):
