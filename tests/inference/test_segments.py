@@ -49,6 +49,12 @@ def test_a_long_speech_is_cut_at_its_longest_gap():
     assert len(segment_words(words)) == 1 and segment_words([]) == ()
 
 
+def test_many_words_take_no_quadratic_time():
+    """A server may answer anything: a slow path of 300 000 words would take hours."""
+    words = [WordTiming("a", 0.0, 0.0, 1.0)] * 300_000
+    assert len(segment_words(words)) == 1
+
+
 def test_confidence_is_weighted_by_length():
     words = [WordTiming("a", 0.0, 0.1, 0.2), WordTiming("bcd", 0.2, 0.4, 1.0)]
     assert segment_words(words)[0] == WordTiming("a bcd", 0.0, 0.4, pytest.approx(0.8))
