@@ -67,5 +67,5 @@ def test_alignment_shows_its_letters():
 
 
 def test_no_frames():
-    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (360, 720, 3)
-    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (620, 720, 3)
+    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (400, 700, 3)
+    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (660, 700, 3)
