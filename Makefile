@@ -49,9 +49,12 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe
 	$(BIN)/python -m jasper_tf make-demo-corpus --output $(DEMO) --overwrite
 	$(BIN)/python train.py configs/demo.yaml
-	$(BIN)/python -m jasper_tf evaluate --model runs/demo --manifest $(DEMO)/test.jsonl
+	$(BIN)/python -m jasper_tf evaluate --model runs/demo --manifest $(DEMO)/test.jsonl --output $(DEMO)/heard.jsonl --overwrite
 	$(BIN)/python export.py runs/demo --output serving/demo
 	$(BIN)/python -m jasper_tf transcribe --model serving/demo $(DEMO)/wav/test/00003.wav
+	@echo 'five of the test utterances, of voices unheard in training:'
+	@$(BIN)/python -c 'import json; heard = [*map(json.loads, open("$(DEMO)/heard.jsonl"))]; \
+		[print("  said:  " + u["text"] + "\n  heard: " + u["pred_text"]) for u in heard[:: len(heard) // 5][:5]]'
 
 test: $(STAMP) ## run every test that needs no GPU
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'

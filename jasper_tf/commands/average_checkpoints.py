@@ -84,5 +84,8 @@ def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, b
     if number is None:
         return existing
     if not 1 <= number <= len(among):
-        raise UserError(f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}")
+        raise UserError(
+            f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}, or train with a "
+            "larger exp_manager.checkpoint_callback_params.save_top_k"
+        )
     return sorted(among[:number])

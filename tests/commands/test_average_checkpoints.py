@@ -111,7 +111,7 @@ def test_wrong_use_is_one_line(tiny_run, tmp_path, run_here):
         ([tmp_path, "--output", file], ["give a run's folder"]),
         ([bare, "--output", file], ["no checkpoints"]),
         ([run, "--output", file, "--last", "10"], ["--last 10: this run has 9 to choose from; give 1 to 9"]),
-        ([run, "--output", file, "--best", "0"], ["--best 0: this run has 3 to choose from"]),
+        ([run, "--output", file, "--best", "0"], ["--best 0: this run has 3 to choose from", "save_top_k"]),
         ([run, "--output", file, "--last", "2", "step=00000002"], ["give either"]),
         ([run, "--output", file, "step=00000099"], ["step=00000099: not a checkpoint of this run", "step=00000002"]),
         ([run, "--output", file, "step=00000002", "step=00000002"], ["named twice"]),

@@ -55,7 +55,7 @@ def test_masks_show_below_what_they_mask():
     # Only the lower panel, and there a quarter of the time (the panel is not as wide as the picture).
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert rows.min() > 130
-    assert 0.2 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
+    assert 0.18 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
 
 
 def test_alignment_shows_its_letters():
@@ -67,5 +67,5 @@ def test_alignment_shows_its_letters():
 
 
 def test_no_frames():
-    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (360, 720, 3)
-    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (620, 720, 3)
+    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (400, 700, 3)
+    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (660, 700, 3)

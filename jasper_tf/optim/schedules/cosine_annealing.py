@@ -59,22 +59,27 @@ class CosineAnnealing(keras.optimizers.schedules.CosineDecay):
             "constant_steps": constant_steps,
             "constant_ratio": constant_ratio,
         }
-        warm = count_steps(warmup_steps, warmup_ratio, self.max_steps, "warmup", "CosineAnnealing") or 0
-        constant = count_steps(constant_steps, constant_ratio, self.max_steps, "constant", "CosineAnnealing") or 0
-        if self.max_steps - warm - constant < 1:
-            hold = f" and constant_steps {constant}" if constant else ""
+        self.warmup_steps = count_steps(warmup_steps, warmup_ratio, self.max_steps, "warmup", "CosineAnnealing") or 0
+        self.constant_steps = (
+            count_steps(constant_steps, constant_ratio, self.max_steps, "constant", "CosineAnnealing") or 0
+        )
+        self.decay_steps = self.max_steps - self.warmup_steps - self.constant_steps
+        if self.decay_steps < 1:
+            hold = f" and constant_steps {self.constant_steps}" if self.constant_steps else ""
             raise UserError(
                 f"CosineAnnealing: max_steps {self.max_steps} leaves no step to anneal after warmup_steps "
-                f"{warm}{hold}; {shorter_warmup(self.max_steps, warmup_ratio is not None, constant)}"
+                f"{self.warmup_steps}{hold}; "
+                f"{shorter_warmup(self.max_steps, warmup_ratio is not None, self.constant_steps)}"
             )
+        megatron = self.warmup_steps > 0 and self.constant_steps > 0
         super().__init__(
             # Keras then computes in float64, and the last bit of the float32 rate is right.
-            np.float64(0.0 if warm and constant else self.learning_rate / (warm + 1)),
-            decay_steps=self.max_steps - warm - constant,
+            np.float64(0.0 if megatron else self.learning_rate / (self.warmup_steps + 1)),
+            self.decay_steps,
             alpha=self.min_lr / self.learning_rate if self.learning_rate else 0.0,
             name=name,
-            warmup_target=np.float64(self.learning_rate) if warm else None,
-            warmup_steps=warm,
+            warmup_target=np.float64(self.learning_rate) if self.warmup_steps else None,
+            warmup_steps=self.warmup_steps,
         )
 
     def __call__(self, step):

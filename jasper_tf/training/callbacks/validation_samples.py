@@ -20,7 +20,7 @@ from jasper_tf.training.run.training_state import TrainingState
 
 _AT_A_TIME = 8
 _ALIGNMENTS = 3
-_ALIGNED_S = 6.0  # the beginning of a longer utterance: letters must stay legible
+_ALIGNED_S = 4.0  # the beginning of a longer utterance: letters must stay legible
 
 
 class ValidationSamples(keras.callbacks.Callback):
