@@ -1,0 +1,70 @@
+"""An n-gram back-off model as a trie of flat arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNKNOWN, START, END = "<unk>", "<s>", "</s>"
+MOST_ORDERS = 10
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """The n-grams of one length n, sorted by (prefix, word), each once.
+
+    Attributes:
+        prefixes: [count] int32: index of the first n - 1 words among the n-grams of length n - 1; 0 for n = 1.
+        words: [count] int32: id of the last word; for n = 1 these are 0, 1, 2, ...
+        log10_probs: [count] float32.
+        log10_backoffs: [count] float32; 0 for the highest order.
+    """
+
+    prefixes: np.ndarray
+    words: np.ndarray
+    log10_probs: np.ndarray
+    log10_backoffs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True)
+class NGramModel:
+    """A back-off model: p(w | h) is that of the n-gram "h w", or backoff(h) p(w | h without its first word).
+
+    Attributes:
+        vocabulary: the words by their ids; one is `<unk>`, one `<s>`, one `</s>`.
+        orders: the n-grams of length 1, 2, ..., N.
+    """
+
+    vocabulary: list[str]
+    orders: list[NGrams]
+
+    @property
+    def order(self) -> int:
+        return len(self.orders)
+
+    def ngram_ids(self, n: int) -> np.ndarray:
+        """The words of all n-grams of length n: [count, n] int32."""
+        ids = np.empty((len(self.orders[n - 1]), n), np.int32)
+        at = np.arange(len(ids))
+        for column in range(n - 1, -1, -1):
+            level = self.orders[column]
+            ids[:, column] = level.words[at]
+            at = level.prefixes[at]
+        return ids
+
+
+def trie_keys(prefixes: np.ndarray, words: np.ndarray, vocabulary_size: int) -> np.ndarray:
+    """(prefix, word) as one int64: the order of `NGrams`."""
+    return prefixes.astype(np.int64) * vocabulary_size + words
+
+
+def find_keys(sorted_keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index of each wanted key, -1 where it is missing."""
+    if not len(sorted_keys):
+        return np.full(len(wanted), -1, np.int64)
+    at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+    return np.where(sorted_keys[at] == wanted, at, -1)
