@@ -29,6 +29,8 @@ from jasper_tf.language_model.ngram_model import (
 
 _BLOCK = 1 << 20
 """Bytes that are parsed at a time; no line may be longer."""
+_ROWS = 1 << 16
+"""N-grams that are written at a time."""
 _MOST_NGRAMS = 150_000_000
 _MISSING_UNKNOWN = -100.0
 """log10 p of `<unk>` in a model that has none, as KenLM has it."""
@@ -127,18 +129,16 @@ def _write(model: NGramModel, file: IO[bytes]) -> None:
     counts = "".join(f"ngram {n}={len(ngrams)}\n" for n, ngrams in enumerate(model.orders, 1))
     file.write(f"\\data\\\n{counts}".encode())
     words = np.array(model.vocabulary, object)
-    texts = words
     for n, ngrams in enumerate(model.orders, 1):
         file.write(f"\n\\{n}-grams:\n".encode())
-        if n > 1:
-            texts = texts[ngrams.prefixes] + " " + words[ngrams.words]
-        for at in range(0, len(ngrams), 1 << 16):
-            part = slice(at, at + (1 << 16))
+        for at in range(0, len(ngrams), _ROWS):
+            part = slice(at, at + _ROWS)
+            texts = map(" ".join, words[model.ngram_ids(n, part)])
             probs, backoffs = ngrams.log10_probs[part].tolist(), ngrams.log10_backoffs[part].tolist()
             if n < model.order:
-                rows = [f"{p:.7g}\t{t}\t{b:.7g}\n" for p, t, b in zip(probs, texts[part], backoffs, strict=True)]
+                rows = [f"{p:.7g}\t{t}\t{b:.7g}\n" for p, t, b in zip(probs, texts, backoffs, strict=True)]
             else:
-                rows = [f"{p:.7g}\t{t}\n" for p, t in zip(probs, texts[part], strict=True)]
+                rows = [f"{p:.7g}\t{t}\n" for p, t in zip(probs, texts, strict=True)]
             file.write("".join(rows).encode())
     file.write(b"\n\\end\\\n")
 

@@ -46,15 +46,14 @@ class NGramModel:
     def order(self) -> int:
         return len(self.orders)
 
-    def ngram_ids(self, n: int) -> np.ndarray:
-        """The words of all n-grams of length n: [count, n] int32."""
-        ids = np.empty((len(self.orders[n - 1]), n), np.int32)
-        at = np.arange(len(ids))
-        for column in range(n - 1, -1, -1):
-            level = self.orders[column]
-            ids[:, column] = level.words[at]
+    def ngram_ids(self, n: int, part: slice = slice(None)) -> np.ndarray:
+        """The words of the n-grams of length n, or of a slice of them: [count, n] int32."""
+        columns = [self.orders[n - 1].words[part]]
+        at = self.orders[n - 1].prefixes[part]
+        for level in self.orders[n - 2 :: -1] if n > 1 else ():
+            columns.append(level.words[at])
             at = level.prefixes[at]
-        return ids
+        return np.stack(columns[::-1], axis=1)
 
 
 def trie_keys(prefixes: np.ndarray, words: np.ndarray, vocabulary_size: int) -> np.ndarray:
