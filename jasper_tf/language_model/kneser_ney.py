@@ -38,7 +38,7 @@ def estimate(
         UserError: the order is not 1 to 10, the thresholds fall or are more than the orders, or the text is too small
             for its discounts.
     """
-    thresholds = _check(order, prune)
+    thresholds = prune_thresholds(order, prune)
     levels = count_ngrams(corpus, order, advance)
     unwanted = np.zeros(len(corpus.vocabulary), bool)
     if words is not None:
@@ -88,7 +88,12 @@ def estimate(
     return NGramModel(vocabulary, orders)
 
 
-def _check(order: int, prune: Sequence[int]) -> list[int]:
+def prune_thresholds(order: int, prune: Sequence[int]) -> list[int]:
+    """The threshold of each order; the last value goes for higher orders.
+
+    Raises:
+        UserError: as `estimate`.
+    """
     if not 1 <= order <= MOST_ORDERS:
         raise UserError(f"order {order}: must be 1 to {MOST_ORDERS}")
     if not prune or len(prune) > order or list(prune) != sorted(prune) or prune[0] < 0:
