@@ -95,7 +95,7 @@ def _read(texts: list[str] | None, manifests: list[str] | None, unit: str) -> Co
 
 
 def _manifest_lines(paths: list[str]) -> Iterator[Line]:
-    from jasper_tf.data.manifest.columns import read_manifest  # brings soundfile, which other actions do without
+    from jasper_tf.data.manifest.columns import read_manifest  # brings TensorFlow, which texts need not wait for
 
     for utterance in read_manifest(paths):
         if utterance.text.strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jasper_tf.errors import UserError
-from jasper_tf.language_model.ngram_model import NGramModel, NGrams, find_keys, trie_keys
+from jasper_tf.language_model.ngram_model import NGramModel, NGrams, find_ngrams, trie_keys
 
 _LEAST = 1e-6
 """Mass that is left to the words a context does not list; log-probabilities are rounded."""
@@ -58,10 +58,9 @@ def _history_log_probs(model: NGramModel) -> list[np.ndarray]:
 
 def _find(keys: list[np.ndarray], ids: np.ndarray, size: int) -> np.ndarray:
     """Index of each n-gram [count, n] among those of its length; -1 where it is missing."""
-    at = ids[:, 0].astype(np.int64)
+    at = ids[:, 0]
     for column in range(1, ids.shape[1]):
-        found = find_keys(keys[column], trie_keys(at, ids[:, column], size))
-        at = np.where(at < 0, -1, found)
+        at = find_ngrams(keys[column], at, ids[:, column], size)
     return at
 
 

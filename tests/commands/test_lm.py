@@ -55,6 +55,7 @@ def test_texts_are_plain_or_packed_and_one_after_the_other(lm, text, tmp_path):
     assert (tmp_path / "one.arpa").read_bytes() == (tmp_path / "two.arpa").read_bytes()
 
 
+@pytest.mark.medium
 def test_the_texts_of_a_manifest(lm, text, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"its header is not read")
     lines = [{"audio_filepath": "a.wav", "duration": 1, "text": line} for line in [*LINES, " "]]
@@ -91,7 +92,9 @@ def test_only_some_words(lm, text, tmp_path):
         (("build", "--text", "text.txt", "--output", "text.txt", "--overwrite"), "is read"),
         (("build", "--text", "text.txt", "--output", "other.arpa", "--discount-fallback"), "exists already"),
         (("build", "--text", "text.txt", "--output", "noted.txt", "--overwrite"), "not what this command writes"),
-        (("build", "--from-manifest", "text.txt", "--output", "lm.arpa"), "text.txt:1"),
+        pytest.param(
+            ("build", "--from-manifest", "text.txt", "--output", "lm.arpa"), "text.txt:1", marks=pytest.mark.medium
+        ),
         (("perplexity", "--lm", "text.txt", "--text", "text.txt"), "no ARPA"),
         (("perplexity", "--lm", "other.arpa", "--text", "text.txt"), "cut"),
         (("prune", "--lm", "absent.arpa", "--threshold", "1e-8", "--output", "lm.arpa"), "absent.arpa"),
