@@ -12,11 +12,13 @@ from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 from jasper_tf.language_model.arpa import read_arpa, write_arpa
 from jasper_tf.language_model.corpus import Corpus, Line, read_corpus, text_lines
+from jasper_tf.language_model.kenlm_binary import is_kenlm_binary
 from jasper_tf.language_model.kneser_ney import estimate, prune_thresholds
 from jasper_tf.language_model.ngram_model import NGramModel
 from jasper_tf.language_model.ngram_tables import NGramTables
-from jasper_tf.language_model.perplexity import perplexity, unit_of
+from jasper_tf.language_model.perplexity import perplexity, perplexity_with_kenlm, unit_of
 from jasper_tf.language_model.prune import prune
+from jasper_tf.language_model.read_model import read_model
 
 HELP = "build an n-gram language model from text, measure its perplexity, prune it"
 
@@ -50,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overwrite_argument(build)
 
     score = verbs.add_parser("perplexity", help="the perplexity of a text, with and without unknown words")
-    score.add_argument("--lm", required=True, metavar="F", help="the model: .arpa or .arpa.gz")
+    score.add_argument("--lm", required=True, metavar="F", help="the model: .arpa, .arpa.gz or a KenLM binary")
     score.add_argument("--text", nargs="+", required=True, metavar="F", help="a sentence a line, plain or gzip")
-    score.add_argument("--unit", choices=("word", "label"), help="default: what the model is made of")
+    score.add_argument("--unit", choices=("word", "label"), help="default: what the ARPA is made of")
 
     smaller = verbs.add_parser("prune", help="leave out the n-grams that matter least, by relative entropy")
-    smaller.add_argument("--lm", required=True, metavar="F", help="the model: .arpa or .arpa.gz")
+    smaller.add_argument("--lm", required=True, metavar="F", help="the model: .arpa, .arpa.gz or KenLM's trie")
     smaller.add_argument(
         "--threshold", type=float, required=True, metavar="X", help="relative rise of perplexity to accept, as 1e-8"
     )
@@ -87,11 +89,14 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _read(texts: list[str] | None, manifests: list[str] | None, unit: str) -> Corpus:
     if manifests:
-        return read_corpus(_manifest_lines(manifests), unit)  # type: ignore[arg-type]  # argparse checks the choices
+        return read_corpus(_manifest_lines(manifests), unit, manifests[0])  # type: ignore[arg-type]  # argparse checks the choices
     assert texts
-    size = sum(os.path.getsize(path) for path in texts if os.path.isfile(path))
-    with Progress("reading text", size, megabytes) as progress:
-        return read_corpus(text_lines(texts, progress), unit)  # type: ignore[arg-type]
+    with Progress("reading text", _bytes(texts), megabytes) as progress:
+        return read_corpus(text_lines(texts, progress), unit, texts[0])  # type: ignore[arg-type]
+
+
+def _bytes(paths: list[str]) -> int:
+    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
 
 def _manifest_lines(paths: list[str]) -> Iterator[Line]:
@@ -109,10 +114,13 @@ def _frequent(corpus: Corpus, least: int) -> set[str]:
 
 def _perplexity(arguments: argparse.Namespace) -> int:
     a = arguments
-    tables = NGramTables.from_model(read_arpa(a.lm))
-    size = sum(os.path.getsize(path) for path in a.text if os.path.isfile(path))
-    with Progress("scoring text", size, megabytes) as progress:
-        found = perplexity(tables, text_lines(a.text, progress), a.unit or unit_of(tables))
+    with Progress("scoring text", _bytes(a.text), megabytes) as progress:
+        lines = text_lines(a.text, progress)
+        if is_kenlm_binary(a.lm):
+            found = perplexity_with_kenlm(a.lm, lines, a.unit or "word")
+        else:
+            tables = NGramTables.from_model(read_arpa(a.lm))
+            found = perplexity(tables, lines, a.unit or unit_of(tables))
     words = found.tokens - found.sentences
     print(f"sentences {found.sentences}, words {words}, unknown {found.unknown} ({found.unknown / max(1, words):.2%})")
     print(f"perplexity {found.with_unknown:.2f}, without unknown words {found.without_unknown:.2f}")
@@ -122,7 +130,7 @@ def _perplexity(arguments: argparse.Namespace) -> int:
 def _prune(arguments: argparse.Namespace) -> int:
     a = arguments
     validate_outputs([Output("--output", a.output, "arpa")], [a.lm], a.overwrite)
-    model = read_arpa(a.lm)
+    model = read_model(a.lm)
     smaller = prune(model, a.threshold)
     write_arpa(smaller, a.output)
     print(f"{_size(smaller)}, of {sum(map(len, model.orders)):,} n-grams: {a.output}")

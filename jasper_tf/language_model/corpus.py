@@ -100,8 +100,11 @@ def split_units(line: bytes, unit: Unit) -> list:
     return list(text.replace(" ", SPACE))
 
 
-def read_corpus(lines: Iterable[Line], unit: Unit = "word") -> Corpus:
+def read_corpus(lines: Iterable[Line], unit: Unit = "word", name: str = "the text") -> Corpus:
     """Reads sentences; an empty line is an empty sentence, as in KenLM.
+
+    Args:
+        name: of the text, for the message that it is empty.
 
     Raises:
         UserError: there is no word at all, or a line is not UTF-8 or holds `<s>`, `</s>` or `<unk>`.
@@ -127,6 +130,6 @@ def read_corpus(lines: Iterable[Line], unit: Unit = "word") -> Corpus:
             parts.append(np.array(part, np.int32))
             part = array("i")
     if len(ids) == len(specials):
-        raise UserError("the text holds no word; give a text to learn from")
+        raise UserError(f"{name}: holds no word; give a text to learn from")
     parts.append(np.array(part, np.int32))
     return Corpus([word.decode() if isinstance(word, bytes) else word for word in ids], np.concatenate(parts))

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.language_model.corpus import Line, Unit, split_units
 from jasper_tf.language_model.ngram_tables import NGramTables
 from jasper_tf.language_model.spelling import is_over_labels
@@ -86,3 +87,37 @@ def perplexity(tables: NGramTables, lines: Iterable[Line], unit: Unit = "word") 
     if not sentences:
         raise UserError("the text is empty; give a text to score")
     return Perplexity(sentences, tokens, unknown, total / math.log(10), total_unknown / math.log(10))
+
+
+def perplexity_with_kenlm(path: str | Path, lines: Iterable[Line], unit: Unit = "word") -> Perplexity:
+    """The same by the package `kenlm`, for its binary files of any kind.
+
+    Raises:
+        UserError: `kenlm` is not installed or cannot read the file; else as `perplexity`.
+    """
+    try:
+        import kenlm  # an extra: only its binary files need it
+    except ImportError:
+        raise UserError(f"{path}: a KenLM binary needs the package kenlm; pip install 'jasper-tf[lm]'") from None
+    try:
+        model = kenlm.Model(str(path))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: KenLM cannot read this file ({one_line(error)}); build it again") from None
+    sentences = tokens = unknown = 0
+    total = total_unknown = 0.0
+    for place, line in lines:
+        try:
+            words = split_units(line, unit)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
+        text = b" ".join(words).decode("utf-8", "replace") if unit == "word" else " ".join(words)
+        for log10_prob, _, strange in model.full_scores(text):
+            tokens += 1
+            total += log10_prob
+            if strange:
+                unknown += 1
+                total_unknown += log10_prob
+        sentences += 1
+    if not sentences:
+        raise UserError("the text is empty; give a text to score")
+    return Perplexity(sentences, tokens, unknown, total, total_unknown)

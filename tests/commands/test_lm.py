@@ -87,7 +87,7 @@ def test_only_some_words(lm, text, tmp_path):
         (("build", "--text", "text.txt", "--output", "lm.arpa", "--order", "11"), "order 11"),
         (("build", "--text", "text.txt", "--output", "lm.arpa", "--prune", "2", "1"), "prune 2 1"),
         (("build", "--text", "text.txt", "--output", "lm.arpa"), "--discount-fallback"),
-        (("build", "--text", "empty.txt", "--output", "lm.arpa"), "no word"),
+        (("build", "--text", "empty.txt", "--output", "lm.arpa"), "empty.txt: holds no word"),
         (("build", "--text", "absent.txt", "--output", "lm.arpa"), "absent.txt"),
         (("build", "--text", "text.txt", "--output", "text.txt", "--overwrite"), "is read"),
         (("build", "--text", "text.txt", "--output", "other.arpa", "--discount-fallback"), "exists already"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from jasper_tf.errors import UserError
-from jasper_tf.language_model.arpa import read_arpa
+from jasper_tf.language_model.arpa import read_arpa, write_arpa
 from jasper_tf.language_model.corpus import read_corpus
 from jasper_tf.language_model.kneser_ney import estimate
 from jasper_tf.language_model.ngram_tables import NGramTables
-from jasper_tf.language_model.perplexity import perplexity, unit_of
+from jasper_tf.language_model.perplexity import perplexity, perplexity_with_kenlm, unit_of
 
 
 def test_perplexity_is_kenlms(shared, sentences, rows):
@@ -53,6 +53,18 @@ def test_a_model_over_characters_scores_characters(sentences):
         total += float(log_prob)
     assert found.log10_prob == pytest.approx((total + tables.final_log_probs[state]) / math.log(10))
     assert found.tokens == 6
+
+
+@pytest.mark.parametrize("unit", ["word", "label"])
+def test_kenlm_itself_finds_the_same(tmp_path, sentences, unit):
+    pytest.importorskip("kenlm")
+    model = estimate(read_corpus(sentences[:200], unit), 3, discount_fallback=True)
+    write_arpa(model, tmp_path / "lm.arpa")
+    ours = perplexity(NGramTables.from_model(model), [*sentences, ("f:1", b"")], unit)
+    theirs = perplexity_with_kenlm(tmp_path / "lm.arpa", [*sentences, ("f:1", b"")], unit)
+    assert (ours.sentences, ours.tokens, ours.unknown) == (theirs.sentences, theirs.tokens, theirs.unknown)
+    assert ours.with_unknown == pytest.approx(theirs.with_unknown, rel=1e-5)
+    assert ours.without_unknown == pytest.approx(theirs.without_unknown, rel=1e-5)
 
 
 def test_nothing_to_score(sentences):
