@@ -337,7 +337,6 @@ def _count_fields(block: bytes) -> np.ndarray:
     ends = space[1:] & ~space[:-1]
     at = np.flatnonzero(raw == ord("\n"))
     before = np.cumsum(ends, dtype=np.int32)[np.maximum(at - 1, 0)]
-    before[at == 0] = 0
     return np.diff(before, prepend=0)
 
 

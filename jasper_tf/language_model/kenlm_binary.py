@@ -143,7 +143,7 @@ def _read_bits(data: np.ndarray, start: int, count: int, stride: int, offset: in
     """`bits` (at most 57) bits of each of `count` records of `stride` bits, from bit `offset`: [count] uint64."""
     found = np.empty(count, np.uint64)
     # A number that begins at any byte; the file is longer than the records by at least 8 bytes.
-    numbers = np.ndarray((len(data) - 7 - start,), "<u8", data, start, (1,))
+    numbers: np.ndarray = np.ndarray((len(data) - 7 - start,), "<u8", data, start, (1,))
     for at in range(0, count, _AT_ONCE):
         first_bits = np.arange(at, min(at + _AT_ONCE, count), dtype=np.int64) * stride + offset
         values = numbers[first_bits >> 3] >> (first_bits & 7).astype(np.uint64)

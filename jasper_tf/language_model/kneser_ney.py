@@ -75,7 +75,6 @@ def estimate(
             probs[START_ID] = 1
         else:
             gammas[np.bincount(level.prefixes, minlength=contexts) == 0] = 1
-            gammas[levels[n - 2].words == UNKNOWN_ID] = gammas[levels[n - 2].words == END_ID] = 1
             results[-1] = results[-1][0], _log10(gammas)[kept[-2]]
         results.append((_log10(probs)[kept[-1]], np.zeros(np.count_nonzero(kept[-1]), np.float32)))
 
