@@ -76,10 +76,11 @@ class SavedModelTranscriber:
                 outputs = self._signatures["serving_default" if words else "text"](**given)
             if "text" not in outputs or (words and "words" not in outputs):  # without words: exported as batchable
                 frames = self._signatures["log_probs"](**given)
-                best = (decoder or self.decoding)(frames["log_probs"], frames["log_probs_len"]).best()
+                decoder = decoder or self.decoding
+                best = decoder(frames["log_probs"], frames["log_probs_len"]).best()
                 outputs |= {"text": self.tokenizer.decode_in_graph(best.labels)}
                 if words:
-                    outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                    outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder.word_aggregation)
             found = {name: value.numpy() for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:

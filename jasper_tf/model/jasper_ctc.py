@@ -212,11 +212,12 @@ class JasperCTC(CTCModel):
         text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
         if words or decoder is not None:
-            best = (decoder or self.decoding)(logits, logit_len).best()
+            decoder_used = decoder or self.decoding
+            best = decoder_used(logits, logit_len).best()
             if decoder is not None:
                 outputs["text"] = self.tokenizer.decode_in_graph(best.labels)
             if words:
-                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder_used.word_aggregation)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
