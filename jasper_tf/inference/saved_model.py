@@ -91,8 +91,7 @@ class SavedModelTranscriber:
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
         """The same as `JasperCTC.transcribe`."""
-        found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
-        return [one.text for one in found] if isinstance(found, list) else found.text
+        return Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
 
 
 def _read_about(folder: Path) -> tuple[list[str], int, float]:
