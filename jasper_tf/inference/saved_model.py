@@ -89,6 +89,18 @@ class SavedModelTranscriber:
             raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
         return found
 
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `JasperCTC.log_probs`.
+
+        Raises:
+            UserError: the SavedModel fails.
+        """
+        try:
+            found = self._signatures["log_probs"](audio=tf.constant(audio), audio_len=tf.constant(audio_len))
+            return found["log_probs"].numpy(), found["log_probs_len"].numpy()
+        except (tf.errors.OpError, LookupError) as error:
+            raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
+
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
         """The same as `JasperCTC.transcribe`."""
         return Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
