@@ -9,4 +9,4 @@ from jasper_tf.decoding.greedy import GreedyDecoder
 
 def build_decoder(config: DecodingConfig) -> Decoder:
     """Returns the decoder of `config.strategy`; the schema accepts only greedy ones."""
-    return GreedyDecoder(name="decoding")
+    return GreedyDecoder(config.confidence_cfg, name="decoding")

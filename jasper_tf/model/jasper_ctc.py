@@ -212,12 +212,18 @@ class JasperCTC(CTCModel):
         text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
         if words or decoder is not None:
-            best = (decoder or self.decoding)(logits, logit_len).best()
+            decoder_used = decoder or self.decoding
+            best = decoder_used(logits, logit_len).best()
             if decoder is not None:
                 outputs["text"] = self.tokenizer.decode_in_graph(best.labels)
             if words:
-                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder_used.word_aggregation)
         return {name: np.asarray(value) for name, value in outputs.items()}
+
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
+        _, logits, logit_len = self.recognize(audio, audio_len)
+        return tf.nn.log_softmax(logits).numpy(), logit_len.numpy()
 
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
         """Transcribes one recording to a `Transcript`, or several to a list of them in their order.

@@ -97,7 +97,7 @@ def alignment_picture(
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
         tokenizer: of the model.
-        timings: of labels: from `time_labels` or `force_align`.
+        timings: from `time_labels`, `join_words` or a `TextAligner`.
         frame_s: seconds of one frame of `log_probs`.
         title: above the picture; long lines are cut.
         size: width and height in pixels.
