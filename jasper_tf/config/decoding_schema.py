@@ -3,32 +3,152 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
-from jasper_tf.config.section import OFF, Section
+from jasper_tf.config.section import OFF, Range, Section, ZeroToOne
+
+Weight = Annotated[float, Range(-50, 50)]
+"""A natural logarithm; its exponential is far from the ends of float32."""
+LogProb = Annotated[float, Range(-(10**6), 0)]
+
+
+@dataclass(kw_only=True)
+class PyCTCDecodeConfig(Section):
+    """Settings of `strategy: pyctcdecode`; they replace those of `BeamConfig` that mean the same."""
+
+    beam_prune_logp: LogProb = -10.0
+    token_min_logp: LogProb = -5.0
+    hotwords: list[str] | None = None
+    hotword_weight: Weight | None = None
+
+    # Ours keeps of prefixes with the same future the best, unless several hypotheses are asked for.
+    IGNORED = frozenset({"prune_history"})
+
+
+@dataclass(kw_only=True)
+class FlashlightConfig(Section):
+    """Settings of `strategy: flashlight`; they replace those of `BeamConfig` that mean the same."""
+
+    beam_size_token: Annotated[int, Range(1, 10**4)] = 16
+    beam_threshold: Annotated[float, Range(0, 10**6)] = 20.0
+
+    # The lexicon is made from the language model, whose unknown words `unk_score_offset` steers.
+    IGNORED = frozenset({"lexicon_path", "unk_weight", "sil_weight"})
+    ONLY = {"boost_path": (None,)}
+
+
+def _no_phrases(boosting_tree: Any) -> bool:
+    given = boosting_tree if isinstance(boosting_tree, Mapping) else {}
+    keys = ("model_path", "key_phrases_file", "key_phrases_list", "key_phrase_items_list")
+    return not any(given.get(key) for key in keys)
+
+
+@dataclass(kw_only=True)
+class BeamConfig(Section):
+    """The beam search; keys of NeMo's `BeamCTCInferConfig`, then those of this package.
+
+    Weights are natural logarithms, but for `unk_score_offset`.
+    """
+
+    beam_size: Annotated[int, Range(1, 1024)] = 16
+    # An n-gram model of words or of labels, ARPA. `kenlm_path` and `beam_alpha` are older names.
+    ngram_lm_model: str | None = None
+    kenlm_path: str | None = None
+    ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
+    beam_alpha: Annotated[float, Range(0, 50)] | None = None
+    # For each word, or each label with a model of labels; nothing without a model.
+    beam_beta: Weight = 1.0
+    # Hypotheses this much below the best are dropped.
+    beam_threshold: Annotated[float, Range(0, 10**6)] = 10.0
+    return_best_hypothesis: bool = True
+    pyctcdecode_cfg: PyCTCDecodeConfig = field(default_factory=PyCTCDecodeConfig)
+    flashlight_cfg: FlashlightConfig = field(default_factory=FlashlightConfig)
+
+    # How many hypotheses; null: one, or beam_size without return_best_hypothesis.
+    n_best: Annotated[int, Range(1, 1024)] | None = None
+    # Labels tried in a frame: the most probable ones, none below token_min_logp but for the best class.
+    top_tokens: Annotated[int, Range(1, 10**4)] = 8
+    token_min_logp: LogProb = -5.0
+    # Frames whose blank is more probable are not searched; 1: all are.
+    blank_skip: Annotated[float, Range(0, 1, without=(0,))] = 0.999
+    # Added to log10 p of a word that is not in the model's vocabulary.
+    unk_score_offset: Annotated[float, Range(-100, 0)] = -10.0
+    # How much of the best unigram that begins like it an unfinished word counts; 0: words count when they end.
+    look_ahead: ZeroToOne = 0.5
+    # A file of hot words, or a mapping from words or phrases to their weights; and the weight of those without one.
+    hot_words: str | dict[str, Any] | None = None
+    hot_word_weight: Weight = 10.0
+    # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
+    hot_words_are_known: bool = True
+
+    IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
+    ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": lambda value: value is None or value == 0}
+
+    def __post_init__(self):
+        if isinstance(self.pyctcdecode_cfg, Mapping):
+            self.pyctcdecode_cfg = PyCTCDecodeConfig(**self.pyctcdecode_cfg)
+        if isinstance(self.flashlight_cfg, Mapping):
+            self.flashlight_cfg = FlashlightConfig(**self.flashlight_cfg)
+
+    @property
+    def language_model(self) -> str | None:
+        return self.ngram_lm_model or self.kenlm_path
+
+    @property
+    def alpha(self) -> float:
+        given = [value for value in (self.ngram_lm_alpha, self.beam_alpha) if value is not None]
+        return given[0] if given else 0.4
+
+    @property
+    def hypotheses(self) -> int:
+        """How many hypotheses are returned."""
+        wanted = self.n_best or (1 if self.return_best_hypothesis else self.beam_size)
+        return min(wanted, self.beam_size)
 
 
 @dataclass(kw_only=True)
 class DecodingConfig(Section):
     """The decoder.
 
-    Attributes:
-        strategy: two implementations in NeMo, one here.
+    `greedy` and `greedy_batch`, two implementations in NeMo, are one here; so are the beam's `beam`, `beam_batch`,
+    `pyctcdecode` and `flashlight`, which differ in where their settings stand.
     """
 
-    strategy: Literal["greedy", "greedy_batch"] = "greedy"
+    strategy: Literal["greedy", "greedy_batch", "beam", "beam_batch", "pyctcdecode", "flashlight"] = "greedy"
+    beam: BeamConfig = field(default_factory=BeamConfig)
     confidence_cfg: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     # What NeMo returns in addition to the text, and the settings of strategies that were not chosen.
     IGNORED = frozenset(
         "preserve_alignments compute_timestamps compute_langs word_seperator segment_seperators segment_gap_threshold"
         " ctc_timestamp_type batch_dim_index fused_batch_size confidence_method_cfg temperature"
-        " greedy beam wfst".split()
+        " greedy wfst".split()
     )
     ONLY = {"return_best_hypothesis": (None, True), "return_xattn_scores": OFF}
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
+        if isinstance(self.beam, Mapping):
+            self.beam = BeamConfig(**self.beam)
         if isinstance(self.confidence_cfg, Mapping):  # a saved model keeps plain values
             self.confidence_cfg = read_confidence(self.confidence_cfg)
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.strategy.startswith("greedy")
+
+    def beam_settings(self) -> BeamConfig:
+        """`beam` with the settings that stand in the section of the strategy."""
+        beam = self.beam
+        if self.strategy == "pyctcdecode":
+            own = beam.pyctcdecode_cfg
+            beam = replace(beam, beam_threshold=-own.beam_prune_logp, token_min_logp=own.token_min_logp)
+            if own.hotword_weight is not None:
+                beam.hot_word_weight = own.hotword_weight
+            if own.hotwords:
+                beam.hot_words = dict.fromkeys(own.hotwords, beam.hot_word_weight)
+        elif self.strategy == "flashlight":
+            of_flashlight = beam.flashlight_cfg
+            beam = replace(beam, beam_threshold=of_flashlight.beam_threshold, top_tokens=of_flashlight.beam_size_token)
+        return beam

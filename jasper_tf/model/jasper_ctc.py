@@ -144,7 +144,7 @@ class JasperCTC(CTCModel):
         self._encoder_inputs = encoder_inputs
         self.decoder = head
         self.tokenizer = tokenizer
-        self.decoding = build_decoder(DecodingConfig(**decoding or {}))
+        self.decoding = build_decoder(DecodingConfig(**decoding or {}), tokenizer)
         i = interctc or {"loss_weights": (), "apply_at_layers": ()}
         shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
         self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}

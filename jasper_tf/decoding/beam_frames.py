@@ -1,0 +1,121 @@
+"""Log-probabilities to what a step of the beam search reads: few labels a frame, sure blanks packed away."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from jasper_tf.decoding.gather import gather
+
+LOG_ZERO = -1e30
+"""Used for log 0; finite, so that nothing becomes NaN."""
+
+
+class Frames(NamedTuple):
+    """The frames that a search walks through, packed to the left; A labels of each are tried.
+
+    A frame after the last of its utterance is a blank of probability 1, which changes nothing.
+
+    probs: [T',B,1,A] float32, those of the most probable labels; 0 for those that are not tried.
+    ids: [T',B,1,2A] int32, these labels, then the same with -1 for those that may follow themselves without a blank
+        because one was packed away.
+    choices: [T', B (A+1)] int32, the blank and these labels.
+    stay: [T', B (V+2), 2] float32, the probabilities of the blank and of the label once more for a prefix that ends in
+        it; the label V+1 stands for none.
+    has_space: [T'] bool, whether a space is tried in any utterance.
+    count: frames that at least one utterance has.
+    skipped: [B] float32, ln p of the blanks that were packed away.
+    gap: [B] bool, whether the last frame was one of them.
+    """
+
+    probs: Any
+    ids: Any
+    choices: Any
+    stay: Any
+    has_space: Any
+    count: Any
+    skipped: Any
+    gap: Any
+
+
+@dataclass(frozen=True)
+class FramePacker:
+    """Prepares frames.
+
+    Args:
+        labels: V.
+        space: the label that separates words, or None.
+        top_labels: A, at most.
+        floor: labels with a lower ln p are not tried, but for the most probable class of the frame.
+        blank_skip: frames whose blank is more probable than this are packed away; 1: none.
+    """
+
+    labels: int
+    space: int | None
+    top_labels: int
+    floor: float
+    blank_skip: float
+
+    @property
+    def choices(self) -> int:
+        """A."""
+        return min(self.top_labels, self.labels)
+
+    def pack(self, log_probs: Any, logit_len: Any, gap: Any) -> Frames:
+        """Prepares log_probs [B,T',V+1] of logit_len [B] frames; `gap` [B]: whether a blank was packed away before."""
+        batch, frames = ops.shape(log_probs)[:2]
+        blank, columns, tried = self.labels, self.labels + 2, self.choices
+        log_probs = ops.maximum(log_probs, LOG_ZERO)
+        frame = ops.arange(frames, dtype="int32")[None, :]
+        valid = frame < logit_len[:, None]
+        sure = ops.logical_and(valid, log_probs[:, :, blank] > math.log(self.blank_skip))
+        gaps = ops.concatenate([gap[:, None], sure], axis=1)
+
+        # Sorting the numbers of the frames that are kept packs them to the left.
+        at = ops.sort(ops.where(ops.logical_and(valid, ops.logical_not(sure)), frame, frames), axis=1)
+        count = ops.max(ops.sum(ops.cast(at < frames, "int32"), axis=1), initial=0)
+        if keras.backend.backend() == "tensorflow":  # elsewhere shapes are static
+            at = at[:, :count]
+        at = ops.transpose(at + (frames + 1) * ops.arange(batch, dtype="int32")[:, None])  # [T',B]
+        nothing = ops.where(ops.arange(columns - 1) == blank, 0.0, LOG_ZERO)
+        nothing = ops.broadcast_to(ops.cast(nothing, "float32"), (batch, 1, columns - 1))
+        rows = ops.reshape(ops.concatenate([log_probs, nothing], axis=1), (batch * (frames + 1), columns - 1))
+        rows = gather(rows, at)  # [T',B,V+1]
+        after_gap = gather(ops.reshape(gaps, (-1,)), at)[:, :, None]  # [T',B,1]
+
+        best = ops.max(rows, axis=-1, keepdims=True)
+        is_tried = ops.logical_or(rows >= self.floor, rows == best)[:, :, :blank]
+        of_labels = ops.where(is_tried, ops.exp(rows[:, :, :blank]), 0.0)
+        of_blank = ops.exp(rows[:, :, blank:])
+        probs, ids = ops.top_k(of_labels, tried)
+        ids = ops.cast(ids, "int32")
+
+        space = -1 if self.space is None else self.space
+        is_space = ops.arange(blank, dtype="int32") == space
+        again = ops.where(after_gap, 0.0, of_labels)
+        # Spaces in front and behind spaces change nothing: such a prefix stays what it is by both.
+        again = ops.where(is_space, of_blank + of_labels, again)
+        zeros = ops.zeros_like(of_blank)
+        stay_blank = ops.concatenate([ops.where(is_space, 0.0, of_blank), of_blank, of_blank], axis=2)
+        stay_label = ops.concatenate([again, zeros, zeros], axis=2)
+        # A letter after a gap is a new one; a space never is.
+        may_repeat = ops.logical_and(after_gap, ids != space)
+        has_space = ops.logical_and(ids == space, probs > 0)
+
+        length = ops.shape(rows)[0]
+        return Frames(
+            probs=probs[:, :, None, :],
+            ids=ops.concatenate([ids, ops.where(may_repeat, -1, ids)], axis=2)[:, :, None, :],
+            choices=ops.reshape(
+                ops.concatenate([ops.full_like(ids[:, :, :1], blank), ids], axis=2), (length, batch * (tried + 1))
+            ),
+            stay=ops.reshape(ops.stack([stay_blank, stay_label], axis=-1), (length, batch * columns, 2)),
+            has_space=ops.any(has_space, axis=(1, 2)),
+            count=count,
+            skipped=ops.sum(ops.where(sure, log_probs[:, :, blank], 0.0), axis=1),
+            gap=ops.any(ops.logical_and(ops.arange(frames + 1, dtype="int32") == logit_len[:, None], gaps), axis=1),
+        )
