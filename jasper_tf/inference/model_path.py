@@ -51,7 +51,7 @@ def find_model_file(path: str | Path, exports: bool = False) -> Path:
 
 
 def require_model_path(path: str | Path, exports: bool = False) -> None:
-    """Requires that `path` is what `load_model` takes, or with `exports` what `load_recognizer` takes; without TensorFlow.
+    """Requires what `load_model` takes, or with `exports` what `load_recognizer` takes, before TensorFlow is loaded.
 
     Raises:
         UserError: as `find_model_file`.
