@@ -6,15 +6,13 @@ import gzip
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from jasper_tf.errors import UserError, one_line, shorten
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.language_model.ngram_model import (
     END,
@@ -26,6 +24,7 @@ from jasper_tf.language_model.ngram_model import (
     find_ngrams,
     trie_keys,
 )
+from jasper_tf.language_model.plain_or_gzip import open_plain_or_gzip
 
 _BLOCK = 1 << 19
 """Bytes that are parsed at a time; no line may be longer."""
@@ -36,7 +35,6 @@ _MISSING_UNKNOWN = -100.0
 """log10 p of `<unk>` in a model that has none, as KenLM has it."""
 _SPACES = np.zeros(256, bool)
 _SPACES[list(b" \t\n\r\v\f")] = True
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArpaError(UserError):
@@ -69,7 +67,7 @@ def read_arpa(path: str | Path) -> NGramModel:
             not finite, an n-gram twice or without its prefix, or no `<s>` or `</s>`.
         UserError: it cannot be read.
     """
-    with _open(path) as file:
+    with open_plain_or_gzip(path, "language model") as (file, _):
         lines = _Lines(path, file)
         counts = _read_header(lines)
         ids: dict[bytes, int] = {}
@@ -128,24 +126,6 @@ def _write(model: NGramModel, file: IO[bytes]) -> None:
                 rows = [f"{p:.7g}\t{t}\n" for p, t in zip(probs, texts, strict=True)]
             file.write("".join(rows).encode())
     file.write(b"\n\\end\\\n")
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[IO[bytes]]:
-    try:
-        with open(path, "rb") as raw:
-            if raw.peek(2)[:2] != _GZIP_MAGIC:
-                yield raw
-                return
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield unpacked  # type: ignore[misc]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{shorten(path)}: cut or damaged gzip file ({one_line(error)}); make it again") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise UserError(f"{shorten(path)}: cannot read this language model ({reason})") from None
 
 
 class _Lines:
@@ -218,6 +198,8 @@ def _show(line: bytes) -> str:
 
 def _read_header(lines: _Lines) -> list[int]:
     first = lines.line()
+    while first is not None and first.startswith(b"#"):  # lmplz --verbose_header
+        first = lines.line()
     if first != b"\\data\\":
         shown = "is empty" if first is None else f"begins with {_show(first)}, not \\data\\"
         raise ArpaError(lines.path, max(1, lines.number - 1), f"{shown}; this is no ARPA file")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gzip
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from jasper_tf.errors import UserError, one_line, shorten
+from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
 from jasper_tf.language_model.ngram_model import END, START, UNKNOWN
+from jasper_tf.language_model.plain_or_gzip import open_plain_or_gzip
 from jasper_tf.language_model.spelling import SPACE
 
 Unit = Literal["word", "label"]
@@ -60,27 +59,16 @@ def text_lines(paths: Sequence[str | Path], progress: Progress | None = None) ->
         UserError: a file cannot be read, or a line is longer than 16 MB.
     """
     for path in paths:
-        try:
-            with open(path, "rb") as raw:
-                packed = raw.peek(2)[:2] == b"\x1f\x8b"
-                before = 0
-                with gzip.GzipFile(fileobj=raw) if packed else raw as file:
-                    lines = iter(functools.partial(file.readline, LONGEST_LINE + 1), b"")
-                    for number, line in enumerate(lines, 1):
-                        if len(line) > LONGEST_LINE:
-                            raise UserError(f"{path}:{number}: longer than {LONGEST_LINE:,} bytes; is this a text?")
-                        yield f"{path}:{number}", line
-                        if progress and number % 1000 == 0:
-                            at = raw.tell() if raw.seekable() else 0
-                            progress.advance(at - before)
-                            before = at
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{path}: cut or damaged gzip file ({one_line(error)}); make it again") from None
-        except (OSError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            raise UserError(f"{shorten(path)}: cannot read this text ({reason})") from None
+        with open_plain_or_gzip(path, "text") as (file, raw):
+            before = 0
+            lines = iter(functools.partial(file.readline, LONGEST_LINE + 1), b"")
+            for number, line in enumerate(lines, 1):
+                if len(line) > LONGEST_LINE:
+                    raise UserError(f"{path}:{number}: longer than {LONGEST_LINE:,} bytes; is this a text?")
+                yield f"{path}:{number}", line
+                if progress and number % 1000 == 0 and raw.seekable():
+                    progress.advance(raw.tell() - before)
+                    before = raw.tell()
 
 
 def split_units(line: bytes, unit: Unit) -> list:

@@ -33,19 +33,19 @@ class NGramCounts:
 def count_ngrams(corpus: Corpus, order: int, advance: Callable[[int], None] = lambda _: None) -> list[NGramCounts]:
     """The n-grams of length 1 to `order` within sentences, `<s>` and `</s>` included.
 
-    Memory: 8 bytes a word of the corpus, 20 bytes a different n-gram, and 100 MB.
-
     Args:
         advance: is called with the words that were counted; all in all `order` times the corpus.
     """
     size = len(corpus.vocabulary)
     zeros = np.zeros(size, np.int32)
-    counts = np.bincount(corpus.ids, minlength=size)
+    starts = range(0, len(corpus.ids), _BLOCK)
+    counts = np.zeros(size, np.int64)
+    for start in starts:
+        counts += np.bincount(corpus.ids[start : start + _BLOCK], minlength=size)
     levels = [NGramCounts(zeros, zeros, np.arange(size, dtype=np.int32), counts)]
     advance(len(corpus.ids))
     # Index of the n-gram that ends at each position; -1 where it would begin before its sentence.
     at = corpus.ids.copy()
-    starts = range(0, len(at), _BLOCK)
     for _ in range(1, order):
         keys, suffixes, numbers = [], [], []
         for start in reversed(starts):  # so that the position before a block still holds the shorter n-gram

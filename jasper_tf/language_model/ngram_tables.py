@@ -12,6 +12,7 @@ import numpy as np
 from jasper_tf.errors import UserError
 from jasper_tf.language_model.ngram_model import (
     END,
+    MOST_ORDERS,
     START,
     UNKNOWN,
     NGramModel,
@@ -30,7 +31,9 @@ _TRIALS = 32
 """Places that are tried in vain before the table grows."""
 _AT_ONCE = 1 << 16
 _QUERIES_AT_ONCE = 1 << 13
-_MOST_ENTRIES = 2**31 // 16
+_MOST_ENTRIES = 2**31 // (
+    3 * MOST_ORDERS
+)  # `advance` needs N times the entries to be an int32, after the table has grown
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class NGramTables:
         """Makes the tables.
 
         Raises:
-            UserError: more than about 100 million n-grams.
+            UserError: more than about 60 million n-grams.
         """
         vocabulary, order = model.vocabulary, model.order
         size, counts = len(vocabulary), [1, *map(len, model.orders)]

@@ -88,6 +88,7 @@ def test_a_model_of_another_program_reads_the_same_after_writing(shared, tmp_pat
         GOOD.replace("\n\\2", "\n\n\n\\2"),
         GOOD.rstrip("\n"),
         "\n" + GOOD,
+        "# Input file: text\n# Smoothing: Modified Kneser-Ney\n" + GOOD,
         GOOD.replace("-0.6\té\t0", "-0.6\té"),
         GOOD.replace("-0.2\ta é\t0", "-0.2\ta é"),
         gzip.compress(GOOD.encode()),
