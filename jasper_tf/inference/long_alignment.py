@@ -88,8 +88,9 @@ def align_long(aligner: TextAligner, frames: RecordingFrames, text: str) -> Alig
     The greedy words are compared with the text by edit distance (jiwer); `_ANCHOR_WORDS` that agree in a row are
     anchors. The stretches between and around them are force-aligned, each in its own part of the recording, so that
     time grows with the length only and a mistake stays where it is. (Moreno et al. 1998, "A recursive algorithm for the
-    forced alignment of very long audio segments".) Words of low scores, `_ANCHOR_WORDS` or more in a row, and gaps
-    between anchors most of whose words have low scores, were not said.
+    forced alignment of very long audio segments".) Words of low scores
+    were not said if they are in a gap between anchors, or `_ANCHOR_WORDS` or more in a row; nor was a gap of which most
+    words have low scores.
 
     Args:
         aligner: of the model.
@@ -141,13 +142,24 @@ def _recognized(words: Sequence[str], heard: Sequence[WordTiming]) -> list[list[
         return []
     spoken = " ".join(word.text for word in heard)
     output = jiwer.process_words([" ".join(words)], [spoken], SPLIT["word"], SPLIT["word"])
-    runs = []
-    for chunk in output.alignments[0]:
-        numbers = range(chunk.ref_start_idx, chunk.ref_end_idx)
-        if chunk.type == "equal" and len(numbers) >= _ANCHOR_WORDS:
-            found = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            runs.append([_Anchor(i, word.start_s, word.end_s) for i, word in zip(numbers, found, strict=True)])
-    return runs
+    runs = [
+        (chunk.ref_start_idx, chunk.hyp_start_idx, chunk.ref_end_idx - chunk.ref_start_idx)
+        for chunk in output.alignments[0]
+        if chunk.type == "equal" and chunk.ref_end_idx - chunk.ref_start_idx >= _ANCHOR_WORDS
+    ]
+    found: list[list[_Anchor]] = []
+    i = j = 0
+    for (start, at, length), (next_start, next_at, _) in pairwise([*runs, (len(words), len(heard), 0)]):
+        # Among alignments with equally few edits jiwer's may cut a run short.
+        first, last = at - start, start + length
+        while start > i and at > j and words[start - 1] == heard[at - 1].text:
+            start, at = start - 1, at - 1
+        while last < next_start and last + first < next_at and words[last] == heard[last + first].text:
+            last += 1
+        i, j = last, last + first
+        timed = zip(range(start, last), heard[at : last + first], strict=True)
+        found.append([_Anchor(number, word.start_s, word.end_s) for number, word in timed])
+    return found
 
 
 def _is_small(left: _Anchor, right: _Anchor, starts_s: Sequence[float]) -> bool:
@@ -217,7 +229,7 @@ def _collect(stretches: Sequence[_Stretch], words: Sequence[str], duration_s: fl
             missing.append(WordTiming(" ".join(words[one.first : one.last]), one.start_s, one.end_s, 0.0))
         for is_low, group in groupby(one.words, lambda word: word.score < LOWEST_SCORE):
             run = list(group)
-            if is_low and len(run) >= _ANCHOR_WORDS:
+            if is_low and (one.is_gap or len(run) >= _ANCHOR_WORDS):
                 text = " ".join(word.text for word in run)
                 missing.append(WordTiming(text, run[0].start_s, run[-1].end_s, min(word.confidence for word in run)))
             else:
