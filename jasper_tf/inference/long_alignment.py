@@ -148,16 +148,14 @@ def _recognized(words: Sequence[str], heard: Sequence[WordTiming]) -> list[list[
         if chunk.type == "equal" and chunk.ref_end_idx - chunk.ref_start_idx >= _ANCHOR_WORDS
     ]
     found: list[list[_Anchor]] = []
-    i = j = 0
-    for (start, at, length), (next_start, next_at, _) in pairwise([*runs, (len(words), len(heard), 0)]):
-        # Among alignments with equally few edits jiwer's may cut a run short.
-        first, last = at - start, start + length
-        while start > i and at > j and words[start - 1] == heard[at - 1].text:
+    least = least_at = 0
+    for start, at, length in runs:
+        last, last_at = start + length, at + length
+        # Of alignments with equally few edits jiwer takes the one with the earliest words.
+        while start > least and at > least_at and words[start - 1] == heard[at - 1].text:
             start, at = start - 1, at - 1
-        while last < next_start and last + first < next_at and words[last] == heard[last + first].text:
-            last += 1
-        i, j = last, last + first
-        timed = zip(range(start, last), heard[at : last + first], strict=True)
+        least, least_at = last, last_at
+        timed = zip(range(start, last), heard[at:last_at], strict=True)
         found.append([_Anchor(number, word.start_s, word.end_s) for number, word in timed])
     return found
 

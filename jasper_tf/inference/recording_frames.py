@@ -63,7 +63,7 @@ def read_recording_frames(
         model: gives log-probabilities.
         recording: opened at the model's rate.
         chunking: how it is cut.
-        on_progress: called after each batch with its seconds.
+        on_progress: called after each batch with its seconds, overlaps not counted.
 
     Raises:
         UserError: the recording cannot be read.
@@ -74,6 +74,7 @@ def read_recording_frames(
     parts = [(start // step * step, end) for start, end in chunking.parts(recording.samples, rate)]
     longest = max(end - start for start, end in parts)
     batch_size = max(1, int(_BATCH_S * rate / longest))
+    seconds, total = recording.samples / rate, sum(end - start for start, end in parts)
     greedy = GreedyDecoder()
     found: list[Transcript] = []
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the array outlives this function)
@@ -93,7 +94,7 @@ def read_recording_frames(
             file.write(kept.tobytes())
             frames += len(kept)
         if on_progress is not None:
-            on_progress(sum(end - start for start, end in batch) / rate)
+            on_progress(seconds * sum(end - start for start, end in batch) / total)
     file.flush()
     shape = (frames, len(model.tokenizer) + 1)
     array = np.memmap(file, np.float16, "r", shape=shape) if frames else np.zeros(shape, np.float16)

@@ -158,12 +158,12 @@ def test_a_word_that_the_extra_speech_has_too_stays_where_it_is_said(aligner, pl
     """Both places of the word cost as many edits."""
     rng = np.random.default_rng(6)
     before, extra, after = random_text(rng, 30), random_text(rng, 20), random_text(rng, 30)
-    speaker = Speaker().say(before)
+    speaker = Speaker().say(extra, in_text=False).say(before)  # rapidfuzz takes equal beginnings and ends off first
     if place == "before":
         speaker.say("zz").say(f"{extra} zz {extra}", in_text=False)
     else:
         speaker.say(f"{extra} zz {extra}", in_text=False).say("zz")
-    speaker.say(after)
+    speaker.say(after).say(extra, in_text=False)
     alignment = align_long(aligner, speaker.frames(), f"{before} zz {after}")
     assert found(alignment) == speaker.times() and not alignment.unmatched_text
 
@@ -201,5 +201,5 @@ def test_pieces_give_the_frames_of_the_whole(samples):
     [whole], [size] = model.log_probs(audio[None], np.array([samples]))
     assert frames.log_probs.shape == (size, BLANK + 1)
     np.testing.assert_allclose(frames.log_probs, whole, atol=1e-3)
-    assert sum(seconds) >= samples / 1000
+    assert sum(seconds) == pytest.approx(samples / 1000)
     assert all(isinstance(word, WordTiming) for word in frames.words.words)
