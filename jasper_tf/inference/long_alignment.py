@@ -86,11 +86,10 @@ def align_long(aligner: TextAligner, frames: RecordingFrames, text: str) -> Alig
     """Aligns a recording with a text that may have words that are not said, and lack words that are.
 
     The greedy words are compared with the text by edit distance (jiwer); `_ANCHOR_WORDS` that agree in a row are
-    anchors. The stretches between and around them are force-aligned, each in its own part of the recording, so that
-    time grows with the length only and a mistake stays where it is. (Moreno et al. 1998, "A recursive algorithm for the
-    forced alignment of very long audio segments".) Words of low scores
-    were not said if they are in a gap between anchors, or `_ANCHOR_WORDS` or more in a row; nor was a gap of which most
-    words have low scores.
+    anchors. The stretches between and around them are force-aligned, each in its own part of the recording, so that a
+    mistake stays where it is (Moreno et al. 1998, "A recursive algorithm for the forced alignment of very long audio
+    segments"). What scores below `LOWEST_SCORE` was not said: `_ANCHOR_WORDS` or more words in a row, any word in a gap
+    between anchors, and the whole gap if that is most of it.
 
     Args:
         aligner: of the model.
