@@ -56,6 +56,8 @@ def pyav_version() -> str | None:
 class MediaFile:
     """The first audio track of a container, with the attributes of `soundfile.SoundFile` that `load_audio` uses.
 
+    Where it begins later than the film it belongs to, silence comes first, so that times fit the picture.
+
     Args:
         path: of a regular file.
         kind: what `media_format` gave.
@@ -86,6 +88,10 @@ class MediaFile:
         if codec is None or not codec.sample_rate or not self._tick_s:
             self.close()
             raise self._damaged(ValueError("no header of a known codec"))
+        # Beside a picture the times count from where the film begins; alone, from the first sample.
+        alone = len(self._container.streams) == 1
+        late_s = (self._stream.start_time or 0) * self._tick_s - (self._container.start_time or 0) / 1e6
+        self._late_s = 0.0 if alone else max(0.0, late_s)
         self.samplerate, self.channels, self.subtype = codec.sample_rate, max(1, codec.channels), codec.name
 
     @functools.cached_property
@@ -95,11 +101,11 @@ class MediaFile:
         if self.format == "mov" and self._stream.duration:
             stated_s = self._stream.duration * self._tick_s
         elif self.format in _STATES_LENGTH and len(self._container.streams) == 1 and self._container.duration:
-            stated_s = self._container.duration / 1e6
+            stated_s = (self._container.duration - max(0, self._container.start_time or 0)) / 1e6
         if stated_s is None:
             found = os.stat(self._path)
             stated_s = _count_seconds(self._path, self.format, found.st_ino, found.st_size, found.st_mtime_ns)
-        return max(0, round(stated_s * self.samplerate))
+        return max(0, round((stated_s + self._late_s) * self.samplerate))
 
     def packets_s(self) -> float:
         """Seconds from the first packet to the end of the last, by their time stamps; reads the whole file."""
@@ -127,7 +133,7 @@ class MediaFile:
         first = next(frames, None)
         if first is None:
             return
-        origin_s = first[0] or 0.0
+        origin_s = (first[0] or 0.0) - self._late_s
         if start > _PREROLL_S * rate:
             frames = self._seek(origin_s + start / rate - _PREROLL_S)
             first = next(frames, None)
@@ -136,7 +142,7 @@ class MediaFile:
                 first = next(frames, None)
         at = None
         for time_s, block in itertools.chain([first] if first else [], frames):
-            stamp = at or 0 if time_s is None else round((time_s - origin_s) * rate)
+            stamp = at or 0 if time_s is None else max(0, round((time_s - origin_s) * rate))
             if at is None or stamp - at > _GAP_S * rate:
                 at = stamp
             yield at, block
@@ -147,7 +153,7 @@ class MediaFile:
     def _seek(self, time_s: float) -> Iterator[tuple[float | None, np.ndarray]]:
         try:
             self._container.seek(int(time_s / self._tick_s), stream=self._stream)
-        except self._error as error:
+        except (self._error, OverflowError) as error:
             raise self._damaged(error) from None
         return self._frames()
 
@@ -160,6 +166,8 @@ class MediaFile:
                     raise AudioError(self._path, "rate", detail)
                 samples = to_float(frame.to_ndarray())  # [channels, S], or [1, S * channels]
                 yield frame.time, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+        except AudioError:
+            raise
         except (self._error, ValueError, MemoryError) as error:
             raise self._damaged(error) from None
 

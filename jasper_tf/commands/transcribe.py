@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _validate(arguments)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
-    inputs = find_inputs(arguments.files, sys.stdin.buffer)
+    inputs = find_inputs(arguments.files, getattr(sys.stdin, "buffer", None))
     good = [one for one in inputs if one.error is None]
     files = _plan_files(arguments, good)
     if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):

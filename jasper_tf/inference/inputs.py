@@ -46,7 +46,7 @@ class Input:
     part: dict[str, float] = field(default_factory=dict)
 
 
-def find_inputs(arguments: Iterable[str], stdin: BinaryIO) -> list[Input]:
+def find_inputs(arguments: Iterable[str], stdin: BinaryIO | None) -> list[Input]:
     """Finds the recordings of a command line, in its order; of a folder or a pattern, in the order of the paths.
 
     A folder is searched to its depths for files with one of `AUDIO_SUFFIXES`; hidden ones are left out. A pattern (`*`,
@@ -54,15 +54,15 @@ def find_inputs(arguments: Iterable[str], stdin: BinaryIO) -> list[Input]:
     duration are kept, and its texts are not read. "-" is an audio file on `stdin`.
 
     Raises:
-        UserError: "-" is there twice, or is a terminal.
+        UserError: "-" is there twice, or standard input is a terminal or closed.
     """
     found: list[Input] = []
     for argument in arguments:
         if argument == STDIN:
             if any(one.name == STDIN for one in found):
                 raise UserError("-: is there twice; standard input is read once")
-            if stdin.isatty():
-                raise UserError("-: standard input is a terminal; pipe an audio file into it")
+            if stdin is None or stdin.isatty():
+                raise UserError("-: standard input is a terminal or closed; pipe an audio file into it")
             found.append(Input(STDIN, stdin))
         elif not is_remote(argument) and not os.path.lexists(argument) and any(c in argument for c in "*?["):
             matches = sorted(glob.glob(argument, recursive=True))

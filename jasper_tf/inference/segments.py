@@ -42,10 +42,12 @@ def segment_words(words: Sequence[WordTiming], segmentation: Segmentation | None
     """
     rules = segmentation or Segmentation()
     segments: list[WordTiming] = []
-    for group in group_words(words, rules.pause_s, lambda part: part[-1].end_s - part[0].start_s <= rules.longest_s):
+    for group in group_words(
+        words, rules.pause_s, lambda i, j: words[j - 1].end_s - words[i].start_s <= rules.longest_s
+    ):
         earliest_s = segments[-1].end_s if segments else 0.0
         start_s = max(group[0].start_s, earliest_s)
-        end_s = max(start_s, *(word.end_s for word in group))
+        end_s = max(start_s, group[-1].end_s)
         weight = sum(len(word.text) for word in group)
         confidence = sum(word.confidence * len(word.text) for word in group) / max(weight, 1)
         segments.append(WordTiming(" ".join(word.text for word in group), start_s, end_s, confidence))
@@ -53,31 +55,28 @@ def segment_words(words: Sequence[WordTiming], segmentation: Segmentation | None
 
 
 def group_words(
-    words: Sequence[WordTiming], pause_s: float, fits: Callable[[Sequence[WordTiming]], bool], shortest_s: float = 0.0
-) -> list[list[WordTiming]]:
+    words: Sequence[WordTiming], pause_s: float, fits: Callable[[int, int], bool], shortest_s: float = 0.0
+) -> list[Sequence[WordTiming]]:
     """Cuts words into groups at pauses, and where they do not fit at their longest gaps.
 
     Args:
         words: in temporal order.
         pause_s: a gap from which on a group ends, seconds.
-        fits: whether words may form one group; a single word always does.
+        fits: whether `words[i:j]` may be one group; a single word always is.
         shortest_s: a group does not end at a pause before this time has passed, seconds.
     """
-    groups: list[list[WordTiming]] = []
-    for word in words:
-        pause = groups and word.start_s - groups[-1][-1].end_s >= pause_s
-        if groups and not (pause and word.start_s - groups[-1][0].start_s >= shortest_s):
-            groups[-1].append(word)
-        else:
-            groups.append([word])
-    return [part for group in groups for part in _cut(group, fits)]
 
+    def gap_s(k: int) -> float:
+        return words[k].start_s - words[k - 1].end_s
 
-def _cut(group: list[WordTiming], fits: Callable[[Sequence[WordTiming]], bool]) -> list[list[WordTiming]]:
-    parts = []
-    while (most := next((k for k in range(1, len(group)) if not fits(group[: k + 1])), 0)) > 0:
-        # At least half of the words that fit, so that a long speech is not cut to pieces.
-        at = max(range(most, most // 2, -1), key=lambda k: group[k].start_s - group[k - 1].end_s)
-        parts.append(group[:at])
-        group = group[at:]
-    return [*parts, group]
+    ends, first = [], 0
+    for k in range(1, len(words) + 1):
+        if k < len(words) and not (gap_s(k) >= pause_s and words[k].start_s - words[first].start_s >= shortest_s):
+            continue
+        while (most := next((j for j in range(first + 1, k) if not fits(first, j + 1)), k)) < k:
+            # At least half of the words that fit, so that a long speech is not cut to pieces.
+            first = max(range(most, (first + most) // 2, -1), key=gap_s)
+            ends.append(first)
+        ends.append(k)
+        first = k
+    return [words[i:j] for i, j in zip([0, *ends], ends, strict=False)]

@@ -85,8 +85,8 @@ def make_cues(words: Sequence[WordTiming], pause_s: float = Segmentation.pause_s
         pause_s: a gap between words from which on a subtitle ends, seconds.
     """
 
-    def fits(part: Sequence[WordTiming]) -> bool:
-        return part[-1].end_s - part[0].start_s <= LONGEST_S and len(_lines(part)) <= 2
+    def fits(i: int, j: int) -> bool:
+        return words[j - 1].end_s - words[i].start_s <= LONGEST_S and len(_lines(words[i:j])) <= 2
 
     groups = group_words(words, pause_s, fits, SHORTEST_S)
     starts, earliest_s = [], 0.0

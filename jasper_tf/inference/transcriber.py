@@ -134,7 +134,7 @@ class Transcriber:
                 batch, ahead = ahead, self._read(pool, next(batches, None))
                 self._recognize(batch)
                 if on_progress is not None:
-                    jobs.done += sum(piece.samples for piece, _ in batch)
+                    jobs.done += sum(piece.job.samples_per_part for piece, _ in batch)
                     rate = self.model.sample_rate
                     on_progress(jobs.done / rate, jobs.opened / rate, jobs.count)
                 yield from jobs.finished()
@@ -192,6 +192,11 @@ class _Job:
     parts: list[tuple[int, int]]
     result: Transcript | UserError | None = None
     found: dict[int, Transcript] = field(default_factory=dict)
+    samples_per_part: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.recording is not None:  # the parts overlap: their lengths add up to more
+            self.samples_per_part = self.recording.samples / len(self.parts)
 
     def finish(self, sample_rate: int, words: bool, segmentation: Segmentation | None) -> None:
         if self.result is None and len(self.found) == len(self.parts):
@@ -242,7 +247,8 @@ class _Jobs:
     def __init__(self, source: Iterator[_Job]):
         self._source = source
         self._open: deque[_Job] = deque()
-        self.count = self.done = self.opened = 0
+        self.count = self.opened = 0
+        self.done = 0.0
 
     def open_window(self, held: float) -> list[_Job]:
         """The next `_LOOK_AHEAD` jobs, or fewer when they hold `held` samples in memory."""

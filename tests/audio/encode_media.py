@@ -16,6 +16,7 @@ MEDIA = {  # name: container, codec, rate in Hz, channels
     "live.webm": ("webm", "libopus", 48_000, 1),
     "a.mkv": ("matroska", "aac", 16_000, 2),
     "a.aac": ("adts", "aac", 16_000, 1),
+    "cd.aac": ("adts", "aac", 44_100, 1),
     "a.wma": ("asf", "wmav2", 44_100, 1),
 }
 

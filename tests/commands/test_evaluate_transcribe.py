@@ -137,11 +137,7 @@ def test_transcribe_with_a_saved_model(folder, model, tmp_path, capfd):
     for path in (version, version.parent, folder / "run"):
         capfd.readouterr()
         assert main(["transcribe", "--model", str(path), file]) == 0
-        assert capfd.readouterr().out == f"{file}\t{model.transcribe(file)}\n"
-    line = {"audio_filepath": file, "duration": 1.9, "text": model.transcribe(file).text}
-    manifest = write_manifest(tmp_path / "m.jsonl", [line])
-    assert main(["evaluate", "--model", str(version.parent), "--manifest", str(manifest)]) == 0
-    assert "WER 0.00%" in capfd.readouterr().out
+        assert capfd.readouterr().out == f"{file}\t{model.transcribe([file])[0]}\n"
 
 
 def test_a_path_cannot_break_the_lines_or_steer_the_terminal(folder, model, tmp_path, capfd):

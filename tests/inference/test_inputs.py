@@ -86,7 +86,7 @@ def test_standard_input(folder):
     pipe = Pipe(b"RIFF")
     [one] = find_inputs(["-"], pipe)
     assert one.name == "-" and one.source is pipe
-    for arguments, stdin in ((["-", "b.wav", "-"], pipe), (["-"], Terminal())):
+    for arguments, stdin in ((["-", "b.wav", "-"], pipe), (["-"], Terminal()), (["-"], None)):
         with pytest.raises(UserError, match="^-: "):
             find_inputs(arguments, stdin)
 

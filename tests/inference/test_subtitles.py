@@ -43,7 +43,7 @@ def spoken(draw):
     for text in draw(st.lists(st.text("abc&<>-.", min_size=1, max_size=30), max_size=60)):
         lasts_s = draw(st.floats(0.02, 1.5))
         words.append(WordTiming(text, start_s, start_s + lasts_s, draw(st.floats(0, 1))))
-        start_s += lasts_s * draw(st.floats(0.6, 1.0)) + draw(st.sampled_from([0.0, 0.1, 0.3, 1.0, 20.0]))
+        start_s += lasts_s * draw(st.floats(0.6, 1.0)) + draw(st.sampled_from([0.0, 0.1, 0.3, 0.85, 1.0, 20.0]))
     return words
 
 
@@ -80,6 +80,11 @@ def test_a_subtitle_is_held():
     ]
     near = [*words[:2], WordTiming("three", 2.5, 2.6, 1.0)]
     assert [(cue.start_s, cue.end_s) for cue in make_cues(near)] == [(1.0, 2.5), (2.5, pytest.approx(3.6))]
+
+
+def test_a_pause_ends_no_subtitle_within_its_first_second():
+    words = [WordTiming("one", 0.0, 0.05, 1.0), WordTiming("two", 0.9, 0.95, 1.0), WordTiming("three", 1.8, 1.9, 1.0)]
+    assert [cue.lines for cue in make_cues(words)] == [("one two",), ("three",)]
 
 
 def test_lines_are_of_nearly_one_length():

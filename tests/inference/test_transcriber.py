@@ -23,6 +23,7 @@ from jasper_tf.errors import AudioError, UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.saved_model import SavedModelTranscriber
+from jasper_tf.inference.segments import Segmentation
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.model.jasper_ctc import pad_audio
@@ -241,7 +242,7 @@ def test_progress_reaches_the_whole(model, files):
     )
     done = [call[0] for call in calls]
     assert done == sorted(done) and len(calls) > len(files)
-    assert calls[-1][1] == pytest.approx(sum(SECONDS)) and calls[-1][2] == len(files)
+    assert calls[-1] == (pytest.approx(sum(SECONDS)), pytest.approx(sum(SECONDS)), len(files))
 
 
 class Shifted(GreedyDecoder):
@@ -285,6 +286,18 @@ def test_channel_and_silence(model, sounds, tmp_path):
         for wrong in sources[:2]:
             with pytest.raises(AudioError, match="no channel 2"):
                 Transcriber(model, chunking, channel_selector=2).transcribe(wrong)
+
+
+@pytest.mark.parametrize("chunking", [Chunking(), Chunking(1.0, 0.3)])
+def test_segments_as_they_are_asked_for(model, sounds, chunking):
+    found = []
+    for rules in (Segmentation(pause_s=99.0), Segmentation(longest_s=0.3)):
+        transcriber = Transcriber(model, chunking, segmentation=rules)
+        transcriber.decoder = Shifted()  # of several words
+        found.append(transcriber.transcribe(sounds[1]))
+    whole, cut = found
+    assert whole.words == cut.words and len(whole.segments) == 1 < len(cut.segments)
+    assert Transcriber(model, chunking, words=False).transcribe(sounds[1]).segments is None
 
 
 @pytest.mark.slow
