@@ -1,14 +1,19 @@
 """A long recording against a text that differs from what is said. Sound is written as log-probabilities here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import soundfile
 
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_alignment import LOWEST_SCORE, align_long
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples
+from jasper_tf.inference.recording_alignment import RecordingAligner
 from jasper_tf.inference.recording_frames import RecordingFrames, read_recording_frames
 from jasper_tf.inference.text_alignment import TextAligner
 from jasper_tf.inference.transcript import Transcript
@@ -203,3 +208,28 @@ def test_pieces_give_the_frames_of_the_whole(samples):
     np.testing.assert_allclose(frames.log_probs, whole, atol=1e-3)
     assert sum(seconds) == pytest.approx(samples / 1000)
     assert all(isinstance(word, WordTiming) for word in frames.words.words)
+
+
+def test_recordings_in_pieces_are_aligned_as_whole_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    utterances = []
+    for k, samples in enumerate((9000, 2500, 4100)):
+        soundfile.write(tmp_path / f"{k}.wav", rng.normal(scale=0.2, size=samples), 1000, "FLOAT")
+        utterances.append(Utterance(str(tmp_path / f"{k}.wav"), 0.0, samples / 1000, "some words here", f"m:{k}"))
+    missing = replace(utterances[0], path=str(tmp_path / "none.wav"))
+    unknown = replace(utterances[0], text="Some words")
+    seconds: list[float] = []
+    found = [
+        RecordingAligner(Local(), 2, chunking=Chunking(chunk_s, 0.5)).align(utterances, seconds.append)
+        for chunk_s in (4.0, 100.0)
+    ]
+    assert sum(seconds) == pytest.approx(2 * 15.6)
+    for piecewise, whole in zip(*found, strict=True):
+        assert len(piecewise.words) == 3
+        for a, b in zip(piecewise.words, whole.words, strict=True):
+            assert (a.text, a.start_s, a.end_s) == (b.text, b.start_s, b.end_s)
+            assert a.score == pytest.approx(b.score, abs=1e-3)
+    good, absent, wrong = RecordingAligner(Local()).align([utterances[1], missing, unknown])
+    assert good.words and "none.wav" in str(absent) and "'S'" in str(wrong)
+    [refused] = RecordingAligner(Local(), long_s=0).align(utterances[:1])
+    assert isinstance(refused, UserError) and "do not match" in str(refused)
