@@ -12,8 +12,8 @@ from jasper_tf.inference.subtitles import format_transcript
 from jasper_tf.inference.transcript import Transcript
 
 if TYPE_CHECKING:  # a wrong --format is answered without TensorFlow
-    from jasper_tf.inference.long_alignment import Alignment
-    from jasper_tf.inference.text_alignment import AlignedLabel, AlignedWord
+    from jasper_tf.inference.alignment.long_alignment import Alignment
+    from jasper_tf.inference.alignment.text_aligner import AlignedLabel, AlignedWord
 
 FORMATS = ("json", "ctm", "textgrid", "srt")
 

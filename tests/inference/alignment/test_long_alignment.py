@@ -10,12 +10,12 @@ from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
-from jasper_tf.inference.long_alignment import LOWEST_SCORE, align_long
+from jasper_tf.inference.alignment.long_alignment import LOWEST_SCORE, align_long
+from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
+from jasper_tf.inference.alignment.recording_frames import RecordingFrames, read_recording_frames
+from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples
-from jasper_tf.inference.recording_alignment import RecordingAligner
-from jasper_tf.inference.recording_frames import RecordingFrames, read_recording_frames
-from jasper_tf.inference.text_alignment import TextAligner
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

@@ -11,8 +11,8 @@ import jiwer
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import UserError
-from jasper_tf.inference.recording_frames import RecordingFrames
-from jasper_tf.inference.text_alignment import AlignedWord, TextAligner
+from jasper_tf.inference.alignment.recording_frames import RecordingFrames
+from jasper_tf.inference.alignment.text_aligner import AlignedWord, TextAligner
 from jasper_tf.metrics.error_rate import SPLIT
 
 LOWEST_SCORE = -2.5
