@@ -18,7 +18,7 @@ from jasper_tf.io.progress import Progress, clock
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.inference.long_alignment import Alignment
+    from jasper_tf.inference.alignment.long_alignment import Alignment
 
 HELP = "forced alignment: times and scores of the words and letters of known texts"
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Aligns every utterance of the manifest; returns 1 if one cannot be aligned (it is named), after the others."""
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.inference.alignment_formats import alignment_files, as_json, format_alignment
+    from jasper_tf.inference.alignment.formats import alignment_files, as_json, format_alignment
     from jasper_tf.inference.inputs import Input, output_names
 
     if arguments.batch_size < 1:
@@ -128,8 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _align(arguments: argparse.Namespace, utterances: Any, progress: Progress) -> Iterator[Alignment | UserError]:
     """The alignments in the order of the manifest."""
+    from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
     from jasper_tf.inference.load_model import load_recognizer
-    from jasper_tf.inference.recording_alignment import RecordingAligner
 
     aligner = RecordingAligner(load_recognizer(arguments.model), arguments.batch_size, arguments.long_s)
     rest = iter(utterances)
@@ -139,7 +139,7 @@ def _align(arguments: argparse.Namespace, utterances: Any, progress: Progress) -
 
 def _report(source: str, found: Alignment, progress: Progress) -> int:
     """Names what does not match; returns the number of doubtful words."""
-    from jasper_tf.inference.long_alignment import LOWEST_SCORE
+    from jasper_tf.inference.alignment.long_alignment import LOWEST_SCORE
 
     for one in found.unmatched_text:
         progress.clear()
@@ -157,7 +157,7 @@ def _say(message: str) -> None:
 
 
 def _formats(value: str) -> tuple[str, ...]:
-    from jasper_tf.inference.alignment_formats import FORMATS  # not for `--help`
+    from jasper_tf.inference.alignment.formats import FORMATS  # not for `--help`
 
     forms = tuple(dict.fromkeys(form.strip() for form in value.split(",")))
     for form in forms:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import main
+from jasper_tf.export.saved_model.writer import export
 
 ROOT = Path(__file__).parents[2]
 LABELS = list(" abcdefghijklmnopqrstuvwxyz'")
@@ -99,6 +100,18 @@ def test_one_at_a_time_gives_the_same(align, tmp_path):
     together, alone = ((tmp_path / name / "alignments.jsonl").read_text() for name in ("together", "alone"))
     for a, b in zip(map(json.loads, together.splitlines()), map(json.loads, alone.splitlines()), strict=True):
         assert [(w["start_s"], w["end_s"]) for w in a["words"]] == [(w["start_s"], w["end_s"]) for w in b["words"]]
+
+
+@pytest.mark.medium
+def test_a_saved_model_gives_the_same(align, folder, untrained_model, tmp_path):
+    exported = export(untrained_model(LABELS), tmp_path / "exported")
+    found = []
+    for model in ("run", str(exported)):
+        assert align("--model", model, "--manifest", "good.jsonl", "--output", tmp_path / "out", "--overwrite")[0] == 0
+        found.append([json.loads(line) for line in (tmp_path / "out" / "alignments.jsonl").read_text().splitlines()])
+    for a, b in zip(*found, strict=True):
+        assert [(w["start_s"], w["end_s"]) for w in a["words"]] == [(w["start_s"], w["end_s"]) for w in b["words"]]
+        assert a["score"] == pytest.approx(b["score"], abs=1e-3)
 
 
 def test_what_cannot_be_aligned_is_named_and_the_rest_done(align, folder, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
-from jasper_tf.inference.text_alignment import TextAligner
+from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 LABELS = list(" ab")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import printable
-from jasper_tf.inference.long_alignment import Alignment
 from jasper_tf.inference.segments import segment_words
 from jasper_tf.inference.subtitles import format_transcript
-from jasper_tf.inference.text_alignment import AlignedLabel, AlignedWord
 from jasper_tf.inference.transcript import Transcript
+
+if TYPE_CHECKING:  # a wrong --format is answered without TensorFlow
+    from jasper_tf.inference.alignment.long_alignment import Alignment
+    from jasper_tf.inference.alignment.text_aligner import AlignedLabel, AlignedWord
 
 FORMATS = ("json", "ctm", "textgrid", "srt")
 

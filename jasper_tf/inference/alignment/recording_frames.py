@@ -11,6 +11,7 @@ import numpy as np
 
 from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
 from jasper_tf.inference.recording import Recording
 from jasper_tf.inference.transcript import Transcript
@@ -63,7 +64,7 @@ def read_recording_frames(
         model: gives log-probabilities.
         recording: opened at the model's rate.
         chunking: how it is cut.
-        on_progress: called after each batch with its seconds.
+        on_progress: called after each batch with its seconds, overlaps not counted.
 
     Raises:
         UserError: the recording cannot be read.
@@ -74,6 +75,7 @@ def read_recording_frames(
     parts = [(start // step * step, end) for start, end in chunking.parts(recording.samples, rate)]
     longest = max(end - start for start, end in parts)
     batch_size = max(1, int(_BATCH_S * rate / longest))
+    seconds, total = recording.samples / rate, sum(end - start for start, end in parts)
     greedy = GreedyDecoder()
     found: list[Transcript] = []
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the array outlives this function)
@@ -90,11 +92,14 @@ def read_recording_frames(
             begin = 0 if k == 0 else _seam(parts, k, step) - start // step
             stop = int(logit_len[k - first]) if k + 1 == len(parts) else _seam(parts, k + 1, step) - start // step
             kept = np.maximum(log_probs[k - first, begin:stop], _LEAST).astype(np.float16)
-            file.write(kept.tobytes())
+            try:
+                file.write(kept.tobytes())
+            except OSError as error:
+                raise UserError(f"{tempfile.gettempdir()}: cannot write ({error.strerror}); make room there") from None
             frames += len(kept)
         if on_progress is not None:
-            on_progress(sum(end - start for start, end in batch) / rate)
-    file.flush()
+            on_progress(seconds * sum(end - start for start, end in batch) / total)
+    file.flush()  # what is in Python's buffer is not in the map
     shape = (frames, len(model.tokenizer) + 1)
     array = np.memmap(file, np.float16, "r", shape=shape) if frames else np.zeros(shape, np.float16)
     return RecordingFrames(array, join_transcripts(parts, found, rate))

@@ -9,11 +9,11 @@ import numpy as np
 
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
-from jasper_tf.inference.long_alignment import Alignment, align_long
+from jasper_tf.inference.alignment.long_alignment import Alignment, align_long
+from jasper_tf.inference.alignment.recording_frames import AcousticModel, read_recording_frames
+from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import Recording, open_recording
-from jasper_tf.inference.recording_frames import AcousticModel, read_recording_frames
-from jasper_tf.inference.text_alignment import TextAligner
 from jasper_tf.model.jasper_ctc import pad_audio
 
 _READERS = 4

@@ -1,16 +1,21 @@
 """A long recording against a text that differs from what is said. Sound is written as log-probabilities here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import soundfile
 
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
-from jasper_tf.inference.long_alignment import LOWEST_SCORE, align_long
+from jasper_tf.inference.alignment.long_alignment import LOWEST_SCORE, align_long
+from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
+from jasper_tf.inference.alignment.recording_frames import RecordingFrames, read_recording_frames
+from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples
-from jasper_tf.inference.recording_frames import RecordingFrames, read_recording_frames
-from jasper_tf.inference.text_alignment import TextAligner
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
@@ -91,6 +96,7 @@ def test_what_does_not_match_is_named_and_the_rest_aligned(aligner):
     rng = np.random.default_rng(2)
     first, second, third, fourth = (random_text(rng, 40) for _ in range(4))
     never, license_text, spoken_only = random_text(rng, 25), random_text(rng, 12), random_text(rng, 15)
+    few = "qqq vvv"
     speaker = Speaker().noise(10).say(first).say(second)
     extra_from = len(speaker.path)
     speaker.say(spoken_only, in_text=False)
@@ -100,10 +106,10 @@ def test_what_does_not_match_is_named_and_the_rest_aligned(aligner):
     speaker.noise(20)
     music_to = len(speaker.path)
     speaker.say(fourth).pause(6)
-    text = " ".join([license_text, first, never, second, third, fourth, license_text])
+    text = " ".join([license_text, first, never, second, third, few, fourth, license_text])
     alignment = align_long(aligner, speaker.frames(), text)
     assert found(alignment) == speaker.times()
-    assert [one.text for one in alignment.unmatched_text] == [license_text, never, license_text]
+    assert [one.text for one in alignment.unmatched_text] == [license_text, never, few, license_text]
     silent = [(0, 10), (extra_from * FRAME_S, extra_to * FRAME_S), (music_from * FRAME_S, music_to * FRAME_S)]
     silent.append((len(speaker.path) * FRAME_S - 6, len(speaker.path) * FRAME_S))
     assert len(alignment.unmatched_audio) == len(silent)
@@ -111,21 +117,22 @@ def test_what_does_not_match_is_named_and_the_rest_aligned(aligner):
         assert start_s == pytest.approx(start, abs=0.3) and end_s == pytest.approx(end, abs=0.3)
 
 
-def test_recognition_errors_are_aligned_too(aligner):
-    """Every fifth word is heard wrongly: its letters are there, but another is a little more probable."""
+@pytest.mark.parametrize("misheard", [slice(None, None, 5), slice(40, 60), slice(100, None), slice(0, 15)])
+def test_recognition_errors_are_aligned_too(aligner, misheard):
+    """Words are heard wrongly: their letters are there, but another is more probable than the first of them."""
     rng = np.random.default_rng(3)
     text = random_text(rng, 120)
     speaker = Speaker().say(text)
     frames = speaker.frames()
     log_probs = frames.log_probs.copy()
-    for _, start, end in speaker.said[::5]:
+    for _, start, end in speaker.said[misheard]:
         right = speaker.path[start]
         at = start + np.flatnonzero(np.array(speaker.path[start:end]) == right)
         log_probs[at, 26], log_probs[at, right] = -0.3, -1.4
     best = GreedyDecoder()(log_probs[None], np.array([len(log_probs)])).best()
     words = tuple(join_words(time_labels(best, TOKENIZER, FRAME_S)[0]))
     heard = {word.text for word in words}
-    assert sum(word not in heard for word in text.split()) > 15
+    assert sum(word not in heard for word in text.split()) > 10
     alignment = align_long(aligner, RecordingFrames(log_probs, Transcript("", words=words)), text)
     assert found(alignment) == speaker.times()
     assert all(word.score > LOWEST_SCORE for word in alignment.words)
@@ -138,6 +145,32 @@ def test_a_few_words_said_instead_of_others_are_named(aligner):
     alignment = align_long(aligner, speaker.frames(), f"{before} {written} {after}")
     assert found(alignment) == speaker.times()
     assert [one.text for one in alignment.unmatched_text] == [written]
+
+
+def test_short_words_found_by_chance_do_not_save_a_paragraph(aligner):
+    rng = np.random.default_rng(7)
+    before, after = random_text(rng, 30), random_text(rng, 30)
+    said, written = (" a ".join(random_text(rng, 4) for _ in range(8)) for _ in range(2))
+    written += " " + random_text(rng, 6)
+    speaker = Speaker().say(before).say(said, in_text=False).say(after)
+    alignment = align_long(aligner, speaker.frames(), f"{before} {written} {after}")
+    assert [one.text for one in alignment.unmatched_text] == [written]
+    assert found(alignment) == speaker.times()
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_word_that_the_extra_speech_has_too_stays_where_it_is_said(aligner, place):
+    """Both places of the word cost as many edits."""
+    rng = np.random.default_rng(6)
+    before, extra, after = random_text(rng, 30), random_text(rng, 20), random_text(rng, 30)
+    speaker = Speaker().say(extra, in_text=False).say(before)  # rapidfuzz takes equal beginnings and ends off first
+    if place == "before":
+        speaker.say("zz").say(f"{extra} zz {extra}", in_text=False)
+    else:
+        speaker.say(f"{extra} zz {extra}", in_text=False).say("zz")
+    speaker.say(after).say(extra, in_text=False)
+    alignment = align_long(aligner, speaker.frames(), f"{before} zz {after}")
+    assert found(alignment) == speaker.times() and not alignment.unmatched_text
 
 
 def test_another_text_is_refused(aligner):
@@ -173,5 +206,30 @@ def test_pieces_give_the_frames_of_the_whole(samples):
     [whole], [size] = model.log_probs(audio[None], np.array([samples]))
     assert frames.log_probs.shape == (size, BLANK + 1)
     np.testing.assert_allclose(frames.log_probs, whole, atol=1e-3)
-    assert sum(seconds) >= samples / 1000
+    assert sum(seconds) == pytest.approx(samples / 1000)
     assert all(isinstance(word, WordTiming) for word in frames.words.words)
+
+
+def test_recordings_in_pieces_are_aligned_as_whole_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    utterances = []
+    for k, samples in enumerate((9000, 2500, 4100)):
+        soundfile.write(tmp_path / f"{k}.wav", rng.normal(scale=0.2, size=samples), 1000, "FLOAT")
+        utterances.append(Utterance(str(tmp_path / f"{k}.wav"), 0.0, samples / 1000, "some words here", f"m:{k}"))
+    missing = replace(utterances[0], path=str(tmp_path / "none.wav"))
+    unknown = replace(utterances[0], text="Some words")
+    seconds: list[float] = []
+    found = [
+        RecordingAligner(Local(), 2, chunking=Chunking(chunk_s, 0.5)).align(utterances, seconds.append)
+        for chunk_s in (4.0, 100.0)
+    ]
+    assert sum(seconds) == pytest.approx(2 * 15.6)
+    for piecewise, whole in zip(*found, strict=True):
+        assert len(piecewise.words) == 3
+        for a, b in zip(piecewise.words, whole.words, strict=True):
+            assert (a.text, a.start_s, a.end_s) == (b.text, b.start_s, b.end_s)
+            assert a.score == pytest.approx(b.score, abs=1e-3)
+    good, absent, wrong = RecordingAligner(Local()).align([utterances[1], missing, unknown])
+    assert good.words and "none.wav" in str(absent) and "'S'" in str(wrong)
+    [refused] = RecordingAligner(Local(), long_s=0).align(utterances[:1])
+    assert isinstance(refused, UserError) and "do not match" in str(refused)

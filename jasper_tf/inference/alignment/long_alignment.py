@@ -11,8 +11,8 @@ import jiwer
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import UserError
-from jasper_tf.inference.recording_frames import RecordingFrames
-from jasper_tf.inference.text_alignment import AlignedWord, TextAligner
+from jasper_tf.inference.alignment.recording_frames import RecordingFrames
+from jasper_tf.inference.alignment.text_aligner import AlignedWord, TextAligner
 from jasper_tf.metrics.error_rate import SPLIT
 
 LOWEST_SCORE = -2.5
@@ -86,10 +86,10 @@ def align_long(aligner: TextAligner, frames: RecordingFrames, text: str) -> Alig
     """Aligns a recording with a text that may have words that are not said, and lack words that are.
 
     The greedy words are compared with the text by edit distance (jiwer); `_ANCHOR_WORDS` that agree in a row are
-    anchors. The stretches between and around them are force-aligned, each in its own part of the recording, so that
-    time grows with the length only and a mistake stays where it is. (Moreno et al. 1998, "A recursive algorithm for the
-    forced alignment of very long audio segments".) Words of low scores, `_ANCHOR_WORDS` or more in a row, and gaps
-    between anchors most of whose words have low scores, were not said.
+    anchors. The stretches between and around them are force-aligned, each in its own part of the recording, so that a
+    mistake stays where it is (Moreno et al. 1998, "A recursive algorithm for the forced alignment of very long audio
+    segments"). What scores below `LOWEST_SCORE` was not said: `_ANCHOR_WORDS` or more words in a row, any word in a gap
+    between anchors, and the whole gap if that is most of it.
 
     Args:
         aligner: of the model.
@@ -141,13 +141,22 @@ def _recognized(words: Sequence[str], heard: Sequence[WordTiming]) -> list[list[
         return []
     spoken = " ".join(word.text for word in heard)
     output = jiwer.process_words([" ".join(words)], [spoken], SPLIT["word"], SPLIT["word"])
-    runs = []
-    for chunk in output.alignments[0]:
-        numbers = range(chunk.ref_start_idx, chunk.ref_end_idx)
-        if chunk.type == "equal" and len(numbers) >= _ANCHOR_WORDS:
-            found = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            runs.append([_Anchor(i, word.start_s, word.end_s) for i, word in zip(numbers, found, strict=True)])
-    return runs
+    runs = [
+        (chunk.ref_start_idx, chunk.hyp_start_idx, chunk.ref_end_idx - chunk.ref_start_idx)
+        for chunk in output.alignments[0]
+        if chunk.type == "equal" and chunk.ref_end_idx - chunk.ref_start_idx >= _ANCHOR_WORDS
+    ]
+    found: list[list[_Anchor]] = []
+    least = least_at = 0
+    for start, at, length in runs:
+        last, last_at = start + length, at + length
+        # Of alignments with equally few edits jiwer takes the one with the earliest words.
+        while start > least and at > least_at and words[start - 1] == heard[at - 1].text:
+            start, at = start - 1, at - 1
+        least, least_at = last, last_at
+        timed = zip(range(start, last), heard[at:last_at], strict=True)
+        found.append([_Anchor(number, word.start_s, word.end_s) for number, word in timed])
+    return found
 
 
 def _is_small(left: _Anchor, right: _Anchor, starts_s: Sequence[float]) -> bool:
@@ -217,7 +226,7 @@ def _collect(stretches: Sequence[_Stretch], words: Sequence[str], duration_s: fl
             missing.append(WordTiming(" ".join(words[one.first : one.last]), one.start_s, one.end_s, 0.0))
         for is_low, group in groupby(one.words, lambda word: word.score < LOWEST_SCORE):
             run = list(group)
-            if is_low and len(run) >= _ANCHOR_WORDS:
+            if is_low and (one.is_gap or len(run) >= _ANCHOR_WORDS):
                 text = " ".join(word.text for word in run)
                 missing.append(WordTiming(text, run[0].start_s, run[-1].end_s, min(word.confidence for word in run)))
             else:
