@@ -117,7 +117,7 @@ def test_an_evaluation_counts_as_jiwer(stereo, model):
     ]
     found = evaluate(Transcriber(model, words=False), utterances)
     references, hypotheses = [u.text for u in utterances], [one.text for one in found.scored]
-    assert hypotheses == model.transcribe([stereo / f"{k}.flac" for k in range(3)], batch_size=1)
+    assert hypotheses == [*map(str, model.transcribe([stereo / f"{k}.flac" for k in range(3)], batch_size=1))]
     want = jiwer.process_words(references, hypotheses)
     assert (found.words.substitutions, found.words.insertions, found.words.deletions) == (
         want.substitutions,
