@@ -21,9 +21,8 @@ class Frames(NamedTuple):
     A frame after the last of its utterance is a blank of probability 1, which changes nothing.
 
     probs: [T',B,1,A] float32, those of the most probable labels; 0 for those that are not tried.
-    ids: [T',B,1,2A] int32, these labels, then the same with -1 for those that may follow themselves without a blank
-        because one was packed away.
-    choices: [T', B (A+1)] int32, the blank and these labels.
+    choices: [T',B,1,1+2A] int32, the blank, these labels, then the same with -1 for those that may follow themselves
+        without a blank because one was packed away.
     stay: [T', B (V+2), 2] float32, the probabilities of the blank and of the label once more for a prefix that ends in
         it; the label V+1 stands for none.
     has_space: [T'] bool, whether a space is tried in any utterance.
@@ -33,7 +32,6 @@ class Frames(NamedTuple):
     """
 
     probs: Any
-    ids: Any
     choices: Any
     stay: Any
     has_space: Any
@@ -109,10 +107,9 @@ class FramePacker:
         length = ops.shape(rows)[0]
         return Frames(
             probs=probs[:, :, None, :],
-            ids=ops.concatenate([ids, ops.where(may_repeat, -1, ids)], axis=2)[:, :, None, :],
-            choices=ops.reshape(
-                ops.concatenate([ops.full_like(ids[:, :, :1], blank), ids], axis=2), (length, batch * (tried + 1))
-            ),
+            choices=ops.concatenate([ops.full_like(ids[:, :, :1], blank), ids, ops.where(may_repeat, -1, ids)], axis=2)[
+                :, :, None, :
+            ],
             stay=ops.reshape(ops.stack([stay_blank, stay_label], axis=-1), (length, batch * columns, 2)),
             has_space=ops.any(has_space, axis=(1, 2)),
             count=count,

@@ -156,7 +156,7 @@ class HotWordModel:
 
         # A node is a beginning of hot words: its number is the place of its hash among all, sorted.
         powers = np.cumprod(np.full(LONGEST + 1, 0x9E3779B97F4A7C15, np.uint64)).astype(np.int64)
-        powers = powers.astype(hash_type())[:longest]
+        powers = ops.convert_to_tensor(powers.astype(hash_type()))[:longest]
         letters = ops.where(valid, ops.cast(ids + 1, hash_type()), 0)
         hashes = ops.reshape(ops.cumsum(letters * powers, axis=1), (-1,))
         number = ops.cast(ops.searchsorted(ops.sort(hashes), hashes), "int32") + 2
