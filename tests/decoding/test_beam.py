@@ -31,18 +31,19 @@ def twin(log_probs, beam_size, space=None):
         new = {}
 
         def put(prefix, on_blank, on_label, new=new):
-            b, l = new.get(prefix, (-math.inf, -math.inf))
-            new[prefix] = add(b, on_blank), add(l, on_label)
+            before = new.get(prefix, (-math.inf, -math.inf))
+            new[prefix] = add(before[0], on_blank), add(before[1], on_label)
 
-        for prefix, (b, l) in beam.items():
-            put(prefix, add(b, l) + row[blank], -math.inf)
+        for prefix, (on_blank, on_label) in beam.items():
+            both = add(on_blank, on_label)
+            put(prefix, both + row[blank], -math.inf)
             for c in range(blank):
                 if c == space and (not prefix or prefix[-1] == space):
-                    put(prefix, -math.inf, add(b, l) + row[c])
+                    put(prefix, -math.inf, both + row[c])
                     continue
                 if prefix and prefix[-1] == c:
-                    put(prefix, -math.inf, l + row[c])
-                put((*prefix, c), -math.inf, (b if prefix and prefix[-1] == c else add(b, l)) + row[c])
+                    put(prefix, -math.inf, on_label + row[c])
+                put((*prefix, c), -math.inf, (on_blank if prefix and prefix[-1] == c else both) + row[c])
         beam = dict(sorted(new.items(), key=lambda item: -add(*item[1]))[:beam_size])
     ended = {}
     for prefix, parts in beam.items():
