@@ -92,8 +92,11 @@ class BeamDecoder(Decoder):
         search, count = self.search, self.config.hypotheses
         if hot_ids is not None:
             packer = search.packer
-            hot = HotWordModel(HotWords(hot_ids, hot_weights), packer.labels, packer.space, self._paid_back)
-            search = search.with_model(hot)
+            pieces = self.tokenizer.pieces
+            possessive = (pieces.index("'"), pieces.index("s")) if {"'", "s"} <= {*pieces} else None
+            hot_words = HotWords(hot_ids, hot_weights)
+            model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
+            search = search.with_model(model, self.config.hot_word_rare)
         state, trace = search.advance(search.start(batch), log_probs, logit_len)
         score, entries = search.finish(state, count)  # [B,K]
         _, of_frames = trace.follow(ops.reshape(entries, (-1,)))

@@ -25,6 +25,7 @@ class Frames(NamedTuple):
         without a blank because one was packed away.
     stay: [T', B (V+2), 2] float32, the probabilities of the blank and of the label once more for a prefix that ends in
         it; the label V+1 stands for none.
+    is_rare: [T',B,1,A] bool, the labels below the floor, which only hot words may take.
     has_space: [T'] bool, whether a space is tried in any utterance.
     count: frames that at least one utterance has.
     skipped: [B] float32, ln p of the blanks that were packed away.
@@ -34,6 +35,7 @@ class Frames(NamedTuple):
     probs: Any
     choices: Any
     stay: Any
+    is_rare: Any
     has_space: Any
     count: Any
     skipped: Any
@@ -49,6 +51,7 @@ class FramePacker:
         space: the label that separates words, or None.
         top_labels: A, at most.
         floor: labels with a lower ln p are not tried, but for the most probable class of the frame.
+        rare: how far below the floor labels are tried, but marked as rare.
         blank_skip: frames whose blank is more probable than this are packed away; 1: none.
     """
 
@@ -57,6 +60,7 @@ class FramePacker:
     top_labels: int
     floor: float
     blank_skip: float
+    rare: float = 0.0
 
     @property
     def choices(self) -> int:
@@ -86,10 +90,12 @@ class FramePacker:
         after_gap = gather(ops.reshape(gaps, (-1,)), at)[:, :, None]  # [T',B,1]
 
         best = ops.max(rows, axis=-1, keepdims=True)
-        is_tried = ops.logical_or(rows >= self.floor, rows == best)[:, :, :blank]
+        is_best = (rows == best)[:, :, :blank]
+        is_tried = ops.logical_or(rows[:, :, :blank] >= self.floor - self.rare, is_best)
         of_labels = ops.where(is_tried, ops.exp(rows[:, :, :blank]), 0.0)
         of_blank = ops.exp(rows[:, :, blank:])
         probs, ids = ops.top_k(of_labels, tried)
+        is_rare = ops.logical_and(probs < math.exp(self.floor), probs < ops.exp(best))
         ids = ops.cast(ids, "int32")
 
         space = -1 if self.space is None else self.space
@@ -111,6 +117,7 @@ class FramePacker:
                 :, :, None, :
             ],
             stay=ops.reshape(ops.stack([stay_blank, stay_label], axis=-1), (length, batch * columns, 2)),
+            is_rare=is_rare[:, :, None, :],
             has_space=ops.any(has_space, axis=(1, 2)),
             count=count,
             skipped=ops.sum(ops.where(sure, log_probs[:, :, blank], 0.0), axis=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -102,9 +103,10 @@ class BeamSearch:
         self.recombine = recombine and bool(self.models) and packer.space is not None
         self._multiplier = 6364136223846793005 if hash_type() == "int64" else 1664525
 
-    def with_model(self, model: TextModel) -> BeamSearch:
-        """The same search with one more text model."""
+    def with_model(self, model: TextModel, rare: float) -> BeamSearch:
+        """The same search with one more text model, for which more labels are tried: twice as many, rarer by `rare`."""
         search = copy.copy(self)
+        search.packer = dataclasses.replace(self.packer, rare=rare, top_labels=2 * self.packer.top_labels)
         search.models = (*self.models, model)
         return search
 
@@ -163,7 +165,7 @@ class BeamSearch:
             last, *states = ops.split(columns, columns.shape[-1], axis=2)
             labels = gather(frames.choices, t)
             _, ids, repeats = ops.split(labels, [1, choices], axis=2)
-            has_space = gather(frames.has_space, t)
+            has_space, is_rare = gather(frames.has_space, t), gather(frames.is_rare, t)
 
             # Extensions [B,K,A].
             on_blank, on_label = ops.split(paths, 2, axis=2)
@@ -171,7 +173,7 @@ class BeamSearch:
             longer = ops.where(last == repeats, on_blank, total) * gather(frames.probs, t)
             carried, chosen = [], []
             for model, own_columns in zip(self.models, self._by_model(states), strict=True):
-                factors, needed, by_choice = model.score(own_columns, ids, has_space)
+                factors, needed, by_choice = model.score(own_columns, ids, has_space, is_rare)
                 longer = longer * factors
                 carried.append(needed)
                 chosen.append(by_choice)

@@ -126,8 +126,27 @@ def test_word_model_repairs_noisy_speech(settings, bounds, language_model, log_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("beam_size", [16, 64])
+def test_hot_words_are_found_and_not_made_up(beam_size, language_model, log_probs):
+    hot = dict.fromkeys(["ronicky", "doone", "tolliver", "barberini", "fatty coon", "singsong"], 8.0)
+    settings = {"beam_size": beam_size, "hot_words": hot}
+    decode, false_alarms = BeamDecoder(CharacterTokenizer(LABELS), settings, language_model("word_3gram")), 0
+    for name in ("mini_dev_snr0", "mini_dev", "mini_test_snr0", "mini_test"):
+        _, texts = error_rate(decode, log_probs(name))
+        found = 0
+        for text, line in zip(texts, log_probs(name)[1], strict=True):
+            for word in hot:
+                said, heard = (f" {one} ".count(f" {word} ") for one in (line["text"], text))
+                found += min(said, heard)
+                false_alarms += max(0, heard - said)
+        if name.startswith("mini_dev"):
+            assert found >= 12
+    assert false_alarms <= 1
+
+
+@pytest.mark.slow
 def test_label_model_repairs_noisy_speech(language_model, log_probs):
-    settings = {"beam_size": 64, "ngram_lm_alpha": 0.6, "beam_beta": 1.0}
+    settings = {"beam_size": 64, "ngram_lm_alpha": 0.3, "beam_beta": 0.2}
     decode = BeamDecoder(CharacterTokenizer(LABELS), settings, language_model("char_6gram"))
     assert error_rate(decode, log_probs("mini_dev_snr0"))[0] <= 10.8
 

@@ -27,7 +27,7 @@ def walk(model, text):
     columns, total = [tf.constant([[[column]]]) for column in model.start], 0.0
     for letter in text:
         label = tf.constant([[[LABELS.index(letter)]]])
-        factors, carried, chosen = model.score(columns, label, tf.constant(True))
+        factors, carried, chosen = model.score(columns, label, True, tf.constant(False))
         total += math.log(float(tf.squeeze(factors)))
         columns = model.follow(carried, label, chosen)
     stayed = model.follow(columns, tf.constant([[[len(LABELS)]]]), None)
@@ -67,8 +67,15 @@ def test_twin(text):
     ],
 )
 def test_phrases(text, expected):
-    hot_words = encode_hot_words({"bad cab": 6.0}, TOKENIZER)
+    hot_words = encode_hot_words({"bad cab": 3.0}, TOKENIZER)  # for each word
     np.testing.assert_allclose(walk(HotWordModel(hot_words, len(LABELS), 0), text), expected, atol=1e-5)
+
+
+def test_possessives_of_hot_words_are_hot_words():
+    hot_words, possessive = encode_hot_words({"bad": 3.0}, TOKENIZER), (LABELS.index("d"), LABELS.index("o"))
+    model = HotWordModel(hot_words, len(LABELS), 0, possessive=possessive)
+    for text, expected in (("bad", 3.0), ("baddo", 3.0), ("badd", 0.0), ("baddo baddo a", 6.0), ("badoo", 0.0)):
+        assert walk(model, text)[1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_no_hot_words_give_nothing():
@@ -116,6 +123,14 @@ def test_file_of_hot_words(tmp_path):
     assert str(file) in str(error.value)
 
 
+def test_only_hot_words_take_rare_labels():
+    model = HotWordModel(encode_hot_words({"bad": 3.0}, TOKENIZER), len(LABELS), 0)
+    columns, ids = [tf.constant([[[0]]])], tf.range(len(LABELS))[None, None]
+    common, rare = (model.score(columns, ids, True, tf.fill(ids.shape, is_rare))[0] for is_rare in (False, True))
+    is_b = np.arange(len(LABELS)) == LABELS.index("b")
+    assert (common[0, 0] > 0).numpy().all() and ((rare[0, 0] > 0).numpy() == is_b).all()
+
+
 def log_probs_of(texts):
     """One frame a letter; each letter is one of several with their probabilities."""
     frames = np.full((len(texts), len(LABELS) + 1), 1e-4)
@@ -144,7 +159,7 @@ def test_hot_words_of_the_call_replace_those_of_the_configuration():
     # The text is unchanged, its score is not.
     plain = decode(SOUND, length, encode_hot_words({}, TOKENIZER)).score
     hotter = decode(SOUND, length, encode_hot_words({"cab": 2.0, "cab bad": 3.0}, TOKENIZER)).score
-    assert float(hotter[0, 0] - plain[0, 0]) == pytest.approx(5.0, abs=1e-3)
+    assert float(hotter[0, 0] - plain[0, 0]) == pytest.approx(2.0 + 2 * 3.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("look_ahead", [0.0, 0.5])
@@ -165,4 +180,4 @@ def test_hot_word_outside_the_vocabulary_does_not_pay_for_that(look_ahead, tmp_p
         texts = [text.decode() for text in TOKENIZER.decode_in_graph(found.labels[0]).numpy()]
         scores.append(float(found.score[0, texts.index("dab bad")]))
     assert scores[1] - scores[0] == pytest.approx(0.5 * 10 * math.log(10), abs=1e-3)
-    assert scores[2] - scores[1] == pytest.approx(2.0, abs=1e-3)
+    assert scores[2] - scores[1] == pytest.approx(2 * 2.0, abs=1e-3)
