@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.beam_frames import LOG_ZERO, FramePacker, Frames
-from jasper_tf.decoding.gather import gather, hash_type
+from jasper_tf.decoding.gather import first_columns, gather, hash_type
 from jasper_tf.decoding.scan import scan
 from jasper_tf.decoding.text_models import TextModel
 
@@ -133,17 +133,17 @@ class BeamSearch:
     def advance(self, state: BeamState, log_probs: Any, logit_len: Any) -> tuple[BeamState, Trace]:
         """Walks through log_probs [B,T',V+1] of logit_len [B] frames, which may be the next part of a recording."""
         frames = self.packer.pack(log_probs, logit_len, state.gap)
-        batch, size, choices = ops.shape(log_probs)[0], self.beam_size, self.packer.choices + 1
+        batch, size, most = ops.shape(log_probs)[0], self.beam_size, self.packer.choices + 1
         row = ops.arange(batch, dtype="int32")[:, None]  # [B,1]
-        length = ops.shape(frames.probs)[0]
+        length = ops.shape(frames.tried)[0]
         step, output = self._step(frames), ops.zeros((batch, size), "int32")
         carry, found = scan(step, tuple(state[:-1]), output, length)
-        labels = frames.choices[:, :, 0, :choices]  # [T',B,A+1]
         row_of_frame = ops.arange(length, dtype="int32")[:, None, None] * batch + row
-        at = found % choices + row_of_frame * choices
+        choices = frames.tried[:, None, None] + 1
+        at = found % choices + row_of_frame * most
         trace = Trace(
             sources=ops.reshape(found // choices + row * size, (length, batch * size)),
-            labels=ops.reshape(gather(ops.reshape(labels, (-1,)), at), (length, batch * size)),
+            labels=ops.reshape(gather(ops.reshape(frames.choices, (-1,)), at), (length, batch * size)),
         )
         paths, hashes, columns, offset = carry
         offset = offset + frames.skipped[:, None, None]
@@ -151,10 +151,10 @@ class BeamSearch:
 
     def _step(self, frames: Frames):
         """The function (state, t) -> (state, choices [B,K]) of one frame: entry (A+1) k + a is entry k and choice a."""
-        size, blank, choices = self.beam_size, self.packer.labels, self.packer.choices + 1
-        row = ops.arange(ops.shape(frames.probs)[1], dtype="int32")[:, None]
-        of_entries, of_candidates = row * size, row[:, :, None] * (size * choices)
-        of_stay, of_choices = row[:, :, None] * (blank + 2), row[:, :, None] * (2 * choices - 1)
+        size, blank, batch = self.beam_size, self.packer.labels, ops.shape(frames.probs)[0]
+        row = ops.arange(batch, dtype="int32")[:, None]
+        of_entries = row * size
+        of_stay, of_choices = row[:, :, None] * (blank + 2), row[:, :, None] * (self.packer.choices + 1)
         label_part = ops.convert_to_tensor([0.0, 1.0], dtype="float32")
         no_hash = ops.zeros((1, 1, 1), hash_type())
         hash_of_label = ops.arange(1, blank + 2, dtype=hash_type())
@@ -163,14 +163,18 @@ class BeamSearch:
             paths, hashes, columns, offset = carry
             own, parent = ops.split(hashes, 2, axis=2)
             last, *states = ops.split(columns, columns.shape[-1], axis=2)
-            labels = gather(frames.choices, t)
-            _, ids, repeats = ops.split(labels, [1, choices], axis=2)
-            has_space, is_rare = gather(frames.has_space, t), gather(frames.is_rare, t)
+            tried = gather(frames.tried, t)
+            choices = tried + 1
+            ids, repeats, probs, is_rare = (
+                first_columns(values, t, tried)  # [B,1,A]
+                for values in (frames.ids, frames.repeats, frames.probs, frames.is_rare)
+            )
+            has_space = gather(frames.has_space, t)
 
             # Extensions [B,K,A].
             on_blank, on_label = ops.split(paths, 2, axis=2)
             total = on_blank + on_label
-            longer = ops.where(last == repeats, on_blank, total) * gather(frames.probs, t)
+            longer = ops.where(last == repeats, on_blank, total) * probs
             carried, chosen = [], []
             for model, own_columns in zip(self.models, self._by_model(states), strict=True):
                 factors, needed, by_choice = model.score(own_columns, ids, has_space, is_rare)
@@ -195,7 +199,7 @@ class BeamSearch:
             best = ops.maximum(scores[:, :1], _SMALLEST)
             alive = scores >= best * self._least
             stays = choice == 0
-            label = gather(ops.reshape(labels, (-1,)), choice + of_choices)
+            label = gather(gather(frames.choices, t), choice + of_choices)
 
             paths = ops.where(stays, gather(ops.reshape(stay, (-1, 2)), source), scores * label_part)
             paths = ops.where(alive, paths / best, 0.0)
@@ -212,7 +216,7 @@ class BeamSearch:
             for model, needed, by_choice in zip(self.models, carried, chosen, strict=True):
                 mine, rest = rest[: len(needed)], rest[len(needed) :]
                 if by_choice is not None:
-                    by_choice = gather(ops.reshape(by_choice, (-1,)), candidate + of_candidates)
+                    by_choice = gather(ops.reshape(by_choice, (-1,)), candidate + row[:, :, None] * (size * choices))
                 new += model.follow(mine, label, by_choice)
             columns = ops.concatenate(new, axis=2)
             if self.recombine:
@@ -229,9 +233,10 @@ class BeamSearch:
     def _recombined(self, paths: Any, hashes: Any, columns: Any) -> tuple[Any, Any]:
         """Keeps only the best of the prefixes that end in a space and have the same future."""
         size, space = self.beam_size, self.packer.space
-        equal = np.tril(np.ones((size, size), bool), -1)
-        for column in ops.split(columns, columns.shape[-1], axis=2):
-            equal = ops.logical_and(equal, column == ops.transpose(column, (0, 2, 1)))
+        # Hashes of the columns: one comparison of pairs.
+        powers = ops.convert_to_tensor([self._multiplier**n % 2**31 for n in range(columns.shape[-1])], hash_type())
+        key = ops.sum(ops.cast(columns, hash_type()) * powers, axis=2, keepdims=True)
+        equal = ops.logical_and(key == ops.transpose(key, (0, 2, 1)), np.tril(np.ones((size, size), bool), -1))
         beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), columns[:, :, :1] == space)
         return ops.where(beaten, 0.0, paths), ops.where(beaten, ops.zeros_like(hashes), hashes)
 

@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,7 +32,7 @@ FRAME_S = 0.02
 UTTERANCES = 32
 
 
-def batches(arrays, size):
+def _batches(arrays, size):
     for at in range(0, len(arrays), size):
         some = arrays[at : at + size]
         lengths = np.array([len(array) for array in some], np.int32)
@@ -49,7 +50,7 @@ def main(shared: Path, rounds: int) -> None:
     arrays = np.load(golden / "log_probs_mini_dev_snr0.npz")
     lines = json.loads((golden / "log_probs_mini_dev_snr0.json").read_text())[:UTTERANCES]
     log_probs = sorted((arrays[line["key"]].astype(np.float32) for line in lines), key=len)
-    seconds_of_audio = sum(map(len, log_probs)) * FRAME_S
+    audio_s = sum(map(len, log_probs)) * FRAME_S
     tokenizer = CharacterTokenizer(arrays["labels"].tolist())
     arpa = shared / "decoding/lm/word_3gram.arpa.gz"
     begin = time.process_time()
@@ -62,18 +63,16 @@ def main(shared: Path, rounds: int) -> None:
         words = [word for word in model.tables.vocabulary if not word.startswith("<")]
         theirs = build_ctcdecoder([*tokenizer.pieces, ""], unpacked.name, words, alpha=0.35, beta=1.2)
 
+    signature = [tf.TensorSpec((None, None, len(tokenizer) + 1)), tf.TensorSpec((None,), tf.int32)]
     for beam_size in (16, 64):
         decoder = BeamDecoder(tokenizer, {"beam_size": beam_size}, model)
-
-        def text(log_probs, length, decoder=decoder):  # times and confidences are not computed
-            return tokenizer.decode_in_graph(decoder(log_probs, length).best().labels)
-
-        signature = [tf.TensorSpec((None, None, len(tokenizer) + 1)), tf.TensorSpec((None,), tf.int32)]
-        graph = tf.function(text, input_signature=signature, autograph=False)
+        # Times and confidences are not computed.
+        texts = partial(_texts, decoder=decoder, tokenizer=tokenizer)
+        graph = tf.function(texts, input_signature=signature, autograph=False)
         candidates = {
-            "pyctcdecode": lambda: [theirs.decode(one, beam_width=beam_size) for one in log_probs],
-            "batches of 16": lambda: [graph(*batch) for batch in batches(log_probs, 16)],
-            "one at a time": lambda: [graph(*batch) for batch in batches(log_probs, 1)],
+            "pyctcdecode": partial(_each, partial(theirs.decode, beam_width=beam_size), [(one,) for one in log_probs]),
+            "batches of 16": partial(_each, graph, list(_batches(log_probs, 16))),
+            "one at a time": partial(_each, graph, list(_batches(log_probs, 1))),
         }
         for run in candidates.values():
             run()
@@ -83,10 +82,19 @@ def main(shared: Path, rounds: int) -> None:
                 begin = time.process_time()
                 run()
                 seconds[name].append(time.process_time() - begin)
-        print(f"beam {beam_size}, {len(log_probs)} utterances of {seconds_of_audio / len(log_probs):.1f} s")
+        print(f"beam {beam_size}, {len(log_probs)} utterances of {audio_s / len(log_probs):.1f} s")
         for name, taken in seconds.items():
             median = 1000 * statistics.median(taken)
-            print(f"  {name:20s} {median / len(log_probs):6.1f} ms an utterance, {median / seconds_of_audio:5.2f} ms a second")
+            print(f"  {name:15s} {median / len(log_probs):6.1f} ms an utterance, {median / audio_s:5.2f} ms a second")
+
+
+def _each(function, arguments):
+    for some in arguments:
+        function(*some)
+
+
+def _texts(log_probs, length, decoder, tokenizer):
+    return tokenizer.decode_in_graph(decoder(log_probs, length).best().labels)
 
 
 if __name__ == "__main__":

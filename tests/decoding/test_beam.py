@@ -71,13 +71,14 @@ def assert_same(got, expected, tolerance):
     np.testing.assert_allclose([s for _, s in got], [s for _, s in expected], rtol=0, atol=tolerance)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_every_beam_is_the_exact_one(shared):
     arrays, of_size = np.load(shared / "decoding/golden/beam_exact.npz"), functools.cache(decoder)
     for name, case in json.loads((shared / "decoding/golden/beam_exact.json").read_text()).items():
         log_probs = arrays[name].astype(np.float32)[None]
         for beam_size, expected in case["beam"].items():
-            found = of_size("abcdefgh"[: log_probs.shape[2] - 1], int(beam_size))(log_probs, [log_probs.shape[1]])
+            decode = of_size("abcdefgh"[: log_probs.shape[2] - 1], int(beam_size))
+            found = decode(log_probs, np.array([log_probs.shape[1]]))
             assert_same(hypotheses(found), [(tuple(text), score) for text, score in expected], 1e-5)
 
 
@@ -89,6 +90,7 @@ def test_twin_with_spaces(seed):
         assert_same(hypotheses(found), twin(log_probs, beam_size, space=0), 1e-4)
 
 
+@pytest.mark.medium
 def test_padding_and_batch_change_nothing():
     decode = decoder(" abc", 4, token_min_logp=-5.0, blank_skip=0.6, top_tokens=3, beam_threshold=10.0)
     lengths = np.array([30, 17, 0, 1, 24])
@@ -145,6 +147,7 @@ def test_times_and_confidence_are_those_of_the_text():
     np.testing.assert_allclose(best.confidence, [[0.65, 0.8]], rtol=1e-5)
 
 
+@pytest.mark.medium
 def test_functional_model_saves(tmp_path):
     inputs = keras.Input((None, 5), dtype="float32"), keras.Input((), dtype="int32")
     model = keras.Model(inputs, decoder(" abc", 3)(*inputs).best().labels)

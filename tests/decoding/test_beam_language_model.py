@@ -151,6 +151,7 @@ def test_label_model_repairs_noisy_speech(language_model, log_probs):
     assert error_rate(decode, log_probs("mini_dev_snr0"))[0] <= 10.8
 
 
+@pytest.mark.medium
 def test_wide_label_beam_ranks_texts_by_their_scores(language_model):
     """Against all texts of a small matrix, in float64."""
     tables = language_model("char_6gram").tables
@@ -189,6 +190,7 @@ def test_wide_label_beam_ranks_texts_by_their_scores(language_model):
     np.testing.assert_allclose(found.score[0], [score for _, score in expected], atol=1e-3)
 
 
+@pytest.mark.medium
 def test_batch_and_padding_change_nothing(language_model, log_probs):
     arrays, _ = log_probs("mini_dev_snr0")
     rows = [arrays[key][start : start + length] for key, start, length in (("lp_0001", 40, 120), ("lp_0007", 0, 90))]
@@ -204,6 +206,7 @@ def test_batch_and_padding_change_nothing(language_model, log_probs):
         np.testing.assert_allclose(together.score[at], alone.score[0], atol=1e-3)
 
 
+@pytest.mark.medium
 def test_step_has_the_same_operations_for_every_model(language_model):
     def operations(name):
         decode = BeamDecoder(CharacterTokenizer(LABELS), {"beam_size": 4}, language_model(name))

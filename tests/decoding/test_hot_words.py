@@ -148,6 +148,7 @@ def text_of(found):
     return TOKENIZER.decode_in_graph(found.best().labels).numpy()[0].decode()
 
 
+@pytest.mark.medium
 def test_hot_words_of_the_call_replace_those_of_the_configuration():
     decode = BeamDecoder(TOKENIZER, {"hot_words": {"DAB": 5.0}, "token_min_logp": -20.0})
     length = np.array([7])
@@ -162,6 +163,7 @@ def test_hot_words_of_the_call_replace_those_of_the_configuration():
     assert float(hotter[0, 0] - plain[0, 0]) == pytest.approx(2.0 + 2 * 3.0, abs=1e-3)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("look_ahead", [0.0, 0.5])
 def test_hot_word_outside_the_vocabulary_does_not_pay_for_that(look_ahead, tmp_path):
     file = tmp_path / "m.arpa"
