@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="decoding.key=value",
-        help="how the export decodes, such as decoding.strategy=beam decoding.beam.beam_size=64 (default: as the model)",
+        help="how the export decodes, such as decoding.strategy=beam decoding.beam.beam_size=64 (default: the model's)",
     )
 
 
