@@ -26,7 +26,7 @@ def test_overrides_change_only_what_they_name():
     [
         (
             ["decoding.beam.bem_size=3"],
-            "decoding.beam.bem_size: unknown key; nearest known key: decoding.beam.beam_size",
+            "decoding.beam.bem_size: unknown key; nearest known key: decoding.beam.beam_s",
         ),
         (["decoding.beam.beam_size=0"], "decoding.beam.beam_size: "),
         (["decoding.strategy=beem"], "decoding.strategy: "),
