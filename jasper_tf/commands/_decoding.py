@@ -1,0 +1,144 @@
+"""The options that say how log-probabilities become text, the same for several verbs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jasper_tf.config.decoding_schema import BeamConfig, DecodingConfig
+from jasper_tf.config.loading import read_section
+from jasper_tf.config.source import ConfigSource
+from jasper_tf.errors import UserError, shorten
+
+_OVERRIDE = re.compile(r"\+?decoding(\.\w+)+=.*", re.DOTALL)
+
+
+def is_override(argument: str) -> bool:
+    """Whether an argument changes the decoding, as `decoding.beam.beam_size=32`; a file of that name is a file."""
+    return bool(_OVERRIDE.fullmatch(argument)) and not os.path.lexists(argument)
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides among arguments, and the others."""
+    return [a for a in arguments if is_override(a)], [a for a in arguments if not is_override(a)]
+
+
+def add_decoding_arguments(parser: argparse.ArgumentParser, lm_required: bool = False, n_best: bool = True) -> None:
+    """Adds `--decoding`, `--lm`, `--hot-words` and `--n-best`."""
+    parser.add_argument(
+        "--decoding",
+        metavar="F.yaml",
+        help="a file with a section `decoding`, as tune-decoding writes it, in place of the model's own",
+    )
+    parser.add_argument(
+        "--lm",
+        required=lm_required,
+        metavar="F",
+        help="an n-gram model of words or labels, .arpa or .arpa.gz: decoding.strategy=beam and ngram_lm_model",
+    )
+    parser.add_argument(
+        "--hot-words",
+        metavar="F",
+        help="words or phrases to expect, one a line, each with its weight behind it or without: decodes with a beam",
+    )
+    if n_best:
+        parser.add_argument(
+            "--n-best", type=int, metavar="N", help="the N best hypotheses with their scores: decodes with a beam"
+        )
+
+
+class DecodingOptions:
+    """What a command line says about decoding: a file, short forms, then overrides, in this order.
+
+    What is wrong in itself is found here, without the model.
+
+    Args:
+        arguments: of `add_decoding_arguments`.
+        overrides: `decoding.KEY=value`.
+
+    Raises:
+        UserError: a key is unknown, a value is wrong, a file is missing, or the strategy has no use for an option.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, overrides: Sequence[str]):
+        self._file = arguments.decoding
+        self._short = {
+            "--lm": ("ngram_lm_model", arguments.lm),
+            "--hot-words": ("hot_words", arguments.hot_words),
+            "--n-best": ("n_best", getattr(arguments, "n_best", None)),
+        }
+        self._overrides = list(overrides)
+        for option in ("--lm", "--hot-words"):
+            path = self._short[option][1]
+            if path is not None and not os.path.isfile(path):
+                raise UserError(f"{option} {shorten(path)}: no such file; check the path")
+        self.apply({})
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return bool(self._file or self._overrides or any(value is not None for _, value in self._short.values()))
+
+    def apply(self, own: Mapping[str, Any]) -> DecodingConfig:
+        """The section with these changes.
+
+        Args:
+            own: the model's section, plain values.
+
+        Raises:
+            UserError: as the class.
+        """
+        source = ConfigSource("decoding", {"decoding": dict(own)})
+        if self._file:
+            source = ConfigSource.from_file(self._file)
+            source.tree = {"decoding": source.tree.get("decoding")}
+            if source.tree["decoding"] is None:
+                raise UserError(f"{shorten(self._file)}: has no section decoding; give a file of tune-decoding")
+        short = {option: one for option, one in self._short.items() if one[1] is not None}
+        if short:
+            section = source.tree["decoding"]
+            if str(section.get("strategy", "greedy")).startswith("greedy"):
+                section["strategy"] = "beam"
+            section["beam"] = {**(section.get("beam") or {}), **dict(short.values())}
+        source.override(self._overrides)
+        config = read_section(DecodingConfig, source, ("decoding",))
+        of_beam = [*short, *(o for o in self._overrides if o.lstrip("+").startswith("decoding.beam."))]
+        if config.is_greedy and of_beam and (own or short):
+            raise UserError(
+                f"{shorten(of_beam[0])}: has no effect with the strategy {config.strategy}; add decoding.strategy=beam"
+            )
+        if (wanted := config.beam.n_best or 1) > config.beam.beam_size:
+            raise UserError(
+                f"{wanted} hypotheses of a beam of {config.beam.beam_size}; add decoding.beam.beam_size={wanted}"
+            )
+        return config
+
+
+def plain_section(config: DecodingConfig) -> dict[str, Any]:
+    """The section as plain values, in NeMo's layout; of the beam those that are not defaults, and its main ones."""
+    if config.is_greedy:
+        return {"strategy": config.strategy}
+    beam, main = config.beam, {"beam_size", "token_min_logp"}
+    if beam.language_model is not None:
+        main |= {"ngram_lm_alpha", "beam_beta"}
+    defaults = dataclasses.asdict(BeamConfig())
+    given = {key: value for key, value in dataclasses.asdict(beam).items() if key in main or value != defaults[key]}
+    if beam.language_model is not None:
+        given["ngram_lm_alpha"] = beam.alpha
+    return {"strategy": config.strategy, "beam": given}
+
+
+def describe(config: DecodingConfig) -> str:
+    """One line for a reader: the strategy and what steers it."""
+    section = plain_section(config)
+    parts = [section["strategy"]]
+    for key, value in section.get("beam", {}).items():
+        if isinstance(value, float):
+            value = f"{value:g}" if math.isfinite(value) else value
+        parts.append(f"{key} {len(value)} words" if key == "hot_words" and isinstance(value, dict) else f"{key} {value}")
+    return ", ".join(map(str, parts))
