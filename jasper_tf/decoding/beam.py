@@ -85,6 +85,9 @@ class BeamDecoder(Decoder):
             self._compiled = tf.function(self._decode, autograph=False, reduce_retracing=True)
         return self._compiled(*arguments)
 
+    def encode_hot_words(self, hot_words: Mapping[str, float]) -> HotWords:
+        return encode_hot_words(hot_words, self.tokenizer)
+
     def _decode(self, log_probs, logit_len, hot_ids=None, hot_weights=None) -> Hypotheses:
         log_probs = ops.log_softmax(log_probs, axis=-1)
         batch, frames, classes = ops.shape(log_probs)
@@ -103,6 +106,7 @@ class BeamDecoder(Decoder):
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
         times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
         times = times._replace(score=ops.reshape(score, (-1,)))
+        times = self.with_confidence(times, log_probs, logit_len)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 
     def join(self, of_frames: Any) -> tuple[Any, Any]:
