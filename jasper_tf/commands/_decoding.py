@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from jasper_tf.config.decoding_overrides import override_decoding
 from jasper_tf.config.decoding_schema import BeamConfig, DecodingConfig
 from jasper_tf.config.loading import read_section
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError, shorten
 
-_OVERRIDE = re.compile(r"\+?decoding(\.\w+)+=.*", re.DOTALL)
+_OVERRIDE = re.compile(r"decoding(\.\w+)+=.*", re.DOTALL)
 
 
 def is_override(argument: str) -> bool:
@@ -62,61 +63,58 @@ class DecodingOptions:
         overrides: `decoding.KEY=value`.
 
     Raises:
-        UserError: a key is unknown, a value is wrong, a file is missing, or the strategy has no use for an option.
+        UserError: a key is unknown, a value is wrong or a file is missing.
+
+    Attributes:
+        files: that are read.
     """
 
     def __init__(self, arguments: argparse.Namespace, overrides: Sequence[str]):
-        self._file = arguments.decoding
-        self._short = {
-            "--lm": ("ngram_lm_model", arguments.lm),
-            "--hot-words": ("hot_words", arguments.hot_words),
-            "--n-best": ("n_best", getattr(arguments, "n_best", None)),
+        self._file = None if arguments.decoding is None else _read_file(arguments.decoding)
+        short = {
+            "ngram_lm_model": arguments.lm,
+            "hot_words": arguments.hot_words,
+            "n_best": getattr(arguments, "n_best", None),
         }
+        # JSON is YAML: no path is read as something else.
+        self._short = [f"decoding.beam.{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
         self._overrides = list(overrides)
-        for option in ("--lm", "--hot-words"):
-            path = self._short[option][1]
+        self.files = [path for path in (arguments.decoding, arguments.lm, arguments.hot_words) if path is not None]
+        for option, path in (("--lm", arguments.lm), ("--hot-words", arguments.hot_words)):
             if path is not None and not os.path.isfile(path):
                 raise UserError(f"{option} {shorten(path)}: no such file; check the path")
-        self.apply({})
+        self._applied(DecodingConfig(strategy="beam"))
 
     @property
     def given(self) -> bool:
         """Whether there are any."""
-        return bool(self._file or self._overrides or any(value is not None for _, value in self._short.values()))
+        return bool(self._file or self._short or self._overrides)
 
-    def apply(self, own: Mapping[str, Any]) -> DecodingConfig:
-        """The section with these changes.
-
-        Args:
-            own: the model's section, plain values.
+    def apply(self, own: DecodingConfig) -> DecodingConfig:
+        """The model's own section with these changes.
 
         Raises:
-            UserError: as the class.
+            UserError: as the class; a setting has no effect with the strategy, or more hypotheses than the beam has.
         """
-        source = ConfigSource("decoding", {"decoding": dict(own)})
-        if self._file:
-            source = ConfigSource.from_file(self._file)
-            source.tree = {"decoding": source.tree.get("decoding")}
-            if source.tree["decoding"] is None:
-                raise UserError(f"{shorten(self._file)}: has no section decoding; give a file of tune-decoding")
-        short = {option: one for option, one in self._short.items() if one[1] is not None}
-        if short:
-            section = source.tree["decoding"]
-            if str(section.get("strategy", "greedy")).startswith("greedy"):
-                section["strategy"] = "beam"
-            section["beam"] = {**(section.get("beam") or {}), **dict(short.values())}
-        source.override(self._overrides)
-        config = read_section(DecodingConfig, source, ("decoding",))
-        of_beam = [*short, *(o for o in self._overrides if o.lstrip("+").startswith("decoding.beam."))]
-        if config.is_greedy and of_beam and (own or short):
+        config = self._applied(own)
+        beam = config.beam
+        if (wanted := beam.n_best or 1) > beam.beam_size:
             raise UserError(
-                f"{shorten(of_beam[0])}: has no effect with the strategy {config.strategy}; add decoding.strategy=beam"
-            )
-        if (wanted := config.beam.n_best or 1) > config.beam.beam_size:
-            raise UserError(
-                f"{wanted} hypotheses of a beam of {config.beam.beam_size}; add decoding.beam.beam_size={wanted}"
+                f"{wanted} hypotheses, but a beam of {beam.beam_size}; add decoding.beam.beam_size={wanted}"
             )
         return config
+
+    def _applied(self, own: DecodingConfig) -> DecodingConfig:
+        config = self._file or own
+        strategy = ["decoding.strategy=beam"] if self._short and config.is_greedy else []
+        return override_decoding(config, [*strategy, *self._short, *self._overrides])
+
+
+def _read_file(path: str) -> DecodingConfig:
+    source = ConfigSource.from_file(path)
+    if not isinstance(source.tree.get("decoding"), dict):
+        raise UserError(f"{shorten(path)}: has no section `decoding`; give a file that tune-decoding wrote")
+    return read_section(DecodingConfig, source, ("decoding",))
 
 
 def plain_section(config: DecodingConfig) -> dict[str, Any]:
@@ -139,6 +137,8 @@ def describe(config: DecodingConfig) -> str:
     parts = [section["strategy"]]
     for key, value in section.get("beam", {}).items():
         if isinstance(value, float):
-            value = f"{value:g}" if math.isfinite(value) else value
-        parts.append(f"{key} {len(value)} words" if key == "hot_words" and isinstance(value, dict) else f"{key} {value}")
+            value = f"{value:g}"
+        parts.append(
+            f"{key} {len(value)} words" if key == "hot_words" and isinstance(value, dict) else f"{key} {value}"
+        )
     return ", ".join(map(str, parts))

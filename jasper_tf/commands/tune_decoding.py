@@ -20,11 +20,11 @@ from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.config.decoding_schema import DecodingConfig
     from jasper_tf.metrics.error_rate import ErrorCounts
     from jasper_tf.tuning.decoding_search import DecodingSearch, Setting
 
 HELP = "search the weights of a language model, the beam size and the floor that give the lowest word error rate"
+INTERMIXED = True
 
 _KEYS = {"alpha": "ngram_lm_alpha", "beta": "beam_beta", "beam_size": "beam_size", "floor": "token_min_logp"}
 
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.tuning.log_prob_file import compute_log_probs
 
     model = load_recognizer(arguments.model)
-    config = options.apply({})
+    config = options.apply(model.decoding_config)
     beam = config.beam_settings()
     language_model = LanguageModel.read(arguments.lm, model.tokenizer)
     failed = len(utterances.absent)
@@ -111,9 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"error: {printable(utterance.source)}: {error}", file=sys.stderr)
             progress.advance()
 
-        log_probs, references, greedy = compute_log_probs(
-            model, utterances, read_audio_settings(arguments.model), done
-        )
+        log_probs, references, greedy = compute_log_probs(model, utterances, read_audio_settings(arguments.model), done)
     if not references:
         raise UserError(f"{manifests[0]}: none of its recordings can be read; check their paths")
     print(f"{len(log_probs)} utterances, log-probabilities of {megabytes(log_probs.size)} in a temporary file")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import tensorflow as tf
@@ -19,19 +19,14 @@ _MOST_STEPS_OUT = 3
 """How often a grid of this module's own grows where the best lies on its edge."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Setting:
-    """What is searched. Of settings with the same errors the lowest in this order is the best."""
+    """What is searched."""
 
     alpha: float
     beta: float
     beam_size: int
     floor: float
-
-    @property
-    def rank(self) -> tuple[float, ...]:
-        """The smallest weights first, then the narrowest beam and the fewest labels."""
-        return self.alpha, abs(self.beta), self.beam_size, -self.floor
 
     def of(self, config: BeamConfig) -> BeamConfig:
         """`config` with this setting."""
@@ -104,8 +99,8 @@ class DecodingSearch:
 
     @property
     def best(self) -> Setting:
-        """The setting with the fewest word errors; of several the one with the smallest weights."""
-        return min(self.outcomes, key=lambda one: (self.outcomes[one].words.errors, one.rank))
+        """The setting with the fewest word errors; of several the smallest weights, then what was tried first."""
+        return min(self.outcomes, key=lambda one: (self.outcomes[one].words.errors, one.alpha, abs(one.beta)))
 
     def plan(self, grid: Grid) -> int:
         """How many settings `search` tries, about."""

@@ -82,9 +82,7 @@ def compute_log_probs(
     found, references, greedy = LogProbFile(len(model.tokenizer) + 1), [], []
     for utterance in utterances:
         try:
-            recording = open_recording(
-                utterance, model.sample_rate, None, audio.channel_selector, audio.trim_silence
-            )
+            recording = open_recording(utterance, model.sample_rate, None, audio.channel_selector, audio.trim_silence)
             if audio.trim_silence:  # its header counts the silence
                 recording = hold_samples(recording.whole())
             frames = read_recording_frames(model, recording, Chunking())
