@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     read = [arguments.model, arguments.lm, arguments.hot_words, arguments.decoding, *manifest_paths(manifests)]
     validate_outputs(outputs, read, arguments.overwrite)
-    utterances = read_manifest(manifests)
+    utterances = read_manifest(manifests, files_exist=True)
     if not any(utterance.text.split() for utterance in utterances):
         raise UserError(f"{manifests[0]}: its texts have no words; give a manifest with the texts that are said")
 
