@@ -121,6 +121,10 @@ class WordModel:
             | {"words": lexicon.words, "children": (lexicon.children * np.int32(self._columns)).ravel()}
         )
 
+    def tables(self) -> list[dict[str, Any]]:
+        """The arrays of the model, by name; an export puts variables in their place."""
+        return [self._query.arrays, self._arrays]
+
     def unknown_costs(self) -> tuple[Any, Any, Any]:
         """The lexicon's children [n (V+2)], as offsets, and what its nodes [n] cost for a word that is not in it.
 
@@ -168,6 +172,10 @@ class LabelModel:
         self.beta = beta
         self._query = Query(tables)
         self._words = ops.convert_to_tensor(word_ids)
+
+    def tables(self) -> list[dict[str, Any]]:
+        """As `WordModel.tables`."""
+        return [self._query.arrays]
 
     def score(self, columns, ids, has_space):
         (state,) = columns
