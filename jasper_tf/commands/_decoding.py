@@ -40,7 +40,7 @@ def add_decoding_arguments(parser: argparse.ArgumentParser, lm_required: bool = 
         "--lm",
         required=lm_required,
         metavar="F",
-        help="an n-gram model of words or labels, .arpa or .arpa.gz: decoding.strategy=beam and ngram_lm_model",
+        help="an n-gram model of words or labels, .arpa or .arpa.gz, for a beam search (decoding.beam.ngram_lm_model)",
     )
     parser.add_argument(
         "--hot-words",

@@ -193,8 +193,8 @@ def _table(search: DecodingSearch, best: Setting) -> str:
         else:
             tried = [one for one in tried if one.floor == first.floor]
         if len(tried) > 1:
-            rates = (f"{getattr(one, key):g}: {100 * search.outcomes[one].words.rate:.2f}" for one in sorted(tried))
-            lines.append(f"{key}  " + "   ".join(rates))
+            rates = sorted((getattr(one, key), search.outcomes[one].words.rate) for one in tried)
+            lines.append(f"{key}  " + "   ".join(f"{value:g}: {100 * rate:.2f}" for value, rate in rates))
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -37,10 +37,9 @@ def draw_weight_grid(
     extent = (left, right, low, high)
     picture = axes.imshow(100 * rate[nearest], extent=extent, origin="lower", aspect="auto", cmap=_COLORS)
     figure.colorbar(picture, ax=axes, label="word error rate, %")
-    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+    box: dict[str, Any] = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
     for at in range(len(x)):
-        text = {"ha": "center", "va": "center", "fontsize": 9.0, "bbox": box}
-        axes.text(x[at], y[at], f"{100 * rate[at]:.2f}", **text)
+        axes.text(x[at], y[at], f"{100 * rate[at]:.2f}", ha="center", va="center", fontsize=9.0, bbox=box)
     axes.plot(x[0], y[0], "o", markersize=34, markerfacecolor="none", markeredgecolor="tab:red", markeredgewidth=3)
     axes.set(xlabel="alpha: weight of the language model", ylabel="beta: gain of each word or label", title=title)
     axes.set(xlim=(left, right), ylim=(low, high))
