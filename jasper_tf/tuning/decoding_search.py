@@ -169,9 +169,12 @@ class DecodingSearch:
         def decode(log_probs, logit_len):
             return self._tokenizer.decode_in_graph(decoder(log_probs, logit_len).best().labels)
 
+        traced = decode.get_concrete_function()  # once; TensorFlow warns of a function that is made in a loop
         texts = [""] * len(self._references)
         for numbers, log_probs, logit_len in self._log_probs.batches(self._batch_size):
-            for number, text in zip(numbers, decode(log_probs, logit_len).numpy(), strict=True):
+            for number, text in zip(
+                numbers, traced(tf.constant(log_probs), tf.constant(logit_len)).numpy(), strict=True
+            ):
                 texts[number] = text.decode()
             self._on_decoded(len(numbers))
         return texts
