@@ -7,8 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from jasper_tf.config.decoding_overrides import override_decoding
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
 from jasper_tf.errors import UserError
 from jasper_tf.inference.model_path import require_model_path
 
@@ -32,14 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="no words and times, and no hot words in requests, for servers that batch requests "
         "(configs/serving/batching_parameters.txt)",
     )
-    parser.add_argument(
-        "--lm", metavar="FILE", help="a language model, ARPA: the export decodes by a beam search, and holds the model"
-    )
+    add_decoding_arguments(parser)
     parser.add_argument(
         "overrides",
         nargs="*",
-        metavar="decoding.key=value",
-        help="how the export decodes, such as decoding.strategy=beam decoding.beam.beam_size=64 (default: the model's)",
+        metavar="decoding.KEY=value",
+        help="how the export decodes, such as decoding.beam.beam_size=64 (default: as the model)",
     )
 
 
@@ -49,13 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     require_model_path(model_path)
     if model_path.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(model_path, arguments.output):
         raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
-    overrides = list(arguments.overrides)
-    if arguments.lm is not None:
-        if not any(key.startswith("decoding.strategy=") for key in overrides):
-            overrides.insert(0, "decoding.strategy=beam")
-        overrides.insert(0, f"decoding.beam.ngram_lm_model={json.dumps(arguments.lm)}")
     # Before the long work.
-    override_decoding(DecodingConfig(strategy="beam"), overrides)
+    options = DecodingOptions(arguments, arguments.overrides)
     report = _json(Path(arguments.report)) if arguments.report else None
 
     from jasper_tf.export.saved_model.writer import export
@@ -70,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         config, environment = _text(folder / "config.yaml"), _text(folder / "environment.json")
         if model_path.is_dir() or model_path.name == "model.keras":
             report = report or _text(folder / "report.json")
-    decoding = override_decoding(model.decoding_config, overrides)
+    decoding = options.apply(model.decoding_config)
     print(export(model, arguments.output, config, report, environment, arguments.batchable, decoding))
     return 0
 

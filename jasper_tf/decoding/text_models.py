@@ -105,7 +105,7 @@ class WordModel:
         # What each node of the lexicon has for its unfinished word.
         potentials = np.zeros(len(lexicon), np.float32)
         if look_ahead:
-            best = lexicon.best_below(tables.unigram_log_probs)
+            best = np.where(outside, 0.0, lexicon.best_below(tables.unigram_log_probs))  # -inf times 0 is NaN
             letters = np.maximum(1, lexicon.depths / _WORD_LEN)
             potentials = np.where(outside, _UNFINISHED_UNKNOWN * letters, look_ahead * alpha * best)
             potentials[0] = 0.0

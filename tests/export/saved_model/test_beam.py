@@ -264,7 +264,7 @@ def test_command(model, decoding, lm, tmp_path, capfd):
     )
     capfd.readouterr()
     for wrong, said in (
-        (["--lm", str(tmp_path / "absent.arpa")], "decoding.beam.ngram_lm_model"),
+        (["--lm", str(tmp_path / "absent.arpa")], "absent.arpa: no such file"),
         (["--lm", str(lm), "decoding.strategy=greedy"], "add decoding.strategy=beam"),
         (["decoding.beam.beam_size=0"], "decoding.beam.beam_size"),
         (["decoding.strategy=beem"], "decoding.strategy"),
