@@ -7,12 +7,16 @@ import importlib
 import re
 import shlex
 from collections.abc import Sequence
+from types import ModuleType
 
 import pytest
 import yaml
 
 from jasper_tf.__main__ import find_verbs
+from jasper_tf.commands._decoding import is_override
 from jasper_tf.config import load_config
+from jasper_tf.config.decoding_overrides import override_decoding
+from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.loading import config_from_dict
 from jasper_tf.config.pretrained import PRETRAINED_SECTIONS
 from jasper_tf.config.tune_schema import load_tune_config
@@ -35,9 +39,13 @@ def shell_lines(text: str) -> list[str]:
     return re.sub(r"\\\n\s*", " ", text).splitlines()
 
 
+def module_of(verb: str) -> ModuleType:
+    return importlib.import_module(f"jasper_tf.commands.{find_verbs()[verb].stem}")
+
+
 def parser_of(verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=verb, exit_on_error=False)
-    importlib.import_module(f"jasper_tf.commands.{find_verbs()[verb].stem}").add_arguments(parser)
+    module_of(verb).add_arguments(parser)
     return parser
 
 
@@ -66,7 +74,10 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_accepted(command):
     verb, *words = command
-    arguments = parser_of(verb).parse_args(words)
+    parser = parser_of(verb)
+    parse = parser.parse_intermixed_args if getattr(module_of(verb), "INTERMIXED", False) else parser.parse_args
+    arguments = parse(words)
+    override_decoding(DecodingConfig(strategy="beam"), [word for word in words if is_override(word)])
     if verb == "check":
         check_keys(arguments.config or "an4.yaml", arguments.overrides)
     if verb == "train":
@@ -81,7 +92,8 @@ def test_a_command_is_accepted(command):
 
 def test_the_commands_were_found():
     assert len(COMMANDS) > 50
-    assert {command.values[0][0] for command in COMMANDS} > {"train", "export", "evaluate", "transcribe", "tune"}
+    verbs = {"train", "export", "evaluate", "transcribe", "tune", "lm", "tune-decoding", "align", "client"}
+    assert {command.values[0][0] for command in COMMANDS} > verbs
 
 
 def test_commands_in_the_text_name_verbs_and_options_that_exist():
@@ -97,14 +109,15 @@ def test_commands_in_the_text_name_verbs_and_options_that_exist():
     assert checked > 10
 
 
-ASSIGNMENT = re.compile(r"(?:model|trainer|exp_manager)\.[\w.]+=\S.*")
+ASSIGNMENT = re.compile(r"(?:model|trainer|exp_manager|decoding)\.[\w.]+=\S.*")
 
 
 def test_keys_in_the_text_exist():
     found = [code for page in PAGES for code in inline_code(page) if ASSIGNMENT.fullmatch(code)]
     assert len(found) > 8
     for code in found:
-        check_keys("an4.yaml", shlex.split(code) if "{" not in code else [code])
+        of_model = f"model.{code}" if code.startswith("decoding.") else code
+        check_keys("an4.yaml", shlex.split(of_model) if "{" not in code else [of_model])
 
 
 YAML = [
