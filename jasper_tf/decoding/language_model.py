@@ -12,8 +12,8 @@ from jasper_tf.decoding.lexicon import Lexicon
 from jasper_tf.decoding.text_models import LabelModel, WordModel
 from jasper_tf.decoding.writing import fold_case, space_label
 from jasper_tf.errors import UserError, shorten
-from jasper_tf.language_model.read_model import read_model
 from jasper_tf.language_model.ngram_tables import NGramTables
+from jasper_tf.language_model.read_model import read_model
 from jasper_tf.language_model.spelling import is_over_labels, label_word_ids, share_spelled
 from jasper_tf.text.tokenizer import Tokenizer
 

@@ -12,6 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
@@ -220,6 +221,7 @@ def test_statistics_that_divide_by_nothing(refused, members, std):
 @pytest.mark.medium
 def test_the_command_prints_one_line(refused, tmp_path, without_tensorflow_log):
     refused(config=b"[" * 100_000)
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", "model.keras", "a.wav"]
     root = str(Path(__file__).parents[2])
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root}, timeout=120)
