@@ -1,6 +1,7 @@
 """`jasper-tf VERB ...`, or `python -m jasper_tf VERB ...`: each verb is one file in jasper_tf/commands.
 
-A verb's module holds `HELP` (one line, a literal), `add_arguments(parser)` and `run(arguments) -> exit status`.
+A verb's module holds `HELP` (one line, a literal), `add_arguments(parser)` and `run(arguments) -> exit status`; with
+`INTERMIXED = True` options may stand between its positional arguments.
 Only the chosen verb is imported, so the list of verbs never waits for TensorFlow.
 """
 
@@ -77,7 +78,8 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
         module = importlib.import_module(f"jasper_tf.commands.{verb.replace('-', '_')}")
         parser = argparse.ArgumentParser(prog=program, description=module.HELP)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(argv))
+        parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
+        return module.run(parse(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -10,6 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._decoding import (
+    DecodingOptions,
+    add_decoding_arguments,
+    describe,
+    plain_section,
+    split_overrides,
+)
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
     from jasper_tf.inference.audio_settings import AudioSettings
 
 HELP = "word and character error rate of a model on a manifest, its worst utterances and most frequent errors"
+INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="cut off silence at both ends (default: as --channel-selector)",
     )
-    parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write one JSON line per utterance, with text and pred_text, and n_best if asked for",
+    )
     parser.add_argument(
         "--json", metavar="FILE", help="write the report as JSON, with the worst utterances and the confusions"
     )
@@ -61,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--html", metavar="FILE.html", help="write the report as a page: every error marked, and recordings to play"
     )
     add_overwrite_argument(parser)
+    add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
     parser.add_argument(
         "--chunk-s",
@@ -68,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=40.0,
         metavar="S",
         help="longer utterances are recognized in pieces (%(default)g; 0: never, as in the validation of a training)",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="decoding.KEY=value", help="changes the decoding section of the model"
     )
 
 
@@ -81,18 +97,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    manifests, tars, overrides = _take_overrides(arguments)
+    decoding = DecodingOptions(arguments, overrides)
     require_model_path(arguments.model, exports=True)
     chunking = Chunking(arguments.chunk_s, overlap_s=min(Chunking.overlap_s, arguments.chunk_s / 10))
-    patterns = arguments.tarred_audio_filepaths
-    tar_paths = expand_tar_paths(patterns) if patterns else []
+    tar_paths = expand_tar_paths(tars) if tars else []
     paths = {f"--{key}": path for key in ("output", "json", "html") if (path := getattr(arguments, key))}
     model_files = [Path(arguments.model, name) for name in ("", "model.keras", "config.yaml")]
     validate_outputs(
         [Output(option, path) for option, path in paths.items()],
-        [*model_files, *manifest_paths(arguments.manifest), *tar_paths],
+        [*model_files, *manifest_paths(manifests), *tar_paths, *decoding.files],
         arguments.overwrite,
     )
-    utterances = read_manifest(arguments.manifest, TarIndex(tar_paths) if tar_paths else None, files_exist=True)
+    utterances = read_manifest(manifests, TarIndex(tar_paths) if tar_paths else None, files_exist=True)
 
     from jasper_tf.inference.evaluation import evaluate, prediction_lines
     from jasper_tf.inference.evaluation_page import write_page
@@ -106,13 +123,15 @@ def run(arguments: argparse.Namespace) -> int:
         f"audio: channel_selector {audio.channel_selector}, trim_silence {str(audio.trim_silence).lower()} "
         f"({audio.source})"
     )
+    config = decoding.apply(model.decoding_config)
+    _say(f"decoding: {describe(config)}")
     cut = int(np.sum(utterances.duration_s > chunking.chunk_s)) if chunking.chunk_s else 0
     if cut:
         _say(f"{cut} utterances above {chunking.chunk_s:g} s are recognized in pieces; --chunk-s 0 prevents it")
     transcriber = Transcriber(
         model,
         chunking,
-        words=False,
+        config if decoding.given else None,
         batch_size=arguments.batch_size,
         channel_selector=audio.channel_selector,
         trim_silence=audio.trim_silence,
@@ -120,16 +139,32 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as outputs:
         files = {option: outputs.enter_context(atomic_write(path)) for option, path in paths.items()}
         found = evaluate(transcriber, utterances, _say)
-        settings = {"channel_selector": audio.channel_selector, "trim_silence": audio.trim_silence}
+        settings = {
+            "channel_selector": audio.channel_selector,
+            "trim_silence": audio.trim_silence,
+            "decoding": plain_section(config),
+        }
         if file := files.get("--output"):
             lines = prediction_lines(found, utterances)
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         if file := files.get("--json"):
             json.dump(as_json(found, settings), file, ensure_ascii=False, indent=1)
         if file := files.get("--html"):
-            _say(write_page(file, found, transcriber, arguments.model, ", ".join(arguments.manifest)))
+            _say(write_page(file, found, transcriber, arguments.model, ", ".join(manifests)))
     print(as_text(found))
     return 1 if found.unreadable else 0
+
+
+def _take_overrides(arguments: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
+    """The manifests, the tar files, and the overrides, which may stand behind either."""
+    overrides, others = split_overrides(arguments.overrides)
+    if others:
+        raise UserError(f"{others[0]}: is not of the form decoding.KEY=value; name manifests behind --manifest")
+    behind, manifests = split_overrides(arguments.manifest)
+    more, tars = split_overrides(arguments.tarred_audio_filepaths or [])
+    if not manifests:
+        raise UserError("--manifest: names no manifest; give one")
+    return manifests, tars, [*overrides, *behind, *more]
 
 
 def _channel(text: str) -> ChannelSelector:

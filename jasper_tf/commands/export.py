@@ -7,10 +7,12 @@ import json
 import os
 from pathlib import Path
 
+from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
 from jasper_tf.errors import UserError
 from jasper_tf.inference.model_path import require_model_path
 
 HELP = "export a trained model as a SavedModel for TensorFlow Serving: raw audio in, text out"
+INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batchable",
         action="store_true",
-        help="no words and times, for servers that batch requests (configs/serving/batching_parameters.txt)",
+        help="no words and times, and no hot words in requests, for servers that batch requests "
+        "(configs/serving/batching_parameters.txt)",
+    )
+    add_decoding_arguments(parser)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="decoding.KEY=value",
+        help="how the export decodes, such as decoding.beam.beam_size=64 (default: as the model)",
     )
 
 
@@ -37,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if model_path.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(model_path, arguments.output):
         raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
     # Before the long work.
+    options = DecodingOptions(arguments, arguments.overrides)
     report = _json(Path(arguments.report)) if arguments.report else None
 
     from jasper_tf.export.saved_model.writer import export
@@ -51,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         config, environment = _text(folder / "config.yaml"), _text(folder / "environment.json")
         if model_path.is_dir() or model_path.name == "model.keras":
             report = report or _text(folder / "report.json")
-    print(export(model, arguments.output, config, report, environment, arguments.batchable))
+    decoding = options.apply(model.decoding_config)
+    print(export(model, arguments.output, config, report, environment, arguments.batchable, decoding))
     return 0
 
 

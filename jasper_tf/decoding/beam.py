@@ -14,7 +14,13 @@ from jasper_tf.decoding.beam_frames import FramePacker
 from jasper_tf.decoding.beam_search import BeamSearch
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.hot_words import HotWordModel, HotWords, encode_hot_words, read_hot_words
+from jasper_tf.decoding.hot_words import (
+    HotWordModel,
+    HotWords,
+    encode_hot_words,
+    encode_hot_words_in_graph,
+    read_hot_words,
+)
 from jasper_tf.decoding.language_model import LanguageModel
 from jasper_tf.decoding.text_models import TextModel, WordModel
 from jasper_tf.decoding.writing import space_label
@@ -85,6 +91,23 @@ class BeamDecoder(Decoder):
             self._compiled = tf.function(self._decode, autograph=False, reduce_retracing=True)
         return self._compiled(*arguments)
 
+    def encode_hot_words(self, hot_words: Mapping[str, float]) -> HotWords:
+        return encode_hot_words(hot_words, self.tokenizer)
+
+    def encode_hot_words_in_graph(self, hot_words: Any, weights: Any) -> HotWords:
+        """hot_words [H] string, weights [H] float32 of a request as `HotWords`; those of `config` where H is 0.
+
+        Raises (when it runs):
+            tf.errors.InvalidArgumentError: as `hot_words.encode_hot_words_in_graph`.
+        """
+        import tensorflow as tf  # strings are TensorFlow's
+
+        given = encode_hot_words_in_graph(hot_words, weights, self.tokenizer)
+        if self._hot_words is None:
+            return given
+        own = HotWords(*map(tf.constant, self._hot_words))
+        return HotWords(*tf.cond(tf.size(weights) == 0, lambda: tuple(own), lambda: tuple(given)))
+
     def _decode(self, log_probs, logit_len, hot_ids=None, hot_weights=None) -> Hypotheses:
         log_probs = ops.log_softmax(log_probs, axis=-1)
         batch, frames, classes = ops.shape(log_probs)
@@ -103,6 +126,7 @@ class BeamDecoder(Decoder):
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
         times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
         times = times._replace(score=ops.reshape(score, (-1,)))
+        times = self.with_confidence(times, log_probs, logit_len)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 
     def join(self, of_frames: Any) -> tuple[Any, Any]:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.gather import gather, hash_type
+from jasper_tf.decoding.hot_word_file import LARGEST_WEIGHT, LONGEST, MOST_LETTERS
+from jasper_tf.decoding.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
 from jasper_tf.decoding.scan import scan
 from jasper_tf.decoding.text_models import WordModel
 from jasper_tf.decoding.writing import fold_case, label_case
 from jasper_tf.errors import UserError, shorten
-from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.text.tokenizer import Tokenizer
-
-LARGEST_WEIGHT = 50.0
-MOST_LETTERS = 1 << 18
-"""Hot words times the letters of the longest one."""
-LONGEST = 255
-"""Letters of a hot word."""
 
 _ROOT, _OUTSIDE = 0, 1
 
@@ -35,28 +29,6 @@ class HotWords(NamedTuple):
 
     ids: Any
     weights: Any
-
-
-def read_hot_words(path: str | Path, default_weight: float) -> dict[str, float]:
-    """Reads a file of hot words: a word or phrase in each line, then its weight if it has one of its own.
-
-    Empty lines and those that begin with # are passed over.
-
-    Raises:
-        UserError: it cannot be read, or holds no hot word.
-    """
-    found = {}
-    for line in read_bounded(path, MOST_LETTERS * 4, "file of hot words").decode("utf-8", "replace").splitlines():
-        phrase, _, last = line.strip().rpartition(" ")
-        try:
-            weight = float(last)
-        except ValueError:
-            phrase, weight = line.strip(), default_weight
-        if phrase and not phrase.startswith("#"):
-            found[phrase] = weight
-    if not found:
-        raise UserError(f"{shorten(path)}: no hot words; write one in each line")
-    return found
 
 
 def encode_hot_words(hot_words: Mapping[str, float], tokenizer: Tokenizer) -> HotWords:
@@ -156,7 +128,7 @@ class HotWordModel:
 
         # A node is a beginning of hot words: its number is the place of its hash among all, sorted.
         powers = np.cumprod(np.full(LONGEST + 1, 0x9E3779B97F4A7C15, np.uint64)).astype(np.int64)
-        powers = powers.astype(hash_type())[:longest]
+        powers = ops.convert_to_tensor(powers.astype(hash_type()))[:longest]
         letters = ops.where(valid, ops.cast(ids + 1, hash_type()), 0)
         hashes = ops.reshape(ops.cumsum(letters * powers, axis=1), (-1,))
         number = ops.cast(ops.searchsorted(ops.sort(hashes), hashes), "int32") + 2

@@ -39,7 +39,7 @@ class LanguageModel:
 
     @classmethod
     def read(cls, path: str | Path, tokenizer: Tokenizer) -> LanguageModel:
-        """Reads an ARPA file or a KenLM trie.
+        """Reads an ARPA file, plain or gzip, or KenLM's binary `trie`.
 
         Raises:
             UserError: it cannot be read, or hardly any of its words can be spelled with the labels.

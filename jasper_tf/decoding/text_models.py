@@ -104,7 +104,7 @@ class WordModel:
         # What each node of the lexicon has for its unfinished word.
         potentials = np.zeros(len(lexicon), np.float32)
         if look_ahead:
-            best = lexicon.best_below(tables.unigram_log_probs)
+            best = np.where(outside, 0.0, lexicon.best_below(tables.unigram_log_probs))  # -inf times 0 is NaN
             letters = np.maximum(1, lexicon.depths / _WORD_LEN)
             potentials = np.where(outside, _UNFINISHED_UNKNOWN * letters, look_ahead * alpha * best)
             potentials[0] = 0.0
@@ -120,6 +120,10 @@ class WordModel:
             {name: array.astype(np.float32) for name, array in floats.items()}
             | {"words": lexicon.words, "children": (lexicon.children * np.int32(self._columns)).ravel()}
         )
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The arrays of the model, by name; an export puts variables in their place."""
+        return [self._query.arrays, self._arrays]
 
     def unknown_costs(self) -> tuple[Any, Any, Any]:
         """The lexicon's children [n (V+2)], as offsets, and what its nodes [n] cost for a word that is not in it.
@@ -168,6 +172,10 @@ class LabelModel:
         self.beta = beta
         self._query = Query(tables)
         self._words = ops.convert_to_tensor(word_ids)
+
+    def tables(self) -> list[dict[str, Any]]:
+        """As `WordModel.tables`."""
+        return [self._query.arrays]
 
     def score(self, columns, ids, has_space):
         (state,) = columns

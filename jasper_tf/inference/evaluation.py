@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from jasper_tf.data.manifest.columns import Manifest
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.transcriber import Transcriber
-from jasper_tf.inference.transcript import Transcript
+from jasper_tf.inference.transcript import ScoredText, Transcript
 from jasper_tf.io.progress import Progress
+from jasper_tf.metrics.calibration import Calibration, measure_calibration
 from jasper_tf.metrics.confusions import Confusions
 from jasper_tf.metrics.edits import count_edits, find_edits
 from jasper_tf.metrics.error_rate import ErrorCounts
@@ -29,6 +30,7 @@ class ScoredUtterance:
     text: str
     words: ErrorCounts
     characters: ErrorCounts
+    n_best: tuple[ScoredText, ...] | None = None
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Evaluation:
         unknown_characters: those of the references that the model cannot write, with their counts.
         audio_s: seconds of the scored recordings.
         elapsed_s: seconds that recognition took, reading included.
+        word_confidence, word_correct: of each word that was recognized; empty where the transcriber gives no words.
     """
 
     scored: list[ScoredUtterance | None]
@@ -56,6 +59,13 @@ class Evaluation:
     unknown_characters: Counter[str] = field(default_factory=Counter)
     audio_s: float = 0.0
     elapsed_s: float = 0.0
+    word_confidence: list[float] = field(default_factory=list)
+    word_correct: list[bool] = field(default_factory=list)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Whether the confidences of words mean what they say; None if they are not known."""
+        return measure_calibration(self.word_confidence, self.word_correct) if self.word_confidence else None
 
     @property
     def unreadable(self) -> int:
@@ -69,11 +79,14 @@ class Evaluation:
 
     def _add(self, i: int, utterance: Utterance, found: Transcript) -> None:
         words, characters = (find_edits(utterance.text, found.text, unit) for unit in ("word", "character"))
-        one = ScoredUtterance(utterance, found.text, count_edits(words), count_edits(characters))
+        one = ScoredUtterance(utterance, found.text, count_edits(words), count_edits(characters), found.n_best)
         self.scored[i] = one
         self.words, self.characters = self.words + one.words, self.characters + one.characters
         self.word_confusions.add(words)
         self.character_confusions.add(characters)
+        if found.words is not None and [word.text for word in found.words] == found.text.split():
+            self.word_confidence += [word.confidence for word in found.words]
+            self.word_correct += [edit.kind == "equal" for edit in words if edit.hypothesis]
         self.audio_s += found.duration_s or 0.0
 
 
@@ -131,5 +144,8 @@ def prediction_lines(evaluation: Evaluation, utterances: Sequence[Utterance]) ->
         if one is None:
             lines.append(line | {"error": evaluation.errors[i]})
         else:
-            lines.append(line | {"pred_text": one.text, "wer": one.words.rate, "cer": one.characters.rate})
+            line |= {"pred_text": one.text, "wer": one.words.rate, "cer": one.characters.rate}
+            if one.n_best is not None:
+                line["n_best"] = [asdict(best) for best in one.n_best]
+            lines.append(line)
     return lines

@@ -21,6 +21,7 @@ from jasper_tf.inference.recording import open_recording
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.io.remote import is_remote
 from jasper_tf.metrics.edits import Edit, find_edits
+from jasper_tf.plots.calibration import draw_reliability
 
 _MOST_UTTERANCES = 1000
 _MOST_CONFUSIONS = 25
@@ -45,6 +46,7 @@ th { font-weight: 600; overflow-wrap: normal; width: 30%; }
 .errors b { color: var(--dim); font-weight: 400; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem;
   margin: .75rem 0; }
+img { max-width: 100%; }
 article audio { width: 100%; max-width: 30rem; height: 2.5rem; margin-top: .5rem; display: block; }
 .words { display: flex; flex-wrap: wrap; gap: .375rem .5rem; margin: .375rem 0; }
 .words > span { display: inline-flex; flex-direction: column; line-height: 1.35; }
@@ -78,11 +80,12 @@ def write_page(file: IO[str], evaluation: Evaluation, transcriber: Transcriber, 
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        'media-src data:">\n'
+        'media-src data:; img-src data:">\n'
         f"<title>{_safe(f'Evaluation of {model}')}</title>\n<style>{_STYLE}</style>\n"
         f"<h1>Evaluation</h1>\n{_table(_summary(evaluation, transcriber, model, manifest))}\n"
     )
     file.write(_confusions(evaluation))
+    file.write(_calibration(evaluation))
     file.write(
         f"<h2>Utterances</h2>\n<p class=dim>{len(shown)} of {len(ranked)}, the most word errors first. "
         "Reference above, model below: "
@@ -159,6 +162,8 @@ def _summary(evaluation: Evaluation, transcriber: Transcriber, model: str, manif
     yield "manifest", manifest
     trimmed = ", silence trimmed" if transcriber.trim_silence else ""
     yield "audio", f"channel {transcriber.channel_selector}, {transcriber.model.sample_rate} Hz{trimmed}"
+    if evaluation.calibration is not None:
+        yield "expected calibration error of words", f"{evaluation.calibration.error:.2%}"
     if evaluation.audio_s:
         yield "real-time factor", f"{evaluation.elapsed_s / evaluation.audio_s:.4f}"
     yield "date", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
@@ -180,6 +185,18 @@ def _confusions(evaluation: Evaluation) -> str:
     ]
     found = "".join(_counts(title, counts) for title, counts in kinds if counts)
     return f"<h2>Most frequent errors</h2>\n{found}" if found else ""
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    if evaluation.calibration is None:
+        return ""
+    picture = io.BytesIO()
+    draw_reliability(picture, evaluation.calibration)
+    data = base64.b64encode(picture.getvalue()).decode()
+    return (
+        "<h2>Confidence of words</h2>\n<p class=dim>Words by confidence: how many of them are right. Words that were "
+        f'not recognized have no part in it.\n<p><img alt="reliability diagram" src="data:image/png;base64,{data}">\n'
+    )
 
 
 def _counts(title: str, counts: Counter[str] | Counter[tuple[str, str]]) -> str:

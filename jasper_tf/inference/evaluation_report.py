@@ -23,7 +23,7 @@ def as_json(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, An
 
     Args:
         evaluation: the results.
-        settings: how the audio was read, added as they are.
+        settings: how the audio was read and decoded, added as they are.
     """
     words, characters = evaluation.words, evaluation.characters
     return {
@@ -40,6 +40,7 @@ def as_json(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, An
         "unreadable": evaluation.unreadable,
         "unknown_characters": dict(evaluation.unknown_characters),
         **settings,
+        "calibration": None if evaluation.calibration is None else evaluation.calibration.as_json(),
         "worst": [_worst(one) for one in evaluation.worst_first()[:_WORST_IN_JSON] if one.words.errors],
         "word_confusions": evaluation.word_confusions.as_json(_CONFUSIONS_IN_JSON),
         "character_confusions": evaluation.character_confusions.as_json(_CONFUSIONS_IN_JSON),
@@ -88,6 +89,8 @@ def _summary(evaluation: Evaluation) -> str:
     ]
     if unreadable:
         parts.append(f"{unreadable} unreadable")
+    if evaluation.calibration is not None:
+        parts.append(f"ECE {evaluation.calibration.error:.2%}")
     if evaluation.audio_s:
         parts.append(f"real-time factor {evaluation.elapsed_s / evaluation.audio_s:.4f}")
     return "  ".join(parts)

@@ -42,7 +42,9 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
     model.compile(
         optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
         loss=CTCLoss(cfg.model.ctc_reduction),
-        metrics=[ErrorRate(model.tokenizer, unit, model.decoding) for unit in ("word", "character")],
+        # Greedy, whatever decodes later: a beam in each validation takes minutes, and a language model hides what the
+        # acoustic model has not learned.
+        metrics=[ErrorRate(model.tokenizer, unit) for unit in ("word", "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
         jit_compile=cfg.trainer.jit_compile,
@@ -142,6 +144,8 @@ def _describe(
         yield f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}"
     if cfg.taken_over:
         yield f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}"
+    if not cfg.model.decoding.is_greedy:
+        yield f"validation decodes greedily; decoding.strategy {cfg.model.decoding.strategy} is for the finished model"
     yield from data.report
     parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
     size = data.training.batch_size

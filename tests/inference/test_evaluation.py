@@ -117,7 +117,8 @@ def test_an_evaluation_counts_as_jiwer(stereo, model):
     ]
     found = evaluate(Transcriber(model, words=False), utterances)
     references, hypotheses = [u.text for u in utterances], [one.text for one in found.scored]
-    assert hypotheses == model.transcribe([stereo / f"{k}.flac" for k in range(3)], batch_size=1)
+    recordings = [stereo / f"{k}.flac" for k in range(3)]
+    assert hypotheses == [str(one) for one in model.transcribe(recordings, batch_size=1)]
     want = jiwer.process_words(references, hypotheses)
     assert (found.words.substitutions, found.words.insertions, found.words.deletions) == (
         want.substitutions,
@@ -131,6 +132,39 @@ def test_an_evaluation_counts_as_jiwer(stereo, model):
         want.deletions,
     ]
     assert found.audio_s == pytest.approx(4.0) and found.elapsed_s > 0
+    assert found.calibration is None and as_json(found, {})["calibration"] is None
+
+
+def test_the_confidence_of_each_word_is_compared_with_its_correctness(stereo, untrained_model):
+    model = untrained_model(list(" abc"))
+    transcripts = model.transcribe([stereo / "1.flac", stereo / "3.flac"])
+    words = [[word.text for word in one.words] for one in transcripts]
+    assert min(map(len, words)) > 1
+    # The first word is wrong, and one is missing at the end of the second.
+    references = [" ".join(["wrong", *words[0][1:]]), " ".join(words[1][:-1])]
+    utterances = [
+        Utterance(str(stereo / f"{k}.flac"), 0.0, one.duration_s, reference, "m")
+        for k, one, reference in zip((1, 3), transcripts, references, strict=True)
+    ]
+    found = evaluate(Transcriber(model), utterances)
+    right = {one.text: [True] * len(one.words) for one in transcripts}
+    right[transcripts[0].text][0] = right[transcripts[1].text][-1] = False
+    expected = sorted(
+        (word.confidence, correct)
+        for one in transcripts
+        for word, correct in zip(one.words, right[one.text], strict=True)
+    )
+    pairs = sorted(zip(found.word_confidence, found.word_correct, strict=True))
+    assert [one for one, _ in pairs] == pytest.approx([one for one, _ in expected], abs=1e-5)
+    assert [correct for _, correct in pairs] == [correct for _, correct in expected]
+    error = found.calibration.error
+    assert as_json(found, {})["calibration"]["ece"] == pytest.approx(error, abs=1e-6)
+    assert f"ECE {error:.2%}" in as_text(found)
+    page, _, content = page_of(found, Transcriber(model))
+    [picture] = page.all("img")
+    kind, _, data = picture["src"].partition(",")
+    assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(b"\x89PNG")
+    assert f"{error:.2%}" in content and "img-src data:" in page.all("meta")[2]["content"]
 
 
 def test_the_worst_first():

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.decoding.alignment import time_labels
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.metrics.error_rate import wer
@@ -62,6 +63,7 @@ class ValidationSamples(keras.callbacks.Callback):
         self.utterances = [utterance for utterance, audio in read if audio is not None]
         self.audio = [audio for _, audio in read if audio is not None]
         self.training_index = int(np.argsort(training.audio_len, kind="stable")[len(training.audio_len) // 2])
+        self._decoder = GreedyDecoder()  # as `compile_model`
         self._not_before = 0.0
         self._left_out: int | None = None
 
@@ -83,11 +85,10 @@ class ValidationSamples(keras.callbacks.Callback):
         texts: list[str] = []
         log_probs: list[np.ndarray] = []
         for first in range(0, len(self.audio), _AT_A_TIME):
-            found, logits, logit_len = self.model.recognize(*pad_audio(self.audio[first : first + _AT_A_TIME]))
-            texts += [text.decode() for text in found.numpy()]
-            log_probs += [
-                x[:n].numpy() for x, n in zip(tf.nn.log_softmax(logits), logit_len.numpy().tolist(), strict=True)
-            ]
+            found, logit_len = self.model.log_probs(*pad_audio(self.audio[first : first + _AT_A_TIME]))
+            best = self._decoder(found, logit_len).best()
+            texts += [text.decode() for text in self.model.tokenizer.decode_in_graph(best.labels).numpy()]
+            log_probs += [x[:n] for x, n in zip(found, logit_len, strict=True)]
         shown = _spread(len(self.audio), _ALIGNMENTS)
         alignments = [self._alignment(self.utterances[k].text, texts[k], log_probs[k]) for k in shown]
         k = len(self.audio) // 2
@@ -113,7 +114,7 @@ class ValidationSamples(keras.callbacks.Callback):
     def _alignment(self, said: str, heard: str, log_probs: np.ndarray) -> np.ndarray:
         model = self.model
         log_probs = log_probs[: int(_ALIGNED_S / model.frame_s)]
-        best = model.decoding(log_probs[None], np.array([len(log_probs)])).best()
+        best = self._decoder(log_probs[None], np.array([len(log_probs)])).best()
         [labels] = time_labels(best, model.tokenizer, model.frame_s)
         return alignment_picture(log_probs, model.tokenizer, labels, model.frame_s, f"said: {said}\nheard: {heard}")
 
