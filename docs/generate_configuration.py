@@ -200,7 +200,7 @@ def _value(value: Any) -> str:
 
 def _only(allowed: tuple[Any, ...] | Callable[[Any], bool]) -> str:
     if callable(allowed):
-        return (inspect.getdoc(allowed) or "").rstrip(".").replace("A class", "a class")
+        return (inspect.getdoc(allowed) or "").rstrip(".").replace("A ", "a ", 1)
     return " or ".join(_value(value) for value in allowed if value is not None) or "`null`"
 
 

@@ -7,12 +7,16 @@ import importlib
 import re
 import shlex
 from collections.abc import Sequence
+from types import ModuleType
 
 import pytest
 import yaml
 
 from jasper_tf.__main__ import find_verbs
+from jasper_tf.commands._decoding import is_override
 from jasper_tf.config import load_config
+from jasper_tf.config.decoding_overrides import override_decoding
+from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.loading import config_from_dict
 from jasper_tf.config.pretrained import PRETRAINED_SECTIONS
 from jasper_tf.config.tune_schema import load_tune_config
@@ -35,9 +39,19 @@ def shell_lines(text: str) -> list[str]:
     return re.sub(r"\\\n\s*", " ", text).splitlines()
 
 
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Its options, and those of its actions (`lm build`)."""
+    inner = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return set(parser._option_string_actions).union(*(options_of(p) for group in inner for p in group.values()))
+
+
+def module_of(verb: str) -> ModuleType:
+    return importlib.import_module(f"jasper_tf.commands.{find_verbs()[verb].stem}")
+
+
 def parser_of(verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=verb, exit_on_error=False)
-    importlib.import_module(f"jasper_tf.commands.{find_verbs()[verb].stem}").add_arguments(parser)
+    module_of(verb).add_arguments(parser)
     return parser
 
 
@@ -66,7 +80,10 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_accepted(command):
     verb, *words = command
-    arguments = parser_of(verb).parse_args(words)
+    parser = parser_of(verb)
+    parse = parser.parse_intermixed_args if getattr(module_of(verb), "INTERMIXED", False) else parser.parse_args
+    arguments = parse(words)
+    override_decoding(DecodingConfig(strategy="beam"), [word for word in words if is_override(word)])
     if verb == "check":
         check_keys(arguments.config or "an4.yaml", arguments.overrides)
     if verb == "train":
@@ -81,7 +98,8 @@ def test_a_command_is_accepted(command):
 
 def test_the_commands_were_found():
     assert len(COMMANDS) > 50
-    assert {command.values[0][0] for command in COMMANDS} > {"train", "export", "evaluate", "transcribe", "tune"}
+    verbs = {"train", "export", "evaluate", "transcribe", "tune", "lm", "tune-decoding", "align", "client"}
+    assert {command.values[0][0] for command in COMMANDS} > verbs
 
 
 def test_commands_in_the_text_name_verbs_and_options_that_exist():
@@ -92,19 +110,20 @@ def test_commands_in_the_text_name_verbs_and_options_that_exist():
             if (command := verb_and_arguments(code)) and command[0] not in ("VERB", "-h", "--help", "--version"):
                 assert command[0] in verbs, f"{page.name}: {code}"
                 options = {option.partition("=")[0] for option in command if option.startswith("--")}
-                assert options <= set(parser_of(command[0])._option_string_actions), f"{page.name}: {code}"
+                assert options <= options_of(parser_of(command[0])), f"{page.name}: {code}"
                 checked += 1
     assert checked > 10
 
 
-ASSIGNMENT = re.compile(r"(?:model|trainer|exp_manager)\.[\w.]+=\S.*")
+ASSIGNMENT = re.compile(r"(?:model|trainer|exp_manager|decoding)\.[a-z_.0-9*]+=\S.*")
 
 
 def test_keys_in_the_text_exist():
     found = [code for page in PAGES for code in inline_code(page) if ASSIGNMENT.fullmatch(code)]
     assert len(found) > 8
     for code in found:
-        check_keys("an4.yaml", shlex.split(code) if "{" not in code else [code])
+        of_model = f"model.{code}" if code.startswith("decoding.") else code
+        check_keys("an4.yaml", shlex.split(of_model) if "{" not in code else [of_model])
 
 
 YAML = [

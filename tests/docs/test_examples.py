@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from jasper_tf.language_model.arpa import write_arpa
+from jasper_tf.language_model.corpus import read_corpus
+from jasper_tf.language_model.kneser_ney import estimate
 from tests.docs.pages import PAGES, blocks
 
 EXAMPLES = {page: [block for block in blocks(page) if block.language == "python"] for page in PAGES}
@@ -26,6 +29,8 @@ def workplace(tiny_run, spoken_corpus, tmp_path, monkeypatch) -> Path:
         line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
     (tmp_path / "data/test_manifest.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     shutil.copy(lines[0]["audio_filepath"], tmp_path / "recording.wav")
+    corpus = read_corpus([("texts", line["text"].encode()) for line in lines], "word", "texts")
+    write_arpa(estimate(corpus, 2, discount_fallback=True), tmp_path / "lm.arpa.gz")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
