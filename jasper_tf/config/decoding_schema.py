@@ -83,6 +83,10 @@ class BeamConfig(Section):
     hot_word_rare: Annotated[float, Range(0, 50)] = 5.0
     # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
     hot_words_are_known: bool = True
+    # Whether a hot word with 's behind it is one too.
+    hot_word_possessives: bool = True
+    # Compiles the search with XLA where it is not part of another graph: faster, some seconds for each new shape.
+    jit_compile: bool = False
 
     IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
     ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": lambda value: value is None or value == 0}

@@ -50,9 +50,9 @@ def error_rate(decode, log_probs):
     """WER in percent, and the texts."""
     arrays, lines = log_probs
     texts, tokenizer = {}, CharacterTokenizer(LABELS)
-    lines = sorted(lines, key=lambda line: -len(arrays[line["key"]]))
+    by_length = sorted(arrays, key=lambda key: -len(arrays[key]))
     for at in range(0, len(lines), 16):
-        keys = [line["key"] for line in lines[at : at + 16]]
+        keys = by_length[at : at + 16]
         lengths = np.array([len(arrays[key]) for key in keys])
         batch = np.zeros((len(keys), max(lengths), len(LABELS) + 1), np.float32)
         for row, key in zip(batch, keys, strict=True):
@@ -91,6 +91,7 @@ def check_exact_cases(name, language_model, shared):
             settings = EXACT | {"beam_size": int(beam_size), "n_best": min(5, int(beam_size))}
             settings |= {"ngram_lm_alpha": case["alpha"], "beam_beta": case["beta"]}
             settings |= {"hot_words": dict.fromkeys(case["hot"], case["weight"]), "hot_words_are_known": False}
+            settings["hot_word_possessives"] = False
             key = json.dumps(settings)
             if key not in decoders:
                 decoders[key] = BeamDecoder(CharacterTokenizer(LABELS), settings, language_model(name))
