@@ -6,15 +6,13 @@ import gzip
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from jasper_tf.errors import UserError, one_line, shorten
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.language_model.ngram_model import (
     END,
@@ -23,18 +21,20 @@ from jasper_tf.language_model.ngram_model import (
     UNKNOWN,
     NGramModel,
     NGrams,
-    find_keys,
+    find_ngrams,
     trie_keys,
 )
+from jasper_tf.language_model.plain_or_gzip import open_plain_or_gzip
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
 """Bytes that are parsed at a time; no line may be longer."""
+_ROWS = 1 << 16
+"""N-grams that are written at a time."""
 _MOST_NGRAMS = 150_000_000
 _MISSING_UNKNOWN = -100.0
 """log10 p of `<unk>` in a model that has none, as KenLM has it."""
 _SPACES = np.zeros(256, bool)
 _SPACES[list(b" \t\n\r\v\f")] = True
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArpaError(UserError):
@@ -67,7 +67,7 @@ def read_arpa(path: str | Path) -> NGramModel:
             not finite, an n-gram twice or without its prefix, or no `<s>` or `</s>`.
         UserError: it cannot be read.
     """
-    with _open(path) as file:
+    with open_plain_or_gzip(path, "language model") as (file, _):
         lines = _Lines(path, file)
         counts = _read_header(lines)
         ids: dict[bytes, int] = {}
@@ -76,38 +76,25 @@ def read_arpa(path: str | Path) -> NGramModel:
         for n, count in enumerate(counts, 1):
             lines.expect(f"\\{n}-grams:")
             first_line = lines.number
-            words, probs, backoffs = _read_section(lines, n, len(counts), count, ids)
-            if n == 1 and UNKNOWN.encode() not in ids:
-                unknown = ids.pop(b"<UNK>", None)
-                ids[UNKNOWN.encode()] = len(ids) if unknown is None else unknown
-                if unknown is None:
-                    words = np.append(words, np.array([[count]], np.int32), axis=0)
-                    probs, backoffs = np.append(probs, np.float32(_MISSING_UNKNOWN)), np.append(backoffs, np.float32(0))
-            prefixes = words[:, 0] if n > 1 else np.zeros(len(words), np.int32)
-            for column in range(1, n - 1):
-                prefixes = find_keys(keys[column], trie_keys(prefixes, words[:, column], len(ids)))
-                if (missing := prefixes < 0).any():
-                    line = first_line + int(missing.argmax())
-                    raise ArpaError(path, line, f"the first {column + 1} words are no {column + 1}-gram of this model")
-            key = trie_keys(prefixes, words[:, -1], len(ids))
+            level = _read_section(lines, n, len(counts), count, ids, keys)
+            if n == 1:
+                level = _require_specials(lines, level, ids)
+            key = trie_keys(level.prefixes, level.words, len(ids))
             by_key = np.argsort(key, kind="stable")
             key = key[by_key]
             if (twice := key[1:] == key[:-1]).any():
                 line = first_line + int(by_key[1:][twice].min())
                 raise ArpaError(path, line, f"this {n}-gram stands in the file twice; make the model again")
-            keys.append(key)
+            if n < len(counts):
+                keys.append(key)
             orders.append(
                 NGrams(
-                    prefixes[by_key].astype(np.int32),
-                    np.ascontiguousarray(words[by_key, -1]),
-                    probs[by_key],
-                    backoffs[by_key],
+                    level.prefixes[by_key],
+                    level.words[by_key],
+                    level.log10_probs[by_key],
+                    level.log10_backoffs[by_key],
                 )
             )
-            if n == 1:
-                for word in (START, END):
-                    if word.encode() not in ids:
-                        raise ArpaError(path, lines.number, f"no {word} among the 1-grams; make the model again")
         lines.expect("\\end\\")
     return NGramModel([word.decode() for word in sorted(ids, key=ids.__getitem__)], orders)
 
@@ -127,38 +114,18 @@ def _write(model: NGramModel, file: IO[bytes]) -> None:
     counts = "".join(f"ngram {n}={len(ngrams)}\n" for n, ngrams in enumerate(model.orders, 1))
     file.write(f"\\data\\\n{counts}".encode())
     words = np.array(model.vocabulary, object)
-    texts = words
     for n, ngrams in enumerate(model.orders, 1):
         file.write(f"\n\\{n}-grams:\n".encode())
-        if n > 1:
-            texts = texts[ngrams.prefixes] + " " + words[ngrams.words]
-        for at in range(0, len(ngrams), 1 << 16):
-            part = slice(at, at + (1 << 16))
+        for at in range(0, len(ngrams), _ROWS):
+            part = slice(at, at + _ROWS)
+            texts = map(" ".join, words[model.ngram_ids(n, part)])
             probs, backoffs = ngrams.log10_probs[part].tolist(), ngrams.log10_backoffs[part].tolist()
             if n < model.order:
-                rows = [f"{p:.7g}\t{t}\t{b:.7g}\n" for p, t, b in zip(probs, texts[part], backoffs, strict=True)]
+                rows = [f"{p:.7g}\t{t}\t{b:.7g}\n" for p, t, b in zip(probs, texts, backoffs, strict=True)]
             else:
-                rows = [f"{p:.7g}\t{t}\n" for p, t in zip(probs, texts[part], strict=True)]
+                rows = [f"{p:.7g}\t{t}\n" for p, t in zip(probs, texts, strict=True)]
             file.write("".join(rows).encode())
     file.write(b"\n\\end\\\n")
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[IO[bytes]]:
-    try:
-        with open(path, "rb") as raw:
-            if raw.peek(2)[:2] != _GZIP_MAGIC:
-                yield raw
-                return
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield unpacked  # type: ignore[misc]
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{shorten(path)}: cut or damaged gzip file ({one_line(error)}); make it again") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise UserError(f"{shorten(path)}: cannot read this language model ({reason})") from None
 
 
 class _Lines:
@@ -231,6 +198,8 @@ def _show(line: bytes) -> str:
 
 def _read_header(lines: _Lines) -> list[int]:
     first = lines.line()
+    while first is not None and first.startswith(b"#"):  # lmplz --verbose_header
+        first = lines.line()
     if first != b"\\data\\":
         shown = "is empty" if first is None else f"begins with {_show(first)}, not \\data\\"
         raise ArpaError(lines.path, max(1, lines.number - 1), f"{shown}; this is no ARPA file")
@@ -255,28 +224,51 @@ def _read_header(lines: _Lines) -> list[int]:
     return counts
 
 
+def _require_specials(lines: _Lines, level: NGrams, ids: dict[bytes, int]) -> NGrams:
+    """The 1-grams, with `<unk>`."""
+    for word in (START, END):
+        if word.encode() not in ids:
+            raise ArpaError(lines.path, lines.number, f"no {word} among the 1-grams; make the model again")
+    unknown = UNKNOWN.encode()
+    if unknown in ids:
+        return level
+    if b"<UNK>" in ids:
+        ids[unknown] = ids.pop(b"<UNK>")
+        return level
+    ids[unknown] = len(ids)
+    return NGrams(
+        np.append(level.prefixes, np.int32(0)),
+        np.append(level.words, np.int32(len(level))),
+        np.append(level.log10_probs, np.float32(_MISSING_UNKNOWN)),
+        np.append(level.log10_backoffs, np.float32(0)),
+    )
+
+
 def _read_section(
-    lines: _Lines, n: int, order: int, count: int, ids: dict[bytes, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Words [count, n], log10 p and log10 back-off [count] of one order; fills `ids` from the 1-grams."""
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    lines: _Lines, n: int, order: int, count: int, ids: dict[bytes, int], keys: list[np.ndarray]
+) -> NGrams:
+    """The n-grams of one length in the order of the file; fills `ids` from the 1-grams."""
+    columns: tuple[list[np.ndarray], ...] = [], [], [], []
     found = 0
     for block in lines.section():
-        parts.append(_parse(lines, block, n, n < order, ids))
-        found += len(parts[-1][1])
+        part = _parse(lines, block, n, n < order, ids, keys)
+        for column, values in zip(columns, vars(part).values(), strict=True):
+            column.append(values)
+        found += len(part)
         if found > count:
             raise ArpaError(lines.path, lines.number, f"more {n}-grams than the {count:,} of the header")
     if found < count:
         raise ArpaError(lines.path, lines.number, f"{found:,} {n}-grams, the header says {count:,}: the file is cut")
-    if not parts:
-        return np.zeros((0, n), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32)
-    words, probs, backoffs = zip(*parts, strict=True)
-    return np.concatenate(words), np.concatenate(probs), np.concatenate(backoffs)
+    joined = []
+    for column, kind in zip(columns, (np.int32, np.int32, np.float32, np.float32), strict=True):
+        joined.append(np.concatenate([np.zeros(0, kind), *column]))
+        column.clear()  # so that no more than one is held twice
+    return NGrams(*joined)
 
 
 def _parse(
-    lines: _Lines, block: bytes, n: int, backs_off: bool, ids: dict[bytes, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lines: _Lines, block: bytes, n: int, backs_off: bool, ids: dict[bytes, int], keys: list[np.ndarray]
+) -> NGrams:
     """Parses whole lines without a Python loop over them: only functions that run in C see each field."""
     block = block.rstrip() + b"\n"
     width = n + 1 + backs_off
@@ -290,7 +282,7 @@ def _parse(
         block = b"\n".join(line + b"\t0" if lacks else line for line, lacks in padded)
     tokens = block.split()
     count, known = len(fields), len(ids)
-    words = np.empty((count, n), np.int32)
+    prefixes = np.zeros(count, np.int32)
     try:
         probs = np.fromiter(map(float, tokens[::width]), np.float32, count)
         backoffs = np.zeros(count, np.float32)
@@ -302,17 +294,22 @@ def _parse(
             b"\n".join(tokens[1::width]).decode()
             if len(ids) != known + count:
                 raise KeyError
-            words[:, 0] = np.arange(known, known + count)
-        else:
-            for column in range(n):
-                words[:, column] = np.fromiter(map(ids.__getitem__, tokens[1 + column :: width]), np.int32, count)
+        for column in range(n):
+            words = np.fromiter(map(ids.__getitem__, tokens[1 + column :: width]), np.int32, count)
+            if 0 < column < n - 1:
+                prefixes = find_ngrams(keys[column], prefixes, words, len(ids))
+            elif column < n - 1:
+                prefixes = words
     except (ValueError, KeyError):
         raise _find_fault(lines, tokens, n, width, ids, known) from None
     if (wrong := ~(probs <= 0) | ~np.isfinite(probs) | ~np.isfinite(backoffs)).any():
         at = int(wrong.argmax())
         detail = f"log10 p = {probs[at]:g}, back-off {backoffs[at]:g}; a probability is at most 0, and both are finite"
         raise ArpaError(lines.path, lines.number + at, detail)
-    return words, probs, backoffs
+    if (missing := prefixes < 0).any():
+        at = int(missing.argmax())
+        raise ArpaError(lines.path, lines.number + at, f"the first {n - 1} words are no {n - 1}-gram of this model")
+    return NGrams(prefixes, words, probs, backoffs)
 
 
 def _count_fields(block: bytes) -> np.ndarray:
@@ -322,7 +319,6 @@ def _count_fields(block: bytes) -> np.ndarray:
     ends = space[1:] & ~space[:-1]
     at = np.flatnonzero(raw == ord("\n"))
     before = np.cumsum(ends, dtype=np.int32)[np.maximum(at - 1, 0)]
-    before[at == 0] = 0
     return np.diff(before, prepend=0)
 
 

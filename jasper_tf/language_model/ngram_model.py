@@ -8,6 +8,7 @@ import numpy as np
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 MOST_ORDERS = 10
+_FOUND_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,14 @@ class NGramModel:
     def order(self) -> int:
         return len(self.orders)
 
-    def ngram_ids(self, n: int) -> np.ndarray:
-        """The words of all n-grams of length n: [count, n] int32."""
-        ids = np.empty((len(self.orders[n - 1]), n), np.int32)
-        at = np.arange(len(ids))
-        for column in range(n - 1, -1, -1):
-            level = self.orders[column]
-            ids[:, column] = level.words[at]
+    def ngram_ids(self, n: int, part: slice = slice(None)) -> np.ndarray:
+        """The words of the n-grams of length n, or of a slice of them: [count, n] int32."""
+        columns = [self.orders[n - 1].words[part]]
+        at = self.orders[n - 1].prefixes[part]
+        for level in self.orders[n - 2 :: -1] if n > 1 else ():
+            columns.append(level.words[at])
             at = level.prefixes[at]
-        return ids
+        return np.stack(columns[::-1], axis=1)
 
 
 def trie_keys(prefixes: np.ndarray, words: np.ndarray, vocabulary_size: int) -> np.ndarray:
@@ -62,9 +62,12 @@ def trie_keys(prefixes: np.ndarray, words: np.ndarray, vocabulary_size: int) -> 
     return prefixes.astype(np.int64) * vocabulary_size + words
 
 
-def find_keys(sorted_keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of each wanted key, -1 where it is missing."""
-    if not len(sorted_keys):
-        return np.full(len(wanted), -1, np.int64)
-    at = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
-    return np.where(sorted_keys[at] == wanted, at, -1)
+def find_ngrams(keys: np.ndarray, prefixes: np.ndarray, words: np.ndarray, vocabulary_size: int) -> np.ndarray:
+    """Where (prefix, word) stands among sorted `trie_keys`: [count] int32, -1 where it is missing or the prefix is."""
+    found = np.full(len(words), -1, np.int32)
+    for start in range(0, len(words) if len(keys) else 0, _FOUND_AT_ONCE):
+        part = slice(start, start + _FOUND_AT_ONCE)
+        wanted = trie_keys(prefixes[part], words[part], vocabulary_size)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found[part] = np.where(keys[at] == wanted, at, -1)
+    return found

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from jasper_tf.errors import UserError
-from jasper_tf.language_model.ngram_model import END, START, UNKNOWN, NGramModel, find_keys, trie_keys
+from jasper_tf.language_model.ngram_model import (
+    END,
+    MOST_ORDERS,
+    START,
+    UNKNOWN,
+    NGramModel,
+    NGrams,
+    find_ngrams,
+    trie_keys,
+)
 
 _WIDTH = 8
 """Entries in a bucket."""
@@ -20,7 +29,11 @@ _ALONE = 200
 """States with more arcs than this are placed one after the other, the fullest first; smaller ones many at once."""
 _TRIALS = 32
 """Places that are tried in vain before the table grows."""
-_MOST_ENTRIES = 2**31 // 16
+_AT_ONCE = 1 << 16
+_QUERIES_AT_ONCE = 1 << 13
+_MOST_ENTRIES = 2**31 // (
+    3 * MOST_ORDERS
+)  # `advance` needs N times the entries to be an int32, after the table has grown
 
 
 @dataclass(frozen=True)
@@ -74,82 +87,69 @@ class NGramTables:
         """Makes the tables.
 
         Raises:
-            UserError: more than about 100 million n-grams.
+            UserError: more than about 60 million n-grams.
         """
-        size, order = len(model.vocabulary), model.order
-        counts = [1, *map(len, model.orders)]
+        vocabulary, order = model.vocabulary, model.order
+        size, counts = len(vocabulary), [1, *map(len, model.orders)]
         if sum(counts) / _FILL > _MOST_ENTRIES:
             raise UserError(f"a language model of {sum(counts):,} n-grams is too large to decode with; prune it")
-        # Nodes: 0 is the empty history, then the n-grams by length; a node is its position among the keys plus 1.
+        # Nodes: 0 is the empty history, then the n-grams by length; the arc into a node has its number less 1.
         first = np.cumsum([0, *counts])
+        suffixes = _suffixes(model.orders, first, size)
         parents = np.concatenate(
-            [ngrams.prefixes + np.int32(first[n]) for n, ngrams in enumerate(model.orders)], dtype=np.int32
+            [level.prefixes + np.int32(start) for level, start in zip(model.orders, first, strict=False)]
         )
-        words = np.concatenate([ngrams.words for ngrams in model.orders])
-        backoffs = np.concatenate([[0.0], *(ngrams.log10_backoffs for ngrams in model.orders)], dtype=np.float32)
-        keys = trie_keys(parents, words, size)
-
-        suffixes = np.zeros(first[-1], np.int32)
-        for n in range(2, order + 1):
-            part = slice(first[n], first[n + 1])
-            at = slice(first[n] - 1, first[n + 1] - 1)
-            suffixes[part] = _advance_nodes(suffixes[parents[at]], words[at], keys, suffixes, size)
+        words = np.concatenate([level.words for level in model.orders])
+        log_probs = np.concatenate([level.log10_probs for level in model.orders])
+        log_probs *= np.float32(math.log(10))
+        backoffs = np.concatenate([np.zeros(1, np.float32), *(level.log10_backoffs for level in model.orders[:-1])])
+        backoffs *= np.float32(math.log(10))
+        del model  # the last one that holds it, if it was made for this call
 
         kept = np.zeros(first[-1], bool)
+        kept[: len(backoffs)] = backoffs != 0
         kept[parents] = True
-        kept[: first[order]] |= backoffs[: first[order]] != 0
         kept[0] = True
-        kept[first[order] :] = False
-        state_of = np.cumsum(kept, dtype=np.int32) - np.int32(1)
-        for n in range(1, order + 1):
-            part = slice(first[n], first[n + 1])
-            state_of[part] = np.where(kept[part], state_of[part], state_of[suffixes[part]])
+        states = np.cumsum(kept, dtype=np.int32)
+        states -= 1
+        for start, end in zip(first[1:-1], first[2:], strict=True):
+            dropped = start + np.flatnonzero(~kept[start:end])
+            states[dropped] = states[suffixes[dropped]]
 
         nodes = np.flatnonzero(kept)
-        lengths = np.searchsorted(first, nodes, side="right") - 1
-        backs = state_of[suffixes[nodes]]
-        weights = backoffs[nodes] * np.float32(math.log(10))
+        backs, weights = states[suffixes[nodes]], backoffs[nodes]
         chain = np.zeros((len(nodes), order), np.int32)
         sums = np.zeros((len(nodes), order), np.float32)
         chain[:, 0] = np.arange(len(nodes))
         for level in range(1, order):
             chain[:, level] = backs[chain[:, level - 1]]
             sums[:, level] = sums[:, level - 1] + weights[chain[:, level - 1]]
+        lengths = (np.searchsorted(first, nodes, side="right") - 1).astype(np.int8)
+        del suffixes, kept, backoffs, backs, weights, nodes
 
-        owners = state_of[parents]
-        places, buckets = _place(owners, words, len(nodes), size)
-        order_of = np.argsort(buckets, kind="stable")
-        sorted_buckets = buckets[order_of]
-        rank = np.arange(len(words)) - np.searchsorted(sorted_buckets, sorted_buckets)
-        entries = sorted_buckets.astype(np.int64) * _WIDTH + rank
-        total = (int(places.max()) + size) * _WIDTH
-        table_keys = np.full(total, -1, np.int32)
-        table_keys[entries] = owners[order_of]
-        ln_probs = (
-            np.concatenate([ngrams.log10_probs for ngrams in model.orders]).astype(np.float64) * math.log(10)
-        ).astype(np.float32)
-        table_probs = np.zeros(total, np.float32)
-        table_probs[entries] = ln_probs[order_of]
-        table_next = np.zeros(total, np.int32)
-        table_next[entries] = state_of[1:][order_of]
-
+        owners = states[parents]
+        del parents
+        places = _place(owners, words, len(chain), size)
+        keys, table_probs, table_next = _fill(places, owners, words, size, log_probs, states[1:])
+        start_state = int(states[1 + vocabulary.index(START)])
         tables = cls(
-            vocabulary=model.vocabulary,
+            vocabulary=vocabulary,
             backoff_states=chain,
             backoffs=sums.reshape(-1),
             places=places,
-            keys=table_keys.reshape(-1, _WIDTH),
+            keys=keys,
             log_probs=table_probs,
             next_states=table_next,
-            final_log_probs=np.zeros(0, np.float32),
-            history_lens=lengths.astype(np.int8),
-            start_state=int(state_of[1 + model.vocabulary.index(START)]),
-            unknown_id=model.vocabulary.index(UNKNOWN),
-            unigram_log_probs=ln_probs[:size].copy(),
+            final_log_probs=np.zeros(len(chain), np.float32),
+            history_lens=lengths,
+            start_state=start_state,
+            unknown_id=vocabulary.index(UNKNOWN),
+            unigram_log_probs=log_probs[:size].copy(),
         )
-        states = np.arange(len(nodes), dtype=np.int32)
-        final, _ = tables.advance(states, np.full(len(nodes), model.vocabulary.index(END), np.int32))
-        object.__setattr__(tables, "final_log_probs", final)
+        del owners, words, log_probs, states
+        end = np.int32(vocabulary.index(END))
+        for some in np.array_split(np.arange(len(chain), dtype=np.int32), 1 + len(chain) // _QUERIES_AT_ONCE):
+            tables.final_log_probs[some], _ = tables.advance(some, np.full(len(some), end))
         return tables
 
     def advance(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,29 +185,41 @@ def advance(
     return take(arrays["log_probs"], entry) + weight, take(arrays["next_states"], entry)
 
 
-def _advance_nodes(
-    nodes: np.ndarray, words: np.ndarray, keys: np.ndarray, suffixes: np.ndarray, size: int
-) -> np.ndarray:
-    """The node of the longest suffix of "history word"; histories are nodes."""
-    found = np.where(nodes == 0, words + 1, -1)
-    open_ = np.flatnonzero(nodes != 0)
-    while len(open_):
-        at = find_keys(keys, trie_keys(nodes[open_], words[open_], size))
-        found[open_[at >= 0]] = at[at >= 0] + 1
-        open_ = open_[at < 0]
-        nodes = nodes.copy()
-        nodes[open_] = suffixes[nodes[open_]]
-        ended = nodes[open_] == 0
-        found[open_[ended]] = words[open_[ended]] + 1
-        open_ = open_[~ended]
-    return found
+def _suffixes(orders: list[NGrams], first: np.ndarray, size: int) -> np.ndarray:
+    """For each node that of its longest suffix in the model, not itself: [nodes] int32."""
+    suffixes = np.zeros(first[-1], np.int32)
+    keys = np.concatenate(
+        [trie_keys(level.prefixes + start, level.words, size) for level, start in zip(orders[:-1], first, strict=False)]
+        or [np.zeros(0, np.int64)]
+    )
+    for n, level in enumerate(orders[1:], 2):
+        for at in range(0, len(level), _AT_ONCE):
+            words = level.words[at : at + _AT_ONCE]
+            history = suffixes[level.prefixes[at : at + _AT_ONCE] + first[n - 1]]
+            found = np.where(history == 0, words + 1, 0)
+            # A word follows the history, or the longest suffix of it that it follows; at last the empty one.
+            open_ = np.flatnonzero(history)
+            while len(open_):
+                child = find_ngrams(keys, history[open_], words[open_], size)
+                found[open_] = child + 1
+                history[open_] = suffixes[history[open_]]
+                open_ = open_[child < 0]
+                ended = history[open_] == 0
+                found[open_[ended]] = words[open_[ended]] + 1
+                open_ = open_[~ended]
+            suffixes[first[n] + at : first[n] + at + len(words)] = found
+    return suffixes
 
 
-def _place(owners: np.ndarray, words: np.ndarray, states: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A place for each state so that no bucket takes more than `_WIDTH` arcs; owners are sorted, state 0 has all words.
+def _place(owners: np.ndarray, words: np.ndarray, states: int, size: int) -> np.ndarray:
+    """A place for each state so that no bucket takes more than `_WIDTH` arcs; the same for the same arcs.
+
+    Args:
+        owners: [arcs] int32: the state of each, in ascending order; the first has all words.
+        words: [arcs] int32.
 
     Returns:
-        places [states] int32 and the bucket of each arc int32. The same for the same arcs.
+        places [states] int32.
     """
     rng = np.random.default_rng(0)
     starts = np.searchsorted(owners, np.arange(states + 1))
@@ -244,7 +256,30 @@ def _place(owners: np.ndarray, words: np.ndarray, states: int, size: int) -> tup
         failed = 0 if fits.mean() > 1 / _TRIALS else failed + 1
         if failed > 3:
             used, failed = _grow(used), 0
-    return places, places[owners] + words
+    return places
+
+
+def _fill(
+    places: np.ndarray, owners: np.ndarray, words: np.ndarray, size: int, log_probs: np.ndarray, after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Puts each arc into an entry of its bucket: `NGramTables.keys`, `log_probs` and `next_states`."""
+    count = int(places.max()) + size
+    keys = np.full((count, _WIDTH), -1, np.int32)
+    table_probs, table_next = np.zeros((count, _WIDTH), np.float32), np.zeros((count, _WIDTH), np.int32)
+    used = np.zeros(count, np.int32)
+    chosen = np.empty(count, np.int32)
+    for at in range(0, len(words), _AT_ONCE):
+        left = np.arange(at, min(at + _AT_ONCE, len(words)), dtype=np.int32)
+        while len(left):
+            buckets = places[owners[left]] + words[left]
+            chosen[buckets] = left  # of the arcs of one bucket, the last one stays
+            here = chosen[buckets] == left
+            arcs, rows = left[here], buckets[here]
+            entries = rows, used[rows]
+            keys[entries], table_probs[entries], table_next[entries] = owners[arcs], log_probs[arcs], after[arcs]
+            used[rows] += 1
+            left = left[~here]
+    return keys, table_probs.reshape(-1), table_next.reshape(-1)
 
 
 def _grow(used: np.ndarray) -> np.ndarray:

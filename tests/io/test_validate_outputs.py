@@ -59,7 +59,7 @@ TEXT = b'{"text": "\xc3\xa4"}\n'
     ("name", "content", "kinds"),
     [
         ("a.json", TEXT, {"text", "config"}),
-        ("a", b"", {"text", "config", "keras", "nemo", "png", "wav"}),
+        ("a", b"", {"text", "config", "keras", "nemo", "png", "wav", "arpa"}),
         ("cut.txt", b"x" * 4095 + "ä".encode(), {"text", "config"}),
         ("a.yaml", TEXT, {"config"}),
         ("a.keras", TEXT, {"config"}),
@@ -67,16 +67,17 @@ TEXT = b'{"text": "\xc3\xa4"}\n'
         ("latin.txt", b"gr\xfcn", set()),
         ("a.bin", b"text\0", set()),
         ("b.keras", b"PK\x03\x04\0", {"keras"}),
-        ("a.nemo", b"\x1f\x8b", {"nemo"}),
+        ("a.nemo", b"\x1f\x8b", {"nemo", "arpa"}),
         ("b.nemo", bytes(257) + b"ustar", {"nemo"}),
         ("a.png", b"\x89PNG\r\n\x1a\n", {"png"}),
         ("a.wav", b"RIFF\x80WAVE", {"wav"}),
+        ("a.arpa", b"\\data\\\n", {"text", "config", "arpa"}),
     ],
 )
 def test_only_its_own_kind_is_replaced(tmp_path, name, content, kinds):
     (tmp_path / name).write_bytes(content)
     (tmp_path / "link").symlink_to(name)
-    for kind in ("text", "config", "keras", "nemo", "png", "wav"):
+    for kind in ("text", "config", "keras", "nemo", "png", "wav", "arpa"):
         for path in (tmp_path / name, tmp_path / "link"):
             if kind in kinds:
                 validate_outputs([Output("--output", path, kind)], [], overwrite=True)

@@ -13,8 +13,8 @@ from jasper_tf.language_model.ngram_tables import NGramTables, advance
 MODELS = [
     "tiny_3gram",
     pytest.param("char_6gram", marks=pytest.mark.medium),
-    pytest.param("word_3gram", marks=pytest.mark.medium),
-    pytest.param("word_4gram", marks=pytest.mark.medium),
+    pytest.param("word_3gram", marks=pytest.mark.slow),
+    pytest.param("word_4gram", marks=pytest.mark.slow),
 ]
 
 
@@ -95,7 +95,7 @@ def test_states_that_nothing_can_tell_apart_are_one_state(tmp_path):
     assert tables.final_log_probs[tables.start_state] == pytest.approx((-0.3 - 0.7) * math.log(10))
 
 
-@pytest.mark.parametrize("ops", ["keras.ops", "jax.numpy"])
+@pytest.mark.parametrize("ops", [pytest.param("keras.ops", marks=pytest.mark.medium), "jax.numpy"])
 def test_the_lookup_is_the_same_in_other_array_libraries(shared, ops):
     library = pytest.importorskip(ops)
     tables = NGramTables.from_model(read_arpa(shared / "decoding" / "lm" / "tiny_3gram.arpa.gz"))

@@ -9,6 +9,8 @@ SPECIAL = ["<unk>", "<s>", "</s>"]
 def test_words_are_spelled_with_the_labels():
     assert share_spelled([*SPECIAL, "ab", "a'b", "dog", "b"], LABELS) == 0.75
     assert share_spelled(SPECIAL, LABELS) == 0
+    assert share_spelled(["|", "a"], LABELS) == 1
+    assert share_spelled(["|", "a"], ["a", "b"]) == 0.5
 
 
 def test_a_model_over_labels_is_told_from_one_over_words():
