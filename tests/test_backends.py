@@ -32,7 +32,10 @@ for room in ("features", "losses", "decoding"):
 LAYERS = """
 import numpy as np
 from keras import ops
-from jasper_tf.decoding.greedy import greedy_decode
+from jasper_tf.decoding.confidence import frame_confidence
+from jasper_tf.config.confidence_schema import ConfidenceMethodConfig
+from jasper_tf.decoding.forced_alignment import align
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
@@ -69,8 +72,12 @@ for mode in ("batch", "group"):
     logits = results[f"{mode} False"]
 y = {"labels": np.array([[0, 1, 1], [2, 3, 0], [0, 0, 0]], "int32"), "label_len": np.array([3, 2, 1], "int32")}
 results["loss"] = CTCLoss()(y, {"logits": logits, "logit_len": logit_len})
-greedy = greedy_decode(logits, logit_len)
+greedy = GreedyDecoder()(logits, logit_len)
 results |= {"logit_len": logit_len, **greedy._asdict()}
+log_probs = ops.log_softmax(logits)
+aligned = align(log_probs, logit_len, y["labels"], y["label_len"])
+results |= {f"forced {key}": value for key, value in aligned._asdict().items()}
+results["frame_confidence"] = frame_confidence(log_probs, ConfidenceMethodConfig())
 results = {key: ops.convert_to_numpy(value) for key, value in results.items()}
 """
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from jasper_tf.audio.containers import plain_wav_header
 from jasper_tf.audio.graph_errors import keeps_errors
 from jasper_tf.audio.load import DURATION_SLACK_S, ChannelSelector, load_audio
+from jasper_tf.audio.media_file import pyav_version
 
 _HEADER_BYTES = 44
 _GRAPH_SECONDS = 60
@@ -112,6 +113,7 @@ def live_decoders() -> dict[str, str]:
     decoders = {}
     for name in ("WAV", "FLAC", "OGG", "MP3"):
         decoders[name] = libsndfile if name in formats else "none: this libsndfile is too old; upgrade soundfile"
+    decoders["M4A, MP4, WebM, WMA"] = pyav_version() or "none; pip install 'jasper-tf[formats]'"
     decoders["plain WAV, in the graph"] = f"tensorflow-io {tfio.__version__}" if tfio else f"tensorflow-io: {reason}"
     decoders["resampling"] = f"soxr {soxr.__version__}, HQ"
     return decoders

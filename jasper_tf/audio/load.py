@@ -1,4 +1,4 @@
-"""Reads audio files as mono float32 samples, by libsndfile and soxr."""
+"""Reads audio files as mono float32 samples, by libsndfile (some containers: FFmpeg) and soxr."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import soxr
 
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
+from jasper_tf.audio.media_file import MEDIA_SLACK_S, MediaFile, media_format
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.file_access import why_no_access
 from jasper_tf.io.memory_file import in_memory, read_remote
@@ -55,9 +56,11 @@ def load_audio(
     channel_selector: ChannelSelector = "average",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Reads an audio file (WAV, FLAC, OGG, MP3, whatever libsndfile reads) -> mono audio [S] float32, full scale 1.
+    """Reads an audio file -> mono audio [S] float32, full scale 1.
 
-    Only the asked part is decoded. Channels are mixed before resampling (soxr HQ), so the work does not grow with them.
+    WAV, FLAC, OGG, MP3 and whatever else libsndfile reads; M4A, MP4, MOV, WebM, MKV, WMA, AAC and AMR where PyAV is
+    installed (the extra `formats`). The content decides, not the name. Only the asked part is decoded. Channels are
+    mixed before resampling (soxr HQ), so the work does not grow with them.
 
     Args:
         path: the file; one with a scheme (gs://, s3://) is read whole by `tf.io.gfile`.
@@ -102,11 +105,12 @@ def load_audio(
             mono = _read_mono(path, file, start, end, channel_selector, out)
         except (soundfile.SoundFileError, OSError, MemoryError) as error:
             raise _undecodable(path, error, file.format) from None
-    if len(mono) < end - start - (MP3_SLACK_S * rate if file.format == "MP3" else 0):
+    slack_s = MEDIA_SLACK_S if isinstance(file, MediaFile) else MP3_SLACK_S if file.format == "MP3" else 0.0
+    if len(mono) < end - start - slack_s * rate:
         detail = f"audio up to {(start + len(mono)) / rate:.2f} s, but its header promises {promised / rate:.2f} s"
         raise _cut(path, detail)
     if not file.subtype.startswith("PCM") and len(mono):
-        _validate_samples(path, mono)
+        validate_samples(path, mono)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if not len(mono):
@@ -135,22 +139,24 @@ def audio_duration_s(path: str | os.PathLike) -> float:
         return (file.frames + missing_frames(path, file)) / file.samplerate
 
 
-def _opened(path: str) -> soundfile.SoundFile:
+def _opened(path: str) -> soundfile.SoundFile | MediaFile:
     # What is not a file is not opened: libsndfile would wait for a pipe.
     if wrong := why_no_access(path):
         raise AudioError(path, *wrong)
     # Before libsndfile: while it reads a damaged one, it prints to stdout.
     with open(path, "rb") as opened:
-        if _SDS_START.match(opened.read(4)):
-            detail = "is a MIDI sample dump (SDS), which is not read; convert it to WAV or FLAC"
-            raise AudioError(path, "not_audio", detail)
+        head = opened.read(16)
+    if _SDS_START.match(head):
+        detail = "is a MIDI sample dump (SDS), which is not read; convert it to WAV or FLAC"
+        raise AudioError(path, "not_audio", detail)
     # Before libsndfile: libmpg123 would write a warning to stderr.
     if missing := missing_mp3_bytes(path):
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
     try:
         if not os.path.getsize(path):
             raise AudioError(path, "empty", "is empty (0 bytes); copy it again or remove its line")
-        file = soundfile.SoundFile(path)
+        kind = media_format(head)
+        file = MediaFile(path, kind) if kind else soundfile.SoundFile(path)
     except AudioError:
         raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -168,13 +174,15 @@ def _opened(path: str) -> soundfile.SoundFile:
 
 def _read_mono(
     path: str,
-    file: soundfile.SoundFile,
+    file: soundfile.SoundFile | MediaFile,
     start: int,
     end: int,
     channel_selector: ChannelSelector,
     out: np.ndarray | None,
 ) -> np.ndarray:
     """Frames `start` to `end` of `file`, or as many as there are -> [S] float32 at the file's rate."""
+    if isinstance(file, MediaFile):
+        return _read_media(path, file, start, end, channel_selector)
     begin = min(start, file.frames)
     preroll = preroll_frames(path, file, begin)
     # soundfile seeks after every read, which fails in some files; others are read in blocks, so that many channels take
@@ -194,7 +202,23 @@ def _read_mono(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _validate_samples(path: str, mono: np.ndarray) -> None:
+def _read_media(path: str, file: MediaFile, start: int, end: int, channel_selector: ChannelSelector) -> np.ndarray:
+    mono = np.zeros(end - start, np.float32)
+    filled = 0
+    for at, block in file.blocks(start, end):
+        first, last = max(at, start), min(at + len(block), end)
+        if first < last:
+            mono[first - start : last - start] = mix_down(path, block[first - at : last - at], channel_selector)
+            filled = last - start
+    return mono[:filled]
+
+
+def validate_samples(path: str, mono: np.ndarray) -> None:
+    """Refuses audio [S], of `path`, with NaN, infinite or impossibly large samples.
+
+    Raises:
+        AudioError: of kind "values".
+    """
     peak = max(mono.max(), -mono.min())  # NaN if one of them is
     if not np.isfinite(peak):
         detail = "holds samples that are not finite numbers (NaN or infinity); repair or remove it"

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from jasper_tf.errors import UserError, printable
+from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
-HELP = "print the text of audio files, one line per file: path, tab, text"
+if TYPE_CHECKING:  # `--help` waits for no library
+    from jasper_tf.inference.inputs import Input
+    from jasper_tf.inference.long_audio import Chunking
+    from jasper_tf.inference.transcript import Transcript
+
+HELP = "print the text of audio files, one line per file: path, tab, text; or write subtitles and JSON"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
     )
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=("text",),
+        metavar="F",
+        help="text, json, tsv, srt or vtt; with --output-dir also several with commas (default text)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="D",
+        help="write a file for each recording and format, named after the recording, instead of printing",
+    )
+    parser.add_argument("--words", action="store_true", help="each word with its time: in json, tsv and printed text")
+    add_overwrite_argument(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="files at a time (default %(default)s)")
     parser.add_argument(
         "--chunk-s",
@@ -28,39 +53,133 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="an audio file (M4A, MP4, WebM, WMA: with the extra formats), a folder of them, a pattern such as "
+        "'talks/*.mp3', a manifest (.json, .jsonl), or - for standard input",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints `path<TAB>text` in the order given; returns 1 if a file cannot be read, after the others."""
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    """Prints or writes transcripts in the order given; returns 1 if a recording cannot be read, after the others."""
+    # None of these loads TensorFlow: what is wrong in the command is said at once.
+    from jasper_tf.inference.inputs import find_inputs
+    from jasper_tf.inference.long_audio import Chunking
+
+    _validate(arguments)
+    chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
+    inputs = find_inputs(arguments.files, getattr(sys.stdin, "buffer", None))
+    good = [one for one in inputs if one.error is None]
+    files = _plan_files(arguments, good)
+    if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):
+        raise UserError(f"--format {arguments.format[0]}: {len(good)} recordings; name a folder with --output-dir")
     failed = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        from jasper_tf.inference.load_model import load_recognizer
-        from jasper_tf.inference.long_audio import Chunking
-        from jasper_tf.inference.transcriber import Transcriber
-
-        chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
-        transcriber = Transcriber(
-            load_recognizer(arguments.model), chunking, words=False, batch_size=arguments.batch_size
-        )
-        progress = Progress("transcribing", None, clock)
-
-        def show(done_s: float, opened_s: float, opened: int) -> None:
-            # Files whose headers are not read yet are assumed to have the mean length of the others.
-            progress.total = round(opened_s / opened * len(arguments.files))
-            progress.advance(round(done_s) - progress.done)
-
-        with progress:
-            found = transcriber.stream(arguments.files, on_progress=show)
-            for path, one in zip(arguments.files, found, strict=True):
-                progress.clear()
-                if isinstance(one, UserError):
-                    failed += 1
-                    print(f"error: {one}", file=sys.stderr)
-                else:
-                    print(f"{printable(path)}\t{printable(one.text)}", file=stdout, flush=True)
+        found, planned = _transcribe(arguments, chunking, good), iter(files)
+        for one in inputs:
+            result = one.error or next(found)
+            paths = {} if one.error or not files else next(planned)
+            if isinstance(result, UserError):
+                failed += 1
+                where = f"{one.line}: " if one.line and not one.error else ""
+                print(f"error: {where}{result}", file=sys.stderr)
+            elif paths:
+                for form, path in paths.items():
+                    _write(path, result, form, arguments.words)
+            else:
+                _print(one, result, arguments, stdout)
+    if failed and len(inputs) > 1:
+        print(f"{failed} of {len(inputs)} recordings could not be transcribed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _formats(value: str) -> tuple[str, ...]:
+    from jasper_tf.inference.subtitles import FORMATS  # not for `--help`
+
+    forms = tuple(dict.fromkeys(form.strip() for form in value.split(",")))
+    for form in forms:
+        if form not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{form!r} is none of {', '.join(FORMATS)}")
+    return forms
+
+
+def _validate(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    if len(arguments.format) > 1 and arguments.output_dir is None:
+        raise UserError(f"--format {','.join(arguments.format)}: several formats; name a folder with --output-dir")
+    if arguments.words and (subtitles := {"srt", "vtt"}.intersection(arguments.format)):
+        raise UserError(f"--words: {min(subtitles)} has lines of several words; choose json or tsv")
+
+
+def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input]) -> list[dict[str, str]]:
+    """For each input the files to write, by format; empty without `--output-dir`."""
+    from jasper_tf.inference.inputs import output_names
+    from jasper_tf.inference.subtitles import suffix_of
+
+    folder = arguments.output_dir
+    if folder is None:
+        return []
+    files = [
+        {form: os.path.join(folder, name + suffix_of(form)) for form in arguments.format}
+        for name in output_names(inputs)
+    ]
+    outputs = [Output("--output-dir", path) for paths in files for path in paths.values()]
+    read = [*(one.name for one in inputs), *arguments.files]
+    validate_outputs(outputs, read, arguments.overwrite, makes_folders=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output-dir {folder}: cannot be made ({error.strerror}); name another") from None
+    return files
+
+
+def _transcribe(
+    arguments: argparse.Namespace, chunking: Chunking, inputs: Sequence[Input]
+) -> Iterator[Transcript | UserError]:
+    if not inputs:
+        return
+    from jasper_tf.inference.load_model import load_recognizer
+    from jasper_tf.inference.transcriber import Transcriber
+
+    words = arguments.words or arguments.output_dir is not None or arguments.format != ("text",)
+    transcriber = Transcriber(load_recognizer(arguments.model), chunking, words=words, batch_size=arguments.batch_size)
+    progress = Progress("transcribing", None, clock)
+
+    def show(done_s: float, opened_s: float, opened: int) -> None:
+        # Files whose headers are not read yet are assumed to have the mean length of the others.
+        progress.total = round(opened_s / opened * len(inputs))
+        progress.advance(round(done_s) - progress.done)
+
+    with progress:
+        for one in transcriber.stream((one.source for one in inputs), on_progress=show):
+            progress.clear()
+            yield one
+
+
+def _print(one: Input, found: Transcript, arguments: argparse.Namespace, stdout: TextIO) -> None:
+    from jasper_tf.inference.subtitles import format_transcript
+
+    [form], path = arguments.format, printable(one.name)
+    if form == "json":
+        values = {"audio_filepath": one.name, **one.part, **found.as_json(arguments.words)}
+        lines = printable(json.dumps(values, ensure_ascii=False)) + "\n"
+    elif form != "text":
+        lines = format_transcript(found, form, arguments.words)
+    elif arguments.words:
+        words = found.words or ()
+        lines = "".join(f"{path}\t{w.start_s:.2f}\t{w.end_s:.2f}\t{printable(w.text)}\n" for w in words)
+    else:
+        lines = f"{path}\t{printable(found.text)}\n"
+    print(lines, end="", file=stdout, flush=True)
+
+
+def _write(path: str, found: Transcript, form: str, words: bool) -> None:
+    from jasper_tf.inference.subtitles import format_transcript
+
+    with atomic_write(path) as file:
+        file.write(format_transcript(found, form, words))

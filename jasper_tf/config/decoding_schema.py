@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
+from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
 from jasper_tf.config.section import OFF, Range, Section, ZeroToOne
 
 Weight = Annotated[float, Range(-50, 50)]
@@ -52,7 +53,7 @@ class BeamConfig(Section):
     """
 
     beam_size: Annotated[int, Range(1, 1024)] = 16
-    # An n-gram model of words or of labels, ARPA. `kenlm_path` and `beam_alpha` are older names.
+    # An n-gram model of words or of labels: ARPA, or a trie of KenLM. `kenlm_path` and `beam_alpha` are older names.
     ngram_lm_model: str | None = None
     kenlm_path: str | None = None
     ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
@@ -91,7 +92,7 @@ class BeamConfig(Section):
     IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
     ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": lambda value: value is None or value == 0}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.pyctcdecode_cfg, Mapping):
             self.pyctcdecode_cfg = PyCTCDecodeConfig(**self.pyctcdecode_cfg)
         if isinstance(self.flashlight_cfg, Mapping):
@@ -123,18 +124,21 @@ class DecodingConfig(Section):
 
     strategy: Literal["greedy", "greedy_batch", "beam", "beam_batch", "pyctcdecode", "flashlight"] = "greedy"
     beam: BeamConfig = field(default_factory=BeamConfig)
+    confidence_cfg: ConfidenceConfig = field(default_factory=ConfidenceConfig)
 
     # What NeMo returns in addition to the text, and the settings of strategies that were not chosen.
     IGNORED = frozenset(
         "preserve_alignments compute_timestamps compute_langs word_seperator segment_seperators segment_gap_threshold"
-        " ctc_timestamp_type batch_dim_index fused_batch_size confidence_cfg confidence_method_cfg temperature"
+        " ctc_timestamp_type batch_dim_index fused_batch_size confidence_method_cfg temperature"
         " greedy wfst".split()
     )
     ONLY = {"return_best_hypothesis": (None, True), "return_xattn_scores": OFF}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:  # a saved model keeps plain values
         if isinstance(self.beam, Mapping):
             self.beam = BeamConfig(**self.beam)
+        if isinstance(self.confidence_cfg, Mapping):
+            self.confidence_cfg = read_confidence(self.confidence_cfg)
 
     @property
     def is_greedy(self) -> bool:

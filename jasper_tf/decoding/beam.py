@@ -13,6 +13,7 @@ from keras import ops
 from jasper_tf.config.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam_frames import FramePacker
 from jasper_tf.decoding.beam_search import BeamSearch
+from jasper_tf.decoding.confidence import frame_confidence, label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
 from jasper_tf.decoding.gather import is_tensorflow
@@ -41,6 +42,7 @@ class BeamDecoder(Decoder):
         tokenizer: of the model, or its config.
         config: a `BeamConfig`, or its keys.
         language_model: that of `config.language_model`, where it is read already. Default: it is read.
+        kwargs: `confidence` and `name` of `Decoder`.
 
     Call arguments: those of `Decoder`, and
         hot_words: `HotWords`, in the graph or not. Default: those of `config`.
@@ -124,6 +126,11 @@ class BeamDecoder(Decoder):
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
         times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
         times = times._replace(score=ops.reshape(score, (-1,)))
+        if self.confidence is not None:
+            of_frames = frame_confidence(log_probs, self.confidence.method_cfg)
+            within = (of_frames, logit_len, times.start_frame, times.end_frame, label_len)
+            certain = label_confidence(*within, self.confidence.aggregation, self.confidence.exclude_blank)
+            times = times._replace(confidence=certain)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:

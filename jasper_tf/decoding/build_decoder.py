@@ -24,7 +24,9 @@ def build_decoder(
         UserError: the language model or the hot words cannot be used.
     """
     if config.is_greedy:
-        return GreedyDecoder(name="decoding")
+        return GreedyDecoder(config.confidence_cfg, name="decoding")
     if tokenizer is None:
         raise ValueError("a beam search needs the tokenizer")
-    return BeamDecoder(tokenizer, config.beam_settings(), language_model, name="decoding")
+    return BeamDecoder(
+        tokenizer, config.beam_settings(), language_model, confidence=config.confidence_cfg, name="decoding"
+    )

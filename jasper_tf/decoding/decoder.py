@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple, Self
 
 import keras
+
+from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
 
 
 class Hypotheses(NamedTuple):
@@ -13,7 +17,8 @@ class Hypotheses(NamedTuple):
     labels: [B,K,U] int32, -1 where padded.
     label_len: [B,K] int32, how many labels each has.
     start_frame, end_frame: [B,K,U] int32, the frames start <= t < end that a label fills; 0 where padded.
-    confidence: [B,K,U] float32, the mean posterior of a label over its frames; 0 where padded.
+    confidence: [B,K,U] float32, the mean posterior of a label over its frames, or as the decoder's `confidence` says;
+        0 where padded.
     score: [B,K] float32, natural logarithm, as the decoder defines it.
     """
 
@@ -32,6 +37,10 @@ class Hypotheses(NamedTuple):
 class Decoder(keras.layers.Layer):
     """Base class of decoders. Subclasses implement `call`, in `keras.ops` or TensorFlow's operations.
 
+    Args:
+        confidence: NeMo's `confidence_cfg`, a section or its plain values; None, or one that is not active: mean
+            posteriors, and for a word the lowest of its labels.
+
     Call arguments:
         log_probs: [B,T',V+1] log-probabilities, or logits; the blank is the last class.
         logit_len: [B] integers, valid frames; later ones have no effect.
@@ -40,9 +49,17 @@ class Decoder(keras.layers.Layer):
         Hypotheses
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, confidence: ConfidenceConfig | Mapping[str, Any] | None = None, **kwargs: Any):
         # float32 always: rounded to bfloat16 the best two classes often tie.
         super().__init__(**{**kwargs, "dtype": "float32"})
+        if confidence is not None and not isinstance(confidence, ConfidenceConfig):
+            confidence = read_confidence(confidence)
+        self.confidence = confidence if confidence is not None and confidence.is_active else None
+
+    @property
+    def word_aggregation(self) -> str:
+        """How `group_words` makes the confidence of a word of those of its labels."""
+        return "min" if self.confidence is None else self.confidence.aggregation
 
     def call(self, log_probs, logit_len) -> Hypotheses:
         raise NotImplementedError
@@ -50,4 +67,4 @@ class Decoder(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dtype"]
-        return config
+        return {**config, "confidence": None if self.confidence is None else asdict(self.confidence)}

@@ -82,7 +82,10 @@ def align(log_probs: Any, logit_len: Any, labels: Any, label_len: Any) -> Forced
         new_blank = ops.maximum(on_blank, left) + frame[:, blank:]
         new_label = ops.where(inside, ops.maximum(near, skip) + emission, _CLOSED)
         # Subtracting the maximum keeps the steps of float32 small however long the utterance is.
-        best = ops.maximum(ops.max(new_blank, axis=1), ops.max(new_label, axis=1, initial=_CLOSED))[:, None]
+        # `initial` is for B = 0, and avoids an assertion per frame.
+        best = ops.maximum(ops.max(new_blank, axis=1, initial=_CLOSED), ops.max(new_label, axis=1, initial=_CLOSED))[
+            :, None
+        ]
         active = (t < logit_len)[:, None]
         label_move = ops.where(skip > near, 2, ops.cast(step > on_label, "int8"))
         moves = ops.pad(label_move, [[0, 0], [0, 1]]) + 4 * ops.cast(left > on_blank, "int8")

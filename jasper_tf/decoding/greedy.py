@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from jasper_tf.config.confidence_schema import ConfidenceConfig
+from jasper_tf.decoding.confidence import frame_confidence, label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 
 
@@ -18,7 +21,7 @@ class GreedyDecoder(Decoder):
     """
 
     def call(self, log_probs, logit_len) -> Hypotheses:
-        return Hypotheses(*(column[:, None] for column in _best_path(log_probs, logit_len)))
+        return Hypotheses(*(column[:, None] for column in _best_path(log_probs, logit_len, self.confidence)))
 
     def compute_output_spec(self, log_probs, logit_len) -> Hypotheses:
         batch, frames, _ = log_probs.shape
@@ -33,7 +36,7 @@ class GreedyDecoder(Decoder):
         )
 
 
-def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
+def _best_path(logits: Any, logit_len: Any, confidence: ConfidenceConfig | None) -> Hypotheses:
     """Returns `Hypotheses` without the axis K."""
     logits = ops.cast(logits, "float32")
     logit_len = ops.cast(logit_len, "int32")[:, None]
@@ -53,12 +56,6 @@ def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
     begin = ops.where(is_run, begin, 0)
     run_id = ops.take_along_axis(best, begin, axis=1)
 
-    log_posterior = ops.take_along_axis(ops.log_softmax(logits, axis=-1), best[:, :, None], axis=2)[:, :, 0]
-    posterior = ops.exp(log_posterior)
-    posterior_before = ops.pad(ops.cumsum(posterior, axis=1), [[0, 0], [1, 0]])
-    in_run = ops.take_along_axis(posterior_before, end, axis=1) - ops.take_along_axis(posterior_before, begin, axis=1)
-    confidence = in_run / ops.cast(ops.maximum(end - begin, 1), "float32")
-
     # The same packing once more, now leaving out the runs of blanks.
     is_label = ops.logical_and(is_run, run_id != blank)
     column = ops.sort(ops.where(is_label, frame, frames), axis=1)
@@ -68,11 +65,28 @@ def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
     def pack(values, padding):
         return ops.where(kept, ops.take_along_axis(values, column, axis=1), padding)
 
+    label_len = ops.sum(ops.cast(kept, "int32"), axis=1)
+    start_frame, end_frame = pack(begin, 0), pack(end, 0)
+    log_probs = ops.log_softmax(logits, axis=-1)
+    log_posterior = ops.max(log_probs, axis=-1, initial=-np.inf)  # without `initial` keras.ops refuses no frames
+    if confidence is None:
+        posterior = ops.exp(log_posterior)
+        certain = label_confidence(posterior, logit_len[:, 0], start_frame, end_frame, label_len, "mean", True)
+    else:
+        certain = label_confidence(
+            frame_confidence(log_probs, confidence.method_cfg),
+            logit_len[:, 0],
+            start_frame,
+            end_frame,
+            label_len,
+            confidence.aggregation,
+            confidence.exclude_blank,
+        )
     return Hypotheses(
         labels=pack(run_id, -1),
-        label_len=ops.sum(ops.cast(kept, "int32"), axis=1),
-        start_frame=pack(begin, 0),
-        end_frame=pack(end, 0),
-        confidence=ops.clip(pack(confidence, 0.0), 0.0, 1.0),
+        label_len=label_len,
+        start_frame=start_frame,
+        end_frame=end_frame,
+        confidence=ops.minimum(certain, 1.0),
         score=ops.sum(ops.where(frame < logit_len, log_posterior, 0.0), axis=1),
     )

@@ -12,8 +12,8 @@ from jasper_tf.decoding.lexicon import Lexicon
 from jasper_tf.decoding.text_models import LabelModel, WordModel
 from jasper_tf.decoding.writing import fold_case, space_label
 from jasper_tf.errors import UserError, shorten
-from jasper_tf.language_model.arpa import read_arpa
 from jasper_tf.language_model.ngram_tables import NGramTables
+from jasper_tf.language_model.read_model import read_model
 from jasper_tf.language_model.spelling import is_over_labels, label_word_ids, share_spelled
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -39,12 +39,12 @@ class LanguageModel:
 
     @classmethod
     def read(cls, path: str | Path, tokenizer: Tokenizer) -> LanguageModel:
-        """Reads an ARPA file.
+        """Reads a file of `read_model`.
 
         Raises:
             UserError: it cannot be read, or hardly any of its words can be spelled with the labels.
         """
-        return cls.from_tables(NGramTables.from_model(read_arpa(path)), tokenizer, shorten(path))
+        return cls.from_tables(NGramTables.from_model(read_model(path)), tokenizer, shorten(path))
 
     @classmethod
     def from_tables(cls, tables: NGramTables, tokenizer: Tokenizer, name: str = "language model") -> LanguageModel:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from jasper_tf.decoding.confidence import aggregate
 from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -17,7 +18,7 @@ class Words(NamedTuple):
     words_len: [B] int32, how many words each utterance has.
     start_frame, end_frame: [B,U] int32, the frames start <= t < end from a word's first label to its last; 0 where
         padded.
-    confidence: [B,U] float32, that of the word's least certain label; 0 where padded.
+    confidence: [B,U] float32, of the word's labels; 0 where padded.
     word_of_label: [B,U] int32, for each label the number of its word; -1 for what is in no word (spaces, padding).
     """
 
@@ -28,16 +29,16 @@ class Words(NamedTuple):
     word_of_label: Any
 
 
-def group_words(best: Hypotheses, tokenizer: Tokenizer) -> Words:
+def group_words(best: Hypotheses, tokenizer: Tokenizer, aggregation: str = "min") -> Words:
     """Groups labels into words in the graph, with the same results as `alignment.join_words`.
 
-    A word's confidence is that of its least certain label (NeMo: `confidence_cfg.aggregation: min`), a label's is its
-    mean posterior over its frames. CTC posteriors are peaky: a word lasts from the first frame of its first label to
-    the last frame of its last label, usually shorter than spoken.
+    CTC posteriors are peaky: a word lasts from the first frame of its first label to the last frame of its last label,
+    usually shorter than spoken.
 
     Args:
         best: one hypothesis for each utterance: `Hypotheses.best()`.
         tokenizer: of the model.
+        aggregation: of the confidences of a word's labels: the decoder's `word_aggregation`.
     """
     rows, columns = ops.shape(best.labels)
     column = ops.arange(columns, dtype="int32")[None, :]
@@ -60,25 +61,20 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer) -> Words:
         at = ops.sort(ops.where(where, column, columns), axis=1)
         return ops.where(is_word, ops.take_along_axis(values, ops.where(is_word, at, 0), axis=1), 0)
 
-    # The smallest of each word; labels outside words go into one more segment.
-    segment = ops.where(in_word, ops.arange(rows, dtype="int32")[:, None] * columns + word, rows * columns)
-    largest = ops.segment_max(ops.reshape(-best.confidence, [-1]), ops.reshape(segment, [-1]), rows * columns + 1)
-    confidence = ops.reshape(-largest[:-1], (rows, columns))
-
+    word_of_label = ops.where(in_word, word, -1)
     return Words(
         words_len=words_len,
         start_frame=pack(begins, best.start_frame),
         end_frame=pack(ends, best.end_frame),
-        confidence=ops.where(is_word, confidence, 0.0),
-        word_of_label=ops.where(in_word, word, -1),
+        confidence=aggregate(best.confidence, word_of_label, columns, aggregation),
+        word_of_label=word_of_label,
     )
 
 
 def utterance_confidence(best: Hypotheses) -> Any:
     """[B] float32, 0 to 1: the mean of the confidences of an utterance's labels, spaces included; 0 without any.
 
-    NeMo: the frame confidence `max_prob` with `exclude_blank: true` and `aggregation: mean`, label by
-    label, so that a long label weighs no more than a short one.
+    Label by label, so that a long label weighs no more than a short one.
     """
     total = ops.sum(best.confidence, axis=1)
     return total / ops.cast(ops.maximum(best.label_len, 1), "float32")
@@ -95,7 +91,7 @@ def word_strings(best: Hypotheses, words: Words, tokenizer: Tokenizer) -> Any:
     return tf.strings.unsorted_segment_join(pieces, number, tf.reduce_sum(words.words_len))
 
 
-def word_outputs(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> dict[str, Any]:
+def word_outputs(best: Hypotheses, tokenizer: Tokenizer, frame_s: float, aggregation: str = "min") -> dict[str, Any]:
     """Returns confidences, and the words of all utterances in one list, as TensorFlow tensors.
 
     Returns:
@@ -105,7 +101,7 @@ def word_outputs(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> dict
     """
     import tensorflow as tf  # as in `word_strings`
 
-    words = group_words(best, tokenizer)
+    words = group_words(best, tokenizer, aggregation)
     is_word = tf.sequence_mask(words.words_len, tf.shape(best.labels)[1])
 
     def flat(values):

@@ -11,6 +11,7 @@ from jasper_tf.audio.load import MAX_PART_S
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import UserError
 from jasper_tf.inference.recording import Recording
+from jasper_tf.inference.segments import Segmentation, segment_words
 from jasper_tf.inference.transcript import Transcript
 
 SAME_WORD_S = 0.3
@@ -97,20 +98,28 @@ def join_overlapping(left: Sequence[WordTiming], right: Sequence[WordTiming], mi
     ]
 
 
-def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcript], sample_rate: int) -> Transcript:
-    """Joins the transcripts of a recording's parts.
+def join_transcripts(
+    parts: Sequence[tuple[int, int]],
+    found: Sequence[Transcript],
+    sample_rate: int,
+    segmentation: Segmentation | None = None,
+) -> Transcript:
+    """Joins the transcripts of a recording's parts, and cuts the words into segments.
 
     Args:
         parts: of `pieces`, (start, end) in samples.
         found: the transcript of each part, with words if there are several.
         sample_rate: Hz.
+        segmentation: where to cut. Default: `Segmentation()`.
 
     Raises:
         UserError: there are several parts, and one has no word times.
     """
     duration_s = parts[-1][1] / sample_rate
     if len(parts) == 1:
-        return replace(found[0], duration_s=duration_s)
+        words = found[0].words
+        segments = None if words is None else segment_words(words, segmentation)
+        return replace(found[0], segments=segments, duration_s=duration_s)
     joined: list[WordTiming] = []
     confidence = weight = 0.0
     for k, ((start, _), one) in enumerate(zip(parts, found, strict=True)):
@@ -130,7 +139,8 @@ def join_transcripts(parts: Sequence[tuple[int, int]], found: Sequence[Transcrip
         confidence += len(one.text) * (one.confidence or 0.0)
         weight += len(one.text)
     text = " ".join(word.text for word in joined)
-    return Transcript(text, confidence / max(weight, 1.0), tuple(joined), duration_s=duration_s)
+    segments = segment_words(joined, segmentation)
+    return Transcript(text, confidence / max(weight, 1.0), tuple(joined), segments, duration_s)
 
 
 def recognize_long(

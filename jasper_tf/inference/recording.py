@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,27 @@ import numpy as np
 import soxr
 
 from jasper_tf.audio import silence
-from jasper_tf.audio.load import ChannelSelector, audio_duration_s, load_audio, mix_down
+from jasper_tf.audio.load import (
+    HIGHEST_RATE_HZ,
+    LOWEST_RATE_HZ,
+    ChannelSelector,
+    audio_duration_s,
+    load_audio,
+    mix_down,
+    validate_samples,
+)
+from jasper_tf.audio.pcm import PCM_TYPES, to_float
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
-from jasper_tf.errors import AudioError, UserError
+from jasper_tf.errors import AudioError, UserError, one_line, shorten
 from jasper_tf.io.memory_file import in_memory
 from jasper_tf.io.remote import is_remote
+
+MAX_FILE_BYTES = 1 << 31
+"""No more is read from an open file, which is held in memory; of a path only the parts that are recognized are."""
+
+_BLOCK_BYTES = 1 << 20
+_GIVE = "give a path, an array, an open binary file, or a list of them"
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,18 @@ class Recording:
 
 
 def is_one_recording(source: Any) -> bool:
-    """Whether `source` is one recording, not an iterable of several."""
-    return isinstance(source, (str, os.PathLike, Utterance)) or hasattr(source, "__array__") or hasattr(source, "read")
+    """Whether `source` is one recording, not an iterable of several.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(source, (str, bytes, bytearray, os.PathLike, Utterance)):
+        return True
+    if hasattr(source, "__array__") or hasattr(source, "read"):
+        return True
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise UserError(f"{type(source).__name__} is not a recording; {_GIVE}")
+    return False
 
 
 def open_recording(
@@ -54,15 +80,19 @@ def open_recording(
 
     Args:
         source: a path; an array [S] or [S, channels], floats of full scale 1 or integer PCM (int16: full scale 32768;
-            uint8 is centered at 128 as in a WAV file); a file object, which is read to its end; an `Utterance`.
+            uint8 is centered at 128 as in a WAV file), or a tensor; a file object, which is read to its end, or the
+            bytes of a file; an `Utterance`.
         sample_rate: wanted rate, Hz.
-        source_rate: of an array, Hz. Default: `sample_rate`. Files state their own.
+        source_rate: of an array, Hz, which is resampled. Default: `sample_rate`. Files state their own.
         channel_selector: "average" or the number of a channel.
         trim_silence: whether `whole` cuts off silence at both ends.
 
     Raises:
-        UserError: it is missing, unreadable, empty, holds NaN, or is none of these.
+        UserError: it is missing, unreadable, empty, holds NaN, or is none of these; the rate is impossible.
     """
+    given_hz = sample_rate if source_rate is None else _validate_rate(source_rate)
+    if isinstance(source, (bytes, bytearray)):
+        source = io.BytesIO(source)
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         if is_remote(path):
@@ -71,11 +101,11 @@ def open_recording(
     if isinstance(source, Utterance):
         return _of_utterance(source, sample_rate, channel_selector, trim_silence)
     if hasattr(source, "__array__"):
-        audio = _mono(np.asarray(source), sample_rate, source_rate or sample_rate, channel_selector)
+        audio = _of_array(source, sample_rate, given_hz, channel_selector)
     elif hasattr(source, "read"):
         audio = _load_file(source, sample_rate, channel_selector)
     else:
-        raise UserError(f"{type(source).__name__} is not a recording; give a path, an array or an open binary file")
+        raise UserError(f"{type(source).__name__} is not a recording; {_GIVE}")
     return hold_samples(audio, trim_silence)
 
 
@@ -104,31 +134,58 @@ def _of_utterance(
 
 def _load_file(file: Any, sample_rate: int, channel_selector: ChannelSelector) -> np.ndarray:
     name = str(getattr(file, "name", "the open file"))
-    content = file.read()
-    if not isinstance(content, bytes):
-        raise UserError(f"{name}: gives {type(content).__name__}, not bytes; open it in binary mode ('rb')")
-    with in_memory(content) as path:
+    with in_memory(_read_all(file, name)) as path:
         try:
             return load_audio(path, sample_rate, channel_selector=channel_selector)
         except AudioError as error:
             raise AudioError(name, error.kind, error.detail) from None
 
 
-def _mono(audio: np.ndarray, sample_rate: int, source_rate: int, channel_selector: ChannelSelector) -> np.ndarray:
-    """[S] or [S, channels] of any kind of number -> [S] float32, full scale 1, at `sample_rate`."""
-    if audio.ndim not in (1, 2) or audio.dtype.kind not in "fiu":
-        raise UserError(f"array {list(audio.shape)} of {audio.dtype}: give [S] or [S, channels], floats or integers")
+def _read_all(file: Any, name: str) -> bytes:
+    content = bytearray()
+    try:
+        while part := file.read(_BLOCK_BYTES):
+            if not isinstance(part, bytes):
+                raise UserError(f"{name}: gives {type(part).__name__}, not bytes; open it in binary mode ('rb')")
+            content += part
+            if len(content) > MAX_FILE_BYTES:
+                raise UserError(f"{name}: more than {MAX_FILE_BYTES:,} bytes; give the file's path instead")
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise UserError(f"{name}: cannot be read ({one_line(error)})") from None
+    return bytes(content)
+
+
+def _of_array(source: Any, sample_rate: int, source_rate: float, channel_selector: ChannelSelector) -> np.ndarray:
+    """An array or tensor [S] or [S, channels] -> [S] float32, full scale 1, at `sample_rate`."""
+    try:
+        audio = np.asarray(source)
+    except Exception as error:  # of a symbolic or a deleted tensor: each library has its own
+        raise UserError(f"{type(source).__name__}: holds no numbers ({one_line(error)}); give an array") from None
+    given = f"array {list(audio.shape)} of {audio.dtype}"
+    if audio.dtype.kind != "f" and audio.dtype.name not in PCM_TYPES:
+        raise UserError(f"{given}: is not audio; give floats of full scale 1, or PCM: {', '.join(PCM_TYPES)}")
+    if audio.ndim not in (1, 2):
+        raise UserError(f"{given}: give [S] or [S, channels], and several recordings as a list")
     if not audio.size:
-        raise UserError(f"array {list(audio.shape)}: holds no samples")
+        raise UserError(f"{given}: holds no samples")
     if audio.ndim == 2 and audio.shape[1] > audio.shape[0]:
-        raise UserError(f"array {list(audio.shape)}: more channels than samples; transpose it to [S, channels]")
-    if audio.dtype.kind in "iu":
-        full_scale = 2.0 ** (8 * audio.dtype.itemsize - 1)
-        audio = audio.astype(np.float32) / full_scale - (1 if audio.dtype.kind == "u" else 0)
-    given = f"array {list(audio.shape)}"
-    mono = mix_down(given, audio if audio.ndim == 2 else audio[:, None], channel_selector).astype(np.float32)
-    if not np.isfinite(mono).all():
-        raise UserError(f"{given}: holds samples that are not finite numbers (NaN or infinity)")
+        hint = "transpose it to [S, channels], or give several recordings as a list"
+        raise UserError(f"{given}: more channels than samples; {hint}")
+    audio = to_float(audio if audio.ndim == 2 else audio[:, None])
+    mono = np.ascontiguousarray(mix_down(given, audio, channel_selector))
+    validate_samples(given, mono)
     if source_rate != sample_rate:
         mono = soxr.resample(mono, source_rate, sample_rate, quality="HQ")
+        if not len(mono):
+            raise UserError(f"{given}: holds no samples at {sample_rate} Hz")
     return mono
+
+
+def _validate_rate(rate: Any) -> float:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or isinstance(rate, bool):
+        raise UserError(f"sample_rate {shorten(rate, 60)}: must be a number of hertz")
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+        raise UserError(f"sample_rate {rate:g}: must be from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz")
+    return float(rate)

@@ -76,10 +76,11 @@ class SavedModelTranscriber:
                 outputs = self._signatures["serving_default" if words else "text"](**given)
             if "text" not in outputs or (words and "words" not in outputs):  # without words: exported as batchable
                 frames = self._signatures["log_probs"](**given)
-                best = (decoder or self.decoding)(frames["log_probs"], frames["log_probs_len"]).best()
+                decoder = decoder or self.decoding
+                best = decoder(frames["log_probs"], frames["log_probs_len"]).best()
                 outputs |= {"text": self.tokenizer.decode_in_graph(best.labels)}
                 if words:
-                    outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                    outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder.word_aggregation)
             found = {name: value.numpy() for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
@@ -88,10 +89,21 @@ class SavedModelTranscriber:
             raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
         return found
 
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `JasperCTC.log_probs`.
+
+        Raises:
+            UserError: the SavedModel fails.
+        """
+        try:
+            found = self._signatures["log_probs"](audio=tf.constant(audio), audio_len=tf.constant(audio_len))
+            return found["log_probs"].numpy(), found["log_probs_len"].numpy()
+        except (tf.errors.OpError, LookupError) as error:
+            raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
+
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
         """The same as `JasperCTC.transcribe`."""
-        found = Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
-        return [one.text for one in found] if isinstance(found, list) else found.text
+        return Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
 
 
 def _read_about(folder: Path) -> tuple[list[str], int, float]:

@@ -17,6 +17,7 @@ from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
 from jasper_tf.inference.recording import Recording, hold_samples, is_one_recording, open_recording
+from jasper_tf.inference.segments import Segmentation
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.text.tokenizer import Tokenizer
@@ -55,12 +56,16 @@ class Transcriber:
         chunking: which recordings are cut, and how. Without a label that starts a word there are no words to join
             pieces by: recordings stay whole.
         decoding: how log-probabilities become text. Default: the model's own.
-        words: whether transcripts have `words` and `confidence`.
+        words: whether transcripts have `words`, `segments` and `confidence`.
         batch_size: largest number of recordings or pieces in a batch.
         batch_s: longest batch in seconds, padding included; a single piece may be longer. It bounds the memory.
         channel_selector: "average" or the number of a channel, counted from 0.
         trim_silence: whether silence at both ends of a recording is cut off; times then count from where it was cut,
             and a recording that is recognized in pieces is in memory as a whole.
+        segmentation: where words are cut into segments. Default: `Segmentation()`.
+
+    Raises:
+        UserError: `batch_size` or `batch_s` is not above 0.
     """
 
     def __init__(
@@ -73,7 +78,10 @@ class Transcriber:
         batch_s: float = 240.0,
         channel_selector: ChannelSelector = "average",
         trim_silence: bool = False,
+        segmentation: Segmentation | None = None,
     ):
+        if batch_size < 1 or not batch_s > 0:
+            raise UserError(f"batches of {batch_size} recordings and {batch_s:g} s: both must be above 0")
         self.model = model
         chunking = Chunking() if chunking is None else chunking
         self.chunking = chunking if model.tokenizer.starts_word.any() else Chunking(chunk_s=0)
@@ -83,16 +91,17 @@ class Transcriber:
         self.batch_s = batch_s
         self.channel_selector = channel_selector
         self.trim_silence = trim_silence
+        self.segmentation = segmentation
 
     def transcribe(self, recordings: Any, sample_rate: int | None = None) -> Any:
         """Transcribes one recording to a Transcript, or an iterable of several to a list in their order.
 
         Args:
-            recordings: what `open_recording` takes, or an iterable of it.
-            sample_rate: of arrays, Hz. Default: the model's.
+            recordings: what `open_recording` takes, or an iterable of it: a list, a generator, a `tf.data.Dataset`.
+            sample_rate: of arrays, Hz. Default: the model's. Files state their own.
 
         Raises:
-            UserError: the first that cannot be read.
+            UserError: the first that cannot be read; `recordings` is nothing of this kind.
         """
         if is_one_recording(recordings):
             return self.transcribe([recordings], sample_rate)[0]
@@ -125,7 +134,7 @@ class Transcriber:
                 batch, ahead = ahead, self._read(pool, next(batches, None))
                 self._recognize(batch)
                 if on_progress is not None:
-                    jobs.done += sum(piece.samples for piece, _ in batch)
+                    jobs.done += sum(piece.job.samples_per_part for piece, _ in batch)
                     rate = self.model.sample_rate
                     on_progress(jobs.done / rate, jobs.opened / rate, jobs.count)
                 yield from jobs.finished()
@@ -172,7 +181,7 @@ class Transcriber:
         for (piece, _), found in zip(decoded, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
         for job in {id(piece.job): piece.job for piece, _ in decoded}.values():
-            job.finish(self.model.sample_rate, self.words)
+            job.finish(self.model.sample_rate, self.words, self.segmentation)
 
 
 @dataclass
@@ -183,16 +192,21 @@ class _Job:
     parts: list[tuple[int, int]]
     result: Transcript | UserError | None = None
     found: dict[int, Transcript] = field(default_factory=dict)
+    samples_per_part: float = 0.0
 
-    def finish(self, sample_rate: int, words: bool) -> None:
+    def __post_init__(self) -> None:
+        if self.recording is not None:  # the parts overlap: their lengths add up to more
+            self.samples_per_part = self.recording.samples / len(self.parts)
+
+    def finish(self, sample_rate: int, words: bool, segmentation: Segmentation | None) -> None:
         if self.result is None and len(self.found) == len(self.parts):
             found = [self.found[k] for k in range(len(self.parts))]
             try:
-                joined = join_transcripts(self.parts, found, sample_rate)
+                joined = join_transcripts(self.parts, found, sample_rate, segmentation)
             except UserError as error:
                 self.result = error
             else:
-                self.result = joined if words else replace(joined, words=None, confidence=None)
+                self.result = joined if words else replace(joined, words=None, segments=None, confidence=None)
             self.recording = None  # may hold its samples
 
 
@@ -233,7 +247,8 @@ class _Jobs:
     def __init__(self, source: Iterator[_Job]):
         self._source = source
         self._open: deque[_Job] = deque()
-        self.count = self.done = self.opened = 0
+        self.count = self.opened = 0
+        self.done = 0.0
 
     def open_window(self, held: float) -> list[_Job]:
         """The next `_LOOK_AHEAD` jobs, or fewer when they hold `held` samples in memory."""

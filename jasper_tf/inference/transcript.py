@@ -19,7 +19,7 @@ class Transcript:
         text: the words, separated by spaces.
         confidence: 0 to 1; None if it is not known.
         words: with times (seconds from the recording's beginning) and confidences; None if they are not known.
-        segments: several words each, with times; None: recordings are not segmented yet.
+        segments: the words between two pauses each (`segment_words`), with times; None if words are not known.
         duration_s: of the recording, seconds; None if it is not known.
     """
 
@@ -32,16 +32,19 @@ class Transcript:
     def __str__(self) -> str:
         return self.text
 
-    def as_json(self) -> dict[str, Any]:
-        """Values for a line of JSON: text, and confidence and words if known; seconds rounded to 0.1 ms."""
+    def as_json(self, words: bool = True) -> dict[str, Any]:
+        """Values for JSON: text, and what is known of the others, `words` if wanted; seconds rounded to 0.1 ms."""
         found: dict[str, Any] = {"text": self.text}
         if self.confidence is not None:
             found["confidence"] = round(self.confidence, 4)
-        if self.words is not None:
-            found["words"] = [
-                {key: value if key == "text" else round(value, 4) for key, value in asdict(word).items()}
-                for word in self.words
-            ]
+        if self.duration_s is not None:
+            found["duration_s"] = round(self.duration_s, 4)
+        for name, timings in (("segments", self.segments), ("words", self.words if words else None)):
+            if timings is not None:
+                found[name] = [
+                    {key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()}
+                    for one in timings
+                ]
         return found
 
 

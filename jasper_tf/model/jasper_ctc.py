@@ -212,28 +212,41 @@ class JasperCTC(CTCModel):
         text, logits, logit_len = self.recognize(audio, audio_len)
         outputs = {"text": text}
         if words or decoder is not None:
-            best = (decoder or self.decoding)(logits, logit_len).best()
+            decoder_used = decoder or self.decoding
+            best = decoder_used(logits, logit_len).best()
             if decoder is not None:
                 outputs["text"] = self.tokenizer.decode_in_graph(best.labels)
             if words:
-                outputs |= word_outputs(best, self.tokenizer, self.frame_s)
+                outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder_used.word_aggregation)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
+        _, logits, logit_len = self.recognize(audio, audio_len)
+        return tf.nn.log_softmax(logits).numpy(), logit_len.numpy()
+
     def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
-        """Transcribes one recording to a str, or several to a list in their order; `Transcriber` returns more.
+        """Transcribes one recording to a `Transcript`, or several to a list of them in their order.
+
+        `str()` of a transcript is its text; it also has words and segments with times, a confidence and the duration.
+
+            print(model.transcribe("recording.flac"))
+            for word in model.transcribe(samples, sample_rate=44100).words:
+                print(word.start_s, word.text)
 
         Args:
-            recordings: one of what `open_recording` takes (a path, an array, an open file), or an iterable of them.
+            recordings: a path; an array or tensor [S] or [S, channels], floats of full scale 1 or PCM as in a WAV file
+                (int16, int32, uint8); an open binary file, or the bytes of one; or an iterable of them.
             batch_size: recordings at a time, at most.
-            sample_rate: of arrays, Hz. Default: the model's.
+            sample_rate: of arrays, Hz; they are resampled. Default: the model's. Files state their own.
 
         Raises:
-            UserError: a recording cannot be read; the message names it.
+            UserError: a recording cannot be read, is empty, has NaN or infinite samples or an impossible rate, shape or
+                type. The message names it.
         """
         import jasper_tf  # the public names: what transcribes is above the model
 
-        found = jasper_tf.Transcriber(self, batch_size=batch_size, words=False).transcribe(recordings, sample_rate)
-        return [one.text for one in found] if isinstance(found, list) else found.text
+        return jasper_tf.Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
 
     # ------------------------------------------------------------------ serialization
 

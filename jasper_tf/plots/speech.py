@@ -92,7 +92,7 @@ def alignment_picture(
     Args:
         log_probs: [T',V+1] log-probabilities of one utterance, cut to its length; the blank is the last class.
         tokenizer: of the model.
-        timings: from `time_labels`, `force_align` or `join_words`.
+        timings: from `time_labels`, `join_words` or a `TextAligner`.
         frame_s: seconds of one frame of `log_probs`.
         title: above the picture.
         size: width and height in pixels.

@@ -37,7 +37,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def texts(folder, served_model):
     sounds = sorted(folder.glob("?.*"))
-    return dict(zip(map(str, sounds), served_model.transcribe([load_audio(sound) for sound in sounds]), strict=True))
+    texts = map(str, served_model.transcribe([load_audio(sound) for sound in sounds]))
+    return dict(zip(map(str, sounds), texts, strict=True))
 
 
 def test_nobody_reads_on(serving, texts, monkeypatch, capfd):

@@ -1,13 +1,10 @@
-"""Times of letters and words: greedy, and forced alignment against every path there is."""
-
-from itertools import groupby, product
+"""Times of letters and words."""
 
 import numpy as np
 import pytest
 
-from jasper_tf.decoding.alignment import WordTiming, force_align, join_words, time_labels
+from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
-from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 LABELS = list(" ab")
@@ -49,47 +46,3 @@ def test_a_piece_with_a_space_before_it_starts_a_word():
         WordTiming("d", 3, 4, 0.7),
         WordTiming("e", 4, 5, 0.6),
     ]
-
-
-def test_greedy_path_is_the_forced_path_of_its_own_text():
-    log_probs = log_probs_of("-aab- -b-b ")
-    [greedy] = time_labels(GreedyDecoder()(log_probs[None], np.array([11])).best(), TOKENIZER, 0.02)
-    forced = force_align(log_probs, "ab bb ", TOKENIZER, 0.02)
-    assert [(x.text, x.start_s, x.end_s) for x in greedy] == [(x.text, x.start_s, x.end_s) for x in forced]
-
-
-@pytest.mark.parametrize("text", ["a", "ab", "aa", "a b", "bab"])
-def test_forced_path_is_the_best_of_all(text):
-    frames = 6
-    for seed in range(5):
-        log_probs = np.log(np.random.default_rng(seed).dirichlet(np.ones(4), frames))
-        spelling = [
-            path
-            for path in product(range(4), repeat=frames)
-            if "".join(LABELS[c] for c, _ in groupby(path) if c != 3) == text
-        ]
-        best = max(spelling, key=lambda path: sum(log_probs[range(frames), path]))
-        expected, t = [], 0
-        for c, run in groupby(best):
-            n = len(list(run))
-            if c != 3:
-                expected.append((LABELS[c], t, t + n, np.exp(log_probs[t : t + n, c]).mean()))
-            t += n
-        got = [(x.text, x.start_s, x.end_s, x.confidence) for x in force_align(log_probs, text, TOKENIZER, 1.0)]
-        assert [g[:3] for g in got] == [e[:3] for e in expected]
-        np.testing.assert_allclose([g[3] for g in got], [e[3] for e in expected])
-
-
-def test_nothing_to_align():
-    assert force_align(log_probs_of("--"), "", TOKENIZER, 0.02) == []
-    assert force_align(np.zeros((0, 4)), "", TOKENIZER, 0.02) == []
-
-
-def test_too_few_frames():
-    with pytest.raises(UserError, match="needs 3 frames, the sound has 2"):
-        force_align(log_probs_of("aa"), "aa", TOKENIZER, 0.02)
-
-
-def test_unknown_character():
-    with pytest.raises(UserError, match="not among the labels: 'z'"):
-        force_align(log_probs_of("aa"), "az", TOKENIZER, 0.02)

@@ -1,4 +1,4 @@
-"""Damaged sound files of every format that libsndfile writes, and WAV files for the decoder in the SavedModel."""
+"""Damaged files of every format that libsndfile or PyAV reads, and WAV files for the decoder in the SavedModel."""
 
 import io
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from hypothesis import strategies as st
 
+from tests.audio.encode_media import MEDIA, encode_media
 from tests.fuzz.mutations import damaged
 
 pytestmark = pytest.mark.slow
@@ -52,6 +53,12 @@ def test_sounds(fuzz):
     assert len(valid) > 60
     examples = st.sampled_from(valid).flatmap(lambda file: damaged(file, PIECES)) | st.binary(max_size=100)
     fuzz("sound", examples, write, WAVS[1])
+
+
+def test_media(fuzz):
+    valid = [encode_media(name, SOUND[:, 0], 16000) for name in MEDIA]
+    boxes = (b"\0\0\0\0moov", b"\xff\xff\xff\xffmdat", b"\0\0\0\x08stts", b"\x1a\x45\xdf\xa3" * 500, b"\0" * 4096)
+    fuzz("sound", st.sampled_from(valid).flatmap(lambda file: damaged(file, boxes)), write, valid[0])
 
 
 def test_wavs_in_the_graph(fuzz):

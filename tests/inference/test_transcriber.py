@@ -6,10 +6,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import soundfile
 import soxr
+import tensorflow as tf
 from keras import ops
 
 from jasper_tf.audio.load import load_audio
@@ -21,6 +23,7 @@ from jasper_tf.errors import AudioError, UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.saved_model import SavedModelTranscriber
+from jasper_tf.inference.segments import Segmentation
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.model.jasper_ctc import pad_audio
@@ -75,24 +78,56 @@ def test_every_kind_of_recording_in_order(model, sounds, files, texts):
     found = Transcriber(model, batch_size=2).transcribe(mixed)
     assert [str(one) for one in found] == texts
     for one, sound in zip(found, sounds, strict=True):
-        assert isinstance(one, Transcript) and one.duration_s == len(sound) / 16000 and one.segments is None
+        assert isinstance(one, Transcript) and one.duration_s == len(sound) / 16000
+        assert " ".join(segment.text for segment in one.segments) == one.text
         assert [word.text for word in one.words] == one.text.split() and 0 < one.confidence <= 1
         assert all(0 <= word.start_s < word.end_s <= one.duration_s + 0.1 for word in one.words)
-    assert model.transcribe(str(files[0])) == texts[0] and model.transcribe([]) == []
-    assert model.transcribe(sound for sound in sounds) == texts
+    assert model.transcribe([]) == []
+    generator = model.transcribe(sound for sound in sounds)
+    assert [one.text for one in generator] == texts
+    for one in (
+        files[0],
+        str(files[0]),
+        files[0].read_bytes(),
+        open(files[0], "rb"),
+        sounds[0],
+        utterance_of(files[0]),
+    ):
+        alone = model.transcribe(one)
+        assert alone.confidence == pytest.approx(generator[0].confidence, abs=1e-6)
+        for a, b in zip((*alone.words, *alone.segments), (*generator[0].words, *generator[0].segments), strict=True):
+            assert (a.text, a.start_s, a.end_s) == (b.text, b.start_s, b.end_s)
+            assert a.confidence == pytest.approx(b.confidence, abs=1e-6)  # a batch computes it in another order
+    assert generator[0].words and generator[0].segments and generator[0].confidence and generator[0].duration_s == 0.9
+    assert str(generator[0]) == texts[0]
 
 
-def test_arrays_of_every_kind(model, files, texts):
-    int16, _ = soundfile.read(files[0], dtype="int16")
+def utterance_of(file):
+    return Utterance(str(file), 0.0, SECONDS[0], "", "m.json:1")
+
+
+def test_arrays_of_every_kind(model, sounds, texts):
+    int16 = (sounds[0] * 32768).round().astype(np.int16)
     right = model.transcribe(int16.astype(np.float32) / 32768)
     stereo = np.stack([int16, int16], axis=1)
-    for array in (int16, stereo, int16.astype(np.int32) * 65536, int16.astype(np.float64) / 32768):
+    floats = int16.astype(np.float64) / 32768
+    tensors = (tf.constant(int16), tf.Variable(floats), keras.ops.convert_to_tensor(stereo), keras.Variable(floats))
+    for array in (int16, stereo, int16.astype(np.int32) * 65536, floats, floats.astype(">f4"), *tensors):
         assert model.transcribe(array) == right
+    assert model.transcribe(tf.data.Dataset.from_tensors(int16)) == [right]
+    assert right.text == texts[0]
     uint8 = (np.arange(16000) % 251).astype(np.uint8)
     assert model.transcribe(uint8) == model.transcribe((uint8.astype(np.float32) - 128) / 128)
     slow = soxr.resample(int16, 16000, 8000)
     again = soxr.resample(slow.astype(np.float32) / 32768, 8000, 16000, quality="HQ")
-    assert model.transcribe(slow, sample_rate=8000) == model.transcribe(again)
+    assert model.transcribe(slow, sample_rate=np.int64(8000)) == model.transcribe(again)
+    assert model.transcribe([slow, int16], sample_rate=8000.0)[0].text == model.transcribe(again).text
+
+
+def closed_file():
+    file = io.BytesIO(b"RIFF")
+    file.close()
+    return file
 
 
 @pytest.mark.parametrize(
@@ -102,15 +137,43 @@ def test_arrays_of_every_kind(model, files, texts):
         (np.array([], np.float32), "no samples"),
         (np.zeros((2, 16000)), "transpose"),
         (np.zeros((1, 2, 3)), "give \\[S\\]"),
-        (np.array(["a"]), "give \\[S\\]"),
+        (np.zeros(()), "give \\[S\\]"),
+        (np.array([0.1, -np.inf], np.float32), "NaN or inf"),
+        (np.array([0.1, 1e300]), "NaN or inf"),
+        *((np.zeros(9, kind), "is not audio") for kind in ("complex64", "bool", "object", "int64", "uint16", "S4")),
+        (np.array(["a"]), "is not audio"),
+        (tf.constant(["a.wav"]), "is not audio"),
+        (keras.Input((100,)), "holds no numbers"),
+        (7, "int is not a recording"),
+        (None, "NoneType is not a recording"),
+        ({"array": np.zeros(9)}, "dict is not a recording"),
         ([7], "int is not a recording"),
+        ([[0.1, 0.2]], "list is not a recording"),
+        ((16000, np.zeros(9)), "int is not a recording"),
+        (Path(__file__).parent, "is a directory"),
+        ("", "no such file"),
         (io.StringIO("RIFF"), "binary mode"),
+        (io.BytesIO(), "is empty"),
+        (closed_file(), "closed"),
         (io.BytesIO(b"this is text"), "the open file: cannot be decoded"),
     ],
 )
 def test_what_is_no_recording(model, wrong, message):
     with pytest.raises(UserError, match=message):
         model.transcribe(wrong)
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 7, 10**9, float("nan"), float("inf"), True, "16000", [16000]])
+def test_what_is_no_rate(model, sounds, rate):
+    for recordings in (sounds[0], [sounds[0]]):
+        with pytest.raises(UserError, match="sample_rate .*: must be"):
+            model.transcribe(recordings, sample_rate=rate)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_s": float("nan")}])
+def test_batches_of_nothing(model, wrong):
+    with pytest.raises(UserError, match="above 0"):
+        Transcriber(model, **wrong)
 
 
 def test_batches_are_bounded_in_seconds_and_of_like_length(model, sounds, texts):
@@ -136,13 +199,13 @@ def test_long_recordings_go_through_in_pieces(model, sounds, files):
     assert long.words[-1].end_s > 1.8 and long.text == " ".join(word.text for word in long.words)
     assert short == Transcriber(model).transcribe(files[2])
     whole = Transcriber(model, Chunking(chunk_s=0)).transcribe(files[1])
-    assert whole.text == model.transcribe(files[1])
+    assert whole == model.transcribe(files[1])
 
 
 def test_a_model_without_spaces_is_not_cut(untrained_model, sounds):
     model = untrained_model(list("abc"))
     recorder = Recorder(model)
-    assert Transcriber(recorder, Chunking(1.0, 0.3)).transcribe(sounds[1]).text == model.transcribe(sounds[1])
+    assert Transcriber(recorder, Chunking(1.0, 0.3)).transcribe(sounds[1]) == model.transcribe(sounds[1])
     assert recorder.batches == [(1, 2.1)]
 
 
@@ -183,7 +246,7 @@ def test_progress_reaches_the_whole(model, files):
     )
     done = [call[0] for call in calls]
     assert done == sorted(done) and len(calls) > len(files)
-    assert calls[-1][1] == pytest.approx(sum(SECONDS)) and calls[-1][2] == len(files)
+    assert calls[-1] == (pytest.approx(sum(SECONDS)), pytest.approx(sum(SECONDS)), len(files))
 
 
 class Shifted(GreedyDecoder):
@@ -227,6 +290,18 @@ def test_channel_and_silence(model, sounds, tmp_path):
         for wrong in sources[:2]:
             with pytest.raises(AudioError, match="no channel 2"):
                 Transcriber(model, chunking, channel_selector=2).transcribe(wrong)
+
+
+@pytest.mark.parametrize("chunking", [Chunking(), Chunking(1.0, 0.3)])
+def test_segments_as_they_are_asked_for(model, sounds, chunking):
+    found = []
+    for rules in (Segmentation(pause_s=99.0), Segmentation(longest_s=0.3)):
+        transcriber = Transcriber(model, chunking, segmentation=rules)
+        transcriber.decoder = Shifted()  # of several words
+        found.append(transcriber.transcribe(sounds[1]))
+    whole, cut = found
+    assert whole.words == cut.words and len(whole.segments) == 1 < len(cut.segments)
+    assert Transcriber(model, chunking, words=False).transcribe(sounds[1]).segments is None
 
 
 @pytest.mark.slow

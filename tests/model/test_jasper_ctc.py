@@ -81,11 +81,11 @@ def test_alone_and_padded_in_a_batch(model, recordings):
 def test_transcribe_takes_paths_and_arrays_in_order(model, spoken_corpus, recordings, tmp_path):
     utterances = sorted(read_manifest(str(spoken_corpus / "test.jsonl")), key=lambda u: u.duration_s)
     mixed = [utterances[0].path, recordings[9], utterances[5].path]
-    texts = model.transcribe(mixed, batch_size=2)
-    assert texts == [model.transcribe([recordings[i]])[0] for i in (0, 9, 5)]
+    texts = [*map(str, model.transcribe(mixed, batch_size=2))]
+    assert texts == [model.transcribe(recordings[i]).text for i in (0, 9, 5)]
     assert len(set(texts)) == 3
     assert model.transcribe([]) == []
-    assert model.transcribe(utterances[0].path) == texts[0]
+    assert model.transcribe(utterances[0].path).text == texts[0]
     with pytest.raises(UserError, match="nowhere.wav: no such file"):
         model.transcribe([str(tmp_path / "nowhere.wav")])
 

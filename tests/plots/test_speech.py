@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jasper_tf.decoding.alignment import force_align
+from jasper_tf.decoding.alignment import time_labels
+from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture, spectrogram_picture
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
@@ -42,7 +43,8 @@ def test_masks_show_below_what_they_mask():
 
 def test_alignment_shows_its_letters():
     log_probs = np.log(np.random.default_rng(0).dirichlet(np.ones(4) * 0.2, 40) + 1e-9)
-    letters = force_align(log_probs, "ab ba", TOKENIZER, 0.02)
+    best = GreedyDecoder()(log_probs[None], np.array([40])).best()
+    [letters] = time_labels(best, TOKENIZER, 0.02)
     picture = alignment_picture(log_probs, TOKENIZER, letters, 0.02, size=(500, 300))
     assert picture.shape == (300, 500, 3) and picture.dtype == np.uint8
     assert (alignment_picture(log_probs, TOKENIZER, [], 0.02, size=(500, 300)) != picture).any()

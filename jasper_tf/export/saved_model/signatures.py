@@ -35,7 +35,7 @@ def signatures(
         audio_bytes: what serving_default gives.
         audio_bytes_text: what text gives.
 
-    Confidences are those of `group_words` and `utterance_confidence`.
+    Confidences are those of the model's decoder, `group_words` and `utterance_confidence`.
 
     TensorFlow Serving's batching covers all signatures of a SavedModel, splits every output into the rows of the
     requests, and fails on outputs without one row per utterance, such as W words (batching_session.cc,
@@ -60,7 +60,7 @@ def signatures(
     def recognize(audio, audio_len):
         best = model.decoding(*acoustic(audio, audio_len)).best()
         text = model.tokenizer.decode_in_graph(best.labels)
-        return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s)}
+        return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s, model.decoding.word_aggregation)}
 
     @tf.function(input_signature=_FILES, autograph=False)
     def decode(audio):

@@ -145,7 +145,7 @@ def test_nemo_computes_what_we_compute(nemo, batch, an4_dev, name):
     features, _, feature_len = model.spectrograms(x)
     y = model(x, training=False)
     log_probs, length = np.asarray(keras.ops.log_softmax(y["logits"])), np.asarray(y["logit_len"])
-    texts = model.transcribe([u.path for u in an4_dev], batch_size=1)
+    texts = [*map(str, model.transcribe([u.path for u in an4_dev], batch_size=1))]
 
     apart = {
         "features": float(np.max(np.abs(np.transpose(features, (0, 2, 1)) - theirs["features"]))),

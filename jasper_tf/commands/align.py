@@ -1,0 +1,174 @@
+"""python -m jasper_tf align: when each word and letter of known texts is said."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jasper_tf.errors import UserError, printable
+from jasper_tf.io.atomic_write import atomic_write
+from jasper_tf.io.progress import Progress, clock
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+
+if TYPE_CHECKING:  # `--help` waits for no library
+    from jasper_tf.inference.alignment.long_alignment import Alignment
+
+HELP = "forced alignment: times and scores of the words and letters of known texts"
+
+_WINDOW = 64
+"""Utterances whose alignments are in memory at a time."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="M",
+        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
+    )
+    parser.add_argument(
+        "--manifest",
+        required=True,
+        nargs="+",
+        metavar="F",
+        help="JSON lines in NeMo's layout with the texts, in `text` or `text_filepath` (a book's chapter)",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for alignments.jsonl, ctm/words, ctm/tokens, textgrid and srt",
+    )
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=("json",),
+        metavar="F",
+        help="json, ctm, textgrid, srt; several with commas (default json)",
+    )
+    add_overwrite_argument(parser)
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
+    parser.add_argument(
+        "--long-s",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="recordings above this may lack words of the text, and the text words of theirs (%(default)g; 0: all)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Aligns every utterance of the manifest; returns 1 if one cannot be aligned (it is named), after the others."""
+    from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
+    from jasper_tf.inference.alignment.formats import alignment_files, as_json, format_alignment
+    from jasper_tf.inference.inputs import Input, output_names
+
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    if not arguments.long_s >= 0:
+        raise UserError(f"--long-s {arguments.long_s:g}: must be 0 or more")
+    utterances = read_manifest(arguments.manifest)
+    names = output_names(Input(utterance.path) for utterance in utterances)
+    forms = [form for form in arguments.format if form != "json"]
+    folder = Path(arguments.output)
+    planned = [{form: [folder / path for path in alignment_files(name, form)] for form in forms} for name in names]
+    lines_file = folder / "alignments.jsonl" if "json" in arguments.format else None
+    written = [path for paths in planned for group in paths.values() for path in group]
+    validate_outputs(
+        [Output("--output", path) for path in [*written, *([lines_file] if lines_file else [])]],
+        [arguments.model, *manifest_paths(arguments.manifest)],
+        arguments.overwrite,
+        makes_folders=True,
+    )
+    _make_folders({path.parent for path in written} | {folder})
+
+    failed = doubtful = words = 0
+    progress = Progress("aligning", round(float(utterances.duration_s.sum())), clock)
+    with ExitStack() as outputs:
+        lines = outputs.enter_context(atomic_write(lines_file)) if lines_file else None
+        outputs.enter_context(progress)
+        for i, found in enumerate(_align(arguments, utterances, progress)):
+            utterance = utterances[i]
+            line: dict[str, Any] = {
+                "audio_filepath": utterance.path,
+                "offset": utterance.offset_s,
+                "duration": utterance.duration_s,
+                "text": utterance.text,
+            }
+            if isinstance(found, UserError):
+                failed += 1
+                progress.clear()
+                print(f"error: {utterance.source}: {found}", file=sys.stderr)
+                line["error"] = str(found)
+            else:
+                line |= as_json(found)
+                words += len(found.words)
+                doubtful += _report(utterance.source, found, progress)
+                for form, paths in planned[i].items():
+                    contents = format_alignment(found, form, names[i], utterance.duration_s)
+                    for path, content in zip(paths, contents, strict=True):
+                        with atomic_write(path) as file:
+                            file.write(content)
+            if lines is not None:
+                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    print(
+        f"{words} words of {len(utterances) - failed} utterances aligned"
+        + (f"  {doubtful} words doubtful" if doubtful else "")
+        + (f"  {failed} utterances not aligned" if failed else "")
+    )
+    return 1 if failed else 0
+
+
+def _align(arguments: argparse.Namespace, utterances: Any, progress: Progress) -> Iterator[Alignment | UserError]:
+    """The alignments in the order of the manifest."""
+    from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
+    from jasper_tf.inference.load_model import load_recognizer
+
+    aligner = RecordingAligner(load_recognizer(arguments.model), arguments.batch_size, arguments.long_s)
+    rest = iter(utterances)
+    while window := list(islice(rest, _WINDOW)):
+        yield from aligner.align(window, lambda seconds: progress.advance(round(seconds)))
+
+
+def _report(source: str, found: Alignment, progress: Progress) -> int:
+    """Names what does not match; returns the number of doubtful words."""
+    from jasper_tf.inference.alignment.long_alignment import LOWEST_SCORE
+
+    for one in found.unmatched_text:
+        progress.clear()
+        _say(f"{source}: not said between {one.start_s:.2f} and {one.end_s:.2f} s: {one.text}")
+    for start_s, end_s in found.unmatched_audio:
+        progress.clear()
+        _say(f"{source}: no text from {start_s:.2f} to {end_s:.2f} s")
+    return sum(word.score < LOWEST_SCORE for word in found.words)
+
+
+def _say(message: str) -> None:
+    from jasper_tf.errors import shorten
+
+    print(shorten(printable(message), 300), file=sys.stderr)
+
+
+def _formats(value: str) -> tuple[str, ...]:
+    from jasper_tf.inference.alignment.formats import FORMATS  # not for `--help`
+
+    forms = tuple(dict.fromkeys(form.strip() for form in value.split(",")))
+    for form in forms:
+        if form not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{form!r} is none of {', '.join(FORMATS)}")
+    return forms
+
+
+def _make_folders(folders: set[Path]) -> None:
+    for folder in folders:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--output {folder}: cannot be made ({error.strerror}); name another") from None

@@ -1,0 +1,1 @@
+"""Forced alignment of recordings with known texts."""
