@@ -30,8 +30,10 @@ for room in ("features", "losses", "decoding"):
         importlib.import_module(module.name)
 """
 LAYERS = """
+import tempfile
 import numpy as np
 from keras import ops
+from jasper_tf.decoding.beam import BeamDecoder
 from jasper_tf.decoding.confidence import frame_confidence
 from jasper_tf.config.confidence_schema import ConfidenceMethodConfig
 from jasper_tf.decoding.forced_alignment import align
@@ -44,6 +46,7 @@ from jasper_tf.features.splice import FrameSplicing
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 draw = np.random.RandomState(0)
 audio, audio_len = draw.normal(0, 0.1, (3, 8000)).astype("float32"), np.array([8000, 5000, 0], "int32")
@@ -77,6 +80,13 @@ results |= {"logit_len": logit_len, **greedy._asdict()}
 log_probs = ops.log_softmax(logits)
 aligned = align(log_probs, logit_len, y["labels"], y["label_len"])
 results |= {f"forced {key}": value for key, value in aligned._asdict().items()}
+with tempfile.NamedTemporaryFile("w", suffix=".arpa") as file:
+    ngrams = "".join(f"-1.{n}\\t{word}\\n" for n, word in enumerate(["<unk>", "<s>", "</s>", "ab", "b", "cab"]))
+    file.write(f"\\\\data\\\\\\nngram 1=6\\n\\n\\\\1-grams:\\n{ngrams}\\n\\\\end\\\\\\n")
+    file.flush()
+    settings = {"beam_size": 8, "n_best": 3, "hot_words": {"ab cb": 2.0}, "ngram_lm_model": file.name}
+    beam = BeamDecoder(CharacterTokenizer(" abc"), settings)(logits, logit_len)
+results |= {f"beam {key}": value for key, value in beam._asdict().items() if key in ("score", "label_len")}
 results["frame_confidence"] = frame_confidence(log_probs, ConfidenceMethodConfig())
 results = {key: ops.convert_to_numpy(value) for key, value in results.items()}
 """

@@ -87,45 +87,38 @@ class BeamConfig(Section):
         hot_word_rare: not in NeMo: how far below `token_min_logp` the letters of hot words may be.
         hot_words_are_known: not in NeMo: a hot word that the language model does not know is spared
             `unk_score_offset`.
+        hot_word_possessives: not in NeMo: a hot word with 's behind it is one too.
+        jit_compile: not in NeMo: compiles the search with XLA, some seconds for each new shape; exports do not.
     """
 
     beam_size: Annotated[int, Range(1, 1024)] = 16
-    # An n-gram model of words or of labels, ARPA. `kenlm_path` and `beam_alpha` are older names.
     ngram_lm_model: str | None = None
     kenlm_path: str | None = None
     ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
     beam_alpha: Annotated[float, Range(0, 50)] | None = None
-    # For each word, or each label with a model of labels; nothing without a model.
     beam_beta: Weight = 1.2
-    # Hypotheses this much below the best are dropped.
     beam_threshold: Annotated[float, Range(0, 10**6)] = 10.0
     return_best_hypothesis: bool = True
     pyctcdecode_cfg: PyCTCDecodeConfig = field(default_factory=PyCTCDecodeConfig)
     flashlight_cfg: FlashlightConfig = field(default_factory=FlashlightConfig)
 
-    # How many hypotheses; null: one, or beam_size without return_best_hypothesis.
     n_best: Annotated[int, Range(1, 1024)] | None = None
-    # Labels tried in a frame: the most probable ones, none below token_min_logp but for the best class.
     top_tokens: Annotated[int, Range(1, 10**4)] = 8
     token_min_logp: LogProb = -5.0
-    # Frames whose blank is more probable are not searched; 1: all are.
     blank_skip: Annotated[float, Range(0, 1, without=(0,))] = 0.999
-    # Added to log10 p of a word that is not in the model's vocabulary.
     unk_score_offset: Annotated[float, Range(-100, 0)] = -10.0
-    # How much of the best unigram that begins like it an unfinished word counts; 0: words count when they end.
     look_ahead: ZeroToOne = 0.5
-    # A file of hot words, or a mapping from words or phrases to their weights; and the weight of those without one.
     hot_words: str | dict[str, Any] | None = None
     hot_word_weight: Weight = 8.0
-    # With hot words twice top_tokens are tried; for their letters token_min_logp is lower by this.
     hot_word_rare: Annotated[float, Range(0, 50)] = 5.0
-    # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
     hot_words_are_known: bool = True
+    hot_word_possessives: bool = True
+    jit_compile: bool = False
 
     IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
     ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": (None, 0, 0.0)}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.pyctcdecode_cfg, Mapping):
             self.pyctcdecode_cfg = PyCTCDecodeConfig(**self.pyctcdecode_cfg)
         if isinstance(self.flashlight_cfg, Mapping):
@@ -170,10 +163,10 @@ class DecodingConfig(Section):
     )
     ONLY = {"return_best_hypothesis": (None, True), "return_xattn_scores": OFF}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:  # a saved model keeps plain values
         if isinstance(self.beam, Mapping):
             self.beam = BeamConfig(**self.beam)
-        if isinstance(self.confidence_cfg, Mapping):  # a saved model keeps plain values
+        if isinstance(self.confidence_cfg, Mapping):
             self.confidence_cfg = read_confidence(self.confidence_cfg)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -27,6 +28,9 @@ from jasper_tf.decoding.text_models import TextModel, WordModel
 from jasper_tf.decoding.writing import space_label
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
+_FRAMES_OF_SHAPES = 128
+"""With XLA the frames are padded to a multiple of this: each shape is compiled once."""
+
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class BeamDecoder(Decoder):
@@ -43,6 +47,7 @@ class BeamDecoder(Decoder):
         tokenizer: of the model, or its config.
         config: a `BeamConfig`, or its keys.
         language_model: that of `config.language_model`, where it is read already. Default: it is read.
+        kwargs: `confidence` and `name` of `Decoder`.
 
     Call arguments: those of `Decoder`, and
         hot_words: `HotWords`, in the graph or not. Default: those of `config`.
@@ -83,13 +88,22 @@ class BeamDecoder(Decoder):
             ids, weights = hot_words
             arguments += (ops.cast(ids, "int32"), ops.cast(weights, "float32"))
         if not is_tensorflow():
-            return self._decode(*arguments)
+            return self._decode(self.search, *arguments)
         import tensorflow as tf  # the only backend that runs loops op by op where nothing is traced
 
         if not tf.executing_eagerly():
-            return self._decode(*arguments)
+            return self._decode(self.search, *arguments)
         if self._compiled is None:
-            self._compiled = tf.function(self._decode, autograph=False, reduce_retracing=True)
+            search = self.search.with_static_shapes() if self.config.jit_compile else self.search
+            self._compiled = tf.function(
+                partial(self._decode, search),
+                autograph=False,
+                reduce_retracing=not self.config.jit_compile,
+                jit_compile=self.config.jit_compile or None,
+            )
+        if self.config.jit_compile:
+            more = -arguments[0].shape[1] % _FRAMES_OF_SHAPES
+            arguments = (ops.pad(arguments[0], [[0, 0], [0, more], [0, 0]]), *arguments[1:])
         return self._compiled(*arguments)
 
     def encode_hot_words(self, hot_words: Mapping[str, float]) -> HotWords:
@@ -109,22 +123,24 @@ class BeamDecoder(Decoder):
         own = HotWords(*map(tf.constant, self._hot_words))
         return HotWords(*tf.cond(tf.size(weights) == 0, lambda: tuple(own), lambda: tuple(given)))
 
-    def _decode(self, log_probs, logit_len, hot_ids=None, hot_weights=None) -> Hypotheses:
+    def _decode(self, search, log_probs, logit_len, hot_ids=None, hot_weights=None) -> Hypotheses:
         log_probs = ops.log_softmax(log_probs, axis=-1)
         batch, frames, classes = ops.shape(log_probs)
         logit_len = ops.minimum(logit_len, frames)
-        search, count = self.search, self.config.hypotheses
+        count = self.config.hypotheses
         if hot_ids is not None:
             packer = search.packer
             pieces = self.tokenizer.pieces
-            possessive = (pieces.index("'"), pieces.index("s")) if {"'", "s"} <= {*pieces} else None
+            possessive = None
+            if self.config.hot_word_possessives and {"'", "s"} <= {*pieces}:
+                possessive = pieces.index("'"), pieces.index("s")
             hot_words = HotWords(hot_ids, hot_weights)
             model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
             search = search.with_model(model, self.config.hot_word_rare)
         state, trace = search.advance(search.start(batch), log_probs, logit_len)
         score, entries = search.finish(state, count)  # [B,K]
         _, of_frames = trace.follow(ops.reshape(entries, (-1,)))
-        labels, label_len = self.join(of_frames)  # [B K,U], [B K]
+        labels, label_len = join(of_frames, search.packer)  # [B K,U], [B K]
         labels = ops.reshape(labels, (batch * count, ops.shape(labels)[1]))
         label_len = ops.reshape(label_len, (batch * count,))
         if count > 1:
@@ -134,23 +150,6 @@ class BeamDecoder(Decoder):
         times = times._replace(score=ops.reshape(score, (-1,)))
         times = self.with_confidence(times, log_probs, logit_len)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
-
-    def join(self, of_frames: Any) -> tuple[Any, Any]:
-        """The labels of the frames [R,T'], V for none -> labels [R,U], label_len [R], without a space at the end."""
-        frames = ops.shape(of_frames)[1]
-        frame = ops.arange(frames, dtype="int32")[None, :]
-        at = ops.sort(ops.where(of_frames != self.search.packer.labels, frame, frames), axis=1)
-        label_len = ops.sum(ops.cast(at < frames, "int32"), axis=1)
-        if is_tensorflow():  # elsewhere shapes are static
-            at = at[:, : ops.max(label_len, initial=0)]
-        inside = at < frames
-        labels = ops.where(inside, ops.take_along_axis(of_frames, ops.where(inside, at, 0), axis=1), -1)
-        space = self.search.packer.space
-        if space is not None:
-            last = ops.logical_and(frame[:, : ops.shape(at)[1]] == label_len[:, None] - 1, labels == space)
-            labels = ops.where(last, -1, labels)
-            label_len = label_len - ops.cast(ops.any(last, axis=1), "int32")
-        return labels, label_len
 
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:
         of_utterance = (log_probs.shape[0], self.config.hypotheses)
@@ -167,3 +166,21 @@ class BeamDecoder(Decoder):
     def get_config(self) -> dict[str, Any]:
         of_beam = dataclasses.asdict(self.config)
         return {**super().get_config(), "tokenizer": self.tokenizer.get_config(), "config": of_beam}
+
+
+def join(of_frames: Any, packer: FramePacker) -> tuple[Any, Any]:
+    """The labels of the frames [R,T'], V for none -> labels [R,U], label_len [R], without a space at the end."""
+    frames = ops.shape(of_frames)[1]
+    frame = ops.arange(frames, dtype="int32")[None, :]
+    at = ops.sort(ops.where(of_frames != packer.labels, frame, frames), axis=1)
+    label_len = ops.sum(ops.cast(at < frames, "int32"), axis=1)
+    if packer.dynamic:
+        at = at[:, : ops.max(label_len, initial=0)]
+    inside = at < frames
+    labels = ops.where(inside, ops.take_along_axis(of_frames, ops.where(inside, at, 0), axis=1), -1)
+    space = packer.space
+    if space is not None:
+        last = ops.logical_and(frame[:, : ops.shape(at)[1]] == label_len[:, None] - 1, labels == space)
+        labels = ops.where(last, -1, labels)
+        label_len = label_len - ops.cast(ops.any(last, axis=1), "int32")
+    return labels, label_len

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -55,6 +55,7 @@ class FramePacker:
         top_labels: A, at most.
         floor: labels with a lower ln p are not tried, but for the most probable class of the frame.
         rare: how far below the floor labels are tried, but marked as rare.
+        dynamic: whether shapes may depend on values, which saves frames and labels that no utterance has; XLA cannot.
         blank_skip: frames whose blank is more probable than this are packed away; 1: none.
     """
 
@@ -64,6 +65,7 @@ class FramePacker:
     floor: float
     blank_skip: float
     rare: float = 0.0
+    dynamic: bool = field(default_factory=is_tensorflow)
 
     @property
     def choices(self) -> int:
@@ -83,7 +85,7 @@ class FramePacker:
         # Sorting the numbers of the frames that are kept packs them to the left.
         at = ops.sort(ops.where(ops.logical_and(valid, ops.logical_not(sure)), frame, frames), axis=1)
         count = ops.max(ops.sum(ops.cast(at < frames, "int32"), axis=1), initial=0)
-        if is_tensorflow():  # elsewhere shapes are static
+        if self.dynamic:
             at = at[:, :count]
         at = ops.transpose(at + (frames + 1) * ops.arange(batch, dtype="int32")[:, None])  # [T',B]
         nothing = ops.where(ops.arange(columns - 1) == blank, 0.0, LOG_ZERO)
@@ -116,7 +118,7 @@ class FramePacker:
         length = ops.shape(rows)[0]
 
         count_tried = ops.full((length,), tried, dtype="int32")
-        if is_tensorflow():  # elsewhere shapes are static
+        if self.dynamic:
             count_tried = ops.sum(ops.cast(ops.any(probs > 0, axis=1), "int32"), axis=1)
 
         def by_row(values):

@@ -103,6 +103,12 @@ class BeamSearch:
         self.recombine = recombine and bool(self.models) and packer.space is not None
         self._multiplier = 6364136223846793005 if hash_type() == "int64" else 1664525
 
+    def with_static_shapes(self) -> BeamSearch:
+        """The same search for XLA."""
+        search = copy.copy(self)
+        search.packer = dataclasses.replace(self.packer, dynamic=False)
+        return search
+
     def with_model(self, model: TextModel, rare: float) -> BeamSearch:
         """The same search with one more text model, for which more labels are tried: twice as many, rarer by `rare`."""
         search = copy.copy(self)
@@ -163,7 +169,7 @@ class BeamSearch:
             paths, hashes, columns, offset = carry
             own, parent = ops.split(hashes, 2, axis=2)
             last, *states = ops.split(columns, columns.shape[-1], axis=2)
-            tried = gather(frames.tried, t)
+            tried = gather(frames.tried, t) if self.packer.dynamic else self.packer.choices
             choices = tried + 1
             ids, repeats, probs, is_rare = (
                 first_columns(values, t, tried)  # [B,1,A]

@@ -31,9 +31,9 @@ def gather(array: Any, indices: Any) -> Any:
 
 
 def first_columns(array: Any, t: Any, count: Any) -> Any:
-    """`array[:, t : t + 1, :count]` of [B,T,A]; all columns where shapes are static."""
+    """`array[:, t : t + 1, :count]` of [B,T,A]."""
     if not is_tensorflow():
-        return ops.slice(array, (0, t, 0), (array.shape[0], 1, array.shape[2]))
+        return ops.slice(array, (0, t, 0), (array.shape[0], 1, count))
     import tensorflow as tf  # as in `gather`
 
     return tf.slice(array, [0, t, 0], [-1, 1, count])

@@ -3,6 +3,9 @@
 import functools
 import json
 import math
+import os
+import subprocess
+import sys
 
 import jiwer
 import numpy as np
@@ -12,6 +15,7 @@ import tensorflow as tf
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam import BeamDecoder
 from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.hot_words import encode_hot_words, encode_hot_words_in_graph
 from jasper_tf.decoding.language_model import LanguageModel
 from jasper_tf.decoding.lexicon import LONGEST_UNKNOWN, Lexicon
 from jasper_tf.decoding.text_models import Query
@@ -50,9 +54,9 @@ def error_rate(decode, log_probs):
     """WER in percent, and the texts."""
     arrays, lines = log_probs
     texts, tokenizer = {}, CharacterTokenizer(LABELS)
-    lines = sorted(lines, key=lambda line: -len(arrays[line["key"]]))
+    by_length = sorted(arrays, key=lambda key: -len(arrays[key]))
     for at in range(0, len(lines), 16):
-        keys = [line["key"] for line in lines[at : at + 16]]
+        keys = by_length[at : at + 16]
         lengths = np.array([len(arrays[key]) for key in keys])
         batch = np.zeros((len(keys), max(lengths), len(LABELS) + 1), np.float32)
         for row, key in zip(batch, keys, strict=True):
@@ -91,6 +95,7 @@ def check_exact_cases(name, language_model, shared):
             settings = EXACT | {"beam_size": int(beam_size), "n_best": min(5, int(beam_size))}
             settings |= {"ngram_lm_alpha": case["alpha"], "beam_beta": case["beta"]}
             settings |= {"hot_words": dict.fromkeys(case["hot"], case["weight"]), "hot_words_are_known": False}
+            settings["hot_word_possessives"] = False
             key = json.dumps(settings)
             if key not in decoders:
                 decoders[key] = BeamDecoder(CharacterTokenizer(LABELS), settings, language_model(name))
@@ -281,3 +286,38 @@ def test_tables_are_shared_with_a_model_that_is_read(tmp_path):
     model = LanguageModel.from_tables(tables, CharacterTokenizer(" abcd"))
     config = DecodingConfig(strategy="beam", beam={"ngram_lm_model": "not read"})
     assert build_decoder(config, CharacterTokenizer(" abcd"), model).search.models[0].start == (0, tables.start_state)
+
+
+@pytest.mark.medium
+def test_saved_model_needs_no_python_class_and_takes_hot_words(language_model, log_probs, tmp_path):
+    tokenizer = CharacterTokenizer(LABELS)
+    decode = BeamDecoder(tokenizer, {"beam_size": 8, "n_best": 2}, language_model("tiny_3gram"))
+    signature = [tf.TensorSpec((None, None, len(LABELS) + 1)), tf.TensorSpec((None,), tf.int32)]
+    signature += [tf.TensorSpec((None,), tf.string, name="hot_words"), tf.TensorSpec((None,), name="hot_word_weights")]
+
+    def serve(log_probs, logit_len, hot_words, weights):
+        found = decode(log_probs, logit_len, encode_hot_words_in_graph(hot_words, weights, tokenizer))
+        return {"text": tokenizer.decode_in_graph(found.labels[:, 0]), **found._asdict()}
+
+    module = tf.Module()
+    function = tf.function(serve, input_signature=signature, autograph=False)
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": function.get_concrete_function()})
+    code = "import sys, numpy as np, tensorflow as tf\n"
+    code += "served = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+    code += "x = dict(np.load(sys.argv[2])); words = x.pop('words').astype(object)\n"
+    code += "found = served(hot_words=tf.constant(words), **{k: tf.constant(v) for k, v in x.items()})\n"
+    code += "found.pop('text'); np.savez(sys.argv[3], **found)"
+    arrays, _ = log_probs("mini_dev_snr0")
+    batch = np.stack([arrays["lp_0001"][40:160], arrays["lp_0007"][:120]])
+    inputs = {"log_probs": batch, "logit_len": np.array([120, 90], np.int32)}
+    hot = {"Rooly": 9.0, "bought up": 5.0}
+    given = {"words": np.array(list(hot)), "hot_word_weights": np.array(list(hot.values()), np.float32)}
+    np.savez(tmp_path / "in.npz", **inputs, **given)
+    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": ""}, cwd=tmp_path)
+    expected = decode(*inputs.values(), encode_hot_words(hot, tokenizer))
+    with np.load(tmp_path / "out.npz") as served:
+        for key, value in expected._asdict().items():
+            np.testing.assert_allclose(served[key], value, atol=1e-4, err_msg=key)
+    texts = [text.decode() for text in tokenizer.decode_in_graph(expected.labels[:, 0]).numpy()]
+    assert "bought up" in texts[1]
