@@ -96,7 +96,7 @@ class BeamConfig(Section):
     ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
     beam_alpha: Annotated[float, Range(0, 50)] | None = None
     # For each word, or each label with a model of labels; nothing without a model.
-    beam_beta: Weight = 1.0
+    beam_beta: Weight = 1.2
     # Hypotheses this much below the best are dropped.
     beam_threshold: Annotated[float, Range(0, 10**6)] = 10.0
     return_best_hypothesis: bool = True
@@ -116,7 +116,9 @@ class BeamConfig(Section):
     look_ahead: ZeroToOne = 0.5
     # A file of hot words, or a mapping from words or phrases to their weights; and the weight of those without one.
     hot_words: str | dict[str, Any] | None = None
-    hot_word_weight: Weight = 10.0
+    hot_word_weight: Weight = 8.0
+    # With hot words twice top_tokens are tried; for their letters token_min_logp is lower by this.
+    hot_word_rare: Annotated[float, Range(0, 50)] = 5.0
     # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
     hot_words_are_known: bool = True
 
@@ -136,7 +138,7 @@ class BeamConfig(Section):
     @property
     def alpha(self) -> float:
         given = [value for value in (self.ngram_lm_alpha, self.beam_alpha) if value is not None]
-        return given[0] if given else 0.4
+        return given[0] if given else 0.35
 
     @property
     def hypotheses(self) -> int:

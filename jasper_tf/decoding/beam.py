@@ -14,6 +14,7 @@ from jasper_tf.decoding.beam_frames import FramePacker
 from jasper_tf.decoding.beam_search import BeamSearch
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
+from jasper_tf.decoding.gather import is_tensorflow
 from jasper_tf.decoding.hot_words import (
     HotWordModel,
     HotWords,
@@ -81,7 +82,7 @@ class BeamDecoder(Decoder):
         if hot_words is not None:
             ids, weights = hot_words
             arguments += (ops.cast(ids, "int32"), ops.cast(weights, "float32"))
-        if keras.backend.backend() != "tensorflow":
+        if not is_tensorflow():
             return self._decode(*arguments)
         import tensorflow as tf  # the only backend that runs loops op by op where nothing is traced
 
@@ -115,12 +116,17 @@ class BeamDecoder(Decoder):
         search, count = self.search, self.config.hypotheses
         if hot_ids is not None:
             packer = search.packer
-            hot = HotWordModel(HotWords(hot_ids, hot_weights), packer.labels, packer.space, self._paid_back)
-            search = search.with_model(hot)
+            pieces = self.tokenizer.pieces
+            possessive = (pieces.index("'"), pieces.index("s")) if {"'", "s"} <= {*pieces} else None
+            hot_words = HotWords(hot_ids, hot_weights)
+            model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
+            search = search.with_model(model, self.config.hot_word_rare)
         state, trace = search.advance(search.start(batch), log_probs, logit_len)
         score, entries = search.finish(state, count)  # [B,K]
         _, of_frames = trace.follow(ops.reshape(entries, (-1,)))
         labels, label_len = self.join(of_frames)  # [B K,U], [B K]
+        labels = ops.reshape(labels, (batch * count, ops.shape(labels)[1]))
+        label_len = ops.reshape(label_len, (batch * count,))
         if count > 1:
             log_probs = ops.reshape(ops.tile(log_probs[:, None], (1, count, 1, 1)), (batch * count, frames, classes))
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
@@ -135,7 +141,7 @@ class BeamDecoder(Decoder):
         frame = ops.arange(frames, dtype="int32")[None, :]
         at = ops.sort(ops.where(of_frames != self.search.packer.labels, frame, frames), axis=1)
         label_len = ops.sum(ops.cast(at < frames, "int32"), axis=1)
-        if keras.backend.backend() == "tensorflow":  # elsewhere shapes are static
+        if is_tensorflow():  # elsewhere shapes are static
             at = at[:, : ops.max(label_len, initial=0)]
         inside = at < frames
         labels = ops.where(inside, ops.take_along_axis(of_frames, ops.where(inside, at, 0), axis=1), -1)

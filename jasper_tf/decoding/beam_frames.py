@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
-from jasper_tf.decoding.gather import gather
+from jasper_tf.decoding.gather import gather, is_tensorflow
 
 LOG_ZERO = -1e30
 """Used for log 0; finite, so that nothing becomes NaN."""
@@ -20,24 +19,28 @@ class Frames(NamedTuple):
 
     A frame after the last of its utterance is a blank of probability 1, which changes nothing.
 
-    probs: [T',B,1,A] float32, those of the most probable labels; 0 for those that are not tried.
-    ids: [T',B,1,2A] int32, these labels, then the same with -1 for those that may follow themselves without a blank
-        because one was packed away.
-    choices: [T', B (A+1)] int32, the blank and these labels.
+    probs: [B,T',A] float32, those of the most probable labels; 0 for those that are not tried.
+    ids: [B,T',A] int32, these labels.
+    repeats: [B,T',A] int32, the same with -1 for those that may follow themselves without a blank because one was
+        packed away.
+    is_rare: [B,T',A] bool, the labels below the floor, which only hot words may take.
+    tried: [T'] int32, how many labels are tried in some utterance; those behind them have probability 0 in all.
+    choices: [T', B (A+1)] int32, the blank and the labels.
     stay: [T', B (V+2), 2] float32, the probabilities of the blank and of the label once more for a prefix that ends in
         it; the label V+1 stands for none.
-    has_space: [T'] bool, whether a space is tried in any utterance.
-    count: frames that at least one utterance has.
+    has_space: [T'] bool, whether a space is tried in some utterance.
     skipped: [B] float32, ln p of the blanks that were packed away.
     gap: [B] bool, whether the last frame was one of them.
     """
 
     probs: Any
     ids: Any
+    repeats: Any
+    is_rare: Any
+    tried: Any
     choices: Any
     stay: Any
     has_space: Any
-    count: Any
     skipped: Any
     gap: Any
 
@@ -51,6 +54,7 @@ class FramePacker:
         space: the label that separates words, or None.
         top_labels: A, at most.
         floor: labels with a lower ln p are not tried, but for the most probable class of the frame.
+        rare: how far below the floor labels are tried, but marked as rare.
         blank_skip: frames whose blank is more probable than this are packed away; 1: none.
     """
 
@@ -59,6 +63,7 @@ class FramePacker:
     top_labels: int
     floor: float
     blank_skip: float
+    rare: float = 0.0
 
     @property
     def choices(self) -> int:
@@ -78,7 +83,7 @@ class FramePacker:
         # Sorting the numbers of the frames that are kept packs them to the left.
         at = ops.sort(ops.where(ops.logical_and(valid, ops.logical_not(sure)), frame, frames), axis=1)
         count = ops.max(ops.sum(ops.cast(at < frames, "int32"), axis=1), initial=0)
-        if keras.backend.backend() == "tensorflow":  # elsewhere shapes are static
+        if is_tensorflow():  # elsewhere shapes are static
             at = at[:, :count]
         at = ops.transpose(at + (frames + 1) * ops.arange(batch, dtype="int32")[:, None])  # [T',B]
         nothing = ops.where(ops.arange(columns - 1) == blank, 0.0, LOG_ZERO)
@@ -88,10 +93,12 @@ class FramePacker:
         after_gap = gather(ops.reshape(gaps, (-1,)), at)[:, :, None]  # [T',B,1]
 
         best = ops.max(rows, axis=-1, keepdims=True)
-        is_tried = ops.logical_or(rows >= self.floor, rows == best)[:, :, :blank]
+        is_best = (rows == best)[:, :, :blank]
+        is_tried = ops.logical_or(rows[:, :, :blank] >= self.floor - self.rare, is_best)
         of_labels = ops.where(is_tried, ops.exp(rows[:, :, :blank]), 0.0)
         of_blank = ops.exp(rows[:, :, blank:])
         probs, ids = ops.top_k(of_labels, tried)
+        is_rare = ops.logical_and(probs < math.exp(self.floor), probs < ops.exp(best))
         ids = ops.cast(ids, "int32")
 
         space = -1 if self.space is None else self.space
@@ -107,15 +114,24 @@ class FramePacker:
         has_space = ops.logical_and(ids == space, probs > 0)
 
         length = ops.shape(rows)[0]
+
+        count_tried = ops.full((length,), tried, dtype="int32")
+        if is_tensorflow():  # elsewhere shapes are static
+            count_tried = ops.sum(ops.cast(ops.any(probs > 0, axis=1), "int32"), axis=1)
+
+        def by_row(values):
+            return ops.transpose(values, (1, 0, 2))
+
+        of_choices = ops.concatenate([ops.full_like(ids[:, :, :1], blank), ids], axis=2)
         return Frames(
-            probs=probs[:, :, None, :],
-            ids=ops.concatenate([ids, ops.where(may_repeat, -1, ids)], axis=2)[:, :, None, :],
-            choices=ops.reshape(
-                ops.concatenate([ops.full_like(ids[:, :, :1], blank), ids], axis=2), (length, batch * (tried + 1))
-            ),
+            probs=by_row(probs),
+            ids=by_row(ids),
+            repeats=by_row(ops.where(may_repeat, -1, ids)),
+            is_rare=by_row(is_rare),
+            tried=ops.maximum(count_tried, 1),
+            choices=ops.reshape(of_choices, (length, batch * (tried + 1))),
             stay=ops.reshape(ops.stack([stay_blank, stay_label], axis=-1), (length, batch * columns, 2)),
             has_space=ops.any(has_space, axis=(1, 2)),
-            count=count,
             skipped=ops.sum(ops.where(sure, log_probs[:, :, blank], 0.0), axis=1),
             gap=ops.any(ops.logical_and(ops.arange(frames + 1, dtype="int32") == logit_len[:, None], gaps), axis=1),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.beam_frames import LOG_ZERO, FramePacker, Frames
-from jasper_tf.decoding.gather import gather, hash_type
+from jasper_tf.decoding.gather import first_columns, gather, hash_type
 from jasper_tf.decoding.scan import scan
 from jasper_tf.decoding.text_models import TextModel
 
@@ -60,6 +61,7 @@ class Trace(NamedTuple):
         Returns:
             The row before the first frame [R], the label of each frame [R,T'].
         """
+        rows = ops.cast(rows, "int32")
         frames, entries = ops.shape(self.sources)
 
         def step(row, t):
@@ -101,9 +103,10 @@ class BeamSearch:
         self.recombine = recombine and bool(self.models) and packer.space is not None
         self._multiplier = 6364136223846793005 if hash_type() == "int64" else 1664525
 
-    def with_model(self, model: TextModel) -> BeamSearch:
-        """The same search with one more text model."""
+    def with_model(self, model: TextModel, rare: float) -> BeamSearch:
+        """The same search with one more text model, for which more labels are tried: twice as many, rarer by `rare`."""
         search = copy.copy(self)
+        search.packer = dataclasses.replace(self.packer, rare=rare, top_labels=2 * self.packer.top_labels)
         search.models = (*self.models, model)
         return search
 
@@ -130,12 +133,14 @@ class BeamSearch:
     def advance(self, state: BeamState, log_probs: Any, logit_len: Any) -> tuple[BeamState, Trace]:
         """Walks through log_probs [B,T',V+1] of logit_len [B] frames, which may be the next part of a recording."""
         frames = self.packer.pack(log_probs, logit_len, state.gap)
-        batch, size, choices = ops.shape(log_probs)[0], self.beam_size, self.packer.choices + 1
+        batch, size, most = ops.shape(log_probs)[0], self.beam_size, self.packer.choices + 1
         row = ops.arange(batch, dtype="int32")[:, None]  # [B,1]
-        length = ops.shape(frames.probs)[0]
-        step, output = self._step(frames, row), ops.zeros((batch, size), "int32")
+        length = ops.shape(frames.tried)[0]
+        step, output = self._step(frames), ops.zeros((batch, size), "int32")
         carry, found = scan(step, tuple(state[:-1]), output, length)
-        at = found % choices + row * choices + batch * choices * ops.arange(length, dtype="int32")[:, None, None]
+        row_of_frame = ops.arange(length, dtype="int32")[:, None, None] * batch + row
+        choices = frames.tried[:, None, None] + 1
+        at = found % choices + row_of_frame * most
         trace = Trace(
             sources=ops.reshape(found // choices + row * size, (length, batch * size)),
             labels=ops.reshape(gather(ops.reshape(frames.choices, (-1,)), at), (length, batch * size)),
@@ -144,58 +149,65 @@ class BeamSearch:
         offset = offset + frames.skipped[:, None, None]
         return BeamState(paths, hashes, columns, offset, frames.gap), trace
 
-    def _step(self, frames: Frames, row: Any):
+    def _step(self, frames: Frames):
         """The function (state, t) -> (state, choices [B,K]) of one frame: entry (A+1) k + a is entry k and choice a."""
-        size, blank, choices = self.beam_size, self.packer.labels, self.packer.choices + 1
-        stay_row = row[:, :, None] * (blank + 2)
-        shape = ops.shape(row)[0]
-        last_shape = (shape, size, 1)
+        size, blank, batch = self.beam_size, self.packer.labels, ops.shape(frames.probs)[0]
+        row = ops.arange(batch, dtype="int32")[:, None]
+        of_entries = row * size
+        of_stay, of_choices = row[:, :, None] * (blank + 2), row[:, :, None] * (self.packer.choices + 1)
         label_part = ops.convert_to_tensor([0.0, 1.0], dtype="float32")
+        no_hash = ops.zeros((1, 1, 1), hash_type())
+        hash_of_label = ops.arange(1, blank + 2, dtype=hash_type())
 
         def step(carry, t):
             paths, hashes, columns, offset = carry
             own, parent = ops.split(hashes, 2, axis=2)
             last, *states = ops.split(columns, columns.shape[-1], axis=2)
-            ids, repeats = ops.split(gather(frames.ids, t), 2, axis=2)
+            tried = gather(frames.tried, t)
+            choices = tried + 1
+            ids, repeats, probs, is_rare = (
+                first_columns(values, t, tried)  # [B,1,A]
+                for values in (frames.ids, frames.repeats, frames.probs, frames.is_rare)
+            )
             has_space = gather(frames.has_space, t)
 
             # Extensions [B,K,A].
             on_blank, on_label = ops.split(paths, 2, axis=2)
             total = on_blank + on_label
-            longer = ops.where(last == repeats, on_blank, total) * gather(frames.probs, t)
+            longer = ops.where(last == repeats, on_blank, total) * probs
             carried, chosen = [], []
             for model, own_columns in zip(self.models, self._by_model(states), strict=True):
-                factors, needed, by_choice = model.score(own_columns, ids, has_space)
+                factors, needed, by_choice = model.score(own_columns, ids, has_space, is_rare)
                 longer = longer * factors
                 carried.append(needed)
                 chosen.append(by_choice)
 
             # The paths of an extension that is an entry already go there.
-            is_parent = ops.cast(parent == ops.reshape(own, (shape, 1, size)), "float32")  # [B,K,K]: child, parent
+            is_parent = ops.cast(parent == ops.reshape(own, (-1, 1, size)), "float32")  # [B,K,K]: child, parent
             is_last = ops.cast(last == ids, "float32")
             joined = ops.sum(is_last * ops.matmul(is_parent, longer), axis=2, keepdims=True)
             longer = longer - longer * ops.matmul(ops.transpose(is_parent, (0, 2, 1)), is_last)
-            stay = ops.reshape(gather(gather(frames.stay, t), last + stay_row), (shape, size, 2))
+            stay = ops.reshape(gather(gather(frames.stay, t), last + of_stay), (-1, size, 2))
             stay = stay * ops.concatenate([total, on_label], axis=2) + joined * label_part
             same = ops.sum(stay, axis=2, keepdims=True)
 
-            candidates = ops.reshape(ops.concatenate([same, longer], axis=2), (shape, size * choices))
+            candidates = ops.reshape(ops.concatenate([same, longer], axis=2), (-1, size * choices))
             scores, found = ops.top_k(candidates, size)
             found = ops.cast(found, "int32")
-            scores, choice = ops.reshape(scores, last_shape), ops.reshape(found, last_shape) % choices
-            source = found // choices + row * size
+            scores, candidate = ops.reshape(scores, (-1, size, 1)), ops.reshape(found, (-1, size, 1))
+            source, choice = found // choices + of_entries, candidate % choices
             best = ops.maximum(scores[:, :1], _SMALLEST)
             alive = scores >= best * self._least
             stays = choice == 0
-            label = gather(gather(frames.choices, t), choice + row[:, :, None] * choices)
+            label = gather(gather(frames.choices, t), choice + of_choices)
 
             paths = ops.where(stays, gather(ops.reshape(stay, (-1, 2)), source), scores * label_part)
             paths = ops.where(alive, paths / best, 0.0)
             hashes = gather(ops.reshape(hashes, (-1, 2)), source)
             before = hashes[:, :, :1]
-            longer_hash = before * self._multiplier + ops.cast(label + 1, hash_type())
+            longer_hash = before * self._multiplier + gather(hash_of_label, label)
             hashes = ops.where(stays, hashes, ops.concatenate([longer_hash, before], axis=2))
-            hashes = ops.where(alive, hashes, ops.zeros_like(hashes[:1, :1, :1]))
+            hashes = ops.where(alive, hashes, no_hash)
 
             packed = ops.concatenate([last, *sum(carried, [])], axis=2)
             packed = gather(ops.reshape(packed, (-1, packed.shape[-1])), source)
@@ -204,12 +216,12 @@ class BeamSearch:
             for model, needed, by_choice in zip(self.models, carried, chosen, strict=True):
                 mine, rest = rest[: len(needed)], rest[len(needed) :]
                 if by_choice is not None:
-                    at = ops.reshape(found, last_shape) + row[:, :, None] * (size * choices)
-                    by_choice = gather(ops.reshape(by_choice, (-1,)), at)
+                    by_choice = gather(ops.reshape(by_choice, (-1,)), candidate + row[:, :, None] * (size * choices))
                 new += model.follow(mine, label, by_choice)
             columns = ops.concatenate(new, axis=2)
             if self.recombine:
-                paths = self._recombined(paths, label, columns)
+                kept = (paths, hashes)
+                paths, hashes = ops.cond(has_space, lambda: self._recombined(*kept, columns), lambda: kept)
             return (paths, hashes, columns, offset + ops.log(best)), found
 
         return step
@@ -218,20 +230,15 @@ class BeamSearch:
         edges = np.cumsum([0, *(len(model.start) for model in self.models)])
         return [columns[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
-    def _recombined(self, paths: Any, label: Any, columns: Any) -> Any:
+    def _recombined(self, paths: Any, hashes: Any, columns: Any) -> tuple[Any, Any]:
         """Keeps only the best of the prefixes that end in a space and have the same future."""
         size, space = self.beam_size, self.packer.space
-        better = np.tril(np.ones((size, size), bool), -1)
-
-        def recombine():
-            equal = better
-            for column in range(columns.shape[-1]):
-                mine = columns[:, :, column : column + 1]
-                equal = ops.logical_and(equal, mine == ops.transpose(mine, (0, 2, 1)))
-            beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), columns[:, :, :1] == space)
-            return ops.where(beaten, 0.0, paths)
-
-        return ops.cond(ops.any(label == space), recombine, lambda: paths)
+        # Hashes of the columns: one comparison of pairs.
+        powers = ops.convert_to_tensor([self._multiplier**n % 2**31 for n in range(columns.shape[-1])], hash_type())
+        key = ops.sum(ops.cast(columns, hash_type()) * powers, axis=2, keepdims=True)
+        equal = ops.logical_and(key == ops.transpose(key, (0, 2, 1)), np.tril(np.ones((size, size), bool), -1))
+        beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), columns[:, :, :1] == space)
+        return ops.where(beaten, 0.0, paths), ops.where(beaten, ops.zeros_like(hashes), hashes)
 
     def finish(self, state: BeamState, best: int) -> tuple[Any, Any]:
         """Ends the texts: (scores [B,M], entries b K + k [B,M] int32) of the M = `best` ones, the best first.

@@ -24,7 +24,7 @@ class HotWords(NamedTuple):
     """Words or phrases with their weights.
 
     ids: [H,L] int32, the labels, one space between words; -1 where padded. A row of padding is no hot word.
-    weights: [H] float32, what a text gains by each, natural logarithm.
+    weights: [H] float32, what a text gains by each, natural logarithm; for a phrase, by all of its words.
     """
 
     ids: Any
@@ -54,7 +54,8 @@ def encode_hot_words(hot_words: Mapping[str, float], tokenizer: Tokenizer) -> Ho
     ids = np.full((len(rows), longest), -1, np.int32)
     for row, of_row in zip(ids, rows, strict=True):
         row[: len(of_row)] = of_row
-    return HotWords(ids, np.array(list(hot_words.values()), np.float32))
+    words = np.array([len(phrase.split()) for phrase in hot_words])
+    return HotWords(ids, np.array(list(hot_words.values()), np.float32) * words.astype(np.float32))
 
 
 def encode_hot_words_in_graph(hot_words: Any, weights: Any, tokenizer: Tokenizer) -> HotWords:
@@ -89,7 +90,8 @@ def encode_hot_words_in_graph(hot_words: Any, weights: Any, tokenizer: Tokenizer
     ]
     with tf.control_dependencies(checks):
         ids = tf.where(codes < 0, -1, tf.argmax(tf.cast(same, tf.int32), axis=2, output_type=tf.int32))
-        return HotWords(ids, tf.identity(weights))
+        words = tf.reduce_sum(tf.cast(codes == ord(" "), tf.float32), axis=1) + 1.0
+        return HotWords(ids, weights * words)
 
 
 def _each(is_right: Any, words: Any, problem: str) -> Any:
@@ -99,6 +101,14 @@ def _each(is_right: Any, words: Any, problem: str) -> Any:
     word = tf.concat([words, [""]], 0)[row]
     said = tf.strings.join(["hot_words[", tf.strings.as_string(row), "]: '", word, f"' {problem}"])
     return tf.debugging.Assert(tf.reduce_all(is_right), [said])
+
+
+def _with_possessives(ids: Any, possessive: tuple[int, int]) -> Any:
+    """Hot words [H,L], padded by 2 at least -> [2H,L]: themselves, then with the labels ' and s behind them."""
+    column = ops.arange(ops.shape(ids)[1], dtype="int32")
+    length = ops.sum(ops.cast(ids >= 0, "int32"), axis=1, keepdims=True)
+    longer = ops.where(column == length, possessive[0], ops.where(column == length + 1, possessive[1], ids))
+    return ops.concatenate([ids, ops.where(length > 0, longer, -1)], axis=0)
 
 
 class HotWordModel:
@@ -113,21 +123,31 @@ class HotWordModel:
         labels: V.
         space: the label, or None: then a hot word is the whole text.
         words: the word model, whose costs of unknown words are given back; None: no such model, or not given back.
+        possessive: the labels ' and s: with them behind it a hot word is one too.
     """
 
     start = (_ROOT,)
 
-    def __init__(self, hot_words: HotWords, labels: int, space: int | None, words: WordModel | None = None):
-        # One column of padding: without a hot word there is one too.
-        ids = ops.pad(ops.convert_to_tensor(hot_words.ids, dtype="int32"), [[0, 0], [0, 1]], constant_values=-1)
+    def __init__(
+        self,
+        hot_words: HotWords,
+        labels: int,
+        space: int | None,
+        words: WordModel | None = None,
+        possessive: tuple[int, int] | None = None,
+    ):
+        # One column of padding or more: without a hot word there is one too.
+        ids = ops.pad(ops.convert_to_tensor(hot_words.ids, dtype="int32"), [[0, 0], [0, 2]], constant_values=-1)
         weights = ops.cast(hot_words.weights, "float32")
+        if possessive is not None:
+            ids, weights = _with_possessives(ids, possessive), ops.concatenate([weights, weights], axis=0)
         count, longest = ops.shape(ids)
         columns, space = labels + 2, labels + 1 if space is None else space
         valid = ids >= 0
         length = ops.sum(ops.cast(valid, "int32"), axis=1)
 
         # A node is a beginning of hot words: its number is the place of its hash among all, sorted.
-        powers = np.cumprod(np.full(LONGEST + 1, 0x9E3779B97F4A7C15, np.uint64)).astype(np.int64)
+        powers = np.cumprod(np.full(LONGEST + 2, 0x9E3779B97F4A7C15, np.uint64)).astype(np.int64)
         powers = ops.convert_to_tensor(powers.astype(hash_type()))[:longest]
         letters = ops.where(valid, ops.cast(ids + 1, hash_type()), 0)
         hashes = ops.reshape(ops.cumsum(letters * powers, axis=1), (-1,))
@@ -169,7 +189,9 @@ class HotWordModel:
         goes_on = children[:, space] != _ROOT
         of_space = ending + ops.where(goes_on, 0.0, at_end)
         gains = gains + ops.where(column == space, of_space[:, None], 0.0)
-        self._factors = ops.reshape(ops.exp(gains), (-1,))
+        factors = ops.exp(ops.minimum(gains, 80.0))
+        rare = ops.where(children > _OUTSIDE, factors, 0.0)
+        self._factors = ops.reshape(ops.stack([factors, rare], axis=2), (-1, 2))
         self._children = ops.reshape(children * columns, (-1,))
         self._ended = ending + at_end - potential
         self._columns = columns
@@ -195,8 +217,9 @@ class HotWordModel:
         _, found = scan(step, begin, ops.stack([zeros[:, 0]] * 2), ops.shape(ids)[1])
         return ops.transpose(found[:, 0]), ops.transpose(found[:, 1])
 
-    def score(self, columns, ids, has_space):
-        return gather(self._factors, columns[0] + ids), columns, None
+    def score(self, columns, ids, has_space, is_rare):
+        factors = gather(self._factors, columns[0] + ids)  # [B,K,A,2]
+        return ops.where(is_rare, factors[..., 1], factors[..., 0]), columns, None
 
     def follow(self, carried, label, chosen):
         return [gather(self._children, carried[0] + label)]

@@ -30,13 +30,19 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, output: Any, l
 
     import tensorflow as tf  # the only backend that needs its own loop
 
+    def any_batch(tensor):  # a step may lose what is known of the first dimension
+        return tf.TensorShape([None, *tensor.shape[1:]])
+
     def body(i, carry, outputs):
         t = length - 1 - i if reverse else i
         carry, found = step(carry, t)
         return i + 1, carry, outputs.write(t, found)
 
     # One entry more than frames: TensorFlow cannot stack an empty array whose entries have dynamic shapes.
-    outputs = tf.TensorArray(output.dtype, size=length + 1, element_shape=output.shape).write(length, output)
+    outputs = tf.TensorArray(output.dtype, size=length + 1, element_shape=any_batch(output)).write(length, output)
+    invariants = (tf.TensorShape([]), tf.nest.map_structure(any_batch, carry), tf.TensorShape(None))
     begin = (0, carry, outputs)
-    _, carry, outputs = tf.while_loop(lambda i, *_: i < length, body, begin, parallel_iterations=1)
-    return carry, outputs.stack()[:length]
+    _, carry, outputs = tf.while_loop(lambda i, *_: i < length, body, begin, invariants, parallel_iterations=1)
+    stacked = outputs.stack()
+    stacked.set_shape([None, *any_batch(output)])
+    return carry, stacked[:length]

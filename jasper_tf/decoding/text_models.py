@@ -33,13 +33,14 @@ class TextModel(Protocol):
     def start(self) -> tuple[int, ...]:
         """The columns of the empty prefix."""
 
-    def score(self, columns: list, ids: Any, has_space: Any) -> tuple[Any, list, Any]:
+    def score(self, columns: list, ids: Any, has_space: Any, is_rare: Any) -> tuple[Any, list, Any]:
         """What each prefix is multiplied by for each of the A labels.
 
         Args:
             columns: [B,K,1] int32 each.
             ids: [B,1,A] int32.
             has_space: whether a space is among the labels that are tried.
+            is_rare: [B,1,A] bool, labels that only hot words may take.
 
         Returns:
             The factors [B,K,A]; what `follow` needs of each prefix, [B,K,1] int32 each; what it needs of each prefix
@@ -132,7 +133,7 @@ class WordModel:
         """
         return self._arrays["children"], self._arrays["unfinished"], self._arrays["unknown"]
 
-    def score(self, columns, ids, has_space):
+    def score(self, columns, ids, has_space, is_rare):
         node, state = columns
         factors = gather(self._arrays["factors"], node + ids)
 
@@ -177,7 +178,7 @@ class LabelModel:
         """As `WordModel.tables`."""
         return [self._query.arrays]
 
-    def score(self, columns, ids, has_space):
+    def score(self, columns, ids, has_space, is_rare):
         (state,) = columns
         log_prob, after = self._query.advance(state, gather(self._words, ids))
         return ops.exp(self.alpha * log_prob + self.beta), [], ops.concatenate([state, after], axis=2)

@@ -267,7 +267,7 @@ def test_override_mistakes(small_file, override, expected):
         ("trainer.ema", 0.999, "trainer.ema: expected a mapping or null, got 0.999"),
         ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_ema"}, "switch them on with trainer.ema"),
         ("model.optim.sched", {"warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps is given too"),
-        ("model.decoding", {"strategy": "beam"}, "model.decoding.strategy: "),
+        ("model.decoding", {"strategy": "wfst"}, "model.decoding.strategy: "),
         ("trainer.num_nodes", 0, "trainer.num_nodes: 0 is out of range"),
         ("trainer.max_time", "soon", "trainer.max_time: 'soon': expected a duration above 0: DD:HH:MM:SS, seconds, or"),
         ("trainer.max_time", {"hour": 1}, "trainer.max_time: {'hour': 1}: expected a duration above 0"),

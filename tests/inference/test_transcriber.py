@@ -94,7 +94,10 @@ def test_every_kind_of_recording_in_order(model, sounds, files, texts):
         utterance_of(files[0]),
     ):
         alone = model.transcribe(one)
-        assert (alone.text, alone.duration_s) == (generator[0].text, generator[0].duration_s)
+        assert alone.confidence == pytest.approx(generator[0].confidence, abs=1e-6)
+        for a, b in zip((*alone.words, *alone.segments), (*generator[0].words, *generator[0].segments), strict=True):
+            assert (a.text, a.start_s, a.end_s) == (b.text, b.start_s, b.end_s)
+            assert a.confidence == pytest.approx(b.confidence, abs=1e-6)  # a batch computes it in another order
     assert generator[0].words and generator[0].segments and generator[0].confidence and generator[0].duration_s == 0.9
     assert str(generator[0]) == texts[0]
 
