@@ -84,42 +84,32 @@ class BeamConfig(Section):
             count when they end.
         hot_words: not in NeMo: file of hot words, or a mapping from words or phrases to weights.
         hot_word_weight: not in NeMo: of hot words without a weight of their own; a phrase gains it for each word.
-        hot_word_rare: not in NeMo: how far below `token_min_logp` the letters of hot words may be.
+        hot_word_rare: not in NeMo: with hot words twice `top_tokens` are tried, and for their letters `token_min_logp` is
+            lower by this.
         hot_words_are_known: not in NeMo: a hot word that the language model does not know is spared
             `unk_score_offset`.
     """
 
     beam_size: Annotated[int, Range(1, 1024)] = 16
-    # An n-gram model of words or of labels, ARPA. `kenlm_path` and `beam_alpha` are older names.
     ngram_lm_model: str | None = None
     kenlm_path: str | None = None
     ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
     beam_alpha: Annotated[float, Range(0, 50)] | None = None
-    # For each word, or each label with a model of labels; nothing without a model.
     beam_beta: Weight = 1.2
-    # Hypotheses this much below the best are dropped.
     beam_threshold: Annotated[float, Range(0, 10**6)] = 10.0
     return_best_hypothesis: bool = True
     pyctcdecode_cfg: PyCTCDecodeConfig = field(default_factory=PyCTCDecodeConfig)
     flashlight_cfg: FlashlightConfig = field(default_factory=FlashlightConfig)
 
-    # How many hypotheses; null: one, or beam_size without return_best_hypothesis.
     n_best: Annotated[int, Range(1, 1024)] | None = None
-    # Labels tried in a frame: the most probable ones, none below token_min_logp but for the best class.
     top_tokens: Annotated[int, Range(1, 10**4)] = 8
     token_min_logp: LogProb = -5.0
-    # Frames whose blank is more probable are not searched; 1: all are.
     blank_skip: Annotated[float, Range(0, 1, without=(0,))] = 0.999
-    # Added to log10 p of a word that is not in the model's vocabulary.
     unk_score_offset: Annotated[float, Range(-100, 0)] = -10.0
-    # How much of the best unigram that begins like it an unfinished word counts; 0: words count when they end.
     look_ahead: ZeroToOne = 0.5
-    # A file of hot words, or a mapping from words or phrases to their weights; and the weight of those without one.
     hot_words: str | dict[str, Any] | None = None
     hot_word_weight: Weight = 8.0
-    # With hot words twice top_tokens are tried; for their letters token_min_logp is lower by this.
     hot_word_rare: Annotated[float, Range(0, 50)] = 5.0
-    # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
     hot_words_are_known: bool = True
 
     IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
