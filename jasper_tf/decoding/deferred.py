@@ -49,6 +49,10 @@ class DeferredDecoder(Decoder):
         with tf.init_scope():
             return self._build_once()
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Hypotheses:
+        self.decoder()  # Keras makes paragraphs of the errors of `call`
+        return super().__call__(*args, **kwargs)
+
     def call(self, log_probs, logit_len, hot_words: Any = None) -> Hypotheses:
         decoder = self.decoder()
         return decoder(log_probs, logit_len) if hot_words is None else decoder(log_probs, logit_len, hot_words)

@@ -23,8 +23,8 @@ def text_outputs(
 
     Returns:
         text [B] string, confidence [B] float32; with `words` also those of `word_outputs`; where K is more than 1,
-        n_best_text [B,K] string and n_best_score [B,K] float32, the best first; scores below -1e29 are of no text,
-        where a beam had fewer.
+        n_best_text [B,K] string and n_best_score [B,K] float32, the best first; where a beam had fewer texts, the
+        others are empty, and their scores below -1e29.
     """
     import tensorflow as tf  # strings are TensorFlow's
 
@@ -35,6 +35,7 @@ def text_outputs(
     if hypotheses.labels.shape[1] != 1:
         labels = hypotheses.labels
         flat = tf.reshape(labels, [-1, tf.shape(labels)[2]])
-        found["n_best_text"] = tf.reshape(tokenizer.decode_in_graph(flat), tf.shape(labels)[:2])
+        texts = tf.reshape(tokenizer.decode_in_graph(flat), tf.shape(labels)[:2])
+        found["n_best_text"] = tf.where(hypotheses.score > -1e29, texts, "")
         found["n_best_score"] = hypotheses.score
     return found

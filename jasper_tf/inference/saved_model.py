@@ -54,7 +54,8 @@ class SavedModelTranscriber:
             self._signatures = self._loaded.signatures
             variables = [variable.numpy() for variable in self._loaded.weights]
             text = self._signatures["text"]
-            self._gives_words = "words" in self._signatures["serving_default"].structured_outputs
+            default = self._signatures.get("serving_default", text)
+            self._gives_words = "words" in default.structured_outputs
             inputs, outputs = dict(text.structured_input_signature[1]), text.structured_outputs
         except Exception as error:  # of damaged files: the loader raises every class of exception
             raise UserError(f"{found}: a damaged SavedModel ({one_line(error)}); export it anew") from None

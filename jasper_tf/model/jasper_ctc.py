@@ -226,7 +226,8 @@ class JasperCTC(CTCModel):
             UserError: hot words that the decoder cannot use.
         """
         decoder = decoder or self.decoding
-        hypotheses = decoder.decode(*self.compute_logits(audio, audio_len), hot_words)
+        logits, logit_len = self.compute_logits(audio, audio_len)
+        hypotheses = decoder.decode(logits, logit_len, hot_words)
         outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
         return {name: np.asarray(value) for name, value in outputs.items()}
 

@@ -17,6 +17,7 @@ from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam import BeamDecoder
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.text_models import LabelModel, WordModel
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
@@ -118,7 +119,8 @@ def _keep_in_variables(decoder: Decoder) -> list[tf.Variable]:
     if not isinstance(decoder, BeamDecoder):
         return []
     found = []
-    for model in decoder.search.models:
+    models = [model for model in decoder.search.models if isinstance(model, WordModel | LabelModel)]
+    for model in models:
         for tables in model.tables():
             for name, array in tables.items():
                 tables[name] = tf.Variable(array, trainable=False, name=f"language_model/{name}")
