@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the best decoding; returns 1 if a recording cannot be read (it is named, and not used)."""
     swallowed, manifests = split_overrides(arguments.manifest)
+    if not manifests:
+        raise UserError("--manifest: names no manifest; give one")
     options = DecodingOptions(arguments, [*arguments.overrides, *swallowed])
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
@@ -83,8 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
     from jasper_tf.inference.audio_settings import read_audio_settings
 
-    read = [arguments.model, arguments.lm, arguments.hot_words, arguments.decoding, *manifest_paths(manifests)]
-    validate_outputs(outputs, read, arguments.overwrite)
+    validate_outputs(outputs, [arguments.model, *options.files, *manifest_paths(manifests)], arguments.overwrite)
     utterances = read_manifest(manifests, files_exist=True)
     if not any(utterance.text.split() for utterance in utterances):
         raise UserError(f"{manifests[0]}: its texts have no words; give a manifest with the texts that are said")
@@ -129,9 +131,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"best: {_named(best)}: {_rates(found.words, found.characters)}")
     for key in search.edges:
         print(f"the best {key} is the last that was tried in its direction: --{key.replace('_', '-')} with more values")
-    config.beam = best.of(beam)
-    config.beam.ngram_lm_model, config.strategy = os.path.abspath(arguments.lm), "beam"
-    section = plain_section(config)
+    # The file may be used from another folder; older names of its keys would say something else.
+    chosen = replace(best.of(beam), ngram_lm_model=os.path.abspath(arguments.lm), kenlm_path=None, beam_alpha=None)
+    if isinstance(chosen.hot_words, str):
+        chosen.hot_words = os.path.abspath(chosen.hot_words)
+    section = plain_section(replace(config, strategy="beam", beam=chosen))
     if without[0].errors < found.words.errors:
         print("greedy decoding is better than all of these; a language model of such texts may help: writing greedy")
         section = {"strategy": "greedy"}

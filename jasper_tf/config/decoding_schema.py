@@ -84,7 +84,8 @@ class BeamConfig(Section):
             count when they end.
         hot_words: not in NeMo: file of hot words, or a mapping from words or phrases to weights.
         hot_word_weight: not in NeMo: of hot words without a weight of their own; a phrase gains it for each word.
-        hot_word_rare: not in NeMo: how far below `token_min_logp` the letters of hot words may be.
+        hot_word_rare: not in NeMo: with hot words twice `top_tokens` are tried, and their letters may be this far below
+            `token_min_logp`.
         hot_words_are_known: not in NeMo: a hot word that the language model does not know is spared
             `unk_score_offset`.
         hot_word_possessives: not in NeMo: a hot word with 's behind it is one too.

@@ -9,10 +9,10 @@ import numpy as np
 
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
+from jasper_tf.inference.alignment.recording_frames import AcousticModel, read_recording_frames
 from jasper_tf.inference.audio_settings import AudioSettings
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples, open_recording
-from jasper_tf.inference.recording_frames import AcousticModel, read_recording_frames
 
 
 class LogProbFile:

@@ -79,6 +79,7 @@ def test_the_best_of_a_given_grid_is_written(tune, folder, tmp_path):
         ([], {"manifest": "silent.jsonl"}, "silent.jsonl: its texts have no words"),
         ([], {"manifest": "gone.jsonl"}, "gone.jsonl: none of its recordings can be read"),
         ([], {"manifest": "absent.jsonl"}, "absent.jsonl"),
+        ([], {"manifest": "decoding.strategy=beam"}, "--manifest: names no manifest"),
         ([], {"model": "good.jsonl"}, "good.jsonl: "),
         (["--alpha", "60"], {}, "ngram_lm_alpha: 60.0 is out of range"),
         (["--beam-size", "0"], {}, "beam_size: 0 is out of range"),

@@ -91,7 +91,9 @@ def signatures(
             return {key: value for key, value in recognize(*inputs).items() if not key.startswith("words")}
 
         everything = text if batchable else recognize
-        functions = (everything, text, from_files(everything), from_files(text))
+        functions = [everything, text, from_files(everything), from_files(text)]
+        if of_request:
+            functions = [_optional_hot_words(function, k > 1) for k, function in enumerate(functions)]
         inputs = [[*kind, *of_request] for kind in (_AUDIO, _AUDIO, _FILES, _FILES)]
         return dict(zip(names, zip(functions, inputs, strict=True), strict=True))
 
@@ -115,6 +117,19 @@ def signatures(
         greedy = GreedyDecoder(decoder.confidence)
         found |= recognizers(greedy, ["greedy", "greedy_text", "greedy_audio_bytes", "greedy_audio_bytes_text"])
     return found
+
+
+def _optional_hot_words(function, from_files: bool):
+    """The same with values for a request without hot words, which newer versions of TensorFlow Serving fill in."""
+    none, no_weights = tf.constant([], tf.string), tf.constant([], tf.float32)
+
+    def of_files(audio, hot_words=none, hot_word_weights=no_weights):
+        return function(audio, hot_words, hot_word_weights)
+
+    def of_audio(audio, audio_len, hot_words=none, hot_word_weights=no_weights):
+        return function(audio, audio_len, hot_words, hot_word_weights)
+
+    return of_files if from_files else of_audio
 
 
 def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -95,9 +95,8 @@ def export(
         root.language_model = _keep_in_variables(decoder)
         functions, of_text = {}, {}
         for name, (function, inputs) in signatures(model, decoder, batchable).items():
-            traced = tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
-            functions[name] = traced
-            if "text" in traced.structured_outputs:
+            functions[name] = tf.function(function, input_signature=inputs, autograph=False)
+            if "text" in functions[name].get_concrete_function().structured_outputs:
                 of_text[name] = [value.name for value in inputs]
         hot_word = next(iter(filter(str.strip, model.tokenizer.pieces)), "")
         write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, of_text, model.sample_rate, hot_word)

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from jasper_tf.__main__ import main
+from jasper_tf.audio.load import load_audio
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import EXTRA, export
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.transcriber import Transcriber
 from tests.export.saved_model.test_same_answers import ONLY_TENSORFLOW, cpp_loader, read  # noqa: F401
@@ -152,6 +155,13 @@ def test_signatures(model, exported, served):
     assert [text.decode() for text in found["text"].numpy()] == [one.text for one in model.transcribe(sounds)]
 
 
+def test_values_for_a_request_without_hot_words(exported):
+    saved = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes())
+    for name, signature in saved.meta_graphs[0].signature_def.items():
+        assert set(signature.defaults) == {key for key in signature.inputs if key.startswith("hot_word")}, name
+        assert all(tf.make_ndarray(value).shape == (0,) for value in signature.defaults.values())
+
+
 @pytest.mark.parametrize(
     ("hot_words", "said"),
     [({"b0b": 3.0}, "0"), ({"bob": 99.0}, "weight")],
@@ -194,7 +204,7 @@ def test_the_language_model_is_there_once_and_not_in_the_graph(exported, model, 
     size = (exported / "saved_model.pb").stat().st_size
     loaded = tf.saved_model.load(str(exported))
     names = [variable.name for variable in loaded.language_model]
-    assert len(names) == len(set(names)) and all(name.startswith("language_model/") for name in names)
+    assert len(names) == len(set(names)) > 8 and all(name.startswith("language_model/") for name in names)
     assert size < 8 * (plain / "saved_model.pb").stat().st_size
 
 
@@ -242,6 +252,26 @@ def test_without_this_package(model, decoding, exported, request, tmp_path, load
     for texts, one in zip(read(tmp_path, "n_best_text"), expected, strict=True):
         found = [text.decode() for text in texts]
         assert found == [each.text for each in one.n_best] + [""] * (3 - len(one.n_best))
+
+
+@pytest.mark.slow
+def test_a_trained_model(shared, tmp_path):
+    """QuartzNet with a model of words: what is served is what Python says, alone, in a batch and padded."""
+    model = load_model(shared / "pretrained" / "quartznet15x5_en.nemo")
+    folder = shared / "data" / "librispeech_mini"
+    lines = [json.loads(line) for line in (folder / "test_manifest.json").read_text().splitlines()[:6]]
+    sounds = [load_audio(folder / line["audio_filepath"], model.sample_rate) for line in lines]
+    beam = {"beam_size": 8, "n_best": 2, "ngram_lm_model": str(shared / "decoding" / "lm" / "tiny_3gram.arpa.gz")}
+    decoding = read_decoding({"strategy": "beam", "beam": beam})
+    served = SavedModelTranscriber(export(model, tmp_path, decoding=decoding))
+    hot_words = {"fifth row": 8.0}
+    expected = Transcriber(model, decoding=decoding).transcribe(sounds, hot_words=hot_words)
+    found = [served.transcribe(sounds, batch_size, hot_words=hot_words) for batch_size in (1, 6)]
+    padded = served._signatures["text"](**request(sounds, 0.3, hot_words))["text"].numpy()
+    for k, one in enumerate(expected):
+        assert {found[0][k].text, found[1][k].text, padded[k].decode()} == {one.text}
+        assert [w.text for w in found[1][k].words] == one.text.split()
+    assert [one.text for one in expected] != [one.text for one in model.transcribe(sounds)]
 
 
 def run_of(model, folder: Path) -> Path:
