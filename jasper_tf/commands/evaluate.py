@@ -111,9 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     utterances = read_manifest(manifests, TarIndex(tar_paths) if tar_paths else None, files_exist=True)
 
-    from jasper_tf.inference.evaluation import evaluate, prediction_lines
-    from jasper_tf.inference.evaluation_page import write_page
-    from jasper_tf.inference.evaluation_report import as_json, as_text
+    from jasper_tf.inference.evaluation.evaluate import evaluate, prediction_lines
+    from jasper_tf.inference.evaluation.page import write_page
+    from jasper_tf.inference.evaluation.report import as_json, as_text
     from jasper_tf.inference.load_model import load_recognizer
     from jasper_tf.inference.transcriber import Transcriber
 

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not any(utterance.text.split() for utterance in utterances):
         raise UserError(f"{manifests[0]}: its texts have no words; give a manifest with the texts that are said")
 
-    from jasper_tf.decoding.language_model import LanguageModel
+    from jasper_tf.decoding.beam.language_model import LanguageModel
     from jasper_tf.inference.load_model import load_recognizer
     from jasper_tf.tuning.decoding_search import DecodingSearch, Grid
     from jasper_tf.tuning.log_prob_file import compute_log_probs

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.hot_words import encode_hot_words
 from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.build_decoder import build_decoder
-from jasper_tf.decoding.language_model import LanguageModel
 from jasper_tf.metrics.error_rate import wer
 from jasper_tf.text.tokenizer import CharacterTokenizer
 from jasper_tf.tuning.log_prob_file import LogProbFile

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.config.decoding_overrides import read_decoding
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder

@@ -16,9 +16,9 @@ from jasper_tf.__main__ import main
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.export.saved_model.writer import export
-from jasper_tf.inference.evaluation import Evaluation, ScoredUtterance, evaluate
-from jasper_tf.inference.evaluation_page import write_page
-from jasper_tf.inference.evaluation_report import as_json, as_text
+from jasper_tf.inference.evaluation.evaluate import Evaluation, ScoredUtterance, evaluate
+from jasper_tf.inference.evaluation.page import write_page
+from jasper_tf.inference.evaluation.report import as_json, as_text
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.metrics.confusions import Confusions
 from jasper_tf.metrics.edits import count_edits, find_edits

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jasper_tf.config.decoding_schema import BeamConfig
-from jasper_tf.decoding.beam import BeamDecoder
-from jasper_tf.decoding.language_model import LanguageModel
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.metrics.error_rate import ErrorCounts, wer
 from jasper_tf.text.tokenizer import CharacterTokenizer
 from jasper_tf.tuning.decoding_search import DecodingSearch, Grid, Outcome, Setting

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.audio.load import MAX_AMPLITUDE
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.decoding.outputs import text_outputs

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from jasper_tf import __version__
 from jasper_tf.config.decoding_schema import DecodingConfig
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.text_models import LabelModel, WordModel
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jasper_tf.errors import printable, shorten
-from jasper_tf.inference.evaluation import Evaluation, ScoredUtterance
+from jasper_tf.inference.evaluation.evaluate import Evaluation, ScoredUtterance
 from jasper_tf.metrics.edits import find_edits, format_edits
 
 _WORST, _CONFUSIONS = 5, 10

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.beam_frames import LOG_ZERO, FramePacker, Frames
+from jasper_tf.decoding.beam.frames import LOG_ZERO, FramePacker, Frames
+from jasper_tf.decoding.beam.text_models import TextModel
 from jasper_tf.decoding.gather import first_columns, gather, hash_type
 from jasper_tf.decoding.scan import scan
-from jasper_tf.decoding.text_models import TextModel
 
 _SMALLEST = 1e-37
 """Probabilities are kept relative to the best entry's; float32 ends near here."""

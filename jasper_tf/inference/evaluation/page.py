@@ -16,7 +16,7 @@ import soundfile
 
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError, printable, shorten
-from jasper_tf.inference.evaluation import Evaluation, ScoredUtterance
+from jasper_tf.inference.evaluation.evaluate import Evaluation, ScoredUtterance
 from jasper_tf.inference.recording import open_recording
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.io.remote import is_remote

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from keras import ops
 
+from jasper_tf.decoding.beam.lexicon import Lexicon
 from jasper_tf.decoding.gather import gather
-from jasper_tf.decoding.lexicon import Lexicon
 from jasper_tf.language_model.ngram_tables import NGramTables, advance
 
 _UNFINISHED_UNKNOWN = -10.0

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT, LONGEST, MOST_LETTERS
+from jasper_tf.decoding.beam.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
+from jasper_tf.decoding.beam.text_models import WordModel
 from jasper_tf.decoding.gather import gather, hash_type
-from jasper_tf.decoding.hot_word_file import LARGEST_WEIGHT, LONGEST, MOST_LETTERS
-from jasper_tf.decoding.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
 from jasper_tf.decoding.scan import scan
-from jasper_tf.decoding.text_models import WordModel
 from jasper_tf.decoding.writing import fold_case, label_case
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.text.tokenizer import Tokenizer

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.decoding.beam import BeamDecoder
-from jasper_tf.decoding.hot_words import (
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.hot_words import (
     HotWordModel,
     HotWords,
     encode_hot_words,
     encode_hot_words_in_graph,
     read_hot_words,
 )
-from jasper_tf.decoding.language_model import LanguageModel
+from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

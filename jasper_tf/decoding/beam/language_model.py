@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jasper_tf.config.decoding_schema import BeamConfig
-from jasper_tf.decoding.lexicon import Lexicon
-from jasper_tf.decoding.text_models import LabelModel, WordModel
+from jasper_tf.decoding.beam.lexicon import Lexicon
+from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
 from jasper_tf.decoding.writing import fold_case, space_label
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.language_model.ngram_tables import NGramTables

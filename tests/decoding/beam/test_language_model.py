@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.config.decoding_schema import DecodingConfig
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.hot_words import encode_hot_words, encode_hot_words_in_graph
+from jasper_tf.decoding.beam.language_model import LanguageModel
+from jasper_tf.decoding.beam.lexicon import LONGEST_UNKNOWN, Lexicon
+from jasper_tf.decoding.beam.text_models import Query
 from jasper_tf.decoding.build_decoder import build_decoder
-from jasper_tf.decoding.hot_words import encode_hot_words, encode_hot_words_in_graph
-from jasper_tf.decoding.language_model import LanguageModel
-from jasper_tf.decoding.lexicon import LONGEST_UNKNOWN, Lexicon
-from jasper_tf.decoding.text_models import Query
 from jasper_tf.errors import UserError
 from jasper_tf.language_model.arpa import read_arpa
 from jasper_tf.language_model.ngram_tables import NGramTables

@@ -11,20 +11,20 @@ import keras
 from keras import ops
 
 from jasper_tf.config.decoding_schema import BeamConfig
-from jasper_tf.decoding.beam_frames import FramePacker
-from jasper_tf.decoding.beam_search import BeamSearch
-from jasper_tf.decoding.decoder import Decoder, Hypotheses
-from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.gather import is_tensorflow
-from jasper_tf.decoding.hot_words import (
+from jasper_tf.decoding.beam.frames import FramePacker
+from jasper_tf.decoding.beam.hot_words import (
     HotWordModel,
     HotWords,
     encode_hot_words,
     encode_hot_words_in_graph,
     read_hot_words,
 )
-from jasper_tf.decoding.language_model import LanguageModel
-from jasper_tf.decoding.text_models import TextModel, WordModel
+from jasper_tf.decoding.beam.language_model import LanguageModel
+from jasper_tf.decoding.beam.search import BeamSearch
+from jasper_tf.decoding.beam.text_models import TextModel, WordModel
+from jasper_tf.decoding.decoder import Decoder, Hypotheses
+from jasper_tf.decoding.forced_alignment import align
+from jasper_tf.decoding.gather import is_tensorflow
 from jasper_tf.decoding.writing import space_label
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
