@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jasper_tf.commands._arguments import add_model_argument, split_formats
 from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
@@ -27,12 +28,7 @@ _WINDOW = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--manifest",
         required=True,
@@ -159,11 +155,7 @@ def _say(message: str) -> None:
 def _formats(value: str) -> tuple[str, ...]:
     from jasper_tf.inference.alignment.formats import FORMATS  # not for `--help`
 
-    forms = tuple(dict.fromkeys(form.strip() for form in value.split(",")))
-    for form in forms:
-        if form not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{form!r} is none of {', '.join(FORMATS)}")
-    return forms
+    return split_formats(value, FORMATS)
 
 
 def _make_folders(folders: set[Path]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import (
     DecodingOptions,
     add_decoding_arguments,
@@ -35,12 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit status: 0 every recording was scored; 1 some cannot be read: they are named and counted, the others "
         "scored; 2 a mistake in the command, the model or the manifest."
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--manifest", required=True, nargs="+", metavar="F", help="JSON lines in NeMo's layout, or a folder of shards"
     )

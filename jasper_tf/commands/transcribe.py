@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from jasper_tf.commands._arguments import add_model_argument, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
@@ -27,12 +28,7 @@ INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--format",
         type=_formats,
@@ -110,11 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _formats(value: str) -> tuple[str, ...]:
     from jasper_tf.inference.subtitles import FORMATS  # not for `--help`
 
-    forms = tuple(dict.fromkeys(form.strip() for form in value.split(",")))
-    for form in forms:
-        if form not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{form!r} is none of {', '.join(FORMATS)}")
-    return forms
+    return split_formats(value, FORMATS)
 
 
 def _validate(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, plain_section, split_overrides
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
@@ -36,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "export take the output with --decoding. Exit status: 0; 1 some recordings cannot be read: they are named, the "
         "others are used; 2 a mistake in the command or in a file."
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--manifest", required=True, nargs="+", metavar="F", help="JSON lines in NeMo's layout: a development set"
     )

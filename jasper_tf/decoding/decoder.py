@@ -36,6 +36,19 @@ class Hypotheses(NamedTuple):
         """Returns the best of each utterance: the same fields without the axis K."""
         return type(self)(*(column[:, 0] for column in self))
 
+    @classmethod
+    def spec(cls, batch: int | None, count: int, columns: int | None) -> Self:
+        """Symbolic tensors of B, K and U, for `compute_output_spec`."""
+        of_labels, of_utterance = (batch, count, columns), (batch, count)
+        return cls(
+            labels=keras.KerasTensor(of_labels, dtype="int32"),
+            label_len=keras.KerasTensor(of_utterance, dtype="int32"),
+            start_frame=keras.KerasTensor(of_labels, dtype="int32"),
+            end_frame=keras.KerasTensor(of_labels, dtype="int32"),
+            confidence=keras.KerasTensor(of_labels, dtype="float32"),
+            score=keras.KerasTensor(of_utterance, dtype="float32"),
+        )
+
 
 class Decoder(keras.layers.Layer):
     """Base class of decoders. Subclasses implement `call`, in `keras.ops` or TensorFlow's operations.

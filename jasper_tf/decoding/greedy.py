@@ -25,15 +25,7 @@ class GreedyDecoder(Decoder):
 
     def compute_output_spec(self, log_probs, logit_len) -> Hypotheses:
         batch, frames, _ = log_probs.shape
-        of_labels, of_utterance = (batch, 1, frames), (batch, 1)
-        return Hypotheses(
-            labels=keras.KerasTensor(of_labels, dtype="int32"),
-            label_len=keras.KerasTensor(of_utterance, dtype="int32"),
-            start_frame=keras.KerasTensor(of_labels, dtype="int32"),
-            end_frame=keras.KerasTensor(of_labels, dtype="int32"),
-            confidence=keras.KerasTensor(of_labels, dtype="float32"),
-            score=keras.KerasTensor(of_utterance, dtype="float32"),
-        )
+        return Hypotheses.spec(batch, 1, frames)
 
 
 def _best_path(logits: Any, logit_len: Any) -> Hypotheses:

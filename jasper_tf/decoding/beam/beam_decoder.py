@@ -152,16 +152,7 @@ class BeamDecoder(Decoder):
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:
-        of_utterance = (log_probs.shape[0], self.config.hypotheses)
-        of_labels = (*of_utterance, None)
-        return Hypotheses(
-            labels=keras.KerasTensor(of_labels, dtype="int32"),
-            label_len=keras.KerasTensor(of_utterance, dtype="int32"),
-            start_frame=keras.KerasTensor(of_labels, dtype="int32"),
-            end_frame=keras.KerasTensor(of_labels, dtype="int32"),
-            confidence=keras.KerasTensor(of_labels, dtype="float32"),
-            score=keras.KerasTensor(of_utterance, dtype="float32"),
-        )
+        return Hypotheses.spec(log_probs.shape[0], self.config.hypotheses, None)
 
     def get_config(self) -> dict[str, Any]:
         of_beam = dataclasses.asdict(self.config)
