@@ -1,6 +1,6 @@
 """Jasper-family CTC speech recognition in Keras 3 and TensorFlow.
 
-    cfg = jasper_tf.load_config("configs/an4.yaml", ["model.train_ds.manifest_filepath=train.json"])
+    cfg = jasper_tf.load_config("an4.yaml", ["model.train_ds.manifest_filepath=train.json"])
     model = jasper_tf.build_model(cfg)
     train = jasper_tf.build_dataset(cfg, "train_ds")
 
@@ -25,10 +25,14 @@ _WHERE = {
     "UserError": "jasper_tf.errors",
 }
 __all__ = list(_WHERE)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str):
     if name not in _WHERE:
         raise AttributeError(f"module 'jasper_tf' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

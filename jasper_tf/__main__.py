@@ -1,6 +1,7 @@
-"""`python -m jasper_tf VERB ...`: each verb is one file in jasper_tf/commands.
+"""`jasper-tf VERB ...`, or `python -m jasper_tf VERB ...`: each verb is one file in jasper_tf/commands.
 
-A verb's module holds `HELP` (one line, a literal), `add_arguments(parser)` and `run(arguments) -> exit status`.
+A verb's module holds `HELP` (one line, a literal), `add_arguments(parser)` and `run(arguments) -> exit status`; with
+`INTERMIXED = True` options may stand between its positional arguments.
 Only the chosen verb is imported, so the list of verbs never waits for TensorFlow.
 """
 
@@ -12,12 +13,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from jasper_tf import __version__
+from jasper_tf.commands._program import program_name
 from jasper_tf.errors import UserError
 from jasper_tf.io.log import log_to_stderr
 from jasper_tf.io.process_exit import discard_stdout, exit_with
-
-PROGRAM = "python -m jasper_tf"
 
 
 def find_verbs() -> dict[str, Path]:
@@ -35,20 +37,22 @@ def read_help(file: Path) -> str:
 
 
 def usage(verbs: dict[str, Path]) -> str:
-    width = max(map(len, verbs))
+    """The lines that list the verbs."""
+    program, width = program_name(), max(map(len, verbs))
     lines = [f"  {verb:<{width}}  {read_help(file)}" for verb, file in verbs.items()]
-    return "\n".join([f"usage: {PROGRAM} VERB ...", "", *lines, "", f"{PROGRAM} VERB --help tells the rest"])
+    rest = f"{program} VERB --help tells the rest, {program} --version the version"
+    return "\n".join([f"usage: {program} VERB ...", "", *lines, "", rest])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb.
-
-    Exit status: the verb's own, an error's `exit_status`, 130 when interrupted, 141 when nobody reads its output.
-    """
+    """Runs one verb; see `run_verb` for the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verbs = find_verbs()
     if argv and argv[0] in ("-h", "--help"):
         print(usage(verbs))
+        return 0
+    if argv and argv[0] == "--version":
+        print(f"jasper-tf {__version__}")
         return 0
     if not argv:
         print(usage(verbs), file=sys.stderr)
@@ -59,14 +63,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(verbs)}"
         print(f"error: unknown verb {verb!r}: {hint}", file=sys.stderr)
         return 2
+    return run_verb(verb, argv[1:], f"{program_name()} {verb}")
+
+
+def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
+    """Runs one verb as `program`, the name in its usage line; `argv` None means `sys.argv[1:]`.
+
+    Exit status: the verb's own, an error's `exit_status`, 130 when interrupted, 141 when nobody reads its output.
+    """
     # TensorFlow prints pages about absent GPUs when it is imported; it reads this once.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     log_to_stderr()
     try:
-        module = importlib.import_module(f"jasper_tf.commands.{verbs[verb].stem}")
-        parser = argparse.ArgumentParser(prog=f"{PROGRAM} {verb}", description=module.HELP)
+        module = importlib.import_module(f"jasper_tf.commands.{verb.replace('-', '_')}")
+        parser = argparse.ArgumentParser(prog=program, description=module.HELP)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(argv[1:]))
+        parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
+        return module.run(parse(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -77,5 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-if __name__ == "__main__":
+def run_program() -> NoReturn:
+    """The program `jasper-tf`, and `python -m jasper_tf`."""
     exit_with(main)
+
+
+if __name__ == "__main__":
+    run_program()

@@ -80,10 +80,15 @@ class AudioError(UserError):
 
 
 class DataError(UserError):
-    """A recording or a manifest that could not be read while a model was training on it."""
+    """Data that cannot be used: recordings that cannot be read, or a manifest that changed while it was read."""
 
     exit_status = 1
 
 
 class DivergedError(UserError):
-    """The loss of a training is no longer a finite number; in a search it ends the trial, not the search."""
+    """The loss of a training is no longer a finite number; in a search it ends the trial, not the search.
+
+    The command was right, and what came out of the data was not: as with `DataError` the exit status is 1.
+    """
+
+    exit_status = 1

@@ -33,7 +33,7 @@ LAYERS = """
 import tempfile
 import numpy as np
 from keras import ops
-from jasper_tf.decoding.beam import BeamDecoder
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.confidence import frame_confidence
 from jasper_tf.config.confidence_schema import ConfidenceMethodConfig
 from jasper_tf.decoding.forced_alignment import align

@@ -37,4 +37,4 @@ def test_of_a_very_long_message_the_ends_stay():
 
 def test_subclasses_and_copies():
     error = pickle.loads(pickle.dumps(DivergedError("step\n7")))
-    assert type(error) is DivergedError and str(error) == "step\\n7"
+    assert type(error) is DivergedError and str(error) == "step\\n7" and error.exit_status == 1

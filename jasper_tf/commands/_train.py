@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 from jasper_tf.config import Config
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model
+from jasper_tf.io.peak_memory import peak_memory_bytes
 from jasper_tf.training import trainer
 
 
@@ -20,7 +20,7 @@ def train(cfg: Config) -> Path:
     """Trains the model of `cfg`, or runs `fast_dev_run` if `cfg` sets it; returns the run's folder.
 
     Raises:
-        As `trainer.train`.
+        UserError, TrainingInterruptedError, WorkerLostError: as `trainer.train`.
     """
     return fast_dev_run(cfg) if cfg.trainer.fast_dev_run else trainer.train(cfg)
 
@@ -34,7 +34,7 @@ def fast_dev_run(cfg: Config) -> Path:
         the folder of the run, which is deleted.
 
     Raises:
-        As `trainer.train`.
+        UserError, TrainingInterruptedError, WorkerLostError: as `trainer.train`.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fast_dev_run-") as folder:
@@ -50,7 +50,7 @@ def fast_dev_run(cfg: Config) -> Path:
 
 
 def _peak_memory() -> str:
-    peaks = [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB of main memory"]
+    peaks = [f"{peak_memory_bytes() / 2**30:.2f} GiB of main memory"]
     for number, _ in enumerate(tf.config.list_physical_devices("GPU")):
         peak = tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"]
         peaks.append(f"{peak / 2**30:.2f} GiB of GPU {number}")

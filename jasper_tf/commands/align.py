@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     if not arguments.long_s >= 0:
         raise UserError(f"--long-s {arguments.long_s:g}: must be 0 or more")
-    utterances = read_manifest(arguments.manifest)
+    utterances = read_manifest(arguments.manifest, files_exist=True)
     names = output_names(Input(utterance.path) for utterance in utterances)
     forms = [form for form in arguments.format if form != "json"]
     folder = Path(arguments.output)

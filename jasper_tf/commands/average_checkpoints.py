@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._program import program_name
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
+from jasper_tf.inference.model_path import describe_path
 from jasper_tf.io.atomic_write import atomic_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--output {output}: not a .keras file; give a name that ends in .keras")
     validate_outputs([Output("--output", output, "keras")], [folder / "config.yaml"], arguments.overwrite)
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: not a run's folder, it has no config.yaml; give the folder that train.py printed")
+        raise UserError(f"{folder}: {describe_path(folder)}; give a run's folder, with config.yaml and checkpoints/")
     if arguments.checkpoints and (arguments.last is not None or arguments.best is not None):
         raise UserError("--last and --best choose among all checkpoints; give either one of them or names")
     cfg = load_config(folder / "config.yaml")
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     with atomic_path(output) as temporary:
         model.save(temporary)
     print(f"mean of {len(paths)} checkpoints: {output}")
-    print(f"next: python -m jasper_tf evaluate --model {output} --manifest MANIFEST")
+    print(f"next: {program_name()} evaluate --model {output} --manifest MANIFEST")
     return 0
 
 
@@ -82,5 +84,8 @@ def choose(checkpoints: CheckpointManager, names: list[str], last: int | None, b
     if number is None:
         return existing
     if not 1 <= number <= len(among):
-        raise UserError(f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}")
+        raise UserError(
+            f"{option} {number}: this run has {len(among)} to choose from; give 1 to {len(among)}, or train with a "
+            "larger exp_manager.checkpoint_callback_params.save_top_k"
+        )
     return sorted(among[:number])

@@ -104,6 +104,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit status: 0 nothing is wrong, 1 faults were found, 2 wrong use.\n\n" + FAULT_TABLE
     parser.add_argument("--config", metavar="C", help="its data sections are checked, against its labels and encoder")
     parser.add_argument("--manifest", nargs="+", metavar="F", help="these manifests are checked, in place of C's own")
+    parser.add_argument("--held-out", nargs="+", metavar="F", help="their recordings must not be in --manifest: leak")
+    parser.add_argument(
+        "--labels", metavar="CHARACTERS", help="the model's, without --config: texts must have no other characters"
+    )
     parser.add_argument("--audio", action="store_true", help="read every audio file as well")
     parser.add_argument("--list", metavar="FILE", help="write each fault as a JSON line: manifest, line, kind, detail")
     parser.add_argument(
@@ -147,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.checked_manifest import CheckedManifest
     from jasper_tf.data.checks.clean_manifest import validate_clean_manifest, write_clean_manifest
     from jasper_tf.data.checks.faults import NOTES, FaultLog
-    from jasper_tf.data.checks.lines import check_feasible, check_lines
+    from jasper_tf.data.checks.lines import assumed_rules, check_feasible, check_lines
     from jasper_tf.data.checks.report import summary, table
 
     _validate_arguments(arguments)
@@ -169,22 +173,25 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as files:
         listed = files.enter_context(atomic_write(arguments.list)) if arguments.list else None
         log = FaultLog(listed, NOTES | set(arguments.ignore))
-        rules_of = {name: _text_rules(cfg, name) if cfg else None for name in manifests}
+        of_labels = assumed_rules(arguments.labels) if arguments.labels else None
+        rules_of = {name: _text_rules(cfg, name) if cfg else of_labels for name in manifests}
         with Progress("reading lines", sum(manifest.file.size for manifest in every), megabytes) as progress:
             for name, group in manifests.items():
                 rules = rules_of[name]
                 for manifest in group:
                     check_lines(manifest, log, rules, progress)
-                    if rules and len(manifest):
-                        check_feasible(manifest, log, rules)
+                    if len(manifest):
+                        check_feasible(manifest, log, rules or assumed_rules(sorted({" ", *manifest.alphabet})))
         if arguments.write_clean:
             validate_clean_manifest(arguments.write_clean, manifests[first])
         rates = _check_rates(arguments, every, log)
         _check_repeats(training, held_out, log)
         if arguments.audio:
-            content = _check_sounds(arguments, cfg, manifests, log)
+            content = _check_audio(arguments, cfg, manifests, log)
             _check_repeats(training, held_out, log, content)
-    for line in [*summary(every, log), rates, *_not_checked(arguments, cfg)]:
+    alphabet = "".join(sorted(set().union(*(manifest.alphabet for manifest in every))))
+    characters = f"characters: {printable(repr(alphabet))}"
+    for line in [*summary(every, log), rates, characters, *_not_checked(arguments, cfg)]:
         print(line)
     if log.tallies:
         print(table(log))
@@ -201,6 +208,10 @@ def _validate_arguments(arguments: argparse.Namespace) -> None:
 
     if not arguments.config and not arguments.manifest:
         raise UserError("nothing to check: give --config C or --manifest F")
+    if arguments.held_out and not arguments.manifest:
+        raise UserError("--held-out: is compared with --manifest; --config alone compares its own sets")
+    if arguments.labels and arguments.config:
+        raise UserError("--labels, --config: one of them; a configuration has labels")
     if arguments.overrides and not arguments.config:
         raise UserError(f"{arguments.overrides[0]}: key=value changes a configuration; give --config as well")
     for kind in arguments.ignore:
@@ -228,15 +239,18 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
         cfg = load_config(arguments.config, arguments.overrides)
         cfg.require("model.labels", "model.preprocessor", "model.encoder")
     if arguments.manifest:
-        return cfg, {"train_ds": manifest_paths(arguments.manifest)}
+        sets = {"train_ds": manifest_paths(arguments.manifest)}
+        if arguments.held_out:
+            sets["validation_ds"] = manifest_paths(arguments.held_out)
+        return cfg, sets
     assert cfg is not None
     sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
     if not sections:
         raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
-    from jasper_tf.training.datasets import data_key, data_sets
+    from jasper_tf.data.manifest.sections import data_key, data_sets
 
     cfg.require(*(data_key(cfg, name) for name in sections))
-    sets: dict[str, list[str]] = {}
+    sets = {}
     held_out: set[str] = set()
     for name in sections:
         dataset = getattr(cfg.model, name)
@@ -298,34 +312,42 @@ def _check_repeats(
     check_duplicates(training, held_out, log, content, what)
 
 
-def _check_sounds(
+def _check_audio(
     arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
 ) -> list[np.ndarray]:
     """For each manifest, [utterances] uint64 that are equal for equal samples."""
-    from jasper_tf.data.checks.sounds import SoundRules, check_sounds
+    from jasper_tf.data.checks.audio import AudioRules, check_audio
+    from jasper_tf.data.checks.lines import ASSUMED_RATE_HZ
 
     total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
     content = []
     with Progress("reading audio", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h") as progress:
         for name, group in manifests.items():
             dataset = getattr(cfg.model, name) if cfg else None
-            rules = SoundRules(
-                cfg.model.sample_rate if cfg else None,
+            rules = AudioRules(
+                cfg.model.sample_rate if cfg else ASSUMED_RATE_HZ,
                 arguments.tolerance,
                 arguments.silence,
                 arguments.max_clipped,
                 dataset.channel_selector if dataset else "average",
             )
-            content += [check_sounds(manifest, log, rules, progress) for manifest in group]
+            content += [check_audio(manifest, log, rules, progress) for manifest in group]
     return content
 
 
 def _not_checked(arguments: argparse.Namespace, cfg: Config | None) -> list[str]:
+    from jasper_tf.data.checks.lines import ASSUMED_FRAME_S, ASSUMED_RATE_HZ
+
     lines = []
     if not cfg:
-        lines.append("not checked: characters outside labels, infeasible for CTC, wrong rate, leak; give --config")
-    elif arguments.manifest:
-        lines.append("not checked: leak; without --manifest the sets of --config are compared")
+        lines.append(
+            f"assumed: a model of {ASSUMED_RATE_HZ} Hz and frames of {1000 * ASSUMED_FRAME_S:g} ms, such as Jasper and "
+            "QuartzNet; --config takes your own"
+        )
+        if not arguments.labels:
+            lines.append("not checked: characters outside labels; give --labels or --config")
+    if arguments.manifest and not arguments.held_out:
+        lines.append("not checked: leak; give --held-out, or --config without --manifest")
     if not arguments.audio:
         lines.append("not read: the audio files; --audio reads them")
     return lines

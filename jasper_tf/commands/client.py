@@ -7,6 +7,8 @@ import json
 import sys
 from collections.abc import Iterator
 
+from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT, read_hot_words
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.long_audio import Chunking, recognize_long
 from jasper_tf.inference.recording import open_recording
@@ -52,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
+    parser.add_argument(
+        "--hot-words",
+        metavar="FILE",
+        help="words or phrases to expect, one a line, each with its weight behind it or without (for models that were "
+        "exported with a beam search)",
+    )
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's (%(default)s)")
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
 
@@ -126,10 +134,18 @@ def _client(arguments: argparse.Namespace) -> GrpcClient | RestClient:
         "timeout_s": arguments.timeout,
         "back_off": BackOff(arguments.retries),
         "max_message_mb": arguments.max_message_mb,
+        "hot_words": None if arguments.hot_words is None else _read_hot_words(arguments.hot_words),
     }
     if arguments.rest:
         return RestClient(server, sample_rate=arguments.sample_rate, **options)
     return GrpcClient(server, **options)
+
+
+def _read_hot_words(path: str) -> dict[str, float]:
+    hot_words = read_hot_words(path, BeamConfig.hot_word_weight)
+    if wrong := [word for word, weight in hot_words.items() if not abs(weight) <= LARGEST_WEIGHT]:
+        raise UserError(f"--hot-words {path}: {wrong[0]!r}: weights are from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
+    return hot_words
 
 
 def _port(server: str) -> int | None:

@@ -1,20 +1,37 @@
 """`python -m jasper_tf doctor`: checks packages, devices and audio decoders."""
 
 import argparse
-import importlib.metadata
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.io.environment import package_version
+
 if TYPE_CHECKING:
     import numpy as np
 
-HELP = "print versions, devices and the live audio decoders; exit status 1 if something needed does not work"
+HELP = "print versions, extras, devices and the live audio decoders; exit status 1 if something needed does not work"
 
-PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "tensorboard", "soundfile", "soxr")
-OPTIONAL_PACKAGES = ("espeakng-loader",)
+PACKAGES = ("tensorflow", "keras", "keras-tuner", "numpy", "tensorboard", "soundfile", "soxr")
+EXTRAS = {  # a package of each, and what it brings
+    "cuda": ("nvidia-cudnn-cu12", "NVIDIA's libraries, to train on a GPU"),
+    "demo": ("espeakng-loader", "synthesized speech: make-demo-corpus"),
+    "dev": ("pytest", "the tests and linters of this package"),
+    "docs": ("mkdocs-material", "the documentation as web pages"),
+    "formats": ("av", "m4a, mp4, webm and other formats of FFmpeg"),
+    "lm": ("kenlm", "language models in KenLM's binary format"),
+    "notebook": ("jupyterlab", "JupyterLab, to run the notebooks"),
+}
+FORMATS = {  # how soundfile names them
+    "WAV": {"format": "WAV"},
+    "FLAC": {"format": "FLAC"},
+    "OGG": {"format": "OGG"},
+    "MP3": {"format": "MP3"},
+    "Opus": {"format": "OGG", "subtype": "OPUS"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the report; returns 0 if everything that is needed works, else 1."""
     troubles: list[str] = []
     _line("python", f"{platform.python_version()} on {platform.platform()}")
-    for package in PACKAGES + OPTIONAL_PACKAGES:
-        try:
-            _line(package, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            if package in OPTIONAL_PACKAGES:
-                _line(package, "not installed (pip install 'jasper-tf[demo]')")
-            else:
-                _line(package, "MISSING")
-                troubles.append(f"{package} is not installed: pip install {package}")
+    for package in PACKAGES:
+        version = package_version(package)
+        _line(package, version or "MISSING")
+        if version is None:
+            troubles.append(f"{package} is not installed: pip install {package}")
+    absent = "has no wheels for this Python" if sys.version_info >= (3, 13) else "not installed"
+    _line("tensorflow-io", package_version("tensorflow-io") or f"{absent}; soundfile reads WAV in its place")
+    for extra, (package, brings) in EXTRAS.items():
+        version = package_version(package)
+        missing = f"not installed; brings {brings}: pip install 'jasper-tf[{extra}]'"
+        _line(f"extra {extra}", missing if version is None else f"{package} {version}: {brings}")
     # Each imports its libraries in its function: a broken one is reported.
     for name, check in (("tensorflow", _report_devices), ("audio", _report_audio)):
         try:
@@ -86,11 +105,11 @@ def _report_audio() -> list[str]:
     troubles = []
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("WAV", "FLAC", "OGG", "MP3"):
+        for kind, written_as in FORMATS.items():
             path = Path(folder) / f"tone.{kind.lower()}"
             in_graph = False
             try:
-                soundfile.write(path, tone, 16000, format=kind)
+                soundfile.write(path, tone, 16000, **written_as)
                 in_graph = is_graph_decodable(path, 16000)
                 readings = {"load_audio": load_audio(path), "tf.data": _read_by_tf_data(path, in_graph)}
             except (ValueError, soundfile.SoundFileError, tf.errors.OpError) as error:

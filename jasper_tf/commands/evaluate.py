@@ -5,27 +5,36 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jasper_tf.commands._decoding import (
+    DecodingOptions,
+    add_decoding_arguments,
+    describe,
+    plain_section,
+    split_overrides,
+)
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.io.progress import Progress
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
     from jasper_tf.audio.load import ChannelSelector
-    from jasper_tf.data.manifest.line import Utterance
     from jasper_tf.inference.audio_settings import AudioSettings
 
-HELP = "word and character error rate of a model on a manifest"
+HELP = "word and character error rate of a model on a manifest, its worst utterances and most frequent errors"
+INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Exit status: 0 every recording was scored; 1 some cannot be read: they are named and counted, the others "
+        "scored; 2 a mistake in the command, the model or the manifest."
+    )
     parser.add_argument(
         "--model",
         required=True,
@@ -52,9 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="cut off silence at both ends (default: as --channel-selector)",
     )
-    parser.add_argument("--output", metavar="FILE", help="write one JSON line per utterance, with text and pred_text")
-    parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write one JSON line per utterance, with text and pred_text, and n_best if asked for",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the report as JSON, with the worst utterances and the confusions"
+    )
+    parser.add_argument(
+        "--html", metavar="FILE.html", help="write the report as a page: every error marked, and recordings to play"
+    )
     add_overwrite_argument(parser)
+    add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="utterances at a time (%(default)s)")
     parser.add_argument(
         "--chunk-s",
@@ -62,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=40.0,
         metavar="S",
         help="longer utterances are recognized in pieces (%(default)g; 0: never, as in the validation of a training)",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="decoding.KEY=value", help="changes the decoding section of the model"
     )
 
 
@@ -72,22 +94,26 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
     from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
     from jasper_tf.inference.long_audio import Chunking
-    from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
+    manifests, tars, overrides = _take_overrides(arguments)
+    decoding = DecodingOptions(arguments, overrides)
+    require_model_path(arguments.model, exports=True)
     chunking = Chunking(arguments.chunk_s, overlap_s=min(Chunking.overlap_s, arguments.chunk_s / 10))
-    patterns = arguments.tarred_audio_filepaths
-    tar_paths = expand_tar_paths(patterns) if patterns else []
-    paths = {f"--{key}": path for key in ("output", "json") if (path := getattr(arguments, key))}
+    tar_paths = expand_tar_paths(tars) if tars else []
+    paths = {f"--{key}": path for key in ("output", "json", "html") if (path := getattr(arguments, key))}
     model_files = [Path(arguments.model, name) for name in ("", "model.keras", "config.yaml")]
     validate_outputs(
         [Output(option, path) for option, path in paths.items()],
-        [*model_files, *manifest_paths(arguments.manifest), *tar_paths],
+        [*model_files, *manifest_paths(manifests), *tar_paths, *decoding.files],
         arguments.overwrite,
     )
-    utterances = read_manifest(arguments.manifest, TarIndex(tar_paths) if tar_paths else None)
+    utterances = read_manifest(manifests, TarIndex(tar_paths) if tar_paths else None, files_exist=True)
 
+    from jasper_tf.inference.evaluation.evaluate import evaluate, prediction_lines
+    from jasper_tf.inference.evaluation.page import write_page
+    from jasper_tf.inference.evaluation.report import as_json, as_text
     from jasper_tf.inference.load_model import load_recognizer
     from jasper_tf.inference.transcriber import Transcriber
 
@@ -95,76 +121,50 @@ def run(arguments: argparse.Namespace) -> int:
     audio = _audio_settings(arguments)
     _say(
         f"audio: channel_selector {audio.channel_selector}, trim_silence {str(audio.trim_silence).lower()} "
-        f"({printable(audio.source)})"
+        f"({audio.source})"
     )
+    config = decoding.apply(model.decoding_config)
+    _say(f"decoding: {describe(config)}")
     cut = int(np.sum(utterances.duration_s > chunking.chunk_s)) if chunking.chunk_s else 0
     if cut:
         _say(f"{cut} utterances above {chunking.chunk_s:g} s are recognized in pieces; --chunk-s 0 prevents it")
-    unknown = Counter(c for utterance in utterances for c in model.tokenizer.out_of_vocabulary(utterance.text))
-    if unknown:
-        table = ", ".join(f"{c!r} {n}" for c, n in unknown.most_common())
-        _say(f"{unknown.total()} characters of the references are not among the labels and count as errors: {table}")
-
+    transcriber = Transcriber(
+        model,
+        chunking,
+        config if decoding.given else None,
+        batch_size=arguments.batch_size,
+        channel_selector=audio.channel_selector,
+        trim_silence=audio.trim_silence,
+    )
     with ExitStack() as outputs:
         files = {option: outputs.enter_context(atomic_write(path)) for option, path in paths.items()}
-        words, characters, audio_s, unreadable = ErrorCounts(), ErrorCounts(), 0.0, len(utterances.absent)
-        for absent in utterances.absent:
-            _say(f"error: {printable(absent)}")
-        lines: list[dict[str, Any]] = [{} for _ in utterances]
-        bar = Progress("evaluating", len(utterances), note=lambda: f"WER {words.rate:.2%}")
-        progress, began = outputs.enter_context(bar), time.monotonic()
-        # The longest first: a lack of memory shows at once.
-        order = np.argsort(-utterances.duration_s, kind="stable").tolist()
-        transcriber = Transcriber(
-            model,
-            chunking,
-            words=False,
-            batch_size=arguments.batch_size,
-            channel_selector=audio.channel_selector,
-            trim_silence=audio.trim_silence,
-        )
-        for i, found in zip(order, transcriber.stream(utterances[i] for i in order), strict=True):
-            if isinstance(found, UserError):
-                unreadable += 1
-                error = f"{utterances[i].source}: {found}"
-                _say(f"error: {printable(error)}")
-                lines[i] = _line(utterances[i], error=error)
-            else:
-                audio_s += found.duration_s or 0.0
-                word, character = (count_errors([utterances[i].text], [found.text], u) for u in ("word", "character"))
-                words, characters = words + word, characters + character
-                lines[i] = _line(utterances[i], pred_text=found.text, wer=word.rate, cer=character.rate)
-            progress.advance()
-        progress.clear()
-        elapsed_s = time.monotonic() - began
-        report = {
-            "wer": words.rate,
-            "cer": characters.rate,
-            "insertions": words.insertions,
-            "deletions": words.deletions,
-            "substitutions": words.substitutions,
-            "utterances": words.utterances,
-            "words": words.reference,
-            "characters": characters.reference,
-            "audio_s": audio_s,
-            "real_time_factor": elapsed_s / audio_s if audio_s else None,
-            "unreadable": unreadable,
-            "unknown_characters": dict(unknown),
+        found = evaluate(transcriber, utterances, _say)
+        settings = {
             "channel_selector": audio.channel_selector,
             "trim_silence": audio.trim_silence,
+            "decoding": plain_section(config),
         }
         if file := files.get("--output"):
+            lines = prediction_lines(found, utterances)
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         if file := files.get("--json"):
-            json.dump(report, file, ensure_ascii=False, indent=1)
-    print(
-        f"WER {words.rate:.2%} ({words.substitutions} substitutions, {words.insertions} insertions, "
-        f"{words.deletions} deletions in {words.reference} words)  CER {characters.rate:.2%}  "
-        f"{words.utterances} utterances, {audio_s / 3600:.2f} h"
-        + (f"  {unreadable} unreadable" if unreadable else "")
-        + (f"  real-time factor {report['real_time_factor']:.4f}" if audio_s else "")
-    )
-    return 1 if unreadable else 0
+            json.dump(as_json(found, settings), file, ensure_ascii=False, indent=1)
+        if file := files.get("--html"):
+            _say(write_page(file, found, transcriber, arguments.model, ", ".join(manifests)))
+    print(as_text(found))
+    return 1 if found.unreadable else 0
+
+
+def _take_overrides(arguments: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
+    """The manifests, the tar files, and the overrides, which may stand behind either."""
+    overrides, others = split_overrides(arguments.overrides)
+    if others:
+        raise UserError(f"{others[0]}: is not of the form decoding.KEY=value; name manifests behind --manifest")
+    behind, manifests = split_overrides(arguments.manifest)
+    more, tars = split_overrides(arguments.tarred_audio_filepaths or [])
+    if not manifests:
+        raise UserError("--manifest: names no manifest; give one")
+    return manifests, tars, [*overrides, *behind, *more]
 
 
 def _channel(text: str) -> ChannelSelector:
@@ -189,15 +189,5 @@ def _audio_settings(arguments: argparse.Namespace) -> AudioSettings:
     return replace(found, **given, source=found.source + options)
 
 
-def _line(utterance: Utterance, **found: Any) -> dict[str, Any]:
-    return {
-        "audio_filepath": utterance.path,
-        "offset": utterance.offset_s,
-        "duration": utterance.duration_s,
-        "text": utterance.text,
-        **found,
-    }
-
-
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)

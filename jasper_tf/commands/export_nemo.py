@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jasper_tf.errors import UserError
+from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
@@ -21,17 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where NeMo will not compute the same, if anywhere, and the archive's path."""
-    from jasper_tf.inference.load_model import load_model
-    from jasper_tf.inference.pretrained_config import load_config
-    from jasper_tf.interop.nemo.model import export_nemo, import_nemo
-
     source = Path(arguments.model)
+    require_model_path(source)
     folder = source if source.is_dir() else source.parent
     validate_outputs(
         [Output("--output", arguments.output, "nemo")],
         [source, folder / "model.keras", folder / "config.yaml"],
         arguments.overwrite,
     )
+
+    # After the checks of the arguments, which need no TensorFlow.
+    from jasper_tf.inference.load_model import load_model
+    from jasper_tf.inference.pretrained_config import load_config
+    from jasper_tf.interop.nemo.model import export_nemo, import_nemo
+
     if source.suffix == ".nemo":
         imported = import_nemo(source)
         model, config = imported.model, imported.config

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
@@ -27,10 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line per tensor and the sum; writes nothing unless every tensor fits."""
-    import numpy as np
-
-    from jasper_tf.interop.nemo.model import import_nemo
-
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file, give a folder")
@@ -41,6 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
         Output("--output", folder / "config.yaml", "config"),
     ]
     validate_outputs(outputs, [arguments.archive], arguments.overwrite, makes_folders=True)
+    require_regular_file(arguments.archive, "archive")
+
+    # After the checks of the arguments, which need no TensorFlow.
+    import numpy as np
+
+    from jasper_tf.interop.nemo.model import import_nemo
+
     imported = import_nemo(arguments.archive, arguments.features)
     for name, became in imported.tensors.items():
         print(f"{name} {became}")

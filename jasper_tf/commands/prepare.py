@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,12 @@ NAMES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "NAME:\n" + "\n".join(f"  {name:<17} {text}" for name, text in NAMES.items())
+    parser.epilog = (
+        "NAME:\n"
+        + "\n".join(f"  {name:<17} {text}" for name, text in NAMES.items())
+        + "\n\nExit status: 0 every recording is in a manifest; 1 some are left out: they are counted and listed with\n"
+        "their reason in SPLIT_left_out.tsv, and the manifests hold the others; 2 wrong use, or nothing can be used."
+    )
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NAMES))
     add("--output", required=True, type=Path, metavar="DIR", help="folder for SPLIT_manifest.json and the reports")
@@ -63,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was found, left out and changed; nothing is written unless there is an utterance in every split."""
+    """Prints what was found, left out and changed; returns 1 if a recording was left out.
+
+    Nothing is written unless there is an utterance in every split.
+    """
     from jasper_tf.data.corpora import manifests
     from jasper_tf.data.corpora.speaker_split import parse_shares
 
@@ -108,7 +117,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(manifests.describe(splits, labels))
     for manifest in written:
         print(manifest)
-    return 0
+    left_out = sum(len(split.left_out) for split in splits.values())
+    if left_out:
+        used = sum(len(split.utterances) for split in splits.values())
+        print(f"{left_out} of {left_out + used} recordings are left out: exit status 1", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> None:
@@ -223,7 +236,10 @@ def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dic
             if table is not None and not table.is_file() and (folders[0] / table).is_file():
                 table = folders[0] / table
             layout = folder.FolderLayout(table, *columns, arguments.speaker_from_folder)
-            return {"train": folder.read_folder(folders[0], layout)}
+            recordings = folder.read_folder(folders[0], layout)
+            if table is None and (alone := folder.transcripts_without_audio(folders[0], recordings)):
+                print(f".txt files without a recording: {len(alone)}; not used; first {alone[0]}")
+            return {"train": recordings}
         if name == "common-voice" and arguments.language is None:
             arguments.language = common_voice.common_voice_language(folders[0])
             print(f"language: {arguments.language}")

@@ -12,11 +12,17 @@ HELP = "pack the recordings of a manifest into TFRecord shards that the trainer 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Exit status: 0 done, also where --on-bad-audio skip left recordings out (they are named and counted); 1 a "
+        "recording cannot be read, more than --max-bad-audio cannot, or --verify finds damage; 2 wrong use."
+    )
     parser.add_argument("--manifest", metavar="FILE", help="manifests to pack, separated by commas")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of the shards; an interrupted run is resumed"
     )
-    parser.add_argument("--verify", action="store_true", help="read finished shards again and compare checksums")
+    parser.add_argument(
+        "--verify", action="store_true", help="only look for damaged files among the shards in --output"
+    )
     parser.add_argument("--codec", default="pcm", help="pcm: fastest (default); flac: about half the size")
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's rate (default 16000)")
     parser.add_argument(
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     shards = _counted(len(index.shards), "shard")
     print(f"{index.utterances} utterances, {index.hours:.2f} h, in {shards}, {size:.1f} MB: {arguments.output}")
     if index.skipped:
-        print(f"{index.skipped} left out: they cannot be read")
+        print(f"{_counted(index.skipped, 'recording')} left out: cannot be read")
     print(
         f"{index.rounded} rounded to 16 bit (resampled, mixed, or finer before), {index.clipped_samples} samples "
         "clipped at full scale; the others are the same bit for bit"
@@ -89,11 +95,11 @@ def verify(folder: str, workers: int) -> int:
     for fault in faults:
         print(fault)
     if faults:
-        print(f"{_counted(len(faults), 'fault')} in {folder}")
+        print(f"{folder}: damaged, {_counted(len(faults), 'fault')}; a damaged file can be named again for its records")
         return 1
     index = read_index(folder)
     assert index is not None
-    print(f"{folder}: {index.utterances} utterances in {_counted(len(index.shards), 'shard')}, all as the index says")
+    print(f"{folder}: intact, {index.utterances} utterances in {_counted(len(index.shards), 'shard')}")
     return 0
 
 

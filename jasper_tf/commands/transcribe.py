@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.transcript import Transcript
 
 HELP = "print the text of audio files, one line per file: path, tab, text; or write subtitles and JSON"
+INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--words", action="store_true", help="each word with its time: in json, tsv and printed text")
     add_overwrite_argument(parser)
+    add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="files at a time (default %(default)s)")
     parser.add_argument(
         "--chunk-s",
@@ -58,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="FILE",
         help="an audio file (M4A, MP4, WebM, WMA: with the extra formats), a folder of them, a pattern such as "
-        "'talks/*.mp3', a manifest (.json, .jsonl), or - for standard input",
+        "'talks/*.mp3', a manifest (.json, .jsonl), or - for standard input; decoding.KEY=value changes the decoding "
+        "section of the model",
     )
 
 
@@ -68,18 +73,23 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.inference.inputs import find_inputs
     from jasper_tf.inference.long_audio import Chunking
 
+    overrides, names = split_overrides(arguments.files)
+    if not names:
+        raise UserError("no recordings; name audio files, folders or a manifest")
     _validate(arguments)
+    decoding = DecodingOptions(arguments, overrides)
+    require_model_path(arguments.model, exports=True)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
-    inputs = find_inputs(arguments.files, getattr(sys.stdin, "buffer", None))
+    inputs = find_inputs(names, getattr(sys.stdin, "buffer", None))
     good = [one for one in inputs if one.error is None]
-    files = _plan_files(arguments, good)
+    files = _plan_files(arguments, good, [*names, *decoding.files])
     if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):
         raise UserError(f"--format {arguments.format[0]}: {len(good)} recordings; name a folder with --output-dir")
     failed = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        found, planned = _transcribe(arguments, chunking, good), iter(files)
+        found, planned = _transcribe(arguments, chunking, decoding, good), iter(files)
         for one in inputs:
             result = one.error or next(found)
             paths = {} if one.error or not files else next(planned)
@@ -114,9 +124,14 @@ def _validate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--format {','.join(arguments.format)}: several formats; name a folder with --output-dir")
     if arguments.words and (subtitles := {"srt", "vtt"}.intersection(arguments.format)):
         raise UserError(f"--words: {min(subtitles)} has lines of several words; choose json or tsv")
+    if arguments.n_best is not None and "json" not in arguments.format:
+        if arguments.format != ("text",) or arguments.output_dir is not None:
+            raise UserError(f"--n-best: {','.join(arguments.format)} has no place for several texts; add json")
+        if arguments.words:
+            raise UserError("--n-best: --words prints words of one text; choose --format json")
 
 
-def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input]) -> list[dict[str, str]]:
+def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: Sequence[str]) -> list[dict[str, str]]:
     """For each input the files to write, by format; empty without `--output-dir`."""
     from jasper_tf.inference.inputs import output_names
     from jasper_tf.inference.subtitles import suffix_of
@@ -129,7 +144,7 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input]) -> list[
         for name in output_names(inputs)
     ]
     outputs = [Output("--output-dir", path) for paths in files for path in paths.values()]
-    read = [*(one.name for one in inputs), *arguments.files]
+    read = [*(one.name for one in inputs), *named]
     validate_outputs(outputs, read, arguments.overwrite, makes_folders=True)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -139,7 +154,7 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input]) -> list[
 
 
 def _transcribe(
-    arguments: argparse.Namespace, chunking: Chunking, inputs: Sequence[Input]
+    arguments: argparse.Namespace, chunking: Chunking, decoding: DecodingOptions, inputs: Sequence[Input]
 ) -> Iterator[Transcript | UserError]:
     if not inputs:
         return
@@ -147,7 +162,9 @@ def _transcribe(
     from jasper_tf.inference.transcriber import Transcriber
 
     words = arguments.words or arguments.output_dir is not None or arguments.format != ("text",)
-    transcriber = Transcriber(load_recognizer(arguments.model), chunking, words=words, batch_size=arguments.batch_size)
+    model = load_recognizer(arguments.model)
+    config = decoding.apply(model.decoding_config) if decoding.given else None
+    transcriber = Transcriber(model, chunking, config, words, arguments.batch_size)
     progress = Progress("transcribing", None, clock)
 
     def show(done_s: float, opened_s: float, opened: int) -> None:
@@ -170,6 +187,11 @@ def _print(one: Input, found: Transcript, arguments: argparse.Namespace, stdout:
         lines = printable(json.dumps(values, ensure_ascii=False)) + "\n"
     elif form != "text":
         lines = format_transcript(found, form, arguments.words)
+    elif arguments.n_best is not None:
+        # A recording that was cut into pieces has one text, without a score.
+        texts = [(f"{one.score:.4f}", one.text) for one in found.n_best or ()] or [("", found.text)]
+        rows = (f"{path}\t{rank}\t{score}\t{printable(text)}\n" for rank, (score, text) in enumerate(texts, 1))
+        lines = "".join(rows)
     elif arguments.words:
         words = found.words or ()
         lines = "".join(f"{path}\t{w.start_s:.2f}\t{w.end_s:.2f}\t{printable(w.text)}\n" for w in words)

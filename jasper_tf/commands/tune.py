@@ -6,13 +6,15 @@ import argparse
 import sys
 
 from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.data.manifest.sections import require_manifests
 from jasper_tf.errors import UserError
+from jasper_tf.inference.pretrained_config import load_config
 
 HELP = "search for hyper-parameters with keras-tuner; every trial is an ordinary run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="what to search, such as configs/tune.yaml")
+    parser.add_argument("file", help="what to search, or the name of a packaged file: tune.yaml")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -24,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs or resumes the search and prints its trials; returns 1 if none was completed."""
     tune = load_tune_config(arguments.file, arguments.overrides)
+    require_manifests(load_config(tune.config, tune.overrides), ("train_ds", "validation_ds"))
 
-    # After the configuration: an error in it shows without waiting for TensorFlow.
+    # After the inputs: an error in them shows without waiting for TensorFlow.
     from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
     from jasper_tf.tuning.search import Search
 

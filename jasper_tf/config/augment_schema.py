@@ -12,7 +12,11 @@ Decibels = Annotated[float, Range(-300, 300)]  # a gain that stays finite in flo
 
 @dataclass(kw_only=True)
 class PerturbationConfig(Section):
-    """What all perturbations have: the probability of each utterance to be changed."""
+    """What all perturbations have.
+
+    Attributes:
+        prob: probability of each utterance to be changed.
+    """
 
     prob: ZeroToOne = 0.5
 
@@ -21,10 +25,13 @@ class PerturbationConfig(Section):
 
 @dataclass(kw_only=True)
 class SpeedConfig(PerturbationConfig):
-    """Tempo and pitch together: 1 is unchanged, 1.1 is 10% faster.
+    """Tempo and pitch together.
 
-    `num_rates` above 0 draws from that many rates, equally far apart, both ends included (3 from 0.9 to 1.1: 0.9, 1.0,
-    1.1); 0 and -1 draw any rate between. NeMo's default is 5.
+    Attributes:
+        min_speed_rate: 1 is unchanged, 1.1 is 10 % faster.
+        max_speed_rate: the upper end.
+        num_rates: above 0: draws from that many rates, equally far apart, both ends included; 0 and -1: any rate
+            between (NeMo: 5).
     """
 
     min_speed_rate: Annotated[float, Range(0.1, 10)] = 0.9
@@ -36,7 +43,12 @@ class SpeedConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class ShiftConfig(PerturbationConfig):
-    """The audio earlier (above 0) or later (below 0) by some milliseconds, its length unchanged."""
+    """The audio earlier or later, its length unchanged.
+
+    Attributes:
+        min_shift_ms: above 0 earlier, below 0 later.
+        max_shift_ms: the upper end.
+    """
 
     min_shift_ms: Annotated[float, Range(-(10**6), 10**6)] = -5.0
     max_shift_ms: Annotated[float, Range(-(10**6), 10**6)] = 5.0
@@ -44,10 +56,13 @@ class ShiftConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class ImpulseConfig(PerturbationConfig):
-    """Convolution with a room's impulse response from a manifest.
+    """Convolution with a room's impulse response; the mean power stays.
 
-    `shift_impulse` moves the direct path, the response's largest sample, to time 0, so that the transcript stays
-    aligned (NeMo's default: false). `normalize_impulse` subtracts the response's mean first.
+    Attributes:
+        manifest_path: manifests of responses; only `audio_filepath` is needed.
+        shift_impulse: moves the direct path, the largest sample, to time 0, so that the transcript stays aligned (NeMo:
+            false).
+        normalize_impulse: subtracts the response's mean first.
     """
 
     manifest_path: str | list[str]
@@ -59,7 +74,14 @@ class ImpulseConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class NoiseConfig(PerturbationConfig):
-    """A noise from a manifest, at a signal-to-noise ratio; it is amplified by at most `max_gain_db`."""
+    """A noise at a signal-to-noise ratio: a random part of a longer recording, or a shorter one once.
+
+    Attributes:
+        manifest_path: manifests of noises; only `audio_filepath` is needed.
+        min_snr_db: the loudest noise.
+        max_snr_db: the faintest.
+        max_gain_db: the noise is amplified by at most this.
+    """
 
     manifest_path: str | list[str]
     min_snr_db: Decibels = 10.0
@@ -71,7 +93,12 @@ class NoiseConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class GainConfig(PerturbationConfig):
-    """A change of level, in decibels."""
+    """A change of level.
+
+    Attributes:
+        min_gain_dbfs: decibels.
+        max_gain_dbfs: the upper end.
+    """
 
     min_gain_dbfs: Decibels = -10.0
     max_gain_dbfs: Decibels = 10.0
@@ -79,7 +106,12 @@ class GainConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class WhiteNoiseConfig(PerturbationConfig):
-    """Gaussian noise; its level in decibels of full scale."""
+    """Gaussian noise.
+
+    Attributes:
+        min_level: decibels of full scale.
+        max_level: the upper end.
+    """
 
     min_level: Annotated[float, Range(-300, 0)] = -90.0
     max_level: Annotated[float, Range(-300, 0)] = -46.0
@@ -87,9 +119,11 @@ class WhiteNoiseConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class BandLimitConfig(PerturbationConfig):
-    """This project's own: the audio as a channel of a low sample rate carries it, such as a telephone line.
+    """The audio as a channel of a low sample rate carries it, such as a telephone line. Not in NeMo.
 
-    `sample_rate` is the channel's, in Hz. `mu_law` codes the samples in 8-bit mu-law (ITU-T G.711).
+    Attributes:
+        sample_rate: of the channel, Hz; below the model's.
+        mu_law: codes the samples in 8-bit mu-law (ITU-T G.711).
     """
 
     sample_rate: SampleRate = 8000
@@ -98,7 +132,17 @@ class BandLimitConfig(PerturbationConfig):
 
 @dataclass(kw_only=True)
 class AugmentorConfig(Section):
-    """The perturbations, in the order in which they are applied. Null in a file is one with its defaults."""
+    """The perturbations, in the order in which they are applied. Null in a file is one with its defaults.
+
+    Attributes:
+        speed: tempo and pitch.
+        shift: in time.
+        impulse: rooms.
+        noise: recordings of noise.
+        gain: level.
+        white_noise: Gaussian noise.
+        band_limit: telephone lines. Not in NeMo.
+    """
 
     speed: SpeedConfig | None = None
     shift: ShiftConfig | None = None

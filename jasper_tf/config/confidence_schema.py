@@ -13,9 +13,14 @@ Alpha = Annotated[float, Range(0, 1, without=(0,))]
 
 @dataclass(kw_only=True)
 class ConfidenceMethodConfig(Section):
-    """The confidence of a frame. `alpha` below 1 flattens the probabilities: they are raised to that power.
+    """The confidence of a frame.
 
-    `entropy_type` and `entropy_norm` are for `entropy` only.
+    Attributes:
+        name: `max_prob`, its largest probability, or `entropy`; both are 0 for equal probabilities and 1 for a certain
+            frame.
+        entropy_type: for `entropy`.
+        alpha: the probabilities are raised to this power; below 1 it flattens them.
+        entropy_norm: for `entropy`: linear, or exponential.
     """
 
     name: Literal["max_prob", "entropy"] = "entropy"
@@ -29,11 +34,17 @@ class ConfidenceMethodConfig(Section):
 
 @dataclass(kw_only=True)
 class ConfidenceConfig(Section):
-    """The confidence of labels and words. It takes effect if one of the `preserve_` keys is true.
+    """The confidence of labels and words; it takes effect if one of the `preserve_` keys is true.
 
     Otherwise the confidence of a label is its mean posterior over its frames, that of a word the lowest of its labels.
-    `aggregation` is over the frames of a label and over the labels of a word; with `exclude_blank: false` the blanks
-    behind a label are among its frames.
+
+    Attributes:
+        preserve_frame_confidence: any of the three switches this section on.
+        preserve_token_confidence: as above.
+        preserve_word_confidence: as above.
+        exclude_blank: false counts the blanks behind a label among its frames.
+        aggregation: over the frames of a label, and over the labels of a word.
+        method_cfg: the confidence of a frame.
     """
 
     preserve_frame_confidence: bool = False

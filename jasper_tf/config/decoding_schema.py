@@ -16,7 +16,14 @@ LogProb = Annotated[float, Range(-(10**6), 0)]
 
 @dataclass(kw_only=True)
 class PyCTCDecodeConfig(Section):
-    """Settings of `strategy: pyctcdecode`; they replace those of `BeamConfig` that mean the same."""
+    """Settings of `strategy: pyctcdecode`; they replace those of `beam` that mean the same.
+
+    Attributes:
+        beam_prune_logp: `beam_threshold`, as a negative number.
+        token_min_logp: as in `beam`.
+        hotwords: words that are expected.
+        hotword_weight: `hot_word_weight`, for each of them.
+    """
 
     beam_prune_logp: LogProb = -10.0
     token_min_logp: LogProb = -5.0
@@ -29,7 +36,12 @@ class PyCTCDecodeConfig(Section):
 
 @dataclass(kw_only=True)
 class FlashlightConfig(Section):
-    """Settings of `strategy: flashlight`; they replace those of `BeamConfig` that mean the same."""
+    """Settings of `strategy: flashlight`; they replace those of `beam` that mean the same.
+
+    Attributes:
+        beam_size_token: `top_tokens`.
+        beam_threshold: as in `beam`.
+    """
 
     beam_size_token: Annotated[int, Range(1, 10**4)] = 16
     beam_threshold: Annotated[float, Range(0, 10**6)] = 20.0
@@ -40,6 +52,7 @@ class FlashlightConfig(Section):
 
 
 def _no_phrases(boosting_tree: Any) -> bool:
+    """A mapping without phrases."""
     given = boosting_tree if isinstance(boosting_tree, Mapping) else {}
     keys = ("model_path", "key_phrases_file", "key_phrases_list", "key_phrase_items_list")
     return not any(given.get(key) for key in keys)
@@ -47,50 +60,64 @@ def _no_phrases(boosting_tree: Any) -> bool:
 
 @dataclass(kw_only=True)
 class BeamConfig(Section):
-    """The beam search; keys of NeMo's `BeamCTCInferConfig`, then those of this package.
+    """The beam search. Keys of NeMo's `BeamCTCInferConfig`, then those of this package, which are not in NeMo.
 
     Weights are natural logarithms, but for `unk_score_offset`.
+
+    Attributes:
+        beam_size: hypotheses that are kept after each frame.
+        ngram_lm_model: file of an n-gram model of words or of labels, ARPA (plain or gzip) or KenLM's binary trie.
+        kenlm_path: an older name of `ngram_lm_model`.
+        ngram_lm_alpha: weight of the language model; null is 0.35, or what `beam_alpha` says.
+        beam_alpha: an older name of `ngram_lm_alpha`.
+        beam_beta: what each word gains with a model of words, each label with one of labels; no effect without a model.
+        beam_threshold: hypotheses whose score is this much below the best are dropped.
+        return_best_hypothesis: false returns `beam_size` hypotheses, or `n_best` if it is given.
+        pyctcdecode_cfg: for `strategy: pyctcdecode`.
+        flashlight_cfg: for `strategy: flashlight`.
+        n_best: not in NeMo: how many hypotheses are returned, at most `beam_size`; null is one.
+        top_tokens: not in NeMo: labels that are tried in a frame, the most probable ones.
+        token_min_logp: not in NeMo: labels with a lower ln p are not tried, but for the most probable class of a frame.
+        blank_skip: not in NeMo: frames whose blank is more probable than this are not searched; 1 searches all.
+        unk_score_offset: not in NeMo: added to log10 p of a word that is not in the vocabulary of the language model.
+        look_ahead: not in NeMo: how much of the best unigram that begins like it an unfinished word counts; 0: words
+            count when they end.
+        hot_words: not in NeMo: file of hot words, or a mapping from words or phrases to weights.
+        hot_word_weight: not in NeMo: of hot words without a weight of their own; a phrase gains it for each word.
+        hot_word_rare: not in NeMo: with hot words twice `top_tokens` are tried, and their letters may be this far below
+            `token_min_logp`.
+        hot_words_are_known: not in NeMo: a hot word that the language model does not know is spared
+            `unk_score_offset`.
+        hot_word_possessives: not in NeMo: a hot word with 's behind it is one too.
+        jit_compile: not in NeMo: compiles the search with XLA, some seconds for each new shape; exports do not.
     """
 
     beam_size: Annotated[int, Range(1, 1024)] = 16
-    # An n-gram model of words or of labels: ARPA, or a trie of KenLM. `kenlm_path` and `beam_alpha` are older names.
     ngram_lm_model: str | None = None
     kenlm_path: str | None = None
     ngram_lm_alpha: Annotated[float, Range(0, 50)] | None = None
     beam_alpha: Annotated[float, Range(0, 50)] | None = None
-    # For each word, or each label with a model of labels; nothing without a model.
     beam_beta: Weight = 1.2
-    # Hypotheses this much below the best are dropped.
     beam_threshold: Annotated[float, Range(0, 10**6)] = 10.0
     return_best_hypothesis: bool = True
     pyctcdecode_cfg: PyCTCDecodeConfig = field(default_factory=PyCTCDecodeConfig)
     flashlight_cfg: FlashlightConfig = field(default_factory=FlashlightConfig)
 
-    # How many hypotheses; null: one, or beam_size without return_best_hypothesis.
     n_best: Annotated[int, Range(1, 1024)] | None = None
-    # Labels tried in a frame: the most probable ones, none below token_min_logp but for the best class.
     top_tokens: Annotated[int, Range(1, 10**4)] = 8
     token_min_logp: LogProb = -5.0
-    # Frames whose blank is more probable are not searched; 1: all are.
     blank_skip: Annotated[float, Range(0, 1, without=(0,))] = 0.999
-    # Added to log10 p of a word that is not in the model's vocabulary.
     unk_score_offset: Annotated[float, Range(-100, 0)] = -10.0
-    # How much of the best unigram that begins like it an unfinished word counts; 0: words count when they end.
     look_ahead: ZeroToOne = 0.5
-    # A file of hot words, or a mapping from words or phrases to their weights; and the weight of those without one.
     hot_words: str | dict[str, Any] | None = None
     hot_word_weight: Weight = 8.0
-    # With hot words twice top_tokens are tried; for their letters token_min_logp is lower by this.
     hot_word_rare: Annotated[float, Range(0, 50)] = 5.0
-    # Whether a hot word that is not in the model's vocabulary is spared unk_score_offset.
     hot_words_are_known: bool = True
-    # Whether a hot word with 's behind it is one too.
     hot_word_possessives: bool = True
-    # Compiles the search with XLA where it is not part of another graph: faster, some seconds for each new shape.
     jit_compile: bool = False
 
     IGNORED = frozenset("search_type preserve_alignments compute_timestamps allow_cuda_graphs".split())
-    ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": lambda value: value is None or value == 0}
+    ONLY = {"boosting_tree": _no_phrases, "boosting_tree_alpha": (None, 0, 0.0)}
 
     def __post_init__(self) -> None:
         if isinstance(self.pyctcdecode_cfg, Mapping):
@@ -118,8 +145,11 @@ class BeamConfig(Section):
 class DecodingConfig(Section):
     """The decoder.
 
-    `greedy` and `greedy_batch`, two implementations in NeMo, are one here; so are the beam's `beam`, `beam_batch`,
-    `pyctcdecode` and `flashlight`, which differ in where their settings stand.
+    Attributes:
+        strategy: `greedy` and `greedy_batch`, two implementations in NeMo, are one here; `beam`, `beam_batch`,
+            `pyctcdecode` and `flashlight` are the same beam search, and differ in where their settings stand.
+        beam: settings of the beam search.
+        confidence_cfg: how certain labels and words are.
     """
 
     strategy: Literal["greedy", "greedy_batch", "beam", "beam_batch", "pyctcdecode", "flashlight"] = "greedy"

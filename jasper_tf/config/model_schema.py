@@ -30,7 +30,12 @@ ResidualMode = Literal["add", "stride_add", "max", "stride_max"]
 
 @dataclass(kw_only=True)
 class TrainingSetConfig(Section):
-    """One entry of `train_ds.input_cfg`. `weight` null in all entries weights them by size."""
+    """One entry of `train_ds.input_cfg`.
+
+    Attributes:
+        manifest_filepath: one manifest or several.
+        weight: the share of an epoch that is drawn from this set; null in all entries weights them by size.
+    """
 
     manifest_filepath: str | list[str]
     weight: NonNegative | None = None
@@ -40,11 +45,30 @@ class TrainingSetConfig(Section):
 
 @dataclass(kw_only=True)
 class DatasetConfig(Section):
-    """One of `train_ds`, `validation_ds`, `test_ds`. Durations in seconds.
+    """One of `train_ds`, `validation_ds`, `test_ds`. Durations are in seconds.
 
-    `manifest_filepath` as a mapping names several validation sets. This project's own keys: `buckets`, the number of
-    padded lengths; `unknown_characters`, what to do with a text that has characters outside of the vocabulary;
-    `on_bad_audio`, and `max_bad_audio`, the fraction of the utterances that may be skipped. The rest is NeMo's.
+    Attributes:
+        manifest_filepath: one manifest or several; a folder of shards; in `validation_ds` also a mapping from names to
+            manifests.
+        input_cfg: in `train_ds`, in place of `manifest_filepath`: several sets, from which an epoch draws by weight.
+        reweight_temperature: exponent on the weights of `input_cfg`; 1 keeps them, 0 makes all sets equal.
+        is_tarred: the recordings are in NeMo's tar files, `tarred_audio_filepaths`.
+        tarred_audio_filepaths: tar files; `audio__OP_0..127_CL_.tar` names 128.
+        batch_duration: seconds of a batch, padding included, in place of `batch_size`: each padded length has its own
+            size.
+        on_bad_audio: `skip` names recordings that cannot be read and goes on without them. Not in NeMo.
+        max_bad_audio: fraction of the utterances that `skip` may leave out. Not in NeMo.
+        sample_rate: Hz; the default is `model.sample_rate`, and no other value fits.
+        labels: a copy of `model.labels`, as NeMo's files have it.
+        batch_size: utterances of a batch on each device.
+        shuffle: another order in each epoch, a function of `seed` and the epoch.
+        min_duration: shorter utterances are left out, and counted.
+        max_duration: longer utterances are left out, and counted; holds after speed perturbation too.
+        trim_silence: cuts off silence at both ends.
+        buckets: number of padded lengths, chosen for the least padding. Not in NeMo.
+        unknown_characters: what is done with a text that has characters outside of the labels. Not in NeMo.
+        channel_selector: mean of the channels, or the number of one, from 0.
+        augmentor: perturbations of the audio, in training only.
     """
 
     manifest_filepath: str | list[str] | dict[str, Any] | None = None
@@ -97,7 +121,12 @@ class DatasetConfig(Section):
 
 @dataclass(kw_only=True)
 class FixedNormalization(Section):
-    """Given statistics for `preprocessor.normalize`, one number per spliced feature."""
+    """Given statistics for `preprocessor.normalize`, one number for each spliced feature.
+
+    Attributes:
+        fixed_mean: subtracted.
+        fixed_std: divided by.
+    """
 
     fixed_mean: list[FeatureValue]
     fixed_std: list[Annotated[float, Range(1e-10, 10**6)]]
@@ -105,7 +134,31 @@ class FixedNormalization(Section):
 
 @dataclass(kw_only=True)
 class PreprocessorConfig(Section):
-    """Audio to log-mel features; window sizes in seconds. `generation` is this project's: modern is NeMo >= 2.5."""
+    """Audio to log-mel features.
+
+    Attributes:
+        sample_rate: Hz; the default is `model.sample_rate`, and no other value fits.
+        window_size: seconds.
+        window_stride: hop, seconds; truncated to whole samples, as in NeMo.
+        window: shape of the window; null is `none`.
+        normalize: mean 0 and deviation 1 over the utterance: of each feature, or of all together; or given statistics.
+        n_fft: length of the FFT; null is the next power of 2 that holds the window.
+        features: mel bands.
+        lowfreq: lower edge of the mel filterbank, Hz.
+        highfreq: upper edge, Hz; null is half the sample rate.
+        log: takes the logarithm.
+        log_zero_guard_type: `add`: log(x + guard); `clamp`: log(max(x, guard)).
+        log_zero_guard_value: a number, or float32's smallest normal number (`tiny`) or machine epsilon (`eps`).
+        dither: standard deviation of the Gaussian noise added to the audio in training.
+        preemph: coefficient of the pre-emphasis; null is none.
+        pad_to: frames are padded to a multiple of this.
+        pad_value: value of padded frames.
+        frame_splicing: neighboring frames stacked into one.
+        mag_power: exponent on the magnitude; 2 is the power spectrum.
+        mel_norm: area normalization of the filters.
+        exact_pad: pads (n_fft - hop) / 2 samples on each side instead of n_fft / 2.
+        generation: `modern` computes as NeMo 2.5 and later, `legacy` as before. Not in NeMo.
+    """
 
     sample_rate: SampleRate = 16000
     window_size: Seconds = 0.02
@@ -142,7 +195,18 @@ class PreprocessorConfig(Section):
 
 @dataclass(kw_only=True)
 class SpecAugmentConfig(Section):
-    """Widths of the masks in frames and features; `time_width` below 1 is a fraction of the utterance's length."""
+    """SpecAugment and SpecCutout: masks on the features, in training. Widths are in frames and features.
+
+    Attributes:
+        freq_masks: bands of features masked in each utterance.
+        time_masks: spans of frames masked in each utterance.
+        freq_width: largest width of a band.
+        time_width: largest width of a span; below 1 a fraction of the utterance's length.
+        rect_masks: rectangles set to 0 in each utterance.
+        rect_time: largest side in time.
+        rect_freq: largest side in frequency.
+        mask_value: value of masked bands and spans.
+    """
 
     freq_masks: MaskCount = 0
     time_masks: MaskCount = 0
@@ -159,7 +223,29 @@ class SpecAugmentConfig(Section):
 
 @dataclass(kw_only=True)
 class JasperBlockConfig(Section):
-    """One block. As in NeMo, the first seven keys have no default, and `residual_mode` applies to later blocks too."""
+    """One block. As in NeMo, the first seven keys have no default.
+
+    Attributes:
+        filters: output channels.
+        repeat: sub-blocks of convolution, normalization, activation and dropout.
+        kernel: frames; made odd.
+        stride: of every sub-block, or of the last only with `stride_last`.
+        dilation: frames between the taps of the kernel.
+        dropout: rate after each activation.
+        residual: adds the block's input, by a 1x1 convolution with normalization.
+        residual_mode: null is the mode of the last block that names one, or else the encoder's, as in NeMo.
+        residual_dense: adds the outputs of all dense blocks before too (Jasper DR).
+        separable: a depthwise convolution, then a pointwise one (QuartzNet).
+        groups: of the convolutions; of the pointwise ones if separable.
+        heads: of the depthwise convolutions: channel c uses kernel c % heads; -1 gives each channel its own.
+        se: squeeze-and-excitation (Citrinet).
+        se_reduction_ratio: channels divided by the width of its bottleneck.
+        se_context_size: frames that it averages over; -1 is the whole utterance.
+        se_interpolation_mode: accepted, without effect, as in NeMo.
+        kernel_size_factor: multiplies `kernel`.
+        stride_last: only the last sub-block strides.
+        future_context: frames of right context; -1 is symmetric.
+    """
 
     filters: Channels
     repeat: Annotated[int, Range(1, 100)]
@@ -184,7 +270,19 @@ class JasperBlockConfig(Section):
 
 @dataclass(kw_only=True)
 class EncoderConfig(Section):
-    """The stack of Jasper blocks."""
+    """The stack of Jasper blocks.
+
+    Attributes:
+        feat_in: features of a frame before splicing; `preprocessor.features`.
+        jasper: the blocks.
+        activation: of every block.
+        conv_mask: zeroes the input of every convolution beyond the utterance's length.
+        normalization_mode: of every block.
+        residual_mode: of blocks that name none: sum or maximum, and whether the residual strides too.
+        norm_groups: of `group`; -1 is one for each channel.
+        init_mode: of initial weights; null is PyTorch's default.
+        frame_splicing: `preprocessor.frame_splicing`.
+    """
 
     feat_in: Channels
     jasper: list[JasperBlockConfig]
@@ -202,7 +300,14 @@ class EncoderConfig(Section):
 
 @dataclass(kw_only=True)
 class DecoderConfig(Section):
-    """The 1x1 head. `feat_in` null or -1 and `num_classes` -1 are filled in from the encoder and the labels."""
+    """The 1x1 convolution from the encoder to the labels and the blank.
+
+    Attributes:
+        feat_in: filters of the last block; null and -1 are filled in.
+        num_classes: number of labels, the blank not counted; -1 is filled in.
+        vocabulary: a copy of `model.labels`, as NeMo's files have it.
+        init_mode: of initial weights; null is PyTorch's default.
+    """
 
     feat_in: ChannelsOrMinusOne = -1
     num_classes: Annotated[int, Range(-1, 100_000, without=(0,))] = -1
@@ -216,18 +321,42 @@ class DecoderConfig(Section):
 
 @dataclass(kw_only=True)
 class InterCTCConfig(Section):
-    """CTC losses of blocks before the last, counted from 0, with their weights in the loss."""
+    """Intermediate CTC: the loss of blocks before the last too (Lee and Watanabe 2021).
+
+    Attributes:
+        loss_weights: of each such block in the loss; the last block has the rest.
+        apply_at_layers: their numbers, from 0; each has as many filters as the last block.
+    """
 
     loss_weights: list[BelowOne]
     apply_at_layers: list[Annotated[int, Range(0, 1000)]]
+
+
+def _is_ctc_model(name: Any) -> bool:
+    """A class named EncDecCTCModel."""
+    return name is None or str(name).endswith(".EncDecCTCModel")
 
 
 @dataclass(kw_only=True)
 class ModelConfig(Section):
     """The model and its data.
 
-    `freeze`, this project's, keeps weights of a pretrained model as they are: "encoder", or patterns of variable paths
-    such as `block_0/*`, `*norm_*/*`, `decoder/bias` (see `training.fine_tuning.freeze`).
+    Attributes:
+        sample_rate: Hz.
+        labels: the characters that the model can write; the blank comes after them.
+        train_ds: what is trained on.
+        validation_ds: what is validated on after an epoch.
+        test_ds: read by `evaluate` where `validation_ds` is missing, for `channel_selector` and `trim_silence`.
+        preprocessor: the features.
+        spec_augment: masks on the features; null is none.
+        encoder: the network.
+        decoder: its head.
+        decoding: how log-probabilities become text.
+        optim: optimizer and learning rate.
+        ctc_reduction: of a batch's losses: sum over utterances; over labels; mean of each over its labels; sum.
+        interctc: losses of earlier blocks; null is none.
+        freeze: `encoder`, or patterns of variable paths such as `block_0/*`, `*norm_*/*`, `decoder/bias`: pretrained
+            weights that stay as they are. Not in NeMo.
     """
 
     sample_rate: SampleRate = 16000
@@ -254,7 +383,7 @@ class ModelConfig(Section):
         "init_from_ptl_ckpt": (None,),
         "freeze_encoder": OFF,
         "adapters": (None,),
-        "target": lambda name: name is None or str(name).endswith(".EncDecCTCModel"),
+        "target": _is_ctc_model,
     }
 
     def datasets(self) -> list[tuple[str, DatasetConfig]]:

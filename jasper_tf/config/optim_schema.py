@@ -57,10 +57,31 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @dataclass(kw_only=True)
 class SchedConfig(Section):
-    """The learning rate schedule. `SCHEDULES` lists the keys of each; `max_steps` null is the length of the training.
+    """The learning rate schedule. Each has its own keys, listed below; steps are optimizer steps.
 
-    `reduce_on_plateau` multiplies the learning rate by `factor` whenever `monitor` has not improved for `patience`
-    validations; without it `monitor` has no effect, as in NeMo.
+    Attributes:
+        name: NeMo's schedules.
+        warmup_steps: the learning rate rises from 0 to `lr` over these.
+        warmup_ratio: the same as a fraction of the steps.
+        constant_steps: at the end, at `min_lr`.
+        constant_ratio: the same as a fraction of the steps.
+        min_lr: the learning rate does not fall below it.
+        max_steps: where the schedule ends; null is the length of the training.
+        hold_steps: at `lr`, after the warm-up.
+        hold_ratio: the same as a fraction of the steps.
+        power: of the polynomial.
+        cycle: begins again after each decay, with a longer one.
+        d_model: width of the model in Noam's formula.
+        decay_rate: exponent of the fall.
+        gamma: factor of each epoch.
+        monitor: the metric of `reduce_on_plateau`; alone without effect, as in NeMo.
+        reduce_on_plateau: multiplies the learning rate by `factor` when `monitor` has not improved for `patience`
+            validations.
+        factor: see `reduce_on_plateau`.
+        patience: see `reduce_on_plateau`.
+        threshold: least improvement that counts.
+        threshold_mode: whether that is a fraction of the best or a difference from it.
+        cooldown: validations after a reduction that do not count.
     """
 
     name: Literal[
@@ -104,9 +125,22 @@ class SchedConfig(Section):
 
 @dataclass(kw_only=True)
 class OptimConfig(Section):
-    """The optimizer. `OPTIMIZERS` lists the keys of each.
+    """The optimizer. Each has its own keys, listed below.
 
-    `exclude_from_weight_decay`, this project's, lists patterns of variable paths as `model.freeze` does.
+    Attributes:
+        name: NovoGrad, or one of Keras's.
+        lr: the highest learning rate.
+        betas: decay of the first and the second moment.
+        eps: added to the denominator; Adafactor has two.
+        weight_decay: NeMo's for NovoGrad, decoupled for the others.
+        grad_averaging: weights the gradient by 1 - beta1.
+        amsgrad: the largest second moment so far.
+        momentum: of SGD.
+        nesterov: SGD looks ahead.
+        decay_rate: of Adafactor's second moment.
+        clip_threshold: largest root mean square of Adafactor's update.
+        exclude_from_weight_decay: patterns of variable paths, as in `model.freeze`. Not in NeMo.
+        sched: the schedule; null keeps `lr`.
     """
 
     name: Literal["novograd", "adamw", "adam", "sgd", "adafactor", "lion"] = "novograd"
@@ -130,10 +164,13 @@ class OptimConfig(Section):
 
 @dataclass(kw_only=True)
 class EMAConfig(Section):
-    """An exponential moving average of the weights. NeMo's `exp_manager.ema`, but validations score both weights.
+    """An exponential moving average of the weights. Validations score both; counted in optimizer steps.
 
-    Until `start_step` the average is a copy of the weights; 0 starts it at the initial weights. Both are in optimizer
-    steps.
+    Attributes:
+        enable: false is as leaving the section out.
+        decay: the share of the average that a step keeps.
+        start_step: until then the average is a copy of the weights; 0 begins with the initial weights.
+        every_n_steps: steps from one update to the next.
     """
 
     enable: bool = True

@@ -29,8 +29,24 @@ from jasper_tf.errors import UserError
 class TrainerConfig(Section):
     """The keys of PyTorch Lightning's Trainer that have an effect here.
 
-    `max_time` counts from each start (NeMo: `StatelessTimer`). `jit_compile` (XLA compiles the step) and `ema` are this
-    project's.
+    Attributes:
+        accelerator: `auto` takes the GPUs, if there are any.
+        devices: their number, -1 for all, or a list of their numbers.
+        num_nodes: machines.
+        sync_batchnorm: statistics of batch norms over all devices and machines.
+        max_epochs: null and -1 are without end: give `max_steps` or `max_time`.
+        max_steps: optimizer steps; -1 is as many as `max_epochs` has.
+        max_time: DD:HH:MM:SS, `{hours: 1, minutes: 30}` or seconds, from each start (NeMo: `StatelessTimer`).
+        accumulate_grad_batches: micro-batches of a step.
+        precision: of the computation; weights are float32.
+        jit_compile: XLA compiles the step; one device. Not in NeMo.
+        gradient_clip_val: largest norm of the gradient; null and 0 do not clip.
+        fast_dev_run: the longest batch through training, validation, checkpoint and export, in a temporary folder.
+        overfit_batches: trains and validates on that many first batches, or that fraction of them; 0 is off.
+        enable_checkpointing: whether checkpoints are written.
+        log_every_n_steps: optimizer steps from one line of metrics.csv to the next.
+        check_val_every_n_epoch: epochs from one validation to the next.
+        ema: averaged weights; null is none. Not in NeMo (there `exp_manager.ema`).
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -77,7 +93,16 @@ class TrainerConfig(Section):
 
 @dataclass(kw_only=True)
 class CheckpointCallbackParams(Section):
-    """Which checkpoints are kept; `save_top_k` -1 keeps all."""
+    """Which checkpoints are written and kept.
+
+    Attributes:
+        monitor: the metric of the best: `val_wer`, `val_cer` or `val_loss`; with the name of a set, with `_ema`.
+        mode: whether less or more is better.
+        save_top_k: the best that are kept; -1 keeps all.
+        save_last: whether the newest is kept too.
+        every_n_train_steps: optimizer steps from one checkpoint to the next, besides those of validations.
+        train_time_interval: the same as a duration, written as `trainer.max_time`.
+    """
 
     monitor: str = "val_wer"
     mode: Literal["min", "max"] = "min"
@@ -102,7 +127,14 @@ class CheckpointCallbackParams(Section):
 
 @dataclass(kw_only=True)
 class EarlyStoppingParams(Section):
-    """Ends a run after `patience` validations without an improvement of more than `min_delta`."""
+    """Ends a run that no longer improves.
+
+    Attributes:
+        monitor: as in `checkpoint_callback_params`.
+        mode: whether less or more is better.
+        patience: validations without an improvement.
+        min_delta: the least that counts as one.
+    """
 
     monitor: str = "val_loss"
     mode: Literal["min", "max"] = "min"
@@ -119,11 +151,29 @@ class EarlyStoppingParams(Section):
     }
 
 
+def _is_off(ema: Any) -> bool:
+    """`enable: false`; see trainer.ema."""
+    return not ema or (isinstance(ema, dict) and not ema.get("enable"))
+
+
 @dataclass(kw_only=True)
 class ExpManagerConfig(Section):
-    """Where a run is kept and what it writes. `name` null is the configuration's name.
+    """Where a run is kept and what it writes.
 
-    `allow_config_change`, this project's, lets a run resume with another configuration than it began with.
+    Attributes:
+        exp_dir: the folder of the runs.
+        name: the run's folder in it; null is the configuration's `name`.
+        version: a folder in that one; null is the time of the start, unless `resume_if_exists`.
+        resume_if_exists: the run's folder is `exp_dir/name`, and a start there resumes.
+        resume_ignore_no_checkpoint: without effect: where there is no checkpoint, a run begins.
+        allow_config_change: lets a run resume with another configuration than it began with. Not in NeMo.
+        use_datetime_version: false numbers the versions: `version_0`, `version_1`, ...
+        max_time_per_run: as `trainer.max_time`; the shorter counts.
+        create_tensorboard_logger: whether `tensorboard/` is written.
+        create_checkpoint_callback: null is as `trainer.enable_checkpointing`.
+        checkpoint_callback_params: which checkpoints.
+        create_early_stopping_callback: whether a run that no longer improves ends.
+        early_stopping_callback_params: when.
     """
 
     exp_dir: str = "runs"
@@ -157,7 +207,7 @@ class ExpManagerConfig(Section):
         "files_to_copy": (None,),
         "disable_validation_on_resume": OFF,
         "resume_past_end": OFF,
-        "ema": lambda ema: not ema or (isinstance(ema, dict) and not ema.get("enable")),
+        "ema": _is_off,
     }
     NULL_MEANS = {"exp_dir": "runs"}
 
@@ -166,9 +216,17 @@ class ExpManagerConfig(Section):
 class Config(Section):
     """A whole configuration file.
 
-    `init_from_nemo_model` (a `.nemo`) or `init_from_pretrained_model` (a run's folder or `.keras`) names the model that
-    training starts from; `taken_over` lists the keys of `model` that came from there. `ignored` lists full keys that
-    were accepted but only steer PyTorch.
+    `taken_over` lists the keys of `model` that came from a pretrained model, `ignored` the full keys that were accepted
+    but only steer PyTorch, `source` the file's name.
+
+    Attributes:
+        name: of the run.
+        model: the model, its data and its optimizer.
+        trainer: devices and the length of the training.
+        exp_manager: the run's folder.
+        seed: of weights, order, augmentation and dropout. Not in NeMo.
+        init_from_nemo_model: a `.nemo` that training starts from.
+        init_from_pretrained_model: a run's folder or a `.keras` that training starts from.
     """
 
     name: str
@@ -196,6 +254,10 @@ class Config(Section):
         optim = plain["model"]["optim"]
         optim.update({key: list(value) for key, value in optim.items() if isinstance(value, tuple)})
         return plain
+
+    def open_keys(self) -> list[str]:
+        """Lists the full keys whose value is still `???`."""
+        return [key for name, value in self.to_dict().items() for key in _missing_below(name, value)]
 
     def require(self, *keys: str) -> None:
         """Raises one UserError naming what is still `???` at or below `keys`, and which of `keys` has no value."""

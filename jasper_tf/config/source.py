@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jasper_tf.config.packaged import find_config
 from jasper_tf.config.section import MISSING
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.bounded_yaml import DEEPEST, MOST_VALUES, parse_yaml, read_yaml
@@ -39,7 +40,8 @@ class ConfigSource:
 
     @classmethod
     def from_file(cls, path: str | Path) -> ConfigSource:
-        """Reads YAML. UserError: no such file, not YAML, a key twice, not a mapping; see `read_yaml`."""
+        """Reads YAML; `find_config` says which file. UserError: also as `read_yaml`, or not a mapping."""
+        path = find_config(path)
         places: dict[Keys, str] = {}
         return cls(shorten(path), read_yaml(path, places), places)
 

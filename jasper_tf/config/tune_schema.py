@@ -18,7 +18,15 @@ Sampling = Literal["linear", "log", "reverse_log"]
 
 @dataclass(kw_only=True)
 class FloatRange(Section):
-    """Numbers from `min` to `max`, both included; with `step` only `min + i * step` (sampling log: `min * step**i`)."""
+    """Numbers from `min` to `max`, both included.
+
+    Attributes:
+        type: names this kind.
+        min: the lower end.
+        max: the upper end.
+        step: only `min + i * step`; with another sampling than linear `min * step**i`.
+        sampling: how the range is divided.
+    """
 
     type: Literal["float"]
     min: Annotated[float, Range(-1e300, 1e300)]
@@ -29,7 +37,15 @@ class FloatRange(Section):
 
 @dataclass(kw_only=True)
 class IntRange(Section):
-    """As `FloatRange`, whole numbers."""
+    """Whole numbers from `min` to `max`, both included.
+
+    Attributes:
+        type: names this kind.
+        min: the lower end.
+        max: the upper end.
+        step: as for `float`.
+        sampling: as for `float`.
+    """
 
     type: Literal["int"]
     min: Annotated[int, Range(-(10**12), 10**12)]
@@ -40,7 +56,12 @@ class IntRange(Section):
 
 @dataclass(kw_only=True)
 class Choice(Section):
-    """One of `values`, which may be of any type: numbers, strings, lists, null."""
+    """One of several values.
+
+    Attributes:
+        type: names this kind.
+        values: two or more, of any type: numbers, strings, lists, null.
+    """
 
     type: Literal["choice"]
     values: list[Any]
@@ -58,12 +79,21 @@ _KINDS: dict[str, type[FloatRange] | type[IntRange] | type[Choice]] = {
 class TuneConfig(Section):
     """A search: which configuration, which of its keys, by which algorithm. Names are keras-tuner's.
 
-    `config` is the configuration that every trial begins with, relative to the current folder; `overrides` change it as
-    on train.py's command line. `space` maps its keys to their possible values; a `*` means every entry of a list
-    (`model.encoder.jasper.*.dropout`), the same value in each; of two keys that overlap the later one counts.
-    `max_epochs` is the length of a trial, for Hyperband of the longest; null leaves it to `config`. `max_trials` is for
-    random and bayesian; Hyperband's number follows from `max_epochs`, `factor` and `hyperband_iterations`.
-    `worker_timeout_s`: silence after which a worker, or the chief, counts as lost.
+    Attributes:
+        config: the configuration that every trial begins with, relative to the current folder.
+        overrides: change it, as on train.py's command line.
+        tuner: the algorithm.
+        max_trials: for random and bayesian; hyperband's number follows from the next three.
+        max_epochs: of a trial, for hyperband of the longest; null leaves it to `config`.
+        factor: of hyperband: each round keeps one in so many trials.
+        hyperband_iterations: of hyperband: how often all its rounds are run.
+        objective: the lowest of a trial's validations counts.
+        seed: of the search.
+        output: its folder.
+        worker_timeout_s: silence after which a worker, or the chief, counts as lost.
+        space: keys of the configuration, each with its possible values. A `*` is every entry of a list
+            (`model.encoder.jasper.*.dropout`), with the same value in each; of two keys that overlap the later one
+            counts.
     """
 
     config: str

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from jasper_tf.config.decoding_schema import DecodingConfig
-from jasper_tf.decoding.beam import BeamDecoder
+import os
+
+from jasper_tf.config.decoding_schema import BeamConfig, DecodingConfig
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.greedy import GreedyDecoder
-from jasper_tf.decoding.language_model import LanguageModel
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.text.tokenizer import Tokenizer
 
 
@@ -27,6 +30,18 @@ def build_decoder(
         return GreedyDecoder(config.confidence_cfg, name="decoding")
     if tokenizer is None:
         raise ValueError("a beam search needs the tokenizer")
-    return BeamDecoder(
-        tokenizer, config.beam_settings(), language_model, confidence=config.confidence_cfg, name="decoding"
-    )
+    beam = config.beam_settings()
+    if language_model is None:
+        _require_language_model(beam)
+    return BeamDecoder(tokenizer, beam, language_model, confidence=config.confidence_cfg, name="decoding")
+
+
+def _require_language_model(beam: BeamConfig) -> None:
+    """Says what to do where a model was moved without its language model."""
+    path = beam.language_model
+    if path is not None and not os.path.isfile(path):
+        key = "ngram_lm_model" if beam.ngram_lm_model else "kenlm_path"
+        raise UserError(
+            f"decoding.beam.{key}: {shorten(path)}: no such file; give decoding.beam.{key}=FILE, "
+            "or decoding.strategy=greedy"
+        )

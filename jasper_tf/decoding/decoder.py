@@ -7,8 +7,11 @@ from dataclasses import asdict
 from typing import Any, NamedTuple, Self
 
 import keras
+from keras import ops
 
 from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
+from jasper_tf.decoding.confidence import frame_confidence, label_confidence
+from jasper_tf.errors import UserError
 
 
 class Hypotheses(NamedTuple):
@@ -63,6 +66,42 @@ class Decoder(keras.layers.Layer):
 
     def call(self, log_probs, logit_len) -> Hypotheses:
         raise NotImplementedError
+
+    def with_confidence(self, best: Hypotheses, log_probs: Any, logit_len: Any) -> Hypotheses:
+        """Returns `Hypotheses.best()` with the confidences of labels that `confidence` asks for, if it is given."""
+        if self.confidence is None:
+            return best
+        log_probs = ops.log_softmax(ops.cast(log_probs, "float32"), axis=-1)
+        certain = label_confidence(
+            frame_confidence(log_probs, self.confidence.method_cfg),
+            ops.cast(logit_len, "int32"),
+            best.start_frame,
+            best.end_frame,
+            best.label_len,
+            self.confidence.aggregation,
+            self.confidence.exclude_blank,
+        )
+        return best._replace(confidence=ops.minimum(certain, 1.0))
+
+    def decode(self, log_probs: Any, logit_len: Any, hot_words: Mapping[str, float] | None = None) -> Hypotheses:
+        """`call` with hot words as a mapping from words or phrases to weights.
+
+        `hot_words` None: those of the decoder's configuration, if any.
+
+        Raises:
+            UserError: as `encode_hot_words`.
+        """
+        if hot_words is None:
+            return self(log_probs, logit_len)
+        return self(log_probs, logit_len, self.encode_hot_words(hot_words))
+
+    def encode_hot_words(self, hot_words: Mapping[str, float]) -> Any:
+        """Words or phrases with their weights -> the `hot_words` of `call`, where a decoder has them.
+
+        Raises:
+            UserError: it has none, or a word cannot be used.
+        """
+        raise UserError("hot words: the greedy decoder cannot use them; choose decoding.strategy=beam")
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

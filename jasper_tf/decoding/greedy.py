@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from jasper_tf.config.confidence_schema import ConfidenceConfig
-from jasper_tf.decoding.confidence import frame_confidence, label_confidence
+from jasper_tf.decoding.confidence import label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 
 
@@ -21,7 +20,8 @@ class GreedyDecoder(Decoder):
     """
 
     def call(self, log_probs, logit_len) -> Hypotheses:
-        return Hypotheses(*(column[:, None] for column in _best_path(log_probs, logit_len, self.confidence)))
+        best = self.with_confidence(_best_path(log_probs, logit_len), log_probs, logit_len)
+        return Hypotheses(*(column[:, None] for column in best))
 
     def compute_output_spec(self, log_probs, logit_len) -> Hypotheses:
         batch, frames, _ = log_probs.shape
@@ -36,7 +36,7 @@ class GreedyDecoder(Decoder):
         )
 
 
-def _best_path(logits: Any, logit_len: Any, confidence: ConfidenceConfig | None) -> Hypotheses:
+def _best_path(logits: Any, logit_len: Any) -> Hypotheses:
     """Returns `Hypotheses` without the axis K."""
     logits = ops.cast(logits, "float32")
     logit_len = ops.cast(logit_len, "int32")[:, None]
@@ -67,21 +67,10 @@ def _best_path(logits: Any, logit_len: Any, confidence: ConfidenceConfig | None)
 
     label_len = ops.sum(ops.cast(kept, "int32"), axis=1)
     start_frame, end_frame = pack(begin, 0), pack(end, 0)
-    log_probs = ops.log_softmax(logits, axis=-1)
-    log_posterior = ops.max(log_probs, axis=-1, initial=-np.inf)  # without `initial` keras.ops refuses no frames
-    if confidence is None:
-        posterior = ops.exp(log_posterior)
-        certain = label_confidence(posterior, logit_len[:, 0], start_frame, end_frame, label_len, "mean", True)
-    else:
-        certain = label_confidence(
-            frame_confidence(log_probs, confidence.method_cfg),
-            logit_len[:, 0],
-            start_frame,
-            end_frame,
-            label_len,
-            confidence.aggregation,
-            confidence.exclude_blank,
-        )
+    # Without `initial` keras.ops refuses no frames.
+    log_posterior = ops.max(ops.log_softmax(logits, axis=-1), axis=-1, initial=-np.inf)
+    posterior = ops.exp(log_posterior)
+    certain = label_confidence(posterior, logit_len[:, 0], start_frame, end_frame, label_len, "mean", True)
     return Hypotheses(
         labels=pack(run_id, -1),
         label_len=label_len,

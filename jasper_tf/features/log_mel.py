@@ -9,7 +9,7 @@ from keras import ops
 
 from jasper_tf.errors import UserError
 from jasper_tf.features.framing import Framing
-from jasper_tf.features.mel_filterbank import mel_filterbank
+from jasper_tf.features.mel_filterbank import mel_edges_hz, mel_filterbank
 from jasper_tf.features.valid_frames import valid_frames
 
 # Symmetric windows (first and last sample equal), as NeMo makes them; NumPy's are symmetric.
@@ -116,6 +116,11 @@ class LogMelSpectrogram(keras.layers.Layer):
         fft_samples = self.framing.fft_samples
         self.mel_weights = mel_filterbank(sample_rate, fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
         self._seed_generator = keras.random.SeedGenerator(seed)
+
+    @property
+    def band_hz(self) -> np.ndarray:
+        """[F] frequencies in Hz of the peaks of the mel bands."""
+        return mel_edges_hz(self.features, self.lowfreq_hz, self.highfreq_hz or self.sample_rate / 2)[1:-1]
 
     def call(self, audio, audio_len, training=None):
         audio_len = ops.cast(audio_len, "int32")

@@ -25,6 +25,11 @@ def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
     return np.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, _BREAK_HZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL)))
 
 
+def mel_edges_hz(features: int, lowfreq_hz: float, highfreq_hz: float) -> np.ndarray:
+    """Returns [F+2] frequencies in Hz: band k rises from edge k to its peak at edge k+1 and falls to edge k+2."""
+    return mel_to_hz(np.linspace(hz_to_mel(lowfreq_hz), hz_to_mel(highfreq_hz), features + 2))
+
+
 def mel_filterbank(
     sample_rate: int,
     n_fft: int,
@@ -59,7 +64,7 @@ def mel_filterbank(
         )
     if mel_norm not in ("slaney", None):
         raise UserError(f"preprocessor.mel_norm: {mel_norm!r} is unknown; use 'slaney' or null")
-    edges_hz = mel_to_hz(np.linspace(hz_to_mel(lowfreq_hz), hz_to_mel(highfreq_hz), features + 2))
+    edges_hz = mel_edges_hz(features, lowfreq_hz, highfreq_hz)
     bins_hz = np.linspace(0.0, nyquist_hz, n_fft // 2 + 1)[:, None]
     low, peak, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     weights = np.maximum(0.0, np.minimum((bins_hz - low) / (peak - low), (high - bins_hz) / (high - peak)))

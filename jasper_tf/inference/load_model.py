@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 from jasper_tf.config import Config, config_from_dict
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, one_line
 from jasper_tf.inference.keras_weights import StoredWeights, extract_keras_weights
+from jasper_tf.inference.model_path import find_model_file
 from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.io.keras_archive import CONFIG, read_keras_config
@@ -39,8 +41,8 @@ def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber:
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
-    exported = find_saved_model(path)
-    return SavedModelTranscriber(exported) if exported else load_model(path)
+    exported = find_saved_model(path) if os.path.isdir(path) else None
+    return SavedModelTranscriber(exported) if exported else _load(find_model_file(path, exports=True))
 
 
 def load_model(path: str | Path) -> JasperCTC:
@@ -52,21 +54,19 @@ def load_model(path: str | Path) -> JasperCTC:
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
-    path = Path(path)
-    if path.suffix == ".nemo":
-        return import_nemo(path).model
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        hint = "it holds no model.keras yet: was a validation reached?" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {hint}; give a run's folder, a model.keras or a .nemo")
+    return _load(find_model_file(path))
+
+
+def _load(file: Path) -> JasperCTC:
+    if file.suffix == ".nemo":
+        return import_nemo(file).model
     try:
         model = _load_keras(file)
     except Exception as error:  # of damaged files: Keras, TensorFlow and h5py raise every class of exception
-        # Some messages contain values of the file.
-        text = " ".join(str(error).split()).removeprefix(f"{file}: ")
-        reason = "".join(c if c.isprintable() else "?" for c in text)[:300]
-        what = "" if isinstance(error, UserError) else f"its weights are not those of its {CONFIG}: "
-        raise UserError(f"{file}: {what}{reason}") from error
+        if isinstance(error, UserError):
+            raise UserError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from error
+        reason = one_line(str(error).partition(". ")[0])  # Keras goes on for paragraphs
+        raise UserError(f"{file}: its weights are not those of its {CONFIG} ({reason}); get the file again") from error
     validate_weights(model.weights, str(file))
     return model
 

@@ -106,6 +106,8 @@ def join_transcripts(
 ) -> Transcript:
     """Joins the transcripts of a recording's parts, and cuts the words into segments.
 
+    Of several parts the best texts are joined, without the n-best: K texts each of P parts are K^P texts.
+
     Args:
         parts: of `pieces`, (start, end) in samples.
         found: the transcript of each part, with words if there are several.

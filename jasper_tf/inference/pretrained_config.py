@@ -9,6 +9,7 @@ from typing import Any
 from jasper_tf import config
 from jasper_tf.config.pretrained import INIT_KEYS, PRETRAINED_SECTIONS
 from jasper_tf.errors import UserError
+from jasper_tf.inference.model_path import find_model_file
 from jasper_tf.interop.nemo.archive import CONFIG, read_archive
 from jasper_tf.interop.nemo.config import from_nemo_config
 from jasper_tf.io.keras_archive import read_keras_config
@@ -46,7 +47,7 @@ def read_sections(key: str, path: str) -> dict[str, Any]:
         content = read_archive(path).config
         found, _ = from_nemo_config(content, f"{path}: {CONFIG}", Path(path).stem, "modern")
         return {name: found.to_dict()["model"][name] for name in PRETRAINED_SECTIONS}
-    file = Path(path) / "model.keras" if Path(path).is_dir() else Path(path)
+    file = find_model_file(path)
     built = read_keras_config(file)
     for name in ("preprocessor", "encoder"):
         if not isinstance(built.get(name), dict):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.decoding_schema import DecodingConfig
-from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.words import word_outputs
+from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.text.tokenizer import CharacterTokenizer
+
+_HOT_WORDS = {"hot_words": (tf.string, 1), "hot_word_weights": (tf.float32, 1)}
 
 
 class SavedModelTranscriber:
@@ -39,9 +44,9 @@ class SavedModelTranscriber:
         if found is None:
             raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
         self._folder = found
-        labels, self.sample_rate, self.frame_s = _read_about(found)
+        labels, self.sample_rate, self.frame_s, self.decoding_config = _read_about(found)
         self.tokenizer = CharacterTokenizer(labels)
-        self.decoding = build_decoder(DecodingConfig())
+        self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         validate_graph(found)
         try:
             # The signatures do not keep the variables alive, the loaded object does.
@@ -49,38 +54,48 @@ class SavedModelTranscriber:
             self._signatures = self._loaded.signatures
             variables = [variable.numpy() for variable in self._loaded.weights]
             text = self._signatures["text"]
-            inputs, outputs = text.structured_input_signature[1], text.structured_outputs
+            default = self._signatures.get("serving_default", text)
+            self._gives_words = "words" in default.structured_outputs
+            inputs, outputs = dict(text.structured_input_signature[1]), text.structured_outputs
         except Exception as error:  # of damaged files: the loader raises every class of exception
             raise UserError(f"{found}: a damaged SavedModel ({one_line(error)}); export it anew") from None
         expected = {"audio": (tf.float32, 2), "audio_len": (tf.int32, 1)}
         given = {name: (value.dtype, value.shape.rank) for name, value in inputs.items()}
+        self._takes_hot_words = given == expected | _HOT_WORDS
+        if self._takes_hot_words:
+            expected |= _HOT_WORDS
         if given != expected or "text" not in outputs or outputs["text"].dtype != tf.string:
             raise UserError(f"{found}: its signature 'text' is not that of export.py: audio and audio_len to text")
         if not all(np.isfinite(values).all() for values in variables if values.dtype.kind == "f"):
             raise UserError(f"{found}: its weights have NaN or infinite values; export a model with finite weights")
 
     def recognize_batch(
-        self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
+        self,
+        audio: np.ndarray,
+        audio_len: np.ndarray,
+        words: bool = True,
+        decoder: Decoder | None = None,
+        hot_words: Mapping[str, float] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Recognizes audio [B,S] float32, audio_len [B] int32 -> text [B], with `words` also those of `word_outputs`.
+        """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.
 
-        `decoder` None: the one in the graph.
+        `decoder` None: the one in the graph. Of a batchable export, whose graph gives no words, it is the same one in
+        Python.
 
         Raises:
-            UserError: the SavedModel fails.
+            UserError: the SavedModel fails; hot words that the decoder cannot use.
         """
         given = {"audio": tf.constant(audio), "audio_len": tf.constant(audio_len)}
         try:
-            outputs = {}
-            if decoder is None:
-                outputs = self._signatures["serving_default" if words else "text"](**given)
-            if "text" not in outputs or (words and "words" not in outputs):  # without words: exported as batchable
-                frames = self._signatures["log_probs"](**given)
+            if decoder is None and (self._gives_words or not words):
+                outputs = self._signatures["serving_default" if words else "text"](
+                    **given, **self._hot_words_input(hot_words)
+                )
+            else:
                 decoder = decoder or self.decoding
-                best = decoder(frames["log_probs"], frames["log_probs_len"]).best()
-                outputs |= {"text": self.tokenizer.decode_in_graph(best.labels)}
-                if words:
-                    outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder.word_aggregation)
+                frames = self._signatures["log_probs"](**given)
+                hypotheses = decoder.decode(frames["log_probs"], frames["log_probs_len"], hot_words)
+                outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
             found = {name: value.numpy() for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
@@ -88,6 +103,21 @@ class SavedModelTranscriber:
         if len(texts) != len(audio_len):
             raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
         return found
+
+    def _hot_words_input(self, hot_words: Mapping[str, float] | None) -> dict[str, tf.Tensor]:
+        if not self._takes_hot_words:
+            if hot_words:
+                raise UserError(
+                    f"{self._folder}: hot words: this export takes none; export it with decoding.strategy=beam, "
+                    "without --batchable"
+                )
+            return {}
+        hot_words = hot_words or {}
+        encode_hot_words(hot_words, self.tokenizer)  # its errors are for people
+        return {
+            "hot_words": tf.constant(list(hot_words), tf.string),
+            "hot_word_weights": tf.constant(list(hot_words.values()), tf.float32),
+        }
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `JasperCTC.log_probs`.
@@ -101,17 +131,26 @@ class SavedModelTranscriber:
         except (tf.errors.OpError, LookupError) as error:
             raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
 
-    def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
+    def transcribe(
+        self,
+        recordings: Any,
+        batch_size: int = 16,
+        sample_rate: int | None = None,
+        decoding: DecodingConfig | Mapping[str, Any] | None = None,
+        hot_words: Mapping[str, float] | None = None,
+    ) -> Any:
         """The same as `JasperCTC.transcribe`."""
-        return Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
+        transcriber = Transcriber(self, decoding=decoding, batch_size=batch_size)
+        return transcriber.transcribe(recordings, sample_rate, hot_words)
 
 
-def _read_about(folder: Path) -> tuple[list[str], int, float]:
-    """Reads labels, sample rate and seconds per frame from `model.json`."""
+def _read_about(folder: Path) -> tuple[list[str], int, float, DecodingConfig]:
+    """Reads labels, sample rate, seconds per frame and the `decoding` section from `model.json`."""
     file = folder / EXTRA / "model.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         labels, sample_rate, frame_s = about["labels"], about["sample_rate"], about["frame_s"]
+        decoding = about.get("decoding", {})  # exports before the beam search have none
     except OSError:
         raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
@@ -125,7 +164,10 @@ def _read_about(folder: Path) -> tuple[list[str], int, float]:
         or not 0 < frame_s < math.inf
     ):
         raise UserError(f"{file}: labels, sample_rate and frame_s are not texts and two numbers above 0")
-    return labels, sample_rate, frame_s
+    try:
+        return labels, sample_rate, frame_s, read_decoding(decoding)
+    except UserError as error:
+        raise UserError(f"{file}: {error}; export it anew") from None
 
 
 def find_saved_model(folder: str | Path) -> Path | None:

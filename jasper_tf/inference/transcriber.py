@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector
+from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
@@ -37,11 +38,16 @@ class Recognizer(Protocol):
     def sample_rate(self) -> int: ...
 
     def recognize_batch(
-        self, audio: np.ndarray, audio_len: np.ndarray, words: bool, decoder: Decoder | None
+        self,
+        audio: np.ndarray,
+        audio_len: np.ndarray,
+        words: bool,
+        decoder: Decoder | None,
+        hot_words: Mapping[str, float] | None,
     ) -> Mapping[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
 
-        `decoder` None: the model's own.
+        `decoder` None: the model's own. `hot_words` None: those of the decoder's configuration.
         """
 
 
@@ -55,7 +61,8 @@ class Transcriber:
         model: a JasperCTC or a SavedModelTranscriber, as `load_recognizer` gives them.
         chunking: which recordings are cut, and how. Without a label that starts a word there are no words to join
             pieces by: recordings stay whole.
-        decoding: how log-probabilities become text. Default: the model's own.
+        decoding: how log-probabilities become text: a `DecodingConfig` or the keys of one, such as
+            `{"strategy": "beam", "beam": {"ngram_lm_model": "lm.arpa.gz"}}`. Default: the model's own.
         words: whether transcripts have `words`, `segments` and `confidence`.
         batch_size: largest number of recordings or pieces in a batch.
         batch_s: longest batch in seconds, padding included; a single piece may be longer. It bounds the memory.
@@ -65,14 +72,15 @@ class Transcriber:
         segmentation: where words are cut into segments. Default: `Segmentation()`.
 
     Raises:
-        UserError: `batch_size` or `batch_s` is not above 0.
+        UserError: `batch_size` or `batch_s` is not above 0; `decoding` has a wrong value, or its language model or hot
+            words cannot be used.
     """
 
     def __init__(
         self,
         model: Recognizer,
         chunking: Chunking | None = None,
-        decoding: DecodingConfig | None = None,
+        decoding: DecodingConfig | Mapping[str, Any] | None = None,
         words: bool = True,
         batch_size: int = 16,
         batch_s: float = 240.0,
@@ -85,7 +93,7 @@ class Transcriber:
         self.model = model
         chunking = Chunking() if chunking is None else chunking
         self.chunking = chunking if model.tokenizer.starts_word.any() else Chunking(chunk_s=0)
-        self.decoder = None if decoding is None else build_decoder(decoding)
+        self.decoder = None if decoding is None else build_decoder(read_decoding(decoding), model.tokenizer)
         self.words = words
         self.batch_size = batch_size
         self.batch_s = batch_s
@@ -93,20 +101,25 @@ class Transcriber:
         self.trim_silence = trim_silence
         self.segmentation = segmentation
 
-    def transcribe(self, recordings: Any, sample_rate: int | None = None) -> Any:
+    def transcribe(
+        self, recordings: Any, sample_rate: int | None = None, hot_words: Mapping[str, float] | None = None
+    ) -> Any:
         """Transcribes one recording to a Transcript, or an iterable of several to a list in their order.
 
         Args:
             recordings: what `open_recording` takes, or an iterable of it: a list, a generator, a `tf.data.Dataset`.
             sample_rate: of arrays, Hz. Default: the model's. Files state their own.
+            hot_words: words or phrases that are expected, with what a text gains by each (a natural logarithm; 8 is
+                much): `{"jasper": 8}`. For a beam search. Default: those of its configuration.
 
         Raises:
-            UserError: the first that cannot be read; `recordings` is nothing of this kind.
+            UserError: the first that cannot be read; `recordings` is nothing of this kind; hot words that the decoder
+                cannot use.
         """
         if is_one_recording(recordings):
-            return self.transcribe([recordings], sample_rate)[0]
+            return self.transcribe([recordings], sample_rate, hot_words)[0]
         found = []
-        for one in self.stream(recordings, sample_rate):
+        for one in self.stream(recordings, sample_rate, hot_words=hot_words):
             if isinstance(one, UserError):
                 raise one
             found.append(one)
@@ -117,6 +130,7 @@ class Transcriber:
         recordings: Iterable[Any],
         sample_rate: int | None = None,
         on_progress: Callable[[float, float, int], None] | None = None,
+        hot_words: Mapping[str, float] | None = None,
     ) -> Iterator[Transcript | UserError]:
         """Yields each recording's transcript, or the error that prevented it, in order and as soon as it is known.
 
@@ -125,6 +139,10 @@ class Transcriber:
             sample_rate: of arrays, Hz. Default: the model's.
             on_progress: called after each batch with the seconds done, the seconds of the recordings opened so far,
                 and their number.
+            hot_words: as `transcribe`.
+
+        Raises:
+            UserError: hot words that the decoder cannot use, or the model fails.
         """
         jobs = _Jobs(self._open(recordings, sample_rate))
         with ThreadPoolExecutor(_READERS) as pool:
@@ -132,7 +150,7 @@ class Transcriber:
             ahead = self._read(pool, next(batches, None))
             while ahead is not None:
                 batch, ahead = ahead, self._read(pool, next(batches, None))
-                self._recognize(batch)
+                self._recognize(batch, hot_words)
                 if on_progress is not None:
                     jobs.done += sum(piece.job.samples_per_part for piece, _ in batch)
                     rate = self.model.sample_rate
@@ -172,12 +190,13 @@ class Transcriber:
     def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Decoding | None:
         return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
 
-    def _recognize(self, batch: _Decoding) -> None:
+    def _recognize(self, batch: _Decoding, hot_words: Mapping[str, float] | None) -> None:
         decoded = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
         if not decoded:
             return
         words = self.words or any(len(piece.job.parts) > 1 for piece, _ in decoded)
-        outputs = self.model.recognize_batch(*pad_audio([audio for _, audio in decoded]), words, self.decoder)
+        audio, audio_len = pad_audio([audio for _, audio in decoded])
+        outputs = self.model.recognize_batch(audio, audio_len, words, self.decoder, hot_words)
         for (piece, _), found in zip(decoded, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
         for job in {id(piece.job): piece.job for piece, _ in decoded}.values():

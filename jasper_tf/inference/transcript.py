@@ -10,6 +10,17 @@ import numpy as np
 
 from jasper_tf.decoding.alignment import WordTiming
 
+_LEAST_SCORE = -1e29
+"""Of a text: see `text_outputs`."""
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """One of the n best texts of a recording with its score, a natural logarithm (see `BeamDecoder`)."""
+
+    text: str
+    score: float
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -21,6 +32,7 @@ class Transcript:
         words: with times (seconds from the recording's beginning) and confidences; None if they are not known.
         segments: the words between two pauses each (`segment_words`), with times; None if words are not known.
         duration_s: of the recording, seconds; None if it is not known.
+        n_best: the best texts, the first is `text`; None if the decoder returns one, or the recording was cut.
     """
 
     text: str
@@ -28,6 +40,7 @@ class Transcript:
     words: tuple[WordTiming, ...] | None = None
     segments: tuple[WordTiming, ...] | None = None
     duration_s: float | None = None
+    n_best: tuple[ScoredText, ...] | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -45,6 +58,8 @@ class Transcript:
                     {key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()}
                     for one in timings
                 ]
+        if self.n_best is not None:
+            found["n_best"] = [{"text": one.text, "score": round(one.score, 4)} for one in self.n_best]
         return found
 
 
@@ -53,7 +68,8 @@ def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:
 
     Args:
         outputs: text [B] (UTF-8 bytes or str); optionally confidence [B]; optionally words [W], words_start_s,
-            words_end_s, words_confidence [W] and words_row_lengths [B], whose sum is W.
+            words_end_s, words_confidence [W] and words_row_lengths [B], whose sum is W; optionally n_best_text and
+            n_best_score [B,K].
 
     Raises:
         KeyError, TypeError, ValueError: an output is missing or of a wrong type, or lengths do not agree.
@@ -71,7 +87,19 @@ def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:
         if len(flat) != (ends[-1] if len(ends) else 0):
             raise ValueError(f"{len(flat)} words, but row lengths for {ends[-1]}")
         words = [tuple(flat[end - size : end]) for end, size in zip(ends, outputs["words_row_lengths"], strict=True)]
-    return [Transcript(*one) for one in zip(texts, confidence, words, strict=True)]
+    n_best: list[tuple[ScoredText, ...] | None] = [None] * len(texts)
+    if "n_best_text" in outputs:
+        rows = zip(outputs["n_best_text"], outputs["n_best_score"], strict=True)
+        n_best = [
+            tuple(
+                ScoredText(_text(text), float(score)) for text, score in zip(*row, strict=True) if score > _LEAST_SCORE
+            )
+            for row in rows
+        ]
+    return [
+        Transcript(text, certain, of_text, n_best=best)
+        for text, certain, of_text, best in zip(texts, confidence, words, n_best, strict=True)
+    ]
 
 
 def _text(text: bytes | str) -> str:

@@ -23,9 +23,11 @@ def git_revision() -> str | None:
 
 def git(*arguments: str) -> str | None:
     """The output of a git command in this package's checkout; None if it fails."""
-    here = Path(__file__).parent
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # installed, maybe inside another project's checkout
+        return None
     try:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

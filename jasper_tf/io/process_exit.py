@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,7 +23,8 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
     that then calls Python hangs or aborts the process. So the functions registered with `atexit` are run, the outputs
     are flushed, and the process ends at once, as children of `multiprocessing` do. Files must have been closed before.
 
-    A `SystemExit` of `main` (argparse's) ends it with its own status. 141 (SIGPIPE) when the output's reader is gone.
+    A `SystemExit` of `main` (argparse's) ends it with its own status. 141 (SIGPIPE) when the output's reader is gone;
+    130 after a Ctrl-C that `main` did not handle, without a traceback.
     """
     try:
         status = main()
@@ -30,9 +32,12 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         if not isinstance(stop.code, int | None):
             print(stop.code, file=sys.stderr)
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        status = 130
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     atexit._run_exitfuncs()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a descriptor was closed before the start
         try:

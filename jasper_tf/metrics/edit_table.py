@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import jiwer
-
-from jasper_tf.metrics.error_rate import SPLIT, wer
+from jasper_tf.metrics.edits import find_edits
+from jasper_tf.metrics.error_rate import wer
 
 _STRIKE = "\N{COMBINING LONG STROKE OVERLAY}"
 _STRUCK = "".join(character + _STRIKE for character in "struck")
@@ -32,24 +31,20 @@ def edit_table(references: Sequence[str], hypotheses: Sequence[str]) -> str:
 
 
 def _mark(reference: str, hypothesis: str) -> tuple[str, str]:
-    output = jiwer.process_words([reference], [hypothesis], SPLIT["word"], SPLIT["word"])
     reference_marks: list[str] = []
     hypothesis_marks: list[str] = []
-    for chunk in output.alignments[0]:
-        reference_words = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
-        hypothesis_words = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
-        if chunk.type == "equal":
-            reference_marks += map(escape_markdown, reference_words)
-            hypothesis_marks += map(escape_markdown, hypothesis_words)
-        elif chunk.type == "substitute":
-            reference_marks += [f"**{escape_markdown(word)}**" for word in reference_words]
-            hypothesis_marks += [f"**{escape_markdown(word)}**" for word in hypothesis_words]
-        elif chunk.type == "delete":
-            reference_marks += [
-                f"**{''.join(escape_markdown(c) + _STRIKE for c in word)}**" for word in reference_words
-            ]
+    for edit in find_edits(reference, hypothesis):
+        expected, found = escape_markdown(edit.reference), escape_markdown(edit.hypothesis)
+        if edit.kind == "equal":
+            reference_marks.append(expected)
+            hypothesis_marks.append(found)
+        elif edit.kind == "substitute":
+            reference_marks.append(f"**{expected}**")
+            hypothesis_marks.append(f"**{found}**")
+        elif edit.kind == "delete":
+            reference_marks.append(f"**{''.join(escape_markdown(c) + _STRIKE for c in edit.reference)}**")
         else:
-            hypothesis_marks += [f"**+{escape_markdown(word)}**" for word in hypothesis_words]
+            hypothesis_marks.append(f"**+{found}**")
     return " ".join(reference_marks) or "*(nothing)*", " ".join(hypothesis_marks) or "*(nothing)*"
 
 

@@ -15,7 +15,8 @@ from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.words import word_outputs
+from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -73,7 +74,8 @@ class JasperCTC(CTCModel):
         interctc: NeMo's `model.interctc` keys, or None: the head also reads these blocks, and training adds their CTC
             losses to the last block's (intermediate CTC, Lee and Watanabe 2021, arXiv 2102.03216).
         decoder_init_mode: initialization of the 1x1 head.
-        decoding: NeMo's `model.decoding` keys (see `DecodingConfig`); None for greedy.
+        decoding: NeMo's `model.decoding` keys (see `DecodingConfig`); None for greedy. The language model of a beam
+            search is read when it is first used.
         sample_rate: of the audio, in hertz.
         seed: of initial weights, dither, masks and dropout.
 
@@ -144,7 +146,8 @@ class JasperCTC(CTCModel):
         self._encoder_inputs = encoder_inputs
         self.decoder = head
         self.tokenizer = tokenizer
-        self.decoding = build_decoder(DecodingConfig(**decoding or {}), tokenizer)
+        own = self.decoding_config = DecodingConfig(**decoding or {})
+        self.decoding = build_decoder(own) if own.is_greedy else DeferredDecoder(own, tokenizer)
         i = interctc or {"loss_weights": (), "apply_at_layers": ()}
         shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
         self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}
@@ -173,16 +176,21 @@ class JasperCTC(CTCModel):
     # ------------------------------------------------------------------ use
 
     @functools.cached_property
-    def recognize(self) -> Callable:
-        """Traced function: (audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])."""
+    def compute_logits(self) -> Callable:
+        """Traced function: (audio [B,S], audio_len [B]) -> (logits [B,T',V+1], logit_len [B])."""
 
         @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)])
-        def recognize(audio, audio_len):
+        def compute_logits(audio, audio_len):
             y = self({"audio": audio, "audio_len": audio_len}, training=False)
-            best = self.decoding(y["logits"], y["logit_len"]).best()
-            return self.tokenizer.decode_in_graph(best.labels), y["logits"], y["logit_len"]
+            return y["logits"], y["logit_len"]
 
-        return recognize
+        return compute_logits
+
+    def recognize(self, audio: Any, audio_len: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])."""
+        logits, logit_len = self.compute_logits(audio, audio_len)
+        best = self.decoding(logits, logit_len).best()
+        return self.tokenizer.decode_in_graph(best.labels), logits, logit_len
 
     @functools.cached_property
     def spectrograms(self) -> keras.Model:
@@ -203,29 +211,39 @@ class JasperCTC(CTCModel):
         return self.with_intermediate(x, training=True) if self.loss_weights else super().training_outputs(x)
 
     def recognize_batch(
-        self, audio: np.ndarray, audio_len: np.ndarray, words: bool = True, decoder: Decoder | None = None
+        self,
+        audio: np.ndarray,
+        audio_len: np.ndarray,
+        words: bool = True,
+        decoder: Decoder | None = None,
+        hot_words: Mapping[str, float] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Recognizes audio [B,S] float32, audio_len [B] int32 -> text [B], with `words` also those of `word_outputs`.
+        """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.
 
         `decoder` None: the model's own (`decoding`).
+
+        Raises:
+            UserError: hot words that the decoder cannot use.
         """
-        text, logits, logit_len = self.recognize(audio, audio_len)
-        outputs = {"text": text}
-        if words or decoder is not None:
-            decoder_used = decoder or self.decoding
-            best = decoder_used(logits, logit_len).best()
-            if decoder is not None:
-                outputs["text"] = self.tokenizer.decode_in_graph(best.labels)
-            if words:
-                outputs |= word_outputs(best, self.tokenizer, self.frame_s, decoder_used.word_aggregation)
+        decoder = decoder or self.decoding
+        logits, logit_len = self.compute_logits(audio, audio_len)
+        hypotheses = decoder.decode(logits, logit_len, hot_words)
+        outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
-        _, logits, logit_len = self.recognize(audio, audio_len)
+        logits, logit_len = self.compute_logits(audio, audio_len)
         return tf.nn.log_softmax(logits).numpy(), logit_len.numpy()
 
-    def transcribe(self, recordings: Any, batch_size: int = 16, sample_rate: int | None = None) -> Any:
+    def transcribe(
+        self,
+        recordings: Any,
+        batch_size: int = 16,
+        sample_rate: int | None = None,
+        decoding: DecodingConfig | Mapping[str, Any] | None = None,
+        hot_words: Mapping[str, float] | None = None,
+    ) -> Any:
         """Transcribes one recording to a `Transcript`, or several to a list of them in their order.
 
         `str()` of a transcript is its text; it also has words and segments with times, a confidence and the duration.
@@ -239,6 +257,9 @@ class JasperCTC(CTCModel):
                 (int16, int32, uint8); an open binary file, or the bytes of one; or an iterable of them.
             batch_size: recordings at a time, at most.
             sample_rate: of arrays, Hz; they are resampled. Default: the model's. Files state their own.
+            decoding: as `Transcriber` takes it. A language model is read in each call; for several calls make a
+                `Transcriber`. Default: the model's own.
+            hot_words: words or phrases with their weights, `{"jasper": 8}`, for a beam search.
 
         Raises:
             UserError: a recording cannot be read, is empty, has NaN or infinite samples or an impossible rate, shape or
@@ -246,7 +267,8 @@ class JasperCTC(CTCModel):
         """
         import jasper_tf  # the public names: what transcribes is above the model
 
-        return jasper_tf.Transcriber(self, batch_size=batch_size).transcribe(recordings, sample_rate)
+        transcriber = jasper_tf.Transcriber(self, decoding=decoding, batch_size=batch_size)
+        return transcriber.transcribe(recordings, sample_rate, hot_words)
 
     # ------------------------------------------------------------------ serialization
 

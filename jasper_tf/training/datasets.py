@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config import Config
-from jasper_tf.config.model_schema import DatasetConfig
 from jasper_tf.data.augment import AudioAugmentor
 from jasper_tf.data.batches.bad_audio import BadAudio
 from jasper_tf.data.batches.mixture import Mixture
 from jasper_tf.data.batches.pipeline import SpeechBatches
-from jasper_tf.data.manifest.columns import Manifest, Utterance, manifest_paths, read_manifest
+from jasper_tf.data.manifest.columns import Manifest, Utterance, read_manifest
 from jasper_tf.data.manifest.filter import Selected, Selection, select
+from jasper_tf.data.manifest.sections import data_key, data_sets
 from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError
 from jasper_tf.model.frames import audio_framing, encoder_frames
@@ -104,28 +104,11 @@ def build_batches(
     return batches, selection
 
 
-def data_sets(dataset: DatasetConfig) -> dict[str, list[str]]:
-    """Maps the name of each set to its manifests."""
-    if dataset.input_cfg is not None:
-        return {str(k): manifest_paths(entry.manifest_filepath) for k, entry in enumerate(dataset.input_cfg)}
-    manifests = dataset.manifest_filepath
-    if isinstance(manifests, dict):
-        return {name: manifest_paths(paths) for name, paths in manifests.items()}
-    assert manifests is not None
-    return {"": manifest_paths(manifests)}
-
-
 def _members(manifest: Manifest, sets: dict[str, list[str]], chosen: Selected) -> dict[str, np.ndarray]:
     """Maps the name of each set to the positions of its utterances in `chosen`."""
     ends = manifest.first[np.cumsum([len(paths) for paths in sets.values()])]
     of_set = np.searchsorted(ends, chosen.positions, "right")
     return {name: np.flatnonzero(of_set == k) for k, name in enumerate(sets)}
-
-
-def data_key(cfg: Config, section: str) -> str:
-    """Returns the key with the manifests of `model.<section>`."""
-    dataset = getattr(cfg.model, section)
-    return f"model.{section}.{'input_cfg' if dataset and dataset.input_cfg is not None else 'manifest_filepath'}"
 
 
 def longest_batch(batches: SpeechBatches) -> list[Utterance]:

@@ -13,8 +13,6 @@ import tensorflow as tf
 from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
-from jasper_tf.config.pretrained import INIT_KEYS
-from jasper_tf.config.section import MISSING
 from jasper_tf.errors import UserError
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
@@ -24,11 +22,11 @@ from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.training.callbacks.build_callbacks import build_callbacks
 from jasper_tf.training.callbacks.interruption import Interruption, TrainingInterruptedError
-from jasper_tf.training.datasets import data_key
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import run_epochs
+from jasper_tf.training.requirements import require_training_inputs
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.event_files import event_file_error
 from jasper_tf.training.run.folder import RunFolder, run_path
@@ -44,7 +42,9 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
     model.compile(
         optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
         loss=CTCLoss(cfg.model.ctc_reduction),
-        metrics=[ErrorRate(model.tokenizer, unit, model.decoding) for unit in ("word", "character")],
+        # Greedy, whatever decodes later: a beam in each validation takes minutes, and a language model hides what the
+        # acoustic model has not learned.
+        metrics=[ErrorRate(model.tokenizer, unit) for unit in ("word", "character")],
         accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
         jit_compile=cfg.trainer.jit_compile,
@@ -60,7 +60,7 @@ def train(cfg: Config) -> Path:
         TrainingInterruptedError: a signal or `max_time` stopped it; it can resume.
         WorkerLostError: another machine of the job is gone; a new process can resume.
     """
-    _require(cfg)
+    require_training_inputs(cfg)
     strategy, devices = strategy_of(cfg.trainer)
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
@@ -144,6 +144,8 @@ def _describe(
         yield f"keys that only steer PyTorch, ignored: {', '.join(cfg.ignored)}"
     if cfg.taken_over:
         yield f"not in {cfg.source}, taken from the pretrained model: {', '.join(cfg.taken_over)}"
+    if not cfg.model.decoding.is_greedy:
+        yield f"validation decodes greedily; decoding.strategy {cfg.model.decoding.strategy} is for the finished model"
     yield from data.report
     parameters = sum(v.shape.num_elements() for v in model.trainable_weights)
     size = data.training.batch_size
@@ -194,14 +196,3 @@ def _user_errors(folder: RunFolder, strategy: tf.distribute.Strategy) -> Iterato
         folder.say(str(stop))
         if stop.status:
             raise
-
-
-def _require(cfg: Config) -> None:
-    """Raises UserError with the names of all keys that need a value."""
-    sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
-    needed = [data_key(cfg, section) for section in sections]
-    needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
-    if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
-        needed.append("trainer.max_epochs")
-    needed += [key for key in INIT_KEYS if getattr(cfg, key) == MISSING]
-    cfg.require(*needed, "trainer", "exp_manager")

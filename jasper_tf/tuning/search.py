@@ -20,11 +20,12 @@ from keras_tuner.engine import trial as trial_module
 from jasper_tf.config import Config
 from jasper_tf.config.flatten import differences
 from jasper_tf.config.tune_schema import TuneConfig
+from jasper_tf.data.manifest.sections import data_key
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.bounded_yaml import read_yaml
 from jasper_tf.io.progress import clock
-from jasper_tf.training.datasets import build_batches, data_key
+from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.distributed.devices import choose_devices
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
 from jasper_tf.tuning.results import Outcome, Results

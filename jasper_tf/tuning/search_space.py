@@ -102,7 +102,7 @@ class SearchSpace:
     def command(self, values: Mapping[str, Any], name: str) -> str:
         """Returns the command that trains the configuration of a trial in full length, as run `name`."""
         arguments = [self.tune.config, *self.overrides(values), f"exp_manager.name={name}"]
-        return shlex.join(["python", "train.py", *arguments])
+        return shlex.join(["python", "-m", "jasper_tf", "train", *arguments])
 
     def _set_by_search(self) -> tuple[str, ...]:
         return (*_SET_BY_SEARCH, *(_LENGTH if self.tune.max_epochs else ()))

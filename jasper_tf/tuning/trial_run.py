@@ -28,6 +28,10 @@ from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.trainer import compile_model, train
 from jasper_tf.tuning.search_space import SearchSpace
 
+_SCHED = "model.optim.sched"
+_WARMUP_SHARE = 0.1
+"""Of a trial, where the warm-up does not even fit into the whole training of the configuration."""
+
 
 class TrialError(Exception):
     """A trial failed without affecting other trials; the message is the reason."""
@@ -88,7 +92,20 @@ class TrialRun:
         sched = cfg.model.optim.sched
         if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
             sched.max_steps = sched.max_steps or _data(cfg).training.total_steps(tune.max_epochs or 0)
+        if not _varies_schedule(values):
+            self._shorten_warmup(cfg)
         return cfg
+
+    def _shorten_warmup(self, cfg: Config) -> None:
+        """Gives a warm-up that is longer than the trial the share of it that it has of the whole training."""
+        sched = cfg.model.optim.sched
+        if sched is None or not sched.warmup_steps:
+            return
+        steps = sched.max_steps or _data(cfg).total_steps
+        if sched.warmup_steps >= steps:
+            whole = steps * (self.space.base.trainer.max_epochs or 0) / (self.space.tune.max_epochs or self.epochs)
+            share = sched.warmup_steps / whole if sched.warmup_steps < whole else _WARMUP_SHARE
+            sched.warmup_steps = int(share * steps)
 
     def train(self) -> float:
         """Trains or resumes the run; returns the best value of the objective.
@@ -104,6 +121,12 @@ class TrialRun:
         except UserError as error:
             raise TrialError(f"the values contradict each other: {error}") from error
         _forget()
+        own, sched = self.space.base.model.optim.sched, cfg.model.optim.sched
+        if own and sched and sched.warmup_steps != own.warmup_steps and not _varies_schedule(self.values):
+            print(
+                f"{self.name}: {_SCHED}.warmup_steps={sched.warmup_steps} in place of {own.warmup_steps}, which is "
+                "longer than the trial"
+            )
         try:
             self._take_over(cfg)
             run = train(cfg)
@@ -162,6 +185,10 @@ def is_complete(cfg: Config) -> bool:
     except UserError:
         return False
     return True
+
+
+def _varies_schedule(values: Mapping[str, Any]) -> bool:
+    return any(key.startswith(_SCHED) for key in values)
 
 
 def _forget() -> None:

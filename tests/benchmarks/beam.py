@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 from pyctcdecode import build_ctcdecoder
 
-from jasper_tf.decoding.beam import BeamDecoder
-from jasper_tf.decoding.language_model import LanguageModel
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 FRAME_S = 0.02

@@ -45,7 +45,8 @@ def test_formats_and_rates_are_no_faults(mixed_formats, spoken_corpus, capsys, t
     (tmp_path / "slow.jsonl").write_text(json.dumps(line) + "\n")
     manifests.append(tmp_path / "slow.jsonl")
     status, out, _ = check(capsys, "--manifest", *manifests, "--audio")
-    assert status == 1 and [line.split("  ")[0] for line in out if ".jsonl:" in line][3:] == ["speaking rate"], out
+    kinds = [line.split("  ")[0] for line in out if ".jsonl:" in line][3:]
+    assert status == 1 and kinds == ["speaking rate", "wrong rate (no fault)"], out
     status, out, _ = check(capsys, "--manifest", *manifests, "--ignore", "speaking rate")
     assert status == 0 and any(line.startswith("speaking rate (no fault)") for line in out)
     assert check(capsys, "--manifest", *manifests, "--min-rate", "0.01")[0] == 0
@@ -96,6 +97,34 @@ def test_every_manifest_of_a_configuration_is_checked(tiny_config, tmp_path, cap
     assert status == 0
 
 
+def test_without_a_configuration(spoken_corpus, tmp_path, capsys):
+    """Every kind is looked for: for CTC as in a published model, leaks in --held-out, characters with --labels."""
+    lines = [json.loads(line) for line in (spoken_corpus / "test.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
+    long = "the text of another recording which is far longer"
+    made = [*lines, {**lines[0], "offset": 0.01, "duration": 0.5, "text": f"{long} é"}]
+    for name, some in (("train", made), ("dev", lines[3:5])):
+        (tmp_path / f"{name}.json").write_text("".join(json.dumps(line) + "\n" for line in some))
+    manifest = ["--manifest", tmp_path / "train.json", "--audio"]
+
+    def kinds(*arguments):
+        status, out, _ = check(capsys, *manifest, "--list", tmp_path / "l.jsonl", "--overwrite", *arguments)
+        found = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
+        return status, sorted((fault["line"], fault["kind"]) for fault in found), out
+
+    status, found, out = kinds()
+    assert status == 1 and found == [(17, "infeasible for CTC")]
+    assert any(line.startswith("characters: ") and "é" in line for line in out)
+    assert [line.partition(";")[0] for line in out if line.startswith("not checked")] == [
+        "not checked: characters outside labels",
+        "not checked: leak",
+    ]
+    status, found, out = kinds("--held-out", tmp_path / "dev.json", "--labels", " abcdefghijklmnopqrstuvwxyz'")
+    assert [number for number, kind in found if kind == "leak"] == [4, 5]
+    assert (17, "characters outside labels") in found and not any("not checked" in line for line in out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -110,6 +139,8 @@ def test_every_manifest_of_a_configuration_is_checked(tiny_config, tmp_path, cap
         (["--manifest", "m.json", "--write-clean", "m.json"], "--write-clean m.json: is the same file as m.json"),
         (["--manifest", "m.json", "--list", "gone/faults.jsonl"], "gone/faults.jsonl: cannot write"),
         (["model.labels=[a]", "--manifest", "m.json"], "model.labels=[a]: key=value changes a configuration"),
+        (["--config", "c.yaml", "--held-out", "m.json"], "--held-out: is compared with --manifest"),
+        (["--config", "c.yaml", "--labels", "abc"], "--labels, --config: one of them"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, expected, capsys, tmp_path, monkeypatch):

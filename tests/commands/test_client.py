@@ -128,7 +128,7 @@ sys.exit(status)
 """
 
 
-def test_it_does_not_wait_for_tensorflow(serving, texts):
+def test_it_does_not_wait_for_tensorflow(serving, texts, tmp_path):
     file, text = next(iter(texts.items()))
 
     def call(*options):
@@ -139,3 +139,6 @@ def test_it_does_not_wait_for_tensorflow(serving, texts):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}\t{text}\n", "")
     done = call("--server", serving.rest_address, "--rest")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}\t{text}\n", "")
+    (tmp_path / "words.txt").write_text("jasper\n")
+    done = call("--server", serving.address, "--hot-words", str(tmp_path / "words.txt"))
+    assert done.returncode == 1 and "takes no hot words" in done.stderr

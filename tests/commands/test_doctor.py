@@ -5,9 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from jasper_tf.commands.doctor import EXTRAS
+from jasper_tf.io.environment import package_version
 
 pytestmark = pytest.mark.medium
 
@@ -35,14 +39,26 @@ def test_reports_versions_devices_and_decoders(healthy):
     done = healthy
     assert done.returncode == 0, done.stdout + done.stderr
     report = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
-    for package in ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr"):
+    for package in ("tensorflow", "keras", "keras-tuner", "numpy", "soundfile", "soxr"):
         assert report[package] == importlib.metadata.version(package)
     assert report["keras backend"] == "tensorflow"
     assert "CPU" in report and "GPU" in report
-    for kind in ("WAV", "FLAC", "OGG", "MP3"):
+    assert ("no wheels" in report["tensorflow-io"]) == (sys.version_info >= (3, 13))
+    for kind in ("WAV", "FLAC", "OGG", "MP3", "Opus"):
         assert report[f"{kind} tried"].endswith("in Python")
     assert "libsndfile" in report["FLAC"]
     assert report["verdict"] == "everything needed works"
+
+
+def test_an_extra_is_there_or_it_is_said_what_it_would_bring(healthy):
+    report = dict(re.split(r"  +", line, maxsplit=1) for line in healthy.stdout.splitlines())
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [key.removeprefix("extra ") for key in report if key.startswith("extra ")] == sorted(extras)
+    for extra, (package, brings) in EXTRAS.items():
+        version, found = package_version(package), report[f"extra {extra}"]
+        assert found.startswith(f"{package} {version}" if version else "not installed") and brings in found
+        if extra != "cuda":  # tensorflow's own extra
+            assert any(entry.startswith(package) for entry in extras[extra]), extra
 
 
 def test_graph_decoding_is_claimed_only_where_the_ops_load(healthy):

@@ -83,23 +83,37 @@ def test_evaluate_scores_every_utterance_once(folder, model, tmp_path, capfd):
 
 
 def test_evaluate_names_what_it_cannot_read(folder, tmp_path, capfd):
-    lines = [{"audio_filepath": str(folder / name), "duration": 0.3, "text": "a"} for name in ("broken.wav", "2.wav")]
+    names = ("broken.wav", "2.wav", "gone.wav")
+    lines = [{"audio_filepath": str(folder / name), "duration": 0.3, "text": "a"} for name in names]
+    lines.append({"audio_filepath": str(folder / "gone.flac"), "text": "a"})
     manifest = write_manifest(tmp_path / "m.jsonl", lines)
     report, predictions = tmp_path / "r.json", tmp_path / "p.jsonl"
     model = str(folder / "run" / "model.keras")
     arguments = ["evaluate", "--model", model, "--manifest", str(manifest)]
     assert main([*arguments, "--json", str(report), "--output", str(predictions)]) == 1
-    assert json.loads(report.read_text())["unreadable"] == json.loads(report.read_text())["utterances"] == 1
-    assert "error" in json.loads(predictions.read_text().splitlines()[0])
-    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "m.jsonl:1" in line and "broken.wav" in line
+    found = json.loads(report.read_text())
+    assert (found["unreadable"], found["utterances"]) == (3, 1)
+    assert ["error" in json.loads(line) for line in predictions.read_text().splitlines()] == [True, False, True, True]
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    for number, name in ((1, "broken.wav"), (3, "gone.wav"), (4, "gone.flac")):
+        assert any(f"m.jsonl:{number}" in line and name in line for line in errors), errors
+    assert len(errors) == 3
+
+
+def test_evaluate_of_nothing_that_can_be_read(folder, tmp_path, capfd):
+    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio_filepath": "gone.wav", "duration": 1, "text": "a"}])
+    files = ["--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    assert main(["evaluate", "--model", str(folder / "run"), "--manifest", str(manifest), *files]) == 1
+    assert "WER unknown" in capfd.readouterr().out
+    assert json.loads((tmp_path / "r.json").read_text())["wer"] is None
+    assert "gone.wav" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"--model": "absent"}, "absent: "),
-        ({"--model": "broken.wav"}, "broken.wav: not a readable .keras model"),
+        ({"--model": "broken.wav"}, "broken.wav: a recording; give"),
         ({"--manifest": "absent.jsonl"}, "absent.jsonl"),
         ({"--json": "absent/r.json"}, "r.json: cannot write"),
         ({"--batch-size": "0"}, "--batch-size 0: must be 1 or more"),

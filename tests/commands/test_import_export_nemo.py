@@ -97,6 +97,7 @@ def test_mistakes_leave_one_line_and_no_files(folder, tmp_path, monkeypatch, cap
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "config.yaml").write_text("mine")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    soundfile.write("x.wav", np.zeros(1600), 16000)
     before = sorted(os.listdir())
     good = str(folder / "model.nemo")
     for arguments, word in (
@@ -106,7 +107,7 @@ def test_mistakes_leave_one_line_and_no_files(folder, tmp_path, monkeypatch, cap
         (["import-nemo", good, "--output", "held"], "held/config.yaml: exists already"),
         (["import-nemo", good, "--output", "run", "--overwrite"], "holds the checkpoints"),
         (["import-nemo", good, "--output", "weights"], "is a file"),
-        (["export-nemo", "--model", "held", "--output", "a.nemo"], "no model.keras"),
+        (["export-nemo", "--model", "held", "--output", "a.nemo"], "without model.keras"),
         (["export-nemo", "--model", good, "--output", "no/such/a.nemo"], "cannot write"),
     ):
         assert main(arguments) == 2, arguments

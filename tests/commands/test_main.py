@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import jasper_tf
 from jasper_tf.__main__ import find_verbs, read_help
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,15 +52,62 @@ def test_help_lists_the_verbs():
         assert f"  {verb} " in done.stdout
 
 
-def test_help_does_not_import_tensorflow():
-    code = "import sys, jasper_tf.__main__ as m; m.main(['--help']); sys.exit('tensorflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+MANIFESTS = "model.train_ds.manifest_filepath=absent.jsonl model.validation_ds.manifest_filepath=absent.jsonl"
+LIGHT = [  # what is said before TensorFlow loads
+    "--help",
+    "--version",
+    *(f"{verb} --help" for verb in find_verbs()),
+    "config list",
+    "config validate quartznet.yaml",
+    "config show quartznet.yaml",
+    "train absent.yaml",
+    "train an4.yaml",
+    f"train an4.yaml {MANIFESTS}",
+    "tune absent.yaml",
+    f"tune tune.yaml {MANIFESTS}",
+    "check --config absent.yaml",
+    "check --manifest absent.jsonl",
+    f"check --config an4.yaml {MANIFESTS}",
+    "estimate-buckets --manifest absent.jsonl",
+    "shard --manifest absent.jsonl --output new",
+    "evaluate --model absent --manifest absent.jsonl",
+    "evaluate --model . --manifest absent.jsonl",
+    "transcribe --model absent absent.wav",
+    "export absent --output new",
+    "export-nemo --model absent --output new.nemo",
+    "import-nemo absent.nemo --output new",
+    "average-checkpoints absent --output new.keras",
+]
+
+
+def test_neither_help_nor_a_missing_input_waits_for_tensorflow(tmp_path):
+    code = """
+import contextlib, sys
+from jasper_tf.__main__ import main
+for command in sys.argv[1:]:
+    try:
+        status = main(command.split())
+    except SystemExit as stop:
+        status = stop.code
+    loaded = [name for name in ("tensorflow", "keras") if name in sys.modules]
+    print("#", command, "#", status, *loaded)
+"""
+    command = [sys.executable, "-c", code, *LIGHT]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    found = dict(line[2:].split(" # ") for line in done.stdout.splitlines() if line.startswith("# "))
+    assert found == {command: "2" if "absent" in command or command == "train an4.yaml" else "0" for command in LIGHT}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_verb():
     done = run()
     assert done.returncode == 2 and done.stdout == "" and "usage: python -m jasper_tf VERB" in done.stderr
+
+
+def test_version():
+    done = run("--version")
+    assert done.returncode == 0 and done.stdout == f"jasper-tf {jasper_tf.__version__}\n"
 
 
 def test_unknown_verb_names_the_nearest():

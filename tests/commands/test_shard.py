@@ -47,12 +47,15 @@ def test_shard_and_verify(manifest, capsys, tmp_path, without_tensorflow_log):
         np.testing.assert_array_equal(load_record(utterance.path, *utterance.record), expected)
 
     assert main(["shard", "--output", str(output), "--verify"]) == 0
-    assert f"6 utterances in {len(shards)} shards, all as the index says" in capsys.readouterr().out
+    assert f"{output}: intact, 6 utterances in {len(shards)} shards" in capsys.readouterr().out
     damaged = output / shards[-1]
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     assert main(["shard", "--output", str(output), "--verify"]) == 1
     out, err = capsys.readouterr()
-    assert f"{damaged}: its checksum is not the index's" in out and f"2 faults in {output}" in out and err == ""
+    assert f"{damaged}: damaged" in out and f"{output}: damaged, 2 faults" in out and err == ""
+    damaged.unlink()
+    assert main(["shard", "--output", str(output), "--verify"]) == 1
+    assert f"{damaged}: no such file" in capsys.readouterr().out
 
 
 def test_wrong_use(manifest, tmp_path, capsys):
@@ -70,8 +73,23 @@ def test_wrong_use(manifest, tmp_path, capsys):
             "m.jsonl:1: " + str(tmp_path / "0.wav") + ": has 2 channels, no channel 2",
         ),
         (["--manifest", "no.jsonl", "--output", output], "no.jsonl: no such file"),
-        (["--output", str(tmp_path), "--verify"], f"{tmp_path}: holds no index.json of shards"),
+        (["--output", str(tmp_path), "--verify"], f"{tmp_path}: no finished shards"),
     ):
         assert main(["shard", *arguments]) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and line in err, err
+
+
+def test_recordings_that_cannot_be_read(manifest, tmp_path, capsys):
+    """1, not wrong use; with skip they are named and counted."""
+    (tmp_path / "1.wav").write_text("no audio")
+    (tmp_path / "4.wav").unlink()
+    whole = ["shard", "--manifest", str(manifest), "--output", str(tmp_path / "shards"), "--workers", "1"]
+    for options, name in (([], "1.wav"), (["--on-bad-audio", "skip"], "1.wav")):
+        assert main([*whole, *options]) == 1
+        out, err = capsys.readouterr()
+        [error] = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert out == "" and name in error
+    assert main([*whole, "--on-bad-audio", "skip", "--max-bad-audio", "0.5"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith("4 utterances") and "2 recordings left out" in out

@@ -268,11 +268,7 @@ def test_override_mistakes(small_file, override, expected):
         ("exp_manager.checkpoint_callback_params", {"monitor": "val_wer_ema"}, "switch them on with trainer.ema"),
         ("model.optim.sched", {"warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps is given too"),
         ("model.decoding", {"strategy": "wfst"}, "model.decoding.strategy: expected one of greedy, "),
-        (
-            "model.decoding.beam",
-            {"ngram_alpha": 1.0},
-            "beam.ngram_alpha: unknown key; nearest known key: model.decoding.",
-        ),
+        ("model.decoding.beam", {"ngram_alpha": 1.0}, "ngram_alpha: unknown key; nearest known key: model.decoding."),
         ("model.decoding.beam", {"beam_size": 5000}, "beam.beam_size: 5000 is out of range; use a whole number, at "),
         ("model.decoding.beam", {"boosting_tree": {"key_phrases_list": ["a"]}}, "boosting_tree: a mapping is not"),
         ("trainer.num_nodes", 0, "trainer.num_nodes: 0 is out of range"),

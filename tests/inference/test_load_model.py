@@ -12,6 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
@@ -64,13 +65,6 @@ def changed(members, path, value):
         place = place[int(key) if key.isdecimal() else key]
     place[last] = value
     return config
-
-
-def test_names_what_is_missing(tmp_path):
-    assert "holds no model.keras yet" in refusal(tmp_path)
-    assert "no such file" in refusal(tmp_path / "x.keras")
-    (tmp_path / "model.h5").write_bytes(b"")
-    assert "not a readable .keras model" in refusal(tmp_path / "model.h5")
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
@@ -224,9 +218,34 @@ def test_statistics_that_divide_by_nothing(refused, members, std):
     assert "fixed_std" in refused(config=changed(members, "preprocessor.normalize", statistics))
 
 
+def test_a_language_model_that_is_not_there(untrained_model, tmp_path):
+    """It stops what decodes with it, with one line; loading, log-probabilities and other decoders need none."""
+    plain = untrained_model(list(" ab"))
+    beam = {"beam_size": 4, "ngram_lm_model": str(tmp_path / "lm.arpa")}
+    config = plain.get_config() | {"decoding": {"strategy": "beam", "beam": beam}}
+    type(plain).from_config(config).save(tmp_path / "model.keras")
+    model = load_model(tmp_path / "model.keras")
+    assert model.decoding_config.beam.ngram_lm_model == beam["ngram_lm_model"]
+    model.set_weights(plain.get_weights())
+    sound = np.random.default_rng(0).normal(scale=0.1, size=8000).astype(np.float32)
+    log_probs, _ = model.log_probs(sound[None], np.array([8000], np.int32))
+    assert log_probs.shape[2] == 4
+    with pytest.raises(UserError, match=r"^decoding.beam.ngram_lm_model: .*lm.arpa: no such file; .*strategy=greedy$"):
+        model.transcribe(sound)
+    assert model.transcribe(sound, decoding={}).text == plain.transcribe(sound).text
+    # Its own file is honored as soon as it is there.
+    (tmp_path / "lm.arpa").write_text(
+        "\\data\\\nngram 1=5\n\n\\1-grams:\n-9\t<unk>\n0\t<s>\n-1\t</s>\n-0.1\tba\n-0.2\tab\n\n\\end\\\n"
+    )
+    found = model.transcribe(sound)
+    assert found.text == model.transcribe(sound, decoding=model.decoding_config).text
+    assert found.text != plain.transcribe(sound, decoding={"strategy": "beam", "beam": {"beam_size": 4}}).text
+
+
 @pytest.mark.medium
 def test_the_command_prints_one_line(refused, tmp_path, without_tensorflow_log):
     refused(config=b"[" * 100_000)
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", "model.keras", "a.wav"]
     root = str(Path(__file__).parents[2])
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root}, timeout=120)

@@ -67,9 +67,9 @@ class Recorder:
     def __init__(self, model):
         self.model, self.tokenizer, self.sample_rate, self.batches = model, model.tokenizer, model.sample_rate, []
 
-    def recognize_batch(self, audio, audio_len, words, decoder):
+    def recognize_batch(self, audio, audio_len, words, decoder, hot_words):
         self.batches.append((audio.shape[0], audio.shape[1] / self.sample_rate))
-        return self.model.recognize_batch(audio, audio_len, words, decoder)
+        return self.model.recognize_batch(audio, audio_len, words, decoder, hot_words)
 
 
 def test_every_kind_of_recording_in_order(model, sounds, files, texts):
@@ -271,6 +271,43 @@ def test_another_decoder_in_place_of_the_models(model, sounds, words):
 
 def test_decoding_of_a_configuration(model, sounds):
     assert Transcriber(model, decoding=DecodingConfig()).transcribe(sounds) == Transcriber(model).transcribe(sounds)
+
+
+BEAM = {
+    "strategy": "beam",
+    "beam": {"beam_size": 8, "n_best": 3, "top_tokens": 28, "token_min_logp": -20.0, "beam_threshold": 60.0},
+}
+
+
+def test_a_beam_with_n_best_and_hot_words(model, sounds):
+    transcriber = Transcriber(model, decoding=BEAM)
+    plain, hot = (transcriber.transcribe(sounds[:2], hot_words=hot_words) for hot_words in (None, {"B c": 50.0}))
+    for one in (*plain, *hot):
+        scores = [each.score for each in one.n_best]
+        assert one.n_best[0].text == one.text and len({each.text for each in one.n_best}) == 3
+        assert scores == sorted(scores, reverse=True)
+    assert all("b c" in one.text for one in hot) and not any("b c" in one.text for one in plain)
+    assert [one.text for one in transcriber.stream(sounds[:2], hot_words={"B c": 50.0})] == [one.text for one in hot]
+    one = model.transcribe(sounds[0], decoding=BEAM, hot_words={"B c": 50.0})
+    assert (one.text, one.words[0].text) == (hot[0].text, hot[0].words[0].text)
+    # Of a recording that is cut only the best.
+    whole, cut = (
+        Transcriber(model, chunking, decoding=BEAM).transcribe(sounds[1]) for chunking in (None, Chunking(1.0, 0.3))
+    )
+    assert len(whole.n_best) == 3 and cut.n_best is None and cut.words
+
+
+def test_hot_words_for_a_greedy_decoder(model, sounds):
+    for transcribe in (Transcriber(model).transcribe, model.transcribe):
+        with pytest.raises(UserError, match="hot words: .*decoding.strategy=beam"):
+            transcribe(sounds[0], hot_words={"jasper": 8})
+
+
+def test_a_wrong_decoding_is_named_before_any_recording(model, tmp_path):
+    absent = {"strategy": "beam", "beam": {"ngram_lm_model": str(tmp_path / "lm.arpa")}}
+    for decoding, said in (({"strategy": "bem"}, "decoding.strategy"), (absent, "decoding.beam.ngram_lm_model")):
+        with pytest.raises(UserError, match=said):
+            Transcriber(model, decoding=decoding)
 
 
 def test_channel_and_silence(model, sounds, tmp_path):

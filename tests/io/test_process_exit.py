@@ -32,12 +32,13 @@ def run(body: str, **streams) -> subprocess.CompletedProcess:
         ("sys.exit()", 0, ""),
         ("sys.exit('wrong')", 1, "wrong\n"),
         ("raise KeyError('missing')", 1, "KeyError: 'missing'\n"),
+        ("raise KeyboardInterrupt", 130, ""),
     ],
 )
 def test_status_output_and_what_was_registered(body, status, err):
     done = run(body)
     assert done.returncode == status and done.stdout == "printed\nregistered\n"
-    assert done.stderr.endswith(err) and ("Traceback" in done.stderr) == ("raise" in body)
+    assert done.stderr.endswith(err) and ("Traceback" in done.stderr) == ("raise KeyError" in body)
 
 
 def test_an_output_that_takes_nothing():

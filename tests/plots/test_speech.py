@@ -1,10 +1,13 @@
 """Pictures: their size, and that they show what they are given."""
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from jasper_tf.decoding.alignment import time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
-from jasper_tf.plots.speech import alignment_picture, spec_augment_picture, spectrogram_picture
+from jasper_tf.features.mel_filterbank import mel_edges_hz
+from jasper_tf.plots.speech import alignment_picture, draw_spectrogram, spec_augment_picture, spectrogram_picture
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer(list(" ab"))
@@ -26,6 +29,21 @@ def test_low_channels_are_at_the_bottom():
     assert picture[200, 200] > picture[80, 200] + 100
 
 
+def test_frequencies_are_on_the_axis():
+    features = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    band_hz = mel_edges_hz(64, 0.0, 8000.0)[1:-1]
+    numbered, in_hertz = (spectrogram_picture(features, 0.01, band_hz=b).astype(int) for b in (None, band_hz))
+    assert np.abs(numbered - in_hertz)[:, :80].sum() > 0
+    figure = Figure()
+    draw_spectrogram(figure.add_subplot(), features, 0.01, (0.0, 1.0), band_hz)
+    [axes] = figure.axes
+    found = dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    # Slaney's scale: 200 / 3 Hz a mel up to 1 kHz; 64 bands share hz_to_mel(8000) = 45.2 mels in 65 steps.
+    assert found["500"] == pytest.approx(7.5 / (45.245 / 65) - 0.5, abs=0.05)
+    assert found["1,000"] == pytest.approx(15 / (45.245 / 65) - 0.5, abs=0.05)
+    assert list(found) == ["250", "500", "1,000", "2,000", "4,000"]
+
+
 def test_masks_show_below_what_they_mask():
     """In one picture with the same colors: what is not masked looks the same above and below."""
     features = np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32)
@@ -38,7 +56,7 @@ def test_masks_show_below_what_they_mask():
     # Only the lower panel, and there a quarter of the time (the panel is not as wide as the picture).
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert rows.min() > 130
-    assert 0.2 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
+    assert 0.18 < np.ptp(columns) / 400 < 0.25 and columns.min() > 100
 
 
 def test_alignment_shows_its_letters():
@@ -51,5 +69,5 @@ def test_alignment_shows_its_letters():
 
 
 def test_no_frames():
-    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (320, 1000, 3)
-    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (480, 1000, 3)
+    assert spectrogram_picture(np.zeros((0, 64)), 0.01).shape == (400, 700, 3)
+    assert alignment_picture(np.zeros((0, 4)), TOKENIZER, [], 0.02).shape == (660, 700, 3)

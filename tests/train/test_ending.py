@@ -41,8 +41,8 @@ def train(tiny_file, tmp_path):
 
 
 def ending(process: subprocess.Popen, without_tensorflow_log) -> tuple[int, str]:
-    """Exit status and stderr of a process that must end soon after its first line there."""
-    first = process.stderr.readline()
+    """Exit status and stderr of a process that must end soon after its first line there, TensorFlow's aside."""
+    first = next((line for line in process.stderr if without_tensorflow_log(line)), "")
     status = process.wait(END_S)
     return status, without_tensorflow_log(first + process.stderr.read())
 

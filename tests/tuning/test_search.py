@@ -111,9 +111,9 @@ def test_the_command_trains_in_full(finished):
     import shlex
 
     rows = read_results(finished[1])
-    python, script, config, *overrides = shlex.split(rows[0]["command"])
-    cfg = load_config(config, overrides)
-    assert (python, script, cfg.trainer.max_epochs) == ("python", "train.py", 2)
+    *program, verb, config = shlex.split(rows[0]["command"])[:5]
+    cfg = load_config(config, shlex.split(rows[0]["command"])[5:])
+    assert (program, verb, cfg.trainer.max_epochs) == (["python", "-m", "jasper_tf"], "train", 2)
     assert cfg.exp_manager.name == f"tiny_{rows[0]['trial']}"
     assert cfg.model.optim.lr == float(rows[0]["model.optim.lr"])
 
@@ -296,6 +296,19 @@ def test_a_trial_s_own_reasons_end_the_trial_only(write_tune, tmp_path):
         run = trial_run(write_tune, tmp_path, space, {key: json.dumps(high)}, f"tune.output={tmp_path}/{key}")
         with pytest.raises(TrialError, match=words):
             run.train()
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("given", "warmup"), [(5, 5), (9, 4), (50, 0)])
+def test_a_warm_up_that_is_longer_than_a_trial_is_shortened(write_tune, tmp_path, capsys, given, warmup):
+    """Of 6 steps: to its share of the configuration's own 12, or to a tenth if it is longer than these as well."""
+    space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
+    run = trial_run(write_tune, tmp_path, space, {"model.optim.lr": 0.01}, f"model.optim.sched.warmup_steps={given}")
+    assert run.config().model.optim.sched.warmup_steps == warmup
+    run.train()
+    assert (f"warmup_steps={warmup} in place of {given}" in capsys.readouterr().out) == (given != warmup)
+    written = yaml.safe_load((tmp_path / "search" / "trial_0000" / "config.yaml").read_text())
+    assert written["model"]["optim"]["sched"]["warmup_steps"] == warmup
 
 
 def test_a_configuration_that_cannot_be_built_is_an_error_of_the_search(write_tune, tmp_path):

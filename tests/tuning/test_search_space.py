@@ -49,7 +49,7 @@ def test_values_reach_the_configuration(write_tune, tmp_path):
     first = searched.values({p.name: p.prob_to_value(0.0) for p in parameters.space})
     assert load_config(tune.config, searched.overrides(first)).model.spec_augment is None
     command = searched.command(values, "best")
-    assert command.startswith(f"python train.py {tune.config} ") and "trainer.max_epochs" not in command
+    assert command.startswith(f"python -m jasper_tf train {tune.config} ") and "trainer.max_epochs" not in command
 
 
 LR = "model.optim.lr"

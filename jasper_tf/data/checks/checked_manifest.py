@@ -29,6 +29,7 @@ class CheckedManifest:
         characters: [utterances] length of the text, 0 when it holds nothing but spaces.
         part: [utterances] uint64, equal for the same stretch of the same file.
         has_offset: [utterances] whether the line says where in the file the utterance begins.
+        alphabet: every character of the texts.
         relative: whether any line names a file relative to the manifest's folder.
         lines: how many lines are not blank.
 
@@ -44,6 +45,7 @@ class CheckedManifest:
         self.tarred = tars is not None
         self.start, self.line, self.duration_s = array("q"), array("i"), array("d")
         self.characters, self.part, self.has_offset = array("i"), array("Q"), array("b")
+        self.alphabet: set[str] = set()
         self.relative, self.lines = False, 0
 
     def __len__(self) -> int:

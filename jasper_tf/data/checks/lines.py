@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,12 @@ from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
 from jasper_tf.data.manifest.line import LONGEST_LINE, LineFileError, read_fields
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.progress import Progress
-from jasper_tf.text.tokenizer import Tokenizer
+from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer
+
+ASSUMED_RATE_HZ = 16000
+"""Of a model that is not known."""
+ASSUMED_FRAME_S = 0.02
+"""Seconds of an encoder frame of a model that is not known: that of the published Jasper and QuartzNet."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class TextRules:
     tokenizer: Tokenizer
     output_frames: Callable[[np.ndarray], np.ndarray]
     unknown_characters: UnknownCharacters = "error"
+
+
+def assumed_rules(labels: Iterable[str]) -> TextRules:
+    """Rules where only the labels of the model are known: frames of `ASSUMED_FRAME_S`."""
+    return TextRules(
+        CharacterTokenizer(list(labels)), lambda duration_s: np.ceil(duration_s / ASSUMED_FRAME_S).astype(int)
+    )
 
 
 def check_lines(
@@ -95,6 +107,7 @@ def _take(
     manifest.line.append(number)
     manifest.duration_s.append(duration_s)
     manifest.characters.append(len(text) if text.strip() else 0)
+    manifest.alphabet.update(text)
     part = f"{os.path.normpath(path)}\0{offset_s}\0{duration_s}\0{entry.get('record')}"
     digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     manifest.part.append(int.from_bytes(digest, "little"))

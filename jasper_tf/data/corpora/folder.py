@@ -55,16 +55,25 @@ def read_folder(folder: Path, layout: FolderLayout) -> list[CorpusEntry]:
     return recordings
 
 
+def transcripts_without_audio(folder: Path, recordings: Sequence[CorpusEntry]) -> list[Path]:
+    """The .txt files of the folder and its subfolders that are beside no recording of their name."""
+    used = {place for recording in recordings for place in _transcript_places(recording.path)}
+    found = (path for path in folder.rglob("*.txt") if path not in used and not path.name.startswith("._"))
+    return sorted(path for path in found if path.is_file())
+
+
+def _transcript_places(audio_file: Path) -> tuple[Path, Path]:
+    return audio_file.with_suffix(".txt"), audio_file.with_name(f"{audio_file.name}.txt")
+
+
 def _speaker(path: Path, folder: Path, layout: FolderLayout) -> str | None:
     # A file of the top folder is in no speaker's folder.
     return path.parent.name if layout.speaker_from_folder and path.parent != folder else None
 
 
 def _read_transcript(audio_file: Path) -> tuple[str | None, str]:
-    path = audio_file.with_suffix(".txt")
-    if not path.is_file():
-        path = audio_file.with_name(audio_file.name + ".txt")
-    if not path.is_file():
+    path = next((path for path in _transcript_places(audio_file) if path.is_file()), None)
+    if path is None:
         return None, ""
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split()), ""

@@ -88,7 +88,9 @@ def manifest_paths(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> li
     return found
 
 
-def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: TarIndex | None = None) -> Manifest:
+def read_manifest(
+    paths: str | os.PathLike | Sequence[str | os.PathLike], tars: TarIndex | None = None, files_exist: bool = False
+) -> Manifest:
     """Opens manifests in the layout of NeMo: every line is read and checked once.
 
     Keys of a line: `audio_filepath` (absolute, or relative to the manifest), `duration` in seconds (when missing, read
@@ -101,6 +103,8 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
             A folder of shards or its index.json is taken for its manifest.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
             recording they lack.
+        files_exist: whether recordings are taken for granted: one that is missing fails when it is loaded. Default: its
+            line is broken.
 
     Raises:
         UserError: a manifest is missing or without a single utterance, or lines are broken: the first one's manifest,
@@ -110,7 +114,7 @@ def read_manifest(paths: str | os.PathLike | Sequence[str | os.PathLike], tars: 
     for path in manifest_paths(paths):
         file = ManifestFile(path, tars)
         path = file.path
-        scan = scan_file(file.local, file.folder, path)
+        scan = scan_file(file.local, file.folder, path, files_exist)
         file.require_unchanged()
         if not len(scan.start) and not scan.broken_lines:
             raise UserError(f"{path}: the manifest holds no utterance; write one JSON object per line")

@@ -91,7 +91,8 @@ def parse_line(
         folder: where relative paths begin.
         source: "manifest:line".
         duration_s: what an earlier reading of the same line gave. Default: the line's, or else the audio file's header.
-        files_exist: that an earlier reading saw the files. Default: they are looked for.
+        files_exist: takes the files for granted: an earlier reading saw them, or loading them will tell. A duration
+            that neither the line nor the file gives is then 0. Default: they are looked for.
 
     Raises:
         UserError: why it is not an utterance, without the source.
@@ -117,9 +118,14 @@ def read_fields(
         if duration_s is None:
             if entry.get("record") is not None:
                 raise UserError("duration is missing; recordings in shards or tar files need it")
-            duration_s = audio_duration_s(path) - offset_s
-            if duration_s <= 0:
-                raise AudioError(path, "outside", f"offset {offset_s:g} s is beyond the end of the file")
+            try:
+                duration_s = audio_duration_s(path) - offset_s
+                if duration_s <= 0:
+                    raise AudioError(path, "outside", f"offset {offset_s:g} s is beyond the end of the file")
+            except AudioError:
+                if not files_exist:
+                    raise
+                duration_s = 0.0  # whoever loads it learns the reason
         elif duration_s == 0:
             raise UserError("duration is 0; give the length in seconds or leave the key out")
         _record(entry)

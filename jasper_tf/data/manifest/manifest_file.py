@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-import tensorflow as tf
-
 from jasper_tf.data.manifest.line import LONGEST_LINE, Utterance, parse_line, read_lines
 from jasper_tf.data.manifest.tarred import write_places
 from jasper_tf.data.storage.shard_index import resolve_shards
@@ -112,6 +110,8 @@ class ManifestFile:
 
 
 def _download(path: str) -> IO[bytes]:
+    import tensorflow as tf  # takes seconds; local files do without
+
     file = tempfile.NamedTemporaryFile()
     try:
         with tf.io.gfile.GFile(path, "rb") as remote:

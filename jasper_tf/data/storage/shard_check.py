@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jasper_tf.data.manifest.line import parse_line
 from jasper_tf.data.manifest.manifest_file import ManifestFile
-from jasper_tf.data.storage.shard_index import MANIFEST_NAME, REPAIR_ADVICE, file_sha256, join, read_index
+from jasper_tf.data.storage.shard_index import INDEX_NAME, MANIFEST_NAME, REPAIR_ADVICE, file_sha256, join, read_index
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
@@ -22,15 +22,19 @@ def verify_shards(folder: str, workers: int) -> list[str]:
         The faults, a line each; empty if there are none.
 
     Raises:
-        UserError: `folder` holds no shards, or files that `resolve_shards` refuses.
+        UserError: `folder` holds no finished shards.
     """
-    manifest = ManifestFile(folder)
     index = read_index(folder)
-    assert index is not None
+    if index is None:
+        raise UserError(f"{folder}: no finished shards (no {INDEX_NAME} of shards); give the folder that `shard` wrote")
+    try:
+        manifest = ManifestFile(folder)
+    except UserError as error:  # a file is missing or has another size: its content need not be read
+        return [str(error)]
     named = [(MANIFEST_NAME, index.manifest_sha256), *((shard.file, shard.sha256) for shard in index.shards)]
     sums = map_in_order(lambda one: file_sha256(join(folder, one[0])), named, workers)
     wrong = [file for (file, expected), found in zip(named, sums, strict=True) if found != expected]
-    faults = [f"{join(folder, file)}: its checksum is not the index's; {REPAIR_ADVICE}" for file in wrong]
+    faults = [f"{join(folder, file)}: damaged (not the checksum in {INDEX_NAME}); {REPAIR_ADVICE}" for file in wrong]
 
     def fault(numbered: tuple[int, int, bytes]) -> str:
         number, _, line = numbered

@@ -8,8 +8,6 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from jasper_tf.errors import UserError
 from jasper_tf.io.remote import is_remote
 from jasper_tf.io.thread_pool import map_in_order
@@ -62,6 +60,10 @@ def read_index(folder: str) -> ShardIndex | None:
         UserError: it is broken, or of an unknown version.
     """
     path = join(folder, INDEX_NAME)
+    if not _exists(path):
+        return None
+    import tensorflow as tf  # takes seconds; where there are no shards, local files do without
+
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             content = file.read()
@@ -112,6 +114,8 @@ def resolve_shards(path: str) -> str:
         raise UserError(
             f"{folder}: holds no {INDEX_NAME} of shards; name a manifest, or run the `shard` that was interrupted again"
         )
+    import tensorflow as tf  # as in read_index
+
     sizes = [(MANIFEST_NAME, index.manifest_bytes), *((shard.file, shard.bytes) for shard in index.shards)]
 
     def fault(named: tuple[str, int]) -> str:
@@ -132,6 +136,8 @@ def resolve_shards(path: str) -> str:
 
 def file_sha256(path: str) -> str:
     """The SHA-256 of a file in hexadecimal; `tf.io.gfile` reads it."""
+    import tensorflow as tf  # as in read_index
+
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(1 << 22):
@@ -145,8 +151,16 @@ def join(folder: str, name: str) -> str:
 
 
 def _exists(path: str) -> bool:
-    return tf.io.gfile.exists(path)
+    if is_remote(path):
+        import tensorflow as tf  # as in read_index
+
+        return tf.io.gfile.exists(path)
+    return os.path.lexists(path)
 
 
 def _is_folder(path: str) -> bool:
-    return tf.io.gfile.isdir(path) if is_remote(path) else os.path.isdir(path)
+    if is_remote(path):
+        import tensorflow as tf  # as in read_index
+
+        return tf.io.gfile.isdir(path)
+    return os.path.isdir(path)

@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 
 import numpy as np
-import tensorflow as tf
 
 from jasper_tf.data.storage.shard_record import decode_record, open_frame
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
@@ -84,6 +83,8 @@ def _local_part(path: str, start: int, size: int) -> tuple[bytes, int]:
 
 
 def _remote_part(path: str, start: int, size: int) -> tuple[bytes, int]:
+    import tensorflow as tf  # takes seconds; local files do without
+
     try:
         length = _remote_length(path)
         if start + size > length:
@@ -99,6 +100,8 @@ def _remote_part(path: str, start: int, size: int) -> tuple[bytes, int]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _remote_length(path: str) -> int:
+    import tensorflow as tf  # as above
+
     return tf.io.gfile.stat(path).length
 
 

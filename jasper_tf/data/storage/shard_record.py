@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-import tensorflow as tf
 from crc32c import crc32c
 from google.protobuf.message import DecodeError
 
@@ -56,6 +55,8 @@ def encode_record(pcm: np.ndarray, sample_rate: int, codec: str, text: str) -> b
 
     Features: `audio` (bytes: int16 little-endian, or a FLAC file of 16 bit), `codec`, `sample_rate`, `samples`, `text`.
     """
+    import tensorflow as tf  # takes seconds; a command that only looks for its inputs does without
+
     if codec == "flac":
         file = io.BytesIO()
         soundfile.write(file, pcm, sample_rate, format="FLAC", subtype="PCM_16")
@@ -75,6 +76,8 @@ def decode_record(data: bytes | memoryview, sample_rate: int, out: np.ndarray | 
     Raises:
         UserError: it is no such Example, or its audio is not as long as it states.
     """
+    import tensorflow as tf  # as above
+
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:

@@ -29,7 +29,7 @@ from jasper_tf.data.storage.shard_index import (
 from jasper_tf.data.storage.shard_plan import ShardSettings, describe_source, plan_shards
 from jasper_tf.data.storage.shard_record import encode_record, frame_record
 from jasper_tf.data.storage.utterance_audio import load_utterance
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, DataError, UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import logger
 from jasper_tf.io.thread_pool import map_in_order
@@ -73,10 +73,11 @@ def write_shards(
         progress: is called with how many utterances are done, and how many there are.
 
     Raises:
-        UserError: the manifest or a recording is wrong, or `output` holds something else or cannot be written to.
+        UserError: the manifest or a setting is wrong, or `output` holds something else or cannot be written to.
+        DataError: recordings cannot be read, more than may be left out.
     """
     output = Path(output)
-    manifest = read_manifest(manifests)
+    manifest = read_manifest(manifests, files_exist=True)
     source = describe_source(manifests, manifest, settings)
     names, first = plan_shards(manifest.duration_s, settings)
     with _claimed(output, source) as done:
@@ -101,7 +102,7 @@ def write_shards(
             finished.append(written)
             progress(span.stop, len(manifest))
         if bad == len(manifest):
-            raise UserError(f"{output}: none of the {bad} recordings can be read")
+            raise DataError(f"{output}: none of the {bad} recordings can be read")
         return _finish(output, manifest, names, first, finished, source)
 
 
@@ -140,12 +141,15 @@ def _write_shard(
             for i, (utterance, found) in zip(span, map_in_order(record, span, workers), strict=True):
                 if isinstance(found, UserError):
                     if may_skip is None:
-                        raise UserError(f"{utterance.source}: {found}; or leave it out: --on-bad-audio skip")
+                        # A channel that it lacks is a mistake in the settings.
+                        of_settings = isinstance(found, AudioError) and found.kind == "channel"
+                        kind = UserError if of_settings else DataError
+                        raise kind(f"{utterance.source}: {found}; or leave it out: --on-bad-audio skip")
                     written.skipped.append(f"{utterance.source}: {found}")
                     written.records.append(None)
                     logger.warning("left out %s", written.skipped[-1])
                     if len(written.skipped) > may_skip:
-                        raise UserError(
+                        raise DataError(
                             f"more than the share of recordings that --max-bad-audio allows cannot be read; the last: "
                             f"{written.skipped[-1]}"
                         )

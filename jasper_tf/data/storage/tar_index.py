@@ -10,8 +10,6 @@ import re
 import tarfile
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from jasper_tf.errors import UserError
 
 _OPEN = ("(", "[", "<", "_OP_")
@@ -125,6 +123,8 @@ class TarIndex:
 
 def _members(path: str) -> dict[str, tuple[int, int]]:
     """Names of the files in a tar file, each with its first byte and size."""
+    import tensorflow as tf  # takes seconds; a command that only looks for its inputs does without
+
     try:
         length = tf.io.gfile.stat(path).length
         with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:

@@ -22,16 +22,17 @@ _ALLOWED = frozenset(
     ConcatV2 Const Conv2D Cos Cumprod Cumsum DecodeRaw DepthwiseConv2dNative DivNoNan Einsum Elu EnsureShape Equal Erf
     Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual
     IRFFT Identity IdentityN If Imag InvertPermutation IsFinite IsInf IsNan LeakyRelu LeftShift Less LessEqual LinSpace
-    Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max Maximum Mean Min Minimum MirrorPad Mul MulNoNan Neg
-    NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient
-    Prod RFFT RaggedRange RaggedTensorToTensor Range Rank ReadVariableOp Real RealDiv Reciprocal ReduceJoin Relu Relu6
-    Reshape ReverseV2 RightShift Rint Roll Round Rsqrt ScatterNd SegmentSum Select SelectV2 Selu Shape ShapeN Sigmoid
-    Sign Sin Size Slice Softmax Softplus Softsign SpaceToBatchND Split SplitV Sqrt Square SquaredDifference Squeeze
-    StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace
-    StopGradient StridedSlice StringFormat StringJoin StringLength StringLower Sub Substr Sum Tan Tanh
-    TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve TensorListSetItem
-    TensorListStack TensorScatterUpdate Tile TopKV2 Transpose Unpack UnsortedSegmentJoin UnsortedSegmentMax
-    UnsortedSegmentMin UnsortedSegmentSum VarHandleOp VarIsInitializedOp Where While Xdivy Xlogy ZerosLike
+    Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr LowerBound MatMul Max Maximum Mean Min Minimum MirrorPad Mul
+    MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow
+    PreventGradient Prod RFFT RaggedRange RaggedTensorToTensor Range Rank ReadVariableOp Real RealDiv Reciprocal
+    ReduceJoin Relu Relu6 Reshape ResourceGather ReverseV2 RightShift Rint Roll Round Rsqrt ScatterNd SegmentSum Select
+    SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToBatchND Split SplitV Sqrt
+    Square SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile
+    StaticRegexFullMatch StaticRegexReplace StopGradient StridedSlice StringFormat StringJoin StringLength StringLower
+    StringUpper Sub Substr Sum Tan Tanh TensorListConcatV2 TensorListFromTensor TensorListGetItem TensorListLength
+    TensorListReserve TensorListSetItem TensorListStack TensorScatterUpdate Tile TopKV2 Transpose UnicodeDecode Unpack
+    UnsortedSegmentJoin UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentSum VarHandleOp VarIsInitializedOp Where
+    While Xdivy Xlogy ZerosLike
     """.split()
 )
 # Every SavedModel has two functions that write and read its variables.

@@ -8,7 +8,10 @@ import keras
 import tensorflow as tf
 
 from jasper_tf.audio.load import MAX_AMPLITUDE
-from jasper_tf.decoding.words import word_outputs
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
 from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.jasper_ctc import JasperCTC
@@ -17,10 +20,14 @@ Outputs = dict[str, tf.Tensor]
 
 _AUDIO = [tf.TensorSpec((None, None), tf.float32, name="audio"), tf.TensorSpec((None,), tf.int32, name="audio_len")]
 _FILES = [tf.TensorSpec((None,), tf.string, name="audio")]
+_HOT_WORDS = [
+    tf.TensorSpec((None,), tf.string, name="hot_words"),
+    tf.TensorSpec((None,), tf.float32, name="hot_word_weights"),
+]
 
 
 def signatures(
-    model: JasperCTC, batchable: bool = False
+    model: JasperCTC, decoder: Decoder, batchable: bool = False
 ) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
     """Builds the signatures: name -> (function, inputs).
 
@@ -35,15 +42,24 @@ def signatures(
         audio_bytes: what serving_default gives.
         audio_bytes_text: what text gives.
 
-    Confidences are those of the model's decoder, `group_words` and `utterance_confidence`.
+    With a beam search these four also take hot_words [H] string (UTF-8) and hot_word_weights [H] float32, the words or
+    phrases that this request expects and what a text gains by each (see `encode_hot_words_in_graph`; H = 0: those of
+    the decoder's configuration); and where the decoder returns several hypotheses they give n_best_text [B,K] string
+    and n_best_score [B,K] float32 (see `text_outputs`). Then four more are without the beam, and take no hot words:
+        greedy, greedy_text, greedy_audio_bytes, greedy_audio_bytes_text.
+
+    Confidences are those of the decoder, `group_words` and `utterance_confidence`.
 
     TensorFlow Serving's batching covers all signatures of a SavedModel, splits every output into the rows of the
     requests, and fails on outputs without one row per utterance, such as W words (batching_session.cc,
-    SplitOutputTensors). Models for servers that batch are therefore exported without words.
+    SplitOutputTensors). It also joins the inputs of requests row by row. Models for servers that batch are therefore
+    exported without words, and take no hot words.
 
     Args:
         model: a recognizer.
-        batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every output has B rows.
+        decoder: what gives the text.
+        batchable: no words: serving_default is text, and audio_bytes is audio_bytes_text. Every input and output has B
+            rows: hot words are those of the decoder's configuration.
 
     Raises (all signatures, when called):
         tf.errors.InvalidArgumentError: names the wrong row of the batch and the reason.
@@ -56,23 +72,33 @@ def signatures(
         out = model({"audio": audio, "audio_len": audio_len}, training=False)
         return out["logits"], out["logit_len"]
 
-    @tf.function(input_signature=_AUDIO, autograph=False)
-    def recognize(audio, audio_len):
-        best = model.decoding(*acoustic(audio, audio_len)).best()
-        text = model.tokenizer.decode_in_graph(best.labels)
-        return {"text": text, **word_outputs(best, model.tokenizer, model.frame_s, model.decoding.word_aggregation)}
-
     @tf.function(input_signature=_FILES, autograph=False)
     def decode(audio):
         return decode_wav_files(audio, model.sample_rate)
 
-    def text(audio, audio_len):
-        # The computation of words is pruned from this signature's graph.
-        found = recognize(audio, audio_len)
-        return {key: found[key] for key in ("text", "confidence")}
+    def recognizers(decoder: Decoder, names: list[str]):
+        """The signatures `names`: everything, text, and both from files."""
+        of_request = _HOT_WORDS if isinstance(decoder, BeamDecoder) and not batchable else []
 
-    def everything(audio, audio_len):
-        return text(audio, audio_len) if batchable else recognize(audio, audio_len)
+        @tf.function(input_signature=[*_AUDIO, *of_request], autograph=False)
+        def recognize(audio, audio_len, *hot_words):
+            given = [decoder.encode_hot_words_in_graph(*hot_words)] if hot_words else []
+            hypotheses = decoder(*acoustic(audio, audio_len), *given)
+            return text_outputs(hypotheses, model.tokenizer, model.frame_s, decoder.word_aggregation)
+
+        def text(*inputs):
+            # The computation of words is pruned from this signature's graph.
+            return {key: value for key, value in recognize(*inputs).items() if not key.startswith("words")}
+
+        everything = text if batchable else recognize
+        functions = [everything, text, from_files(everything), from_files(text)]
+        if of_request:
+            functions = [_optional_hot_words(function, k > 1) for k, function in enumerate(functions)]
+        inputs = [[*kind, *of_request] for kind in (_AUDIO, _AUDIO, _FILES, _FILES)]
+        return dict(zip(names, zip(functions, inputs, strict=True), strict=True))
+
+    def from_files(function):
+        return lambda audio, *hot_words: function(*decode(audio), *hot_words)
 
     features_of = keras.Model(model.input, model.get_layer("normalization").output)
 
@@ -85,17 +111,25 @@ def signatures(
         logits, logit_len = acoustic(audio, audio_len)
         return {"log_probs": tf.nn.log_softmax(logits), "log_probs_len": logit_len}
 
-    def from_files(function):
-        return lambda audio: function(*decode(audio))
+    found = {"features": (features, _AUDIO), "log_probs": (log_probs, _AUDIO)}
+    found |= recognizers(decoder, ["serving_default", "text", "audio_bytes", "audio_bytes_text"])
+    if isinstance(decoder, BeamDecoder):
+        greedy = GreedyDecoder(decoder.confidence)
+        found |= recognizers(greedy, ["greedy", "greedy_text", "greedy_audio_bytes", "greedy_audio_bytes_text"])
+    return found
 
-    return {
-        "serving_default": (everything, _AUDIO),
-        "text": (text, _AUDIO),
-        "features": (features, _AUDIO),
-        "log_probs": (log_probs, _AUDIO),
-        "audio_bytes": (from_files(everything), _FILES),
-        "audio_bytes_text": (from_files(text), _FILES),
-    }
+
+def _optional_hot_words(function, from_files: bool):
+    """The same with values for a request without hot words, which newer versions of TensorFlow Serving fill in."""
+    none, no_weights = tf.constant([], tf.string), tf.constant([], tf.float32)
+
+    def of_files(audio, hot_words=none, hot_word_weights=no_weights):
+        return function(audio, hot_words, hot_word_weights)
+
+    def of_audio(audio, audio_len, hot_words=none, hot_word_weights=no_weights):
+        return function(audio, audio_len, hot_words, hot_word_weights)
+
+    return of_files if from_files else of_audio
 
 
 def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

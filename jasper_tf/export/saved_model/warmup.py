@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +12,39 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 """The name that TensorFlow Serving looks for in `assets.extra`."""
 
 
-def write_warmup_requests(file: str | Path, model_name: str, sample_rate: int, seconds: float = 2.0) -> None:
-    """Writes a TFRecord of PredictionLog messages, one per signature that gives text: one row of quiet noise.
+def write_warmup_requests(
+    file: str | Path,
+    model_name: str,
+    signatures: Mapping[str, Sequence[str]],
+    sample_rate: int,
+    hot_word: str = "",
+    seconds: float = 2.0,
+) -> None:
+    """Writes a TFRecord of PredictionLog messages, one per signature: one row of quiet noise, and one hot word.
 
     The first request of a signature is slow: its graph is optimized and the memory of its kernels allocated.
 
     Args:
         file: `assets.extra/tf_serving_warmup_requests` of a version.
         model_name: the name on the server, which accepts the requests under any name.
+        signatures: those that give text, with the names of their inputs.
         sample_rate: of the model, Hz.
+        hot_word: of letters that the model has.
         seconds: of audio in each request.
     """
     audio = np.random.default_rng(0).normal(scale=0.01, size=int(seconds * sample_rate)).astype(np.float32)
     pcm = tf.constant(np.round(audio[:, None] * 2**15).astype(np.int16))
     wav = tf.audio.encode_wav(tf.cast(pcm, tf.float32) / 2**15, sample_rate)
-    raw = {"audio": tf.constant(audio[None]), "audio_len": tf.constant([len(audio)], tf.int32)}
+    values = {
+        "audio_len": tf.constant([len(audio)], tf.int32),
+        "hot_words": tf.constant([hot_word]),
+        "hot_word_weights": tf.constant([1.0]),
+    }
     with tf.io.TFRecordWriter(str(file)) as records:
-        for signature in ("serving_default", "text"):
-            records.write(prediction_log(model_name, signature, raw))
-        for signature in ("audio_bytes", "audio_bytes_text"):
-            records.write(prediction_log(model_name, signature, {"audio": wav[None]}))
+        for signature, names in signatures.items():
+            sound = tf.constant(audio[None]) if "audio_len" in names else wav[None]
+            inputs = {name: sound if name == "audio" else values[name] for name in names}
+            records.write(prediction_log(model_name, signature, inputs))
 
 
 def prediction_log(model_name: str, signature: str, inputs: dict[str, tf.Tensor]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ _OURS = {
     "monitor",
     "reduce_on_plateau",
 }
+# Keys of `decoding.beam` that NeMo has not.
+_OURS_OF_BEAM = frozenset(
+    "n_best top_tokens token_min_logp blank_skip unk_score_offset look_ahead hot_words hot_word_weight hot_word_rare"
+    " hot_words_are_known hot_word_possessives jit_compile".split()
+)
 
 
 def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:
@@ -57,6 +63,10 @@ def from_nemo_config(content: bytes, source: str, name: str, generation: str) ->
             f"{source}: preprocessor.frame_splicing: NeMo stacks copies of one frame, this package neighboring ones; "
             "these weights would not see what they were trained on"
         )
+    decoding = values.get("decoding")
+    if isinstance(decoding, dict) and str(decoding.get("strategy") or "greedy").startswith("greedy"):
+        # NeMo writes its defaults of the strategies that were not chosen: a beam chosen later has this package's.
+        values["decoding"] = {key: value for key, value in decoding.items() if key != "beam"}
     optional = {key: values[key] for key in _TRAINING_ONLY if values.get(key) is not None}
     model = {key: value for key, value in values.items() if key not in _TRAINING_ONLY}
     model |= {"preprocessor": {**values["preprocessor"], "generation": generation}, "optim": _DEFAULT_OPTIM}
@@ -107,6 +117,7 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
         "num_classes": len(model["labels"]),
         "vocabulary": model["labels"],
     }
+    model["decoding"] = _decoding_section(config)
     for name, _ in config.model.datasets():
         augmentor = model[name]["augmentor"]
         if isinstance(augmentor, dict) and "speed" in augmentor:
@@ -117,6 +128,17 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
         for key in [key for key, value in section.items() if value is None]:
             del section[key]
     return _without(model, _OURS) | {"target": "nemo.collections.asr.models.ctc_models.EncDecCTCModel"}, notes
+
+
+def _decoding_section(config: Config) -> dict[str, Any]:
+    """What the model uses of its `decoding` section."""
+    decoding = config.model.decoding
+    section: dict[str, Any] = {"strategy": decoding.strategy}
+    if not decoding.is_greedy:
+        section["beam"] = {k: v for k, v in dataclasses.asdict(decoding.beam).items() if k not in _OURS_OF_BEAM}
+    if decoding.confidence_cfg.is_active:
+        section["confidence_cfg"] = dataclasses.asdict(decoding.confidence_cfg)
+    return section
 
 
 def _without(value: Any, keys: set[str]) -> Any:

@@ -1,16 +1,15 @@
 """Cosine learning-rate annealing with warm-up."""
 
-import math
-
 import keras
+import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.optim.schedules.warmup_policy import count_steps
+from jasper_tf.optim.schedules.warmup_policy import count_steps, shorter_warmup
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
-class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
+class CosineAnnealing(keras.optimizers.schedules.CosineDecay):
     """Linear warm-up, then half a cosine down to `min_lr`, then constant (NeMo: CosineAnnealing).
 
     With s the step (from 0), W the warm-up steps and M `max_steps`:
@@ -18,6 +17,9 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
     `min_lr + (learning_rate - min_lr) (1 + cos(pi (s - W) / (M - W))) / 2` until M.
     With K > 0 constant steps (the Megatron form): `learning_rate s / W` while s <= W, the cosine over M - W - K steps,
     `min_lr` for the last K.
+
+    Keras's CosineDecay with NeMo's arguments: its warm-up starts at `learning_rate / (W + 1)`, in the Megatron form at
+    0.
 
     Args:
         learning_rate: the peak.
@@ -44,7 +46,6 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         min_lr: float = 0.0,
         name: str = "cosine_annealing",
     ):
-        super().__init__()
         if max_steps is None or max_steps < 1:
             raise UserError(f"CosineAnnealing: max_steps is {max_steps}; it must be at least 1")
         if min_lr > learning_rate:
@@ -52,7 +53,6 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate = float(learning_rate)
         self.max_steps = int(max_steps)
         self.min_lr = float(min_lr)
-        self.name = name
         self._given = {
             "warmup_steps": warmup_steps,
             "warmup_ratio": warmup_ratio,
@@ -65,27 +65,26 @@ class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
         )
         self.decay_steps = self.max_steps - self.warmup_steps - self.constant_steps
         if self.decay_steps < 1:
+            hold = f" and constant_steps {self.constant_steps}" if self.constant_steps else ""
             raise UserError(
                 f"CosineAnnealing: max_steps {self.max_steps} leaves no step to anneal after warmup_steps "
-                f"{self.warmup_steps} and constant_steps {self.constant_steps}; raise max_steps or lower them"
+                f"{self.warmup_steps}{hold}; "
+                f"{shorter_warmup(self.max_steps, warmup_ratio is not None, self.constant_steps)}"
             )
+        megatron = self.warmup_steps > 0 and self.constant_steps > 0
+        super().__init__(
+            # Keras then computes in float64, and the last bit of the float32 rate is right.
+            np.float64(0.0 if megatron else self.learning_rate / (self.warmup_steps + 1)),
+            self.decay_steps,
+            alpha=self.min_lr / self.learning_rate if self.learning_rate else 0.0,
+            name=name,
+            warmup_target=np.float64(self.learning_rate) if self.warmup_steps else None,
+            warmup_steps=self.warmup_steps,
+        )
 
     def __call__(self, step):
         """The rate of optimizer step `step` (scalar integer, from 0), scalar float32."""
-        with keras.name_scope(self.name):
-            step = ops.cast(step, "int64")
-            left = ops.clip(self.warmup_steps + self.decay_steps - step, 0, self.decay_steps)
-            # (1 + cos(pi x)) / 2 = sin(pi (1 - x) / 2) ** 2, without the cancellation near x = 1.
-            # In float64 the last bit of the float32 rate is right; it is one scalar.
-            angle = ops.cast(left, "float64") * (0.5 * math.pi / self.decay_steps)
-            rate = self.min_lr + (self.learning_rate - self.min_lr) * ops.square(ops.sin(angle))
-            if self.warmup_steps > 0:
-                if self.constant_steps > 0:
-                    warm = ops.cast(step, "float64") * (self.learning_rate / self.warmup_steps)
-                else:
-                    warm = ops.cast(step + 1, "float64") * (self.learning_rate / (self.warmup_steps + 1))
-                rate = ops.where(step <= self.warmup_steps, warm, rate)
-            return ops.cast(rate, "float32")
+        return ops.cast(super().__call__(step), "float32")
 
     def get_config(self) -> dict:
         return {

@@ -25,6 +25,15 @@ def count_steps(steps: int | None, ratio: float | None, max_steps: int | None, w
     return count
 
 
+def shorter_warmup(max_steps: int, by_ratio: bool, held: int) -> str:
+    """Says what to do about a schedule that leaves no step to anneal, for a message.
+
+    NeMo trains such a schedule, whose rate never reaches the peak or leaves it at once.
+    """
+    key = "warmup_ratio=0.1" if by_ratio else f"warmup_steps={max_steps // 10}"
+    return f"set model.optim.sched.{key}{' with a shorter hold' if held else ''}, or train longer"
+
+
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class WarmupPolicy(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a constant rate (NeMo: WarmupPolicy).
@@ -89,9 +98,10 @@ class WarmupPolicy(keras.optimizers.schedules.LearningRateSchedule):
     def _room(self, first: int) -> int:
         """Steps from `first` to `max_steps`, at least one."""
         if self.max_steps is None or self.max_steps <= first:
+            by_ratio, held = self._given["warmup_ratio"] is not None, first - self.warmup_steps
             raise UserError(
                 f"{type(self).__name__}: max_steps {self.max_steps} leaves no step to anneal after the {first} of "
-                "warm-up and hold; raise max_steps or lower them"
+                f"warm-up and hold; {shorter_warmup(self.max_steps or 0, by_ratio, held)}"
             )
         return self.max_steps - first
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import numpy as np
 
 from jasper_tf.inference.transcript import Transcript, read_outputs
+from jasper_tf.serving.client.hot_words import INPUTS, RequestHotWords
 from jasper_tf.serving.client.prediction_messages import (
     PREDICT,
     PredictRequest,
@@ -42,6 +44,7 @@ class GrpcClient:
         timeout_s: deadline of one try, seconds.
         back_off: how often, and after which waits, UNAVAILABLE is tried again.
         max_message_mb: a larger request is not sent, a larger answer not taken; in 2^20 bytes.
+        hot_words: words or phrases that are expected, with their weights, for a model with a beam search.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class GrpcClient:
         timeout_s: float = 60.0,
         back_off: BackOff | None = None,
         max_message_mb: float = MAX_MESSAGE_MB,
+        hot_words: Mapping[str, float] | None = None,
     ):
         self.server = server
         self.model = model
+        self._hot_words = RequestHotWords(hot_words, f"{server}: model {model!r}")
         self.version = version
         self.timeout_s = timeout_s
         self.back_off = back_off or BackOff(retries=4)
@@ -101,7 +106,7 @@ class GrpcClient:
             request.model_spec.version.value = self.version
         array_to_tensor(np.asarray(audio, np.float32)[None], request.inputs["audio"])
         array_to_tensor(np.array([len(audio)], np.int32), request.inputs["audio_len"])
-        response = self.back_off.call(lambda: self._try(request))
+        response = self._hot_words.call(lambda hot_words: self._ask(request, hot_words))
         try:
             [found] = read_outputs({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
         except (KeyError, TypeError, ValueError) as error:
@@ -120,6 +125,13 @@ class GrpcClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _ask(self, request: Any, hot_words: Mapping[str, float] | None) -> Any:
+        if hot_words is not None:
+            words = np.array([word.encode() for word in hot_words], object)
+            for name, values in zip(INPUTS, (words, np.array([*hot_words.values()], np.float32)), strict=True):
+                array_to_tensor(values, request.inputs[name])
+        return self.back_off.call(lambda: self._try(request))
 
     def _try(self, request: Any) -> Any:
         try:

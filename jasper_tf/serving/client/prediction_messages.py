@@ -75,10 +75,13 @@ _NUMBERS = {np.dtype(kind): number for number, (_, kind) in _FIELDS.items()}
 
 
 def array_to_tensor(array: np.ndarray, tensor: Any) -> None:
-    """Writes a numeric array to the TensorProto `tensor`, little-endian like TensorFlow."""
+    """Writes an array, of numbers or of bytes (dtype object), to the TensorProto `tensor`, as TensorFlow does."""
     tensor.dtype = _NUMBERS[array.dtype]
     for size in array.shape:
         tensor.tensor_shape.dim.add().size = size
+    if array.dtype == object:
+        tensor.string_val.extend(array.ravel())
+        return
     tensor.tensor_content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 

@@ -10,6 +10,7 @@ import json
 import socket
 import time
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import soundfile
 
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.serving.client.grpc_client import ENVELOPE_BYTES, MAX_MESSAGE_MB, MODEL_NAME
+from jasper_tf.serving.client.hot_words import INPUTS, RequestHotWords
 from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
 
 REST_PORT = 8501
@@ -44,6 +46,7 @@ class RestClient:
         back_off: BackOff | None = None,
         max_message_mb: float = MAX_MESSAGE_MB,
         sample_rate: int = 16000,
+        hot_words: Mapping[str, float] | None = None,
     ):
         self.server = server
         self.model = model
@@ -54,7 +57,9 @@ class RestClient:
         self.sample_rate = sample_rate
         self._limit = int(max_message_mb * 2**20)
         at = f"/v1/models/{urllib.parse.quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
-        self._path = f"{at}:predict"
+        self._path = at
+        self._hot_words = RequestHotWords(hot_words, f"{server}: model {model!r}")
+        self._takes_hot_words = False
 
     def max_samples(self) -> int:
         """The longest recording that fits into one message."""
@@ -84,13 +89,9 @@ class RestClient:
         """
         inputs = {"audio": [{"b64": base64.b64encode(wav).decode("ascii")}]}
         signature = "audio_bytes" if words else "audio_bytes_text"
-        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii")
-        if len(body) > self._limit:
-            raise ServerError(
-                f"{self.server}: the message is too large ({len(body)} bytes, --max-message-mb "
-                f"{self.max_message_mb:g}); lower --chunk-s or raise --max-message-mb"
-            )
-        answer = self.back_off.call(lambda: self._try(body))
+        if self._hot_words.values and not self._takes_hot_words:
+            self._require_hot_words(signature)
+        answer = self._hot_words.call(lambda hot_words: self._ask(signature, inputs, hot_words))
         try:
             # Unlike json it rejects a lone surrogate and 200,000 brackets.
             outputs = orjson.loads(answer)["outputs"]
@@ -104,6 +105,28 @@ class RestClient:
             ) from None
         return found
 
+    def _ask(self, signature: str, inputs: dict[str, Any], hot_words: Mapping[str, float] | None) -> bytes:
+        if hot_words is not None:
+            inputs = inputs | dict(zip(INPUTS, ([*hot_words], [*hot_words.values()]), strict=True))
+        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii")
+        if len(body) > self._limit:
+            raise ServerError(
+                f"{self.server}: the message is too large ({len(body)} bytes, --max-message-mb "
+                f"{self.max_message_mb:g}); lower --chunk-s or raise --max-message-mb"
+            )
+        return self.back_off.call(lambda: self._try("POST", f"{self._path}:predict", body))
+
+    def _require_hot_words(self, signature: str) -> None:
+        """Raises a ServerError where the signature has no such inputs: over REST, the server ignores those it lacks."""
+        answer = self.back_off.call(lambda: self._try("GET", f"{self._path}/metadata"))
+        try:
+            found = orjson.loads(answer)["metadata"]["signature_def"]["signature_def"][signature]["inputs"]
+        except (KeyError, TypeError, ValueError):
+            found = {}
+        if not all(name in found for name in INPUTS):
+            raise self._hot_words.not_taken()
+        self._takes_hot_words = True
+
     def close(self) -> None:
         """Does nothing: no connection stays open."""
 
@@ -113,13 +136,13 @@ class RestClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _try(self, body: bytes) -> bytes:
+    def _try(self, method: str, path: str, body: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection(self.server)
         try:
             connection.sock = _connect(connection.host, connection.port, time.monotonic() + self.timeout_s)
             # A server may reject a message before it is complete; its response can still be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+                connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
             answer = bytearray()
             while len(answer) <= self._limit and (part := response.read1(1 << 16)):

@@ -37,6 +37,10 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
     report = folder.path / "non_finite_batch.jsonl" if folder.writes else None
     callbacks.append(StopOnNonFiniteLoss(data.training, state, report))
     log = _build_log(run)
+    if log.log_dir:
+        callbacks.append(RunDescription(cfg, folder.path.name, log, state, run.total_steps))
+        if data.validation:
+            callbacks.append(ValidationSamples(data.validation, data.training, log, state))
     sets = data.validation.sets if data.validation else ()
     callbacks += [log, Progress(say, state, run.total_steps, data.training, sets)]
     if skipping := [part.bad_audio for part in data.parts() if part.bad_audio]:
@@ -45,17 +49,13 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
     if sched and sched.reduce_on_plateau:
         plateau = {key: getattr(sched, key) for key in ("monitor", *PLATEAU)}
         callbacks.append(ReduceOnPlateau(state, **plateau, say=say))
-    if log.writer:
-        callbacks.append(RunDescription(cfg, folder.path.name, log.writer, state, run.total_steps))
-        if data.validation:
-            callbacks.append(ValidationSamples(data.validation, data.training, log.writer, state))
     if e.create_early_stopping_callback:
         early = e.early_stopping_callback_params
         callbacks.append(EarlyStopping(state, early.monitor, early.mode, early.patience, early.min_delta))
     saver = _build_saver(run) if folder.writes else None
     if saver:
         callbacks.append(saver)
-    callbacks.append(StopWhenAsked(interruption, saver))
+    callbacks.append(StopWhenAsked(interruption, None if cfg.trainer.fast_dev_run else saver))
     return callbacks
 
 

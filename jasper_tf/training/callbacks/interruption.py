@@ -72,7 +72,8 @@ class StopWhenAsked(keras.callbacks.Callback):
 
     Args:
         interruption: checked after each step.
-        saver: saves the step, if the run keeps checkpoints; None where another machine writes.
+        saver: saves the step, if the run keeps checkpoints; None where another machine writes, or nothing
+            outlives the run (`fast_dev_run`).
 
     Raises:
         TrainingInterruptedError: from within `fit`.
@@ -100,7 +101,7 @@ class StopWhenAsked(keras.callbacks.Callback):
     def _stop(self, reason: str | None) -> None:
         if reason is None:
             return
-        if self.saver is None:  # not the machine that writes
+        if self.saver is None:
             raise TrainingInterruptedError(f"stopped by {reason}", _STATUS[reason])
         if self.saver.checkpoints is None:
             raise TrainingInterruptedError(

@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 
 from jasper_tf.io.atomic_write import atomic_path
+from jasper_tf.model.keras_internals import BestModelCheckpoint
 from jasper_tf.optim.exponential_moving_average import weights_for
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager, require_finite
 from jasper_tf.training.run.training_state import TrainingState
 
 
-class SaveCheckpoints(keras.callbacks.Callback):
+class SaveCheckpoints(BestModelCheckpoint):
     """Saves a checkpoint after each epoch, every `every_n_train_steps` and every `interval_s`, and the best model.
 
     Args:
@@ -43,12 +44,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
         interval_s: float | None = None,
         mode: str = "min",
     ):
-        super().__init__()
+        super().__init__(model_file, monitor, mode=mode, save_best_only=True, initial_value_threshold=state.best)
         self.checkpoints = checkpoints
-        self.model_file = model_file
         self.state = state
-        self.monitor = monitor
-        self.mode = mode
         self.every_n_train_steps = every_n_train_steps
         self.interval_s = interval_s
         self._saved_at = time.monotonic()
@@ -69,27 +67,20 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._saved_at = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        value, best = logs.get(self.monitor), self.state.best
-        if value is None:  # an epoch without validation
-            better = best is None
-        else:
-            sign = 1 if self.mode == "min" else -1
-            better = best is None or math.isnan(best) or sign * value <= sign * best
-        if better:
-            self.state.best = None if value is None else float(value)
-            self._write_model()
+        super().on_epoch_end(epoch, logs)
+        self.state.best = None if self.best is None else float(self.best)
         if self.checkpoints:
             self.checkpoints.save(self.model, replace(self.state, epoch=epoch + 1, step_in_epoch=0))
             self._saved_at = time.monotonic()
 
-    def _write_model(self) -> None:
+    def write_model(self, path: str) -> None:
         # A copy without the optimizer: smaller, and loading it needs nothing of the training.
         if self._plain is None:
             self._plain = type(self.model).from_config(self.model.get_config())
         for copy, variable in zip(self._plain.weights, weights_for(self.model, self.monitor), strict=True):
             require_finite(variable, variable.path, self.state.step)
             copy.assign(variable)
-        with atomic_path(self.model_file) as temporary:
+        with atomic_path(path) as temporary:
             self._plain.save(temporary)
 
 

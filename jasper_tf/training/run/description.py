@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2, summary
 from jasper_tf.config import Config
 from jasper_tf.config.flatten import flatten
 from jasper_tf.model.overview import model_overview
+from jasper_tf.training.run.log import RunLog
 from jasper_tf.training.run.training_state import TrainingState
 
 # Keys to compare runs by; of `trainer`, those that change the result or the speed.
@@ -41,25 +42,23 @@ class RunDescription(keras.callbacks.Callback):
     Args:
         cfg: the resolved configuration.
         name: of the run, which has a row on the page.
-        writer: of TensorBoard's event file: `RunLog.writer`.
+        log: of the run; its `writer` writes TensorBoard's event file.
         state: of the run.
         total_steps: optimizer steps of the whole run, after which it is marked as finished.
     """
 
-    def __init__(
-        self, cfg: Config, name: str, writer: tf.summary.SummaryWriter, state: TrainingState, total_steps: int
-    ):
+    def __init__(self, cfg: Config, name: str, log: RunLog, state: TrainingState, total_steps: int):
         super().__init__()
         self.cfg = cfg
         self.name = name
-        self.writer = writer
+        self.log = log
         self.state = state
         self.total_steps = total_steps
 
     def on_train_begin(self, logs=None):
         values = hyper_parameters(self.cfg)
         values["parameters"] = sum(math.prod(v.shape) for v in self.model.trainable_variables)
-        with self.writer.as_default(step=0):
+        with self.log.writer.as_default(step=0):
             tf.summary.experimental.write_raw_pb(_columns(values).SerializeToString())
             hp.hparams(values, trial_id=self.name)
             if self.state.step == 0:
@@ -67,14 +66,14 @@ class RunDescription(keras.callbacks.Callback):
                 text = yaml.safe_dump(self.cfg.to_dict(), width=110, **layout)
                 tf.summary.text("run/configuration", f"```\n{text}```")
                 tf.summary.text("run/model", model_overview(self.model))
-        self.writer.flush()
+        self.log.writer.flush()
 
     def on_train_end(self, logs=None):
         if self.state.step >= self.total_steps:
             end = summary.session_end_pb(api_pb2.STATUS_SUCCESS, time.time())
-            with self.writer.as_default(step=0):
+            with self.log.writer.as_default(step=0):
                 tf.summary.experimental.write_raw_pb(end.SerializeToString())
-            self.writer.flush()
+            self.log.writer.flush()
 
 
 def hyper_parameters(cfg: Config) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
+from jasper_tf.model.keras_internals import TensorBoardFolder
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
 from jasper_tf.training.run.event_files import drop_events
 from jasper_tf.training.run.training_state import TrainingState
@@ -52,7 +53,7 @@ _LAYERS = "weight_update_ratio"
 _BEST_OF = ("val_loss", "val_wer", "val_cer")
 
 
-class RunLog(keras.callbacks.Callback):
+class RunLog(TensorBoardFolder):
     """Writes a row of metrics.csv and a point of each curve every `every_n_steps` steps and after each validation.
 
     Training metrics are means over the steps since the last row; `infeasible` counts the utterances since then that CTC
@@ -72,8 +73,8 @@ class RunLog(keras.callbacks.Callback):
         validation_sets: their names, if there are several.
         output_losses: names of the terms of the training loss, if there are several.
 
-    `writer` is the summary writer of that folder, or None. Other callbacks must use it too: TensorBoard stops reading
-    an event file when there is a newer one.
+    Other callbacks must use its `writer` too, and come before it: it closes the file. The curves are by optimizer step,
+    where Keras's callback has one point per epoch and counts from 0 after a restart.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class RunLog(keras.callbacks.Callback):
         validation_sets: Iterable[str] = (),
         output_losses: Iterable[str] = (),
     ):
-        super().__init__()
+        super().__init__(tensorboard or "", write_graph=False)
         self._output_losses = tuple(output_losses)
         self._columns = (*_COLUMNS, *self._output_losses) + tuple(
             f"val_{kind}_{name}{ema}"
@@ -100,10 +101,8 @@ class RunLog(keras.callbacks.Callback):
         self.every_n_steps = every_n_steps
         rows = _drop_rows_after(csv_file, state, self._columns) if csv_file else []
         self._rows = len(rows)
-        self.writer = None
         if tensorboard:
             drop_events(tensorboard, _written_before(state, rows))
-            self.writer = tf.summary.create_file_writer(str(tensorboard))
         self._ratios: dict[str, float] = {}
         self._first = 0
         self._before: dict[str, float] = {}
@@ -151,9 +150,8 @@ class RunLog(keras.callbacks.Callback):
             self._write_best(row)
         self._keep_state(inside_epoch=False)
 
-    def on_train_end(self, logs=None):
-        if self.writer:
-            self.writer.flush()
+    def on_test_end(self, logs=None):
+        """Nothing: `on_epoch_end` gets the results of all validation sets together."""
 
     # ------------------------------------------------------------------ sums
 
@@ -250,10 +248,10 @@ class RunLog(keras.callbacks.Callback):
         )
 
     def _write_scalars(self, values: dict[str, float]) -> None:
-        if self.writer and self.csv_file:
+        if self.log_dir and self.csv_file:
             with self.writer.as_default(step=self.state.step):
                 for tag, value in values.items():
-                    tf.summary.scalar(tag, float(value))
+                    self.summary.scalar(tag, float(value))
             # Before a checkpoint that may follow: the events must not be lost with the process.
             self.writer.flush()
 

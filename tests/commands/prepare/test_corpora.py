@@ -94,7 +94,7 @@ def test_librispeech_parts_from_a_folder_and_an_archive(
     archive = pack(tmp_path / "there/LibriSpeech", tmp_path / "test-clean.tar.gz")
     (tmp_path / "here/LibriSpeech/dev-clean-2/84/121/84-121-0001.flac").unlink()
     out = tmp_path / "out"
-    prepare("librispeech", "--source", tmp_path / "here", archive, "--output", out)
+    prepare("librispeech", "--source", tmp_path / "here", archive, "--output", out, left_out=1)
     dev, test = (lines_of(out / f"{part}_manifest.json") for part in ("dev-clean-2", "test-clean"))
     assert [(line["text"], line["speaker"]) for line in dev] == [
         ("go do you hear", "1272"),
@@ -154,7 +154,9 @@ def test_an4(suffix, tmp_path, loopback, prepare, lines_of, make_sound):
 def test_common_voice(tmp_path, capsys, prepare, lines_of, table, refused, make_sound):
     make_common_voice(make_sound, tmp_path / "cv-corpus-9/de")
     out = tmp_path / "out"
-    prepare("common-voice", "--source", pack(tmp_path / "cv-corpus-9", tmp_path / "cv.tar.gz"), "--output", out)
+    prepare(
+        "common-voice", "--source", pack(tmp_path / "cv-corpus-9", tmp_path / "cv.tar.gz"), "--output", out, left_out=3
+    )
     texts = [lines_of(out / f"{split}_manifest.json")[0]["text"] for split in ("train", "dev", "test")]
     assert texts == ["er sagte ja", "nein sagte sie", "wo drei"]
     assert "language: de" in capsys.readouterr().out

@@ -29,10 +29,12 @@ def test_a_folder_with_txt_files_what_is_left_out_and_the_report(
     (sounds / "deep/bob/1.txt").write_text("?!")
     (sounds / "deep/bob/2.wav").write_bytes(b"RIFF and then nothing")
     make_sound(sounds / "deep/cy/0.wav", 0)
+    (sounds / "deep/alone.txt").write_text("no recording")
     out = tmp_path / "out"
     arguments = ["folder", "--source", sounds, "--speaker-from-folder", "--labels", " abcdefghijklmnopqrstuvwxyz"]
-    prepare(*arguments, "--output", out, "--split", "dev=0.2,test=0.2", "--seed", 3)
+    prepare(*arguments, "--output", out, "--split", "dev=0.2,test=0.2", "--seed", 3, left_out=6)
     printed = capsys.readouterr().out
+    assert f".txt files without a recording: 1; not used; first {sounds}/deep/alone.txt" in printed
     splits = {split: lines_of(out / f"{split}_manifest.json") for split in ("train", "dev", "test")}
     speakers = [{line["speaker"] for line in lines} for lines in splits.values()]
     assert sorted(speaker for some in speakers for speaker in some) == ["ann", "cy", "di"]
@@ -58,7 +60,7 @@ def test_a_folder_with_txt_files_what_is_left_out_and_the_report(
     assert "'é' U+00E9 6 times, first in" in printed
     assert any(line.split()[:2] == ["numbers", "6"] for line in printed.splitlines())
     # The same seed shares out the same.
-    prepare(*arguments, "--output", tmp_path / "again", "--split", "dev=0.2,test=0.2", "--seed", 3)
+    prepare(*arguments, "--output", tmp_path / "again", "--split", "dev=0.2,test=0.2", "--seed", 3, left_out=6)
     for split in splits:
         assert (tmp_path / f"again/{split}_manifest.json").read_text() == (out / f"{split}_manifest.json").read_text()
 
@@ -87,7 +89,7 @@ def test_a_folder_with_a_table(suffix, delimiter, encoding, tmp_path, capsys, ma
     columns = ["--text-column", "What is said", "--speaker-column", "who"]
     source = ["--source", tmp_path / "in.zip", "--table", where]
     config = ["--config", tmp_path / "config.yaml", "--keep-numbers"]
-    prepare("folder", *source, *columns, *config, "--output", out, "--split", "held-out=0.5")
+    prepare("folder", *source, *columns, *config, "--output", out, "--split", "held-out=0.5", left_out=1)
     printed = capsys.readouterr().out
     assert "'n' U+006E 4 times" in printed and "'a'" not in printed and "'4'" not in printed
     lines = lines_of(out / "train_manifest.json") + lines_of(out / "held-out_manifest.json")
@@ -100,13 +102,13 @@ def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, 
     make_sound(tmp_path / "in/~odd.wav")
     names = ["clips\\0.wav", "~odd.wav", "x" * 300 + ".wav", "nul\0.wav", "clips"]
     (tmp_path / "in/t.csv").write_text("path|text\n" + "".join(f"{name}|hello\n" for name in names))
-    prepare("folder", "--source", tmp_path / "in/t.csv", "--output", tmp_path / "out")
+    prepare("folder", "--source", tmp_path / "in/t.csv", "--output", tmp_path / "out", left_out=3)
     made = [line["audio_filepath"] for line in lines_of(tmp_path / "out/train_manifest.json")]
     assert made == ["../in/clips/0.wav", "../in/~odd.wav"]
     assert [row["reason"] for row in table(tmp_path / "out/train_left_out.tsv")] == ["no such audio file"] * 3
     # All of it to one set of another name, beside what is there.
     source = ["--source", tmp_path / "in/t.csv", "--split", "test=1", "--split-by", "utterance"]
-    prepare("folder", *source, "--output", tmp_path / "out")
+    prepare("folder", *source, "--output", tmp_path / "out", left_out=3)
     assert len(lines_of(tmp_path / "out/test_manifest.json")) == 2
     assert len(table(tmp_path / "out/test_left_out.tsv")) == 3
 

@@ -14,8 +14,8 @@ import yaml
 from jasper_tf.__main__ import main
 from jasper_tf.audio.containers import plain_wav_header
 from jasper_tf.commands.check import FAULT_TABLE
+from jasper_tf.data.checks.audio import AudioRules, examine
 from jasper_tf.data.checks.faults import KINDS, NOTES
-from jasper_tf.data.checks.sounds import SoundRules, examine
 from jasper_tf.data.manifest.columns import Utterance, read_manifest
 
 ROOT = Path(__file__).parents[3]
@@ -91,12 +91,12 @@ def test_the_documented_lines_are_those_it_prints(corpus, listed):
             documented.append((match[1], match[2] or ""))
     assert all(kind in KINDS for kind, _ in documented)
     good = Utterance(str(corpus / "wav/good3.wav"), 0.0, 1.0, "yes", "train.json:1")
-    there = examine(good, SoundRules(channel_selector=3)).faults
+    there = examine(good, AudioRules(channel_selector=3)).faults
     with open(corpus / "long.wav", "wb") as file:
         size = 44 + 2 * 8000 * 9000
         file.write(plain_wav_header(size, 8000))
         file.truncate(size)  # a hole: it takes no room
-    there += examine(Utterance(str(corpus / "long.wav"), 0.0, 9000.0, "yes", "train.json:2"), SoundRules()).faults
+    there += examine(Utterance(str(corpus / "long.wav"), 0.0, 9000.0, "yes", "train.json:2"), AudioRules()).faults
     printed = {(kind, detail.replace(str(corpus), "FOLDER")) for kind, detail in there}
     printed |= {(fault["kind"], fault["detail"].replace(str(corpus), "FOLDER")) for fault in listed}
     assert set(documented) <= printed, "\n".join(f"{kind}: {detail}" for kind, detail in sorted(printed))

@@ -1,4 +1,4 @@
-"""Columns, repeats, rates and the clean manifest of lines whose sound is not read."""
+"""Columns, repeats, rates and the clean manifest of lines whose audio is not read."""
 
 import json
 

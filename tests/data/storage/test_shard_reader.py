@@ -103,7 +103,7 @@ def test_faults_of_a_record(copied, fails):
     file.write_bytes(good[:-100] + bytes([good[-100] ^ 4]) + good[-99:])
     assert len(load_record(path, start, size))  # another record is damaged
     faults = verify_shards(str(copied), 2)
-    assert len(faults) == 2 and faults[0].startswith(f"{path}: its checksum is not the index's")
+    assert len(faults) == 2 and faults[0].startswith(f"{path}: damaged")
     assert "is damaged (wrong checksum)" in faults[1]
     file.unlink()
     with fails(f"{path}: cannot be read (no such file or directory); copy it again"):

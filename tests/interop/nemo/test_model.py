@@ -235,3 +235,17 @@ def test_export_wants_the_configuration_of_the_model(model, tmp_path):
     with pytest.raises(UserError, match="frame_splicing: NeMo stacks copies"):
         export_nemo(build_model(spliced), spliced, tmp_path / "model.nemo")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_decoding_section_is_used_if_its_strategy_is(archive, tmp_path):
+    """NeMo writes its defaults of a beam into archives that are decoded greedily."""
+    beam = {"beam_size": 4, "beam_alpha": 1.0, "beam_beta": 0.5}
+    for strategy, size in (("greedy_batch", 16), ("beam", 4)):
+        rewrite(archive, decoding={"strategy": strategy, "beam": beam})
+        imported = import_nemo(archive)
+        assert imported.config.model.decoding.beam.beam_size == size
+        assert imported.model.decoding_config.strategy == strategy
+        export_nemo(imported.model, imported.config, tmp_path / "again.nemo")
+        written = yaml.safe_load(read_archive(tmp_path / "again.nemo").config)["decoding"]
+        assert written.get("beam", {}).get("beam_alpha") == (1.0 if strategy == "beam" else None)
+        assert "look_ahead" not in written.get("beam", {})

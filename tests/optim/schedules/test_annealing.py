@@ -136,6 +136,11 @@ def test_a_million_steps_are_told_apart():
         ("WarmupHoldPolicy", {"max_steps": 9, "hold_steps": 1, "hold_ratio": 0.1}, "hold_steps and hold_ratio"),
         ("WarmupHoldPolicy", {"max_steps": 9, "hold_steps": -1}, "hold_steps is -1"),
         ("WarmupAnnealing", {"max_steps": 9, "warmup_steps": 9}, "max_steps 9 leaves no step to anneal after the 9"),
+        (
+            "WarmupAnnealing",
+            {"max_steps": 40, "warmup_steps": 50},
+            r"model\.optim\.sched\.warmup_steps=4, or train",
+        ),
         ("PolynomialHoldDecayAnnealing", {"max_steps": 9, "warmup_steps": 4, "hold_steps": 5}, "after the 9 of"),
         ("NoamAnnealing", {"d_model": 0}, "d_model is 0"),
         ("NoamHoldAnnealing", {"max_steps": 9}, "needs a warm-up"),

@@ -28,8 +28,15 @@ def test_a_million_steps_are_told_apart():
     share = np.clip((steps - 1000) / 999_000, 0, 1)
     expected = np.where(steps <= 1000, 0.01 * (steps + 1) / 1001, 0.01 * np.sin(0.5 * math.pi * (1 - share)) ** 2)
     rates = [float(schedule(tf.constant(step))) for step in steps]
-    np.testing.assert_allclose(rates, expected, rtol=1e-7, atol=0)
+    np.testing.assert_allclose(rates, expected, rtol=1e-7, atol=1e-17)  # Keras adds 1 to a cosine near -1
     assert rates[6] > rates[7] > rates[8] == 0
+
+
+def test_is_a_cosine_decay_of_keras():
+    schedule = CosineAnnealing(0.02, 40, warmup_steps=4, min_lr=1e-4)
+    assert isinstance(schedule, keras.optimizers.schedules.CosineDecay)
+    plain = keras.optimizers.schedules.CosineDecay(0.02 / 5, 36, alpha=1e-4 / 0.02, warmup_target=0.02, warmup_steps=4)
+    np.testing.assert_allclose([schedule(step) for step in range(45)], [plain(step) for step in range(45)], rtol=1e-5)
 
 
 def test_drives_an_optimizer_and_survives_its_config():
@@ -47,7 +54,12 @@ def test_drives_an_optimizer_and_survives_its_config():
     [
         ({"max_steps": 0}, "max_steps is 0"),
         ({"max_steps": None}, "max_steps is None"),
-        ({"max_steps": 10, "warmup_steps": 10}, "no step to anneal"),
+        ({"max_steps": 24, "warmup_steps": 500}, r"no step to anneal .*; set model\.optim\.sched\.warmup_steps=2, or"),
+        (
+            {"max_steps": 24, "warmup_ratio": 1.0},
+            r"to anneal .*; set model\.optim\.sched\.warmup_ratio=0\.1, or",
+        ),
+        ({"max_steps": 10, "warmup_steps": 3, "constant_steps": 7}, "warmup_steps=1 with a shorter hold, or"),
         ({"max_steps": 10, "warmup_steps": 1, "warmup_ratio": 0.1}, "warmup_steps and warmup_ratio"),
         ({"max_steps": 10, "constant_steps": 1, "constant_ratio": 0.1}, "constant_steps and constant_ratio"),
         ({"max_steps": 10, "warmup_steps": -1}, "must not be negative"),

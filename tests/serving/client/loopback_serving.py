@@ -25,7 +25,6 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import grpc
-import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -58,6 +57,10 @@ class LoopbackServing:
         self.requests = 0
         self._lock = threading.Lock()
         self._loaded = tf.saved_model.load(str(Path(folder) / str(self.version)))
+
+    @property
+    def signatures(self):
+        return self._loaded.signatures
 
     @property
     def address(self):
@@ -107,7 +110,7 @@ class LoopbackServing:
             raise RefusalError("INVALID_ARGUMENT", f'Serving signature name: "{signature}" not found in signature def')
         specs = call.structured_input_signature[1]
         if set(inputs) != set(specs):
-            raise RefusalError("INVALID_ARGUMENT", f"input size does not match signature: {sorted(inputs)}")
+            raise RefusalError("INVALID_ARGUMENT", _other_inputs(sorted(inputs), sorted(specs)))
         unknown = set(output_filter) - set(call.structured_outputs)
         if unknown:
             raise RefusalError("INVALID_ARGUMENT", f"output tensor alias not found in signature: {sorted(unknown)}")
@@ -116,6 +119,16 @@ class LoopbackServing:
         except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
             raise RefusalError("INVALID_ARGUMENT", getattr(error, "message", str(error))) from None
         return {key: value.numpy() for key, value in found.items() if not output_filter or key in output_filter}
+
+
+def _other_inputs(given, wanted):
+    """VerifyRequestInputsSize in predict_util.cc."""
+    (sent, required) = (",".join(names) for names in (given, wanted))
+    extra, missing = (",".join(n for n in a if n not in b) for a, b in ((given, wanted), (wanted, given)))
+    return (
+        f"input size does not match signature: {len(given)}!={len(wanted)} len({{{sent}}}) != len({{{required}}}). "
+        f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+    )
 
 
 class _Predict(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -159,6 +172,15 @@ class _HttpServer(ThreadingHTTPServer):
 class _Rest(BaseHTTPRequestHandler):
     serving: LoopbackServing
 
+    def do_GET(self):  # noqa: N802  # the name http.server calls
+        if self.path != f"/v1/models/{self.serving.name}/metadata":
+            return self._answer(404, {"error": f"Servable not found: {self.path}"})
+        signatures = {
+            name: {"inputs": dict.fromkeys(call.structured_input_signature[1], {})}
+            for name, call in self.serving.signatures.items()
+        }
+        return self._answer(200, {"metadata": {"signature_def": {"signature_def": signatures}}})
+
     def do_POST(self):  # noqa: N802  # the name http.server calls
         size = int(self.headers["Content-Length"])
         if size > self.serving.max_message_bytes:
@@ -174,6 +196,13 @@ class _Rest(BaseHTTPRequestHandler):
             request = json.loads(body)
             inputs = {key: _without_b64(value) for key, value in request["inputs"].items()}
             version = int(versions[1]) if versions else None
+            signature = self.serving.signatures.get(request.get("signature_name"))
+            if signature is not None:  # json_tensor.cc passes over inputs that the signature lacks
+                wanted = signature.structured_input_signature[1]
+                if missing := sorted(set(wanted) - set(inputs)):
+                    said = f"Missing named input: {missing[0]} in 'inputs' object."
+                    raise RefusalError("INVALID_ARGUMENT", said)
+                inputs = {key: value for key, value in inputs.items() if key in wanted}
             found = self.serving.predict(name, version, request.get("signature_name"), inputs)
         except RefusalError as refusal:
             return self._answer(HTTP_STATUS[refusal.code], {"error": str(refusal)})
@@ -199,8 +228,10 @@ def _without_b64(value):
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
 
-def _plain(value: np.ndarray):
-    return [item.decode() for item in value] if value.dtype == object else value.tolist()
+def _plain(value):
+    if isinstance(value, bytes):
+        return value.decode()
+    return [_plain(item) for item in value] if value.dtype == object else value.tolist()
 
 
 class CuttingProxy:

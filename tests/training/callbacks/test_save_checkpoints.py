@@ -4,6 +4,7 @@ import gc
 import resource
 import sys
 import time
+from pathlib import Path
 
 import keras
 import pytest
@@ -37,7 +38,7 @@ def epoch(saver: SaveCheckpoints, number: int, wer: float | None) -> None:
 
 
 def weight_of_model(saver: SaveCheckpoints) -> float:
-    return float(keras.saving.load_model(saver.model_file).layers[0].kernel[0, 0])
+    return float(keras.saving.load_model(saver.filepath).layers[0].kernel[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_the_best_outlives_a_restart(saver):
         epoch(saver, number, rate)
     state = saver.checkpoints.restore(saver.model)
     assert (state.best, state.epoch, state.step_in_epoch) == (0.3, 2, 0)
-    again = SaveCheckpoints(saver.checkpoints, saver.model_file, state)
+    again = SaveCheckpoints(saver.checkpoints, saver.filepath, state)
     again.set_model(saver.model)
     epoch(again, 2, 0.5)
     assert weight_of_model(again) == 0
@@ -81,7 +82,7 @@ def test_by_the_clock(saver, monkeypatch):
     """Every 10 s: 4 s a step make it each third, counted from the checkpoint before."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    timed = SaveCheckpoints(saver.checkpoints, saver.model_file, saver.state, interval_s=10)
+    timed = SaveCheckpoints(saver.checkpoints, saver.filepath, saver.state, interval_s=10)
     timed.set_model(saver.model)
     timed.set_params({"steps": 100})
     for batch in range(8):
@@ -129,4 +130,4 @@ def test_a_full_disk_leaves_the_model_before(saver, monkeypatch, size):
     gc.collect()
     assert unraisable == []
     assert weight_of_model(saver) == 0
-    assert {p.name for p in saver.model_file.parent.iterdir()} == {"model.keras", "checkpoints"}
+    assert {p.name for p in Path(saver.filepath).parent.iterdir()} == {"model.keras", "checkpoints"}

@@ -1,0 +1,53 @@
+"""The configurations that come with the package."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+
+from jasper_tf.errors import UserError, shorten
+from jasper_tf.io.progress import logger
+
+_FOLDER = Path(__file__).resolve().parents[1] / "configs"
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Maps the names of the packaged configurations (`an4.yaml`) to their files."""
+    return {file.name: file for file in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def find_config(path: str | Path) -> Path:
+    """Returns `path`, or the packaged configuration of that name where no such path exists, and logs which.
+
+    Args:
+        path: a file; `an4.yaml` and `configs/an4.yaml` name a packaged one too.
+
+    Raises:
+        UserError: a name without a folder is neither a file nor packaged.
+    """
+    path = Path(path)
+    if os.path.lexists(path) or str(path.parent) not in (".", "configs"):
+        return path
+    packaged = packaged_configs()
+    if path.name in packaged:
+        _log_once(path, packaged[path.name])
+        return packaged[path.name]
+    if path.name == str(path):
+        raise UserError(
+            f"{shorten(path)}: cannot read this configuration (No such file or directory); "
+            f"the packaged ones are {', '.join(packaged)}"
+        )
+    return path
+
+
+def summary(file: Path) -> str:
+    """The first line of a configuration's comment."""
+    found = re.match(r"# *(.*)", file.read_text(encoding="utf-8"))
+    return found[1] if found else ""
+
+
+@functools.cache
+def _log_once(path: Path, file: Path) -> None:  # a search reads its configuration for every trial
+    logger.info(f"{path}: no such file here; using the packaged {file}")

@@ -1,0 +1,1 @@
+"""Error rates of a model on a manifest, and their report."""
