@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.decoding.gather import gather
 from jasper_tf.decoding.scan import scan
 
 _CLOSED = -1e30
@@ -75,7 +76,7 @@ def align(log_probs: Any, logit_len: Any, labels: Any, label_len: Any) -> Forced
         """Scores of the states blank 0 ... blank U [B,U+1] and label 1 ... label U [B,U] after frame t."""
         on_blank, on_label = carry
         frame = log_probs[:, t]
-        emission = ops.take(ops.reshape(frame, [-1]), row * classes + labels)
+        emission = gather(ops.reshape(frame, [-1]), row * classes + labels)
         left = ops.pad(on_label, [[0, 0], [1, 0]], constant_values=_CLOSED)
         step, skip = on_blank[:, :-1], left[:, :-1] + skip_cost
         near = ops.maximum(on_label, step)
@@ -105,7 +106,7 @@ def align(log_probs: Any, logit_len: Any, labels: Any, label_len: Any) -> Forced
 
     def backward(state, t):
         """States are numbered blank 0, label 1, blank 1, ...: 2 U + 1."""
-        at = ops.take(ops.reshape(moves[t], [-1]), row[:, 0] * (size + 1) + state // 2)
+        at = gather(ops.reshape(moves[t], [-1]), row[:, 0] * (size + 1) + state // 2)
         at = ops.cast(at, "int32")
         return state - ops.where(state % 2 == 1, at % 4, at // 4), state
 

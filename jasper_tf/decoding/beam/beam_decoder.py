@@ -78,11 +78,11 @@ class BeamDecoder(Decoder):
         hot_words = c.hot_words
         if isinstance(hot_words, str):
             hot_words = read_hot_words(hot_words, c.hot_word_weight)
-        self._hot_words = encode_hot_words(hot_words, self.tokenizer) if hot_words else None
+        self.hot_words = encode_hot_words(hot_words, self.tokenizer) if hot_words else None
         self._compiled: Any = None
 
     def call(self, log_probs, logit_len, hot_words: HotWords | None = None) -> Hypotheses:
-        hot_words = self._hot_words if hot_words is None else hot_words
+        hot_words = self.hot_words if hot_words is None else hot_words
         arguments: tuple[Any, ...] = (ops.cast(log_probs, "float32"), ops.cast(logit_len, "int32"))
         if hot_words is not None:
             ids, weights = hot_words
@@ -118,9 +118,9 @@ class BeamDecoder(Decoder):
         import tensorflow as tf  # strings are TensorFlow's
 
         given = encode_hot_words_in_graph(hot_words, weights, self.tokenizer)
-        if self._hot_words is None:
+        if self.hot_words is None:
             return given
-        own = HotWords(*map(tf.constant, self._hot_words))
+        own = HotWords(*map(tf.constant, self.hot_words))
         return HotWords(*tf.cond(tf.size(weights) == 0, lambda: tuple(own), lambda: tuple(given)))
 
     def _decode(self, search, log_probs, logit_len, hot_ids=None, hot_weights=None) -> Hypotheses:
@@ -129,14 +129,7 @@ class BeamDecoder(Decoder):
         logit_len = ops.minimum(logit_len, frames)
         count = self.config.hypotheses
         if hot_ids is not None:
-            packer = search.packer
-            pieces = self.tokenizer.pieces
-            possessive = None
-            if self.config.hot_word_possessives and {"'", "s"} <= {*pieces}:
-                possessive = pieces.index("'"), pieces.index("s")
-            hot_words = HotWords(hot_ids, hot_weights)
-            model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
-            search = search.with_model(model, self.config.hot_word_rare)
+            search = self.with_hot_words(search, HotWords(hot_ids, hot_weights))
         state, trace = search.advance(search.start(batch), log_probs, logit_len)
         score, entries = search.finish(state, count)  # [B,K]
         _, of_frames = trace.follow(ops.reshape(entries, (-1,)))
@@ -151,6 +144,15 @@ class BeamDecoder(Decoder):
         times = self.with_confidence(times, log_probs, logit_len)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 
+    def with_hot_words(self, search: BeamSearch, hot_words: HotWords) -> BeamSearch:
+        """A search of this decoder with hot words."""
+        pieces, packer = self.tokenizer.pieces, search.packer
+        possessive = None
+        if self.config.hot_word_possessives and {"'", "s"} <= {*pieces}:
+            possessive = pieces.index("'"), pieces.index("s")
+        model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
+        return search.with_model(model, self.config.hot_word_rare)
+
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:
         return Hypotheses.spec(log_probs.shape[0], self.config.hypotheses, None)
 
@@ -159,8 +161,8 @@ class BeamDecoder(Decoder):
         return {**super().get_config(), "tokenizer": self.tokenizer.get_config(), "config": of_beam}
 
 
-def join(of_frames: Any, packer: FramePacker) -> tuple[Any, Any]:
-    """The labels of the frames [R,T'], V for none -> labels [R,U], label_len [R], without a space at the end."""
+def join(of_frames: Any, packer: FramePacker, is_whole: bool = True) -> tuple[Any, Any]:
+    """The labels of the frames [R,T'], V for none -> labels [R,U], label_len [R]; a whole text ends in no space."""
     frames = ops.shape(of_frames)[1]
     frame = ops.arange(frames, dtype="int32")[None, :]
     at = ops.sort(ops.where(of_frames != packer.labels, frame, frames), axis=1)
@@ -170,7 +172,7 @@ def join(of_frames: Any, packer: FramePacker) -> tuple[Any, Any]:
     inside = at < frames
     labels = ops.where(inside, ops.take_along_axis(of_frames, ops.where(inside, at, 0), axis=1), -1)
     space = packer.space
-    if space is not None:
+    if space is not None and is_whole:
         last = ops.logical_and(frame[:, : ops.shape(at)[1]] == label_len[:, None] - 1, labels == space)
         labels = ops.where(last, -1, labels)
         label_len = label_len - ops.cast(ops.any(last, axis=1), "int32")

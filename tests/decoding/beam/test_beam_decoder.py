@@ -157,3 +157,13 @@ def test_functional_model_saves(tmp_path):
     expected = hypotheses(decoder(" abc", 3)(log_probs, np.array([20])))[0][0]
     for m in (model, loaded):
         assert [label for label in m([log_probs, np.array([20])]).numpy()[0] if label >= 0] == list(expected)
+
+
+@pytest.mark.medium
+def test_compiled_by_xla_it_gives_the_same():
+    batch = np.stack([random_log_probs(seed, 30, 5, 4.0) for seed in range(3)])
+    settings = {"token_min_logp": -5.0, "blank_skip": 0.6, "hot_words": {"abc": 2.0}}
+    plain, compiled = (decoder(" abc", 4, jit_compile=jit, **settings) for jit in (False, True))
+    expected, found = (decode(batch, np.array([30, 17, 0])) for decode in (plain, compiled))
+    for row in range(3):
+        assert_same(hypotheses(found, row), hypotheses(expected, row), 1e-4)
