@@ -128,19 +128,29 @@ class BeamDecoder(Decoder):
         batch, frames, classes = ops.shape(log_probs)
         logit_len = ops.minimum(logit_len, frames)
         count = self.config.hypotheses
-        if hot_ids is not None:
-            search = self.with_hot_words(search, HotWords(hot_ids, hot_weights))
-        state, trace = search.advance(search.start(batch), log_probs, logit_len)
-        score, entries = search.finish(state, count)  # [B,K]
-        _, of_frames = trace.follow(ops.reshape(entries, (-1,)))
-        labels, label_len = join(of_frames, search.packer)  # [B K,U], [B K]
-        labels = ops.reshape(labels, (batch * count, ops.shape(labels)[1]))
-        label_len = ops.reshape(label_len, (batch * count,))
+
+        def find(search):
+            state, trace = search.advance(search.start(batch), log_probs, logit_len)
+            score, entries = search.finish(state, count)  # [B,K]
+            _, of_frames = trace.follow(ops.reshape(entries, (-1,)))
+            labels, label_len = join(of_frames, search.packer)  # [B K,U], [B K]
+            labels = ops.reshape(labels, (batch * count, ops.shape(labels)[1]))
+            return ops.reshape(score, (-1,)), labels, ops.reshape(label_len, (batch * count,))
+
+        def find_hot():
+            return find(self.with_hot_words(search, HotWords(hot_ids, hot_weights)))
+
+        # Hot words have more labels tried; a request without any gives what the plain search gives.
+        size = 0 if hot_ids is None else ops.shape(hot_ids)[0]
+        if isinstance(size, int):
+            score, labels, label_len = find_hot() if size else find(search)
+        else:
+            score, labels, label_len = ops.cond(size > 0, find_hot, lambda: find(search))
         if count > 1:
             log_probs = ops.reshape(ops.tile(log_probs[:, None], (1, count, 1, 1)), (batch * count, frames, classes))
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
         times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
-        times = times._replace(score=ops.reshape(score, (-1,)))
+        times = times._replace(score=score)
         times = self.with_confidence(times, log_probs, logit_len)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
 

@@ -19,7 +19,7 @@ from tests.serving.client.loopback_serving import LoopbackServing
 
 pytestmark = pytest.mark.medium
 
-HOT_WORDS = {"B é": 50.0}
+HOT_WORDS = {"B é": 25.0}
 SOUND = np.random.default_rng(1).normal(scale=0.1, size=16000).astype(np.float32)
 
 
@@ -89,7 +89,7 @@ def test_a_wrong_one_is_named_by_the_server(connect, beam_serving):
 @pytest.mark.parametrize("protocol", [[], ["--rest"]])
 def test_command(beam_serving, serving, texts, tmp_path, capfd, protocol):
     soundfile.write(tmp_path / "a.wav", SOUND, 16000, subtype="FLOAT")
-    (tmp_path / "words.txt").write_text("# expected\nB é 50\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("# expected\nB é 25\n", encoding="utf-8")
     (tmp_path / "wrong.txt").write_text("bob 77\n")
 
     def call(server, words):
