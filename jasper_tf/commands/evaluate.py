@@ -145,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         if file := files.get("--json"):
             json.dump(as_json(found, settings), file, ensure_ascii=False, indent=1)
+            file.write("\n")
         if file := files.get("--html"):
             _say(write_page(file, found, transcriber, arguments.model, ", ".join(manifests)))
     print(as_text(found))

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = _plan_files(arguments, good, [*names, *decoding.files])
     if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):
         raise UserError(f"--format {arguments.format[0]}: {len(good)} recordings; name a folder with --output-dir")
-    failed = 0
+    failed = without_list = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
@@ -93,11 +93,15 @@ def run(arguments: argparse.Namespace) -> int:
                 failed += 1
                 where = f"{one.line}: " if one.line and not one.error else ""
                 print(f"error: {where}{result}", file=sys.stderr)
-            elif paths:
+                continue
+            without_list += (arguments.n_best or 1) > 1 and result.n_best is None
+            if paths:
                 for form, path in paths.items():
                     _write(path, result, form, arguments.words)
             else:
                 _print(one, result, arguments, stdout)
+    if without_list:
+        print(f"{without_list} recordings were cut into pieces and have one text; --chunk-s 0 cuts none", file=sys.stderr)
     if failed and len(inputs) > 1:
         print(f"{failed} of {len(inputs)} recordings could not be transcribed", file=sys.stderr)
     return 1 if failed else 0

@@ -24,6 +24,7 @@ from jasper_tf.io.thread_pool import map_in_order
 PART_BYTES = 1 << 26
 """Larger manifests are scanned in parts of this size, a process for each core."""
 
+_HEAD_BYTES = 512
 _NAMED = 1000
 
 
@@ -92,9 +93,12 @@ def scan_file(path: str, folder: str, name: str, files_exist: bool = False) -> M
 
     Raises:
         OSError: the file cannot be read.
-        UserError: a process did not finish.
+        UserError: it is a file of another kind, or a process did not finish.
     """
     size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        if b"\0" in file.read(_HEAD_BYTES):
+            raise UserError(f"{name}: is not a text file; a manifest holds a line of JSON for each recording")
     if size <= PART_BYTES:
         return scan(path, 0, size, folder, files_exist)
     bounds = _line_starts(path, size)

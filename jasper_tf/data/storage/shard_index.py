@@ -112,7 +112,8 @@ def resolve_shards(path: str) -> str:
         if name == MANIFEST_NAME and not _exists(join(folder, UNFINISHED_NAME)):
             return path
         raise UserError(
-            f"{folder}: holds no {INDEX_NAME} of shards; name a manifest, or run the `shard` that was interrupted again"
+            f"{folder}: holds no {INDEX_NAME} of shards; name a manifest (`prepare` makes them of recordings), or run "
+            "the `shard` that was interrupted again"
         )
     import tensorflow as tf  # as in read_index
 

@@ -223,3 +223,9 @@ def test_a_large_text_file_is_not_read(folder):
         file.truncate(10**11)
     with pytest.raises(UserError, match=r"text_filepath: .*/t\.txt: larger than 1,048,576 bytes"):
         read_manifest(written(folder, line(text=..., text_filepath="t.txt")))
+
+
+def test_a_recording_is_no_manifest(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    with pytest.raises(UserError, match=r"a\.wav: is not a text file; a manifest"):
+        read_manifest(str(tmp_path / "a.wav"))
