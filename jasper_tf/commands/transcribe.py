@@ -101,7 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 _print(one, result, arguments, stdout)
     if without_list:
-        print(f"{without_list} recordings were cut into pieces and have one text; --chunk-s 0 cuts none", file=sys.stderr)
+        print(
+            f"{without_list} recordings were cut into pieces and have one text; --chunk-s 0 cuts none", file=sys.stderr
+        )
     if failed and len(inputs) > 1:
         print(f"{failed} of {len(inputs)} recordings could not be transcribed", file=sys.stderr)
     return 1 if failed else 0

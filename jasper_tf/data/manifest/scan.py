@@ -24,7 +24,7 @@ from jasper_tf.io.thread_pool import map_in_order
 PART_BYTES = 1 << 26
 """Larger manifests are scanned in parts of this size, a process for each core."""
 
-_HEAD_BYTES = 512
+_RECORDINGS = (b"RIFF", b"fLaC", b"OggS", b"ID3")
 _NAMED = 1000
 
 
@@ -97,8 +97,8 @@ def scan_file(path: str, folder: str, name: str, files_exist: bool = False) -> M
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        if b"\0" in file.read(_HEAD_BYTES):
-            raise UserError(f"{name}: is not a text file; a manifest holds a line of JSON for each recording")
+        if file.read(4).startswith(_RECORDINGS):
+            raise UserError(f"{name}: is a recording; a manifest holds a line of JSON for each recording")
     if size <= PART_BYTES:
         return scan(path, 0, size, folder, files_exist)
     bounds = _line_starts(path, size)

@@ -227,5 +227,5 @@ def test_a_large_text_file_is_not_read(folder):
 
 def test_a_recording_is_no_manifest(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
-    with pytest.raises(UserError, match=r"a\.wav: is not a text file; a manifest"):
+    with pytest.raises(UserError, match=r"a\.wav: is a recording; a manifest"):
         read_manifest(str(tmp_path / "a.wav"))
