@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from jasper_tf.config.decoding_schema import BeamConfig
-from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT, read_hot_words
+from jasper_tf.decoding.beam.hot_word_file import read_hot_words
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.long_audio import Chunking, recognize_long
 from jasper_tf.inference.recording import open_recording
@@ -128,24 +128,18 @@ def _ask_in_order(
 def _client(arguments: argparse.Namespace) -> GrpcClient | RestClient:
     port = REST_PORT if arguments.rest else GRPC_PORT
     server = arguments.server if _port(arguments.server) is not None else f"{arguments.server}:{port}"
+    file, weight = arguments.hot_words, BeamConfig.hot_word_weight
     options = {
         "model": arguments.model,
         "version": arguments.version,
         "timeout_s": arguments.timeout,
         "back_off": BackOff(arguments.retries),
         "max_message_mb": arguments.max_message_mb,
-        "hot_words": None if arguments.hot_words is None else _read_hot_words(arguments.hot_words),
+        "hot_words": None if file is None else read_hot_words(file, weight),
     }
     if arguments.rest:
         return RestClient(server, sample_rate=arguments.sample_rate, **options)
     return GrpcClient(server, **options)
-
-
-def _read_hot_words(path: str) -> dict[str, float]:
-    hot_words = read_hot_words(path, BeamConfig.hot_word_weight)
-    if wrong := [word for word, weight in hot_words.items() if not abs(weight) <= LARGEST_WEIGHT]:
-        raise UserError(f"--hot-words {path}: {wrong[0]!r}: weights are from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
-    return hot_words
 
 
 def _port(server: str) -> int | None:

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--limit-vocab", metavar="F", help="a file of the words to keep; the others count as unknown")
     words.add_argument("--min-word-count", type=int, default=1, metavar="N", help="keep words seen that often")
     build.add_argument(
-        "--unit", choices=("word", "label"), default="word", help="label: characters, | for the space (%(default)s)"
+        "--unit",
+        choices=("word", "label"),
+        default="word",
+        help="label: characters, | for the space; implies --discount-fallback (%(default)s)",
     )
     build.add_argument(
         "--discount-fallback", action="store_true", help="discounts of 0.5, 1, 1.5 where a small text gives none"
@@ -80,8 +83,9 @@ def _build(arguments: argparse.Namespace) -> int:
     corpus = _read(a.text, a.from_manifest, a.unit)
     if a.min_word_count > 1:
         allowed = _frequent(corpus, a.min_word_count)
+    fallback = a.discount_fallback or a.unit == "label"  # a few dozen characters never give 1-gram discounts
     with Progress("counting n-grams", len(corpus.ids) * a.order) as progress:
-        model = estimate(corpus, a.order, a.prune, allowed, a.discount_fallback, progress.advance)
+        model = estimate(corpus, a.order, a.prune, allowed, fallback, progress.advance)
     write_arpa(model, a.output)
     print(f"{_size(model)}: {a.output}")
     return 0

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.confidence import frame_confidence, label_confidence
 from jasper_tf.errors import UserError
 
@@ -96,8 +97,8 @@ class Decoder(keras.layers.Layer):
         )
         return best._replace(confidence=ops.minimum(certain, 1.0))
 
-    def decode(self, log_probs: Any, logit_len: Any, hot_words: Mapping[str, float] | None = None) -> Hypotheses:
-        """`call` with hot words as a mapping from words or phrases to weights.
+    def decode(self, log_probs: Any, logit_len: Any, hot_words: GivenHotWords | None = None) -> Hypotheses:
+        """`call` with hot words as they are given: with their weights, or without.
 
         `hot_words` None: those of the decoder's configuration, if any.
 
@@ -108,8 +109,8 @@ class Decoder(keras.layers.Layer):
             return self(log_probs, logit_len)
         return self(log_probs, logit_len, self.encode_hot_words(hot_words))
 
-    def encode_hot_words(self, hot_words: Mapping[str, float]) -> Any:
-        """Words or phrases with their weights -> the `hot_words` of `call`, where a decoder has them.
+    def encode_hot_words(self, hot_words: GivenHotWords) -> Any:
+        """Words or phrases, with weights or without -> the `hot_words` of `call`, where a decoder has them.
 
         Raises:
             UserError: it has none, or a word cannot be used.

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
@@ -57,7 +58,7 @@ class DeferredDecoder(Decoder):
         decoder = self.decoder()
         return decoder(log_probs, logit_len) if hot_words is None else decoder(log_probs, logit_len, hot_words)
 
-    def encode_hot_words(self, hot_words: Mapping[str, float]) -> Any:
+    def encode_hot_words(self, hot_words: GivenHotWords) -> Any:
         return self.decoder().encode_hot_words(hot_words)
 
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:

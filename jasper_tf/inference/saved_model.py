@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
@@ -75,7 +76,7 @@ class SavedModelTranscriber:
         audio_len: np.ndarray,
         words: bool = True,
         decoder: Decoder | None = None,
-        hot_words: Mapping[str, float] | None = None,
+        hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.
 
@@ -104,7 +105,7 @@ class SavedModelTranscriber:
             raise UserError(f"{self._folder}: gave {len(texts)} texts for {len(audio_len)} recordings")
         return found
 
-    def _hot_words_input(self, hot_words: Mapping[str, float] | None) -> dict[str, tf.Tensor]:
+    def _hot_words_input(self, hot_words: GivenHotWords | None) -> dict[str, tf.Tensor]:
         if not self._takes_hot_words:
             if hot_words:
                 raise UserError(
@@ -112,7 +113,8 @@ class SavedModelTranscriber:
                     "without --batchable"
                 )
             return {}
-        hot_words = hot_words or {}
+        default = self.decoding_config.beam_settings().hot_word_weight
+        hot_words = weigh_hot_words({} if hot_words is None else hot_words, default)
         encode_hot_words(hot_words, self.tokenizer)  # its errors are for people
         return {
             "hot_words": tf.constant(list(hot_words), tf.string),
@@ -137,7 +139,7 @@ class SavedModelTranscriber:
         batch_size: int = 16,
         sample_rate: int | None = None,
         decoding: DecodingConfig | Mapping[str, Any] | None = None,
-        hot_words: Mapping[str, float] | None = None,
+        hot_words: GivenHotWords | None = None,
     ) -> Any:
         """The same as `JasperCTC.transcribe`."""
         transcriber = Transcriber(self, decoding=decoding, batch_size=batch_size)

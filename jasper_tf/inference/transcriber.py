@@ -13,6 +13,7 @@ import numpy as np
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
@@ -43,7 +44,7 @@ class Recognizer(Protocol):
         audio_len: np.ndarray,
         words: bool,
         decoder: Decoder | None,
-        hot_words: Mapping[str, float] | None,
+        hot_words: GivenHotWords | None,
     ) -> Mapping[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
 
@@ -102,7 +103,7 @@ class Transcriber:
         self.segmentation = segmentation
 
     def transcribe(
-        self, recordings: Any, sample_rate: int | None = None, hot_words: Mapping[str, float] | None = None
+        self, recordings: Any, sample_rate: int | None = None, hot_words: GivenHotWords | None = None
     ) -> Any:
         """Transcribes one recording to a Transcript, or an iterable of several to a list in their order.
 
@@ -110,7 +111,8 @@ class Transcriber:
             recordings: what `open_recording` takes, or an iterable of it: a list, a generator, a `tf.data.Dataset`.
             sample_rate: of arrays, Hz. Default: the model's. Files state their own.
             hot_words: words or phrases that are expected, with what a text gains by each (a natural logarithm; 8 is
-                much): `{"jasper": 8}`. For a beam search. Default: those of its configuration.
+                much): `{"jasper": 8}`; or a list, whose words gain `hot_word_weight` each. For a beam search. Default:
+                those of its configuration.
 
         Raises:
             UserError: the first that cannot be read; `recordings` is nothing of this kind; hot words that the decoder
@@ -130,7 +132,7 @@ class Transcriber:
         recordings: Iterable[Any],
         sample_rate: int | None = None,
         on_progress: Callable[[float, float, int], None] | None = None,
-        hot_words: Mapping[str, float] | None = None,
+        hot_words: GivenHotWords | None = None,
     ) -> Iterator[Transcript | UserError]:
         """Yields each recording's transcript, or the error that prevented it, in order and as soon as it is known.
 
@@ -190,7 +192,7 @@ class Transcriber:
     def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Decoding | None:
         return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
 
-    def _recognize(self, batch: _Decoding, hot_words: Mapping[str, float] | None) -> None:
+    def _recognize(self, batch: _Decoding, hot_words: GivenHotWords | None) -> None:
         decoded = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
         if not decoded:
             return

@@ -201,8 +201,8 @@ def _read_header(lines: _Lines) -> list[int]:
     while first is not None and first.startswith(b"#"):  # lmplz --verbose_header
         first = lines.line()
     if first != b"\\data\\":
-        shown = "is empty" if first is None else f"begins with {_show(first)}, not \\data\\"
-        raise ArpaError(lines.path, max(1, lines.number - 1), f"{shown}; this is no ARPA file")
+        shown = "is empty" if first is None else "is not an ARPA file, which is text and begins with \\data\\"
+        raise ArpaError(lines.path, max(1, lines.number - 1), shown)
     counts: list[int] = []
     while True:
         lines._fill()

@@ -145,8 +145,8 @@ def _discounts(histogram: np.ndarray, n: int, fallback: bool) -> np.ndarray:
     if fallback:
         return np.array([0, *FALLBACK_DISCOUNTS])
     raise UserError(
-        f"the text is too small or too regular for the discounts of its {n}-grams; give more text, a lower --order or "
-        "--discount-fallback"
+        f"the text is too small or too regular for the discounts of its {n}-grams; "
+        "give --discount-fallback or more text"
     )
 
 

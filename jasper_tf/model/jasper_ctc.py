@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from jasper_tf.config import Config
 from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
@@ -216,7 +217,7 @@ class JasperCTC(CTCModel):
         audio_len: np.ndarray,
         words: bool = True,
         decoder: Decoder | None = None,
-        hot_words: Mapping[str, float] | None = None,
+        hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.
 
@@ -242,7 +243,7 @@ class JasperCTC(CTCModel):
         batch_size: int = 16,
         sample_rate: int | None = None,
         decoding: DecodingConfig | Mapping[str, Any] | None = None,
-        hot_words: Mapping[str, float] | None = None,
+        hot_words: GivenHotWords | None = None,
     ) -> Any:
         """Transcribes one recording to a `Transcript`, or several to a list of them in their order.
 
@@ -259,7 +260,7 @@ class JasperCTC(CTCModel):
             sample_rate: of arrays, Hz; they are resampled. Default: the model's. Files state their own.
             decoding: as `Transcriber` takes it. A language model is read in each call; for several calls make a
                 `Transcriber`. Default: the model's own.
-            hot_words: words or phrases with their weights, `{"jasper": 8}`, for a beam search.
+            hot_words: words or phrases with their weights, `{"jasper": 8}`, or a list of them, for a beam search.
 
         Raises:
             UserError: a recording cannot be read, is empty, has NaN or infinite samples or an impossible rate, shape or

@@ -67,6 +67,13 @@ def test_the_texts_of_a_manifest(lm, text, tmp_path):
     assert set(read_arpa(tmp_path / "one.arpa").vocabulary) == {*"the|catsdogrnm", "<unk>", "<s>", "</s>"}
 
 
+def test_labels_need_no_discounts(lm, text, tmp_path):
+    found = lm("build", "--text", text, "--output", "lm.arpa", "--unit", "label")
+    assert found.returncode == 0, found.stderr
+    lm("build", "--text", text, "--output", "same.arpa", "--unit", "label", "--discount-fallback")
+    assert (tmp_path / "lm.arpa").read_bytes() == (tmp_path / "same.arpa").read_bytes()
+
+
 def test_only_some_words(lm, text, tmp_path):
     (tmp_path / "words.txt").write_text("the cat\nhorse\n")
     for option, words in (
@@ -95,7 +102,7 @@ def test_only_some_words(lm, text, tmp_path):
         pytest.param(
             ("build", "--from-manifest", "text.txt", "--output", "lm.arpa"), "text.txt:1", marks=pytest.mark.medium
         ),
-        (("perplexity", "--lm", "text.txt", "--text", "text.txt"), "no ARPA"),
+        (("perplexity", "--lm", "text.txt", "--text", "text.txt"), "not an ARPA"),
         (("perplexity", "--lm", "other.arpa", "--text", "text.txt"), "cut"),
         (("prune", "--lm", "absent.arpa", "--threshold", "1e-8", "--output", "lm.arpa"), "absent.arpa"),
     ],

@@ -288,6 +288,8 @@ def test_a_beam_with_n_best_and_hot_words(model, sounds):
         assert scores == sorted(scores, reverse=True)
     assert all("b c" in one.text for one in hot) and not any("b c" in one.text for one in plain)
     assert [one.text for one in transcriber.stream(sounds[:2], hot_words={"B c": 50.0})] == [one.text for one in hot]
+    with pytest.raises(UserError, match="hot_words: 'B c'"):
+        transcriber.transcribe(sounds[0], hot_words="B c")
     one = model.transcribe(sounds[0], decoding=BEAM, hot_words={"B c": 50.0})
     assert (one.text, one.words[0].text) == (hot[0].text, hot[0].words[0].text)
     # Of a recording that is cut only the best.

@@ -122,8 +122,8 @@ def test_a_pruned_model_may_lack_a_suffix(arpa, rows):
     ("text", "line", "word"),
     [
         ("", 1, "empty"),
-        ("a b c\n", 1, "no ARPA"),
-        (b"\x00\xff" * 100, 1, "no ARPA"),
+        ("a b c\n", 1, "not an ARPA"),
+        (b"\x00\xff" * 100, 1, "not an ARPA"),
         (GOOD.replace("ngram 2=3\n", "ngram 3=3\n", 1), 3, "2-grams"),
         (GOOD.replace("ngram 2=3\n", "ngram two\n"), 3, "no count"),
         ("\\data\\\n", 1, "cut"),
@@ -162,7 +162,7 @@ def test_a_broken_file_is_refused_with_its_line(arpa, text, line, word):
         read_arpa(arpa(text))
     assert caught.value.line == line, caught.value
     assert word in caught.value.detail
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "\\x" not in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).line == line
 
 

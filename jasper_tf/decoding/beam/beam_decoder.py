@@ -12,6 +12,7 @@ from keras import ops
 
 from jasper_tf.config.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.frames import FramePacker
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.beam.hot_words import (
     HotWordModel,
     HotWords,
@@ -78,7 +79,7 @@ class BeamDecoder(Decoder):
         hot_words = c.hot_words
         if isinstance(hot_words, str):
             hot_words = read_hot_words(hot_words, c.hot_word_weight)
-        self.hot_words = encode_hot_words(hot_words, self.tokenizer) if hot_words else None
+        self.hot_words = self.encode_hot_words(hot_words) if hot_words else None
         self._compiled: Any = None
 
     def call(self, log_probs, logit_len, hot_words: HotWords | None = None) -> Hypotheses:
@@ -106,8 +107,8 @@ class BeamDecoder(Decoder):
             arguments = (ops.pad(arguments[0], [[0, 0], [0, more], [0, 0]]), *arguments[1:])
         return self._compiled(*arguments)
 
-    def encode_hot_words(self, hot_words: Mapping[str, float]) -> HotWords:
-        return encode_hot_words(hot_words, self.tokenizer)
+    def encode_hot_words(self, hot_words: GivenHotWords) -> HotWords:
+        return encode_hot_words(hot_words, self.tokenizer, self.config.hot_word_weight)
 
     def encode_hot_words_in_graph(self, hot_words: Any, weights: Any) -> HotWords:
         """hot_words [H] string, weights [H] float32 of a request as `HotWords`; those of `config` where H is 0.

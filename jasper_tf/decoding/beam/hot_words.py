@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT, LONGEST, MOST_LETTERS
+from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.decoding.beam.hot_word_file import (
+    LARGEST_WEIGHT,
+    LONGEST,
+    MOST_LETTERS,
+    GivenHotWords,
+    name_hot_word,
+    weigh_hot_words,
+)
 from jasper_tf.decoding.beam.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
 from jasper_tf.decoding.beam.text_models import WordModel
 from jasper_tf.decoding.gather import gather, hash_type
@@ -31,23 +38,26 @@ class HotWords(NamedTuple):
     weights: Any
 
 
-def encode_hot_words(hot_words: Mapping[str, float], tokenizer: Tokenizer) -> HotWords:
+def encode_hot_words(
+    hot_words: GivenHotWords, tokenizer: Tokenizer, default_weight: float = BeamConfig.hot_word_weight
+) -> HotWords:
     """Spells hot words with the labels, in the labels' case.
 
     Raises:
-        UserError: a letter that the model has not, a weight that is not between -50 and 50, too many words.
+        UserError: as `weigh_hot_words`; a letter that the model has not, too many words.
     """
+    hot_words = weigh_hot_words(hot_words, default_weight)
     rows = []
-    for phrase, weight in hot_words.items():
+    for phrase in hot_words:
         text = " ".join(fold_case(phrase, tokenizer).split())
         if unknown := sorted(set(tokenizer.out_of_vocabulary(text))):
-            shown = " ".join(map(repr, unknown))
-            raise UserError(f"hot word {phrase!r}: not among the labels: {shown}; spell it with the model's letters")
-        if not abs(weight) <= LARGEST_WEIGHT:
-            raise UserError(f"hot word {phrase!r}: weight {weight}; use -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
+            shown = shorten(" ".join(map(repr, unknown)), 60)
+            hint = ", numbers spelled out" if any(map(str.isdigit, unknown)) else ""
+            name = name_hot_word(hot_words, phrase)
+            raise UserError(f"{name}: not among the labels: {shown}; spell it with the model's letters{hint}")
         rows.append(tokenizer.encode(text))
         if len(text) > LONGEST:
-            raise UserError(f"hot word {shorten(phrase, 60)!r}: {len(text)} letters; use at most {LONGEST}")
+            raise UserError(f"{name_hot_word(hot_words, phrase)}: {len(text)} letters; use at most {LONGEST}")
     longest = max(map(len, rows), default=0)
     if len(rows) * longest > MOST_LETTERS:
         raise UserError(f"{len(rows):,} hot words of up to {longest} letters: too many; use fewer or shorter ones")

@@ -10,14 +10,15 @@ import numpy as np
 from jasper_tf.config.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.lexicon import Lexicon
 from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
-from jasper_tf.decoding.writing import fold_case, space_label
+from jasper_tf.decoding.writing import fold_case, label_case, space_label
 from jasper_tf.errors import UserError, shorten
+from jasper_tf.io.progress import logger
 from jasper_tf.language_model.ngram_tables import NGramTables
 from jasper_tf.language_model.read_model import read_model
 from jasper_tf.language_model.spelling import is_over_labels, label_word_ids, share_spelled
 from jasper_tf.text.tokenizer import Tokenizer
 
-_LEAST_SPELLED = 0.1
+_LEAST_SPELLED, _FEW_SPELLED = 0.1, 0.5
 """Share of the words that can be spelled with the labels."""
 
 
@@ -57,6 +58,14 @@ class LanguageModel:
             raise UserError(
                 f"{name}: {100 * share:.1f} % of its words can be spelled with these labels; "
                 "use a model of the language and alphabet that the recognizer writes"
+            )
+        if share < _FEW_SPELLED:
+            logger.warning(
+                "%s: only %.0f %% of its words can be spelled with the labels; "
+                "build it from text as the model's labels: %s case, no punctuation",
+                name,
+                100 * share,
+                label_case(tokenizer) or "the same",
             )
         if is_over_labels(tables.vocabulary, pieces):
             return cls(tables, None, label_word_ids(folded, pieces), space)

@@ -123,6 +123,61 @@ def test_file_of_hot_words(tmp_path):
     assert str(file) in str(error.value)
 
 
+@pytest.mark.parametrize("given", [["bad", "cab ace"], ("bad", "cab ace"), {"bad", "cab ace"}])
+def test_words_without_weights_get_that_of_the_configuration(given):
+    decoder = BeamDecoder(TOKENIZER, {"hot_word_weight": 3.5})
+    found = decoder.encode_hot_words(given)
+    texts = ["".join(LABELS[label] for label in row if label >= 0) for row in found.ids]
+    rows = dict(zip(texts, found.weights.tolist(), strict=True))
+    assert rows == {"bad": 3.5, "cab ace": 7.0}  # for each word
+
+
+def test_weights_of_numpy_are_numbers():
+    for weight in (np.float32(2), np.int64(2), 2):
+        assert encode_hot_words({"bad": weight}, TOKENIZER).weights == [2.0]
+
+
+@pytest.mark.parametrize("given", ["bad", "", 5, ["bad", 5], {5: 1.0}, {"bad": "x"}, {"bad": None}, {"bad": [1]}])
+def test_what_is_no_hot_words_is_one_error(given):
+    with pytest.raises(UserError) as error:
+        BeamDecoder(TOKENIZER, {}).decode(SOUND, np.array([7]), given)
+    assert "hot" in str(error.value) and len(str(error.value)) < 200
+
+
+def read(tmp_path, content):
+    file = tmp_path / "words.txt"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(file), {"hot_words": str(file)}
+
+
+def test_file_with_a_byte_order_mark_and_words_that_look_like_numbers(tmp_path):
+    file, _ = read(tmp_path, b"\xef\xbb\xbfbad\r\nan\t8\r\nno nan\r\ninfinity -2.5\r\n")
+    assert read_hot_words(file, 10.0) == {"bad": 10.0, "an": 8.0, "no nan": 10.0, "infinity": -2.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("bad\n\nbad 66\n", ":3: .*weight.* 66 "),
+        ("# x\n66\n", ":2: 66 is only a number"),
+        ("bad\nbad 6 cab\n", ":2: hot word 'bad 6 cab': .*'6'.*numbers"),
+        ("bad\nx 5\n", ":2: hot word 'x': .*letters$"),
+        ("a" * 300, ":1: hot word 'aaa.*300 letters"),
+        ("".join(map(chr, range(0x4E00, 0x5E00))), ":1: hot word"),
+        ("9" * 4000, ":1: "),
+        (b"RIFF\x00\x00bad\n", ": is not a text file"),
+        (b"caf\xe9\n", ": is not a text file"),
+        ("bad\n".encode("utf-16"), ": is not a text file"),
+    ],
+)
+def test_wrong_file_is_named_with_its_line(tmp_path, content, said):
+    file, config = read(tmp_path, content)
+    with pytest.raises(UserError, match=said) as error:
+        BeamDecoder(TOKENIZER, config)
+    message = str(error.value)
+    assert message.startswith(file) and len(message) < len(file) + 250
+
+
 def test_only_hot_words_take_rare_labels():
     model = HotWordModel(encode_hot_words({"bad": 3.0}, TOKENIZER), len(LABELS), 0)
     columns, ids = [tf.constant([[[0]]])], tf.range(len(LABELS))[None, None]

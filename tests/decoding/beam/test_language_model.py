@@ -271,6 +271,15 @@ def test_model_of_another_alphabet_is_rejected(labels, words, said, tmp_path):
     assert said in str(error.value) and str(file) in str(error.value)
 
 
+@pytest.mark.parametrize(("words", "warned"), [(["bad", "it's", "e5", "no."], "25 %"), (["bad", "no."], None)])
+def test_a_model_whose_words_are_mostly_unreachable_is_warned_of(words, warned, tmp_path, caplog, monkeypatch):
+    file = write_arpa_of(words, tmp_path / "m.arpa")
+    monkeypatch.setattr("jasper_tf.io.progress.logger.propagate", True)  # command lines switch it off
+    with caplog.at_level("WARNING", logger="jasper_tf"):
+        LanguageModel.read(file, CharacterTokenizer(" abcd"))
+    assert [warned in message and str(file) in message for message in caplog.messages] == [True] * bool(warned)
+
+
 def test_sections_of_nemo_are_honored(tmp_path):
     file = str(write_arpa_of(["bad", "cab"], tmp_path / "m.arpa"))
     old = {"kenlm_path": file, "beam_alpha": 0.7, "beam_size": 4, "pyctcdecode_cfg": {"beam_prune_logp": -7}}

@@ -124,6 +124,8 @@ def test_the_same_as_in_python(model, decoding, served, hot_words):
 def test_hot_words_of_the_request_change_the_text(served):
     plain, hot = served.transcribe(SOUNDS), served.transcribe(SOUNDS, hot_words={"Gag Bob": 30.0})
     assert not any("gag bob" in one.text for one in plain) and any("gag bob" in one.text for one in hot)
+    listed, weighted = (served.transcribe(SOUNDS, hot_words=given) for given in (["gag bob"], {"gag bob": 8.0}))
+    assert [one.n_best for one in listed] == [one.n_best for one in weighted] != [one.n_best for one in plain]
     assert [one.text for one in served.transcribe(SOUNDS, hot_words={})] == [one.text for one in plain]
 
 

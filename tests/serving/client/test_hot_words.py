@@ -103,7 +103,7 @@ def test_command(beam_serving, serving, texts, tmp_path, capfd, protocol):
     assert found["n_best"][0]["score"] >= found["n_best"][1]["score"]
     assert call(serving, "words.txt") == 1
     assert "takes no hot words" in capfd.readouterr().err
-    for file, said in (("wrong.txt", "'bob': weights are from -50 to 50"), ("absent.txt", "absent.txt")):
+    for file, said in (("wrong.txt", "wrong.txt:1: the number behind"), ("absent.txt", "absent.txt")):
         assert call(beam_serving, file) == 2
         out, err = capfd.readouterr()
         assert out == "" and said in err and len(err.splitlines()) == 1
