@@ -16,7 +16,7 @@ from jasper_tf.config.loading import read_section
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError, shorten
 
-_OVERRIDE = re.compile(r"decoding(\.\w+)+=.*", re.DOTALL)
+_OVERRIDE = re.compile(r"(model\.)?decoding(\.\w+)+=.*", re.DOTALL)
 
 
 def is_override(argument: str) -> bool:
@@ -34,7 +34,7 @@ def add_decoding_arguments(parser: argparse.ArgumentParser, lm_required: bool = 
     parser.add_argument(
         "--decoding",
         metavar="F.yaml",
-        help="a file with a section `decoding`, as tune-decoding writes it, in place of the model's own",
+        help="a section `decoding`, as tune-decoding writes it, or `model.decoding`, in place of the model's",
     )
     parser.add_argument(
         "--lm",
@@ -112,9 +112,11 @@ class DecodingOptions:
 
 def _read_file(path: str) -> DecodingConfig:
     source = ConfigSource.from_file(path)
-    if not isinstance(source.tree.get("decoding"), dict):
-        raise UserError(f"{shorten(path)}: has no section `decoding`; give a file that tune-decoding wrote")
-    return read_section(DecodingConfig, source, ("decoding",))
+    model = source.tree.get("model")
+    for keys, parent in ((("decoding",), source.tree), (("model", "decoding"), model)):
+        if isinstance(parent, dict) and isinstance(parent.get("decoding"), dict):
+            return read_section(DecodingConfig, source, keys)
+    raise UserError(f"{shorten(path)}: has no section `decoding`; give a file that tune-decoding wrote")
 
 
 def plain_section(config: DecodingConfig) -> dict[str, Any]:

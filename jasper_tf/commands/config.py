@@ -6,7 +6,7 @@ import argparse
 
 import yaml
 
-from jasper_tf.config.packaged import packaged_configs, summary
+from jasper_tf.config.packaged import SEARCH, packaged_configs, summary
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.config.tune_schema import load_tune_config
 from jasper_tf.errors import UserError
@@ -45,14 +45,14 @@ def _list(_: argparse.Namespace) -> None:
     packaged = packaged_configs()
     width = max(map(len, packaged))
     for name, file in packaged.items():
-        print(f"{name:<{width}}  {summary(file)}")
+        print(f"{name:<{width}}  {'(for tune) ' if name == SEARCH else ''}{summary(file)}")
 
 
 def _validate(arguments: argparse.Namespace) -> None:
     file, overrides = arguments.file, arguments.overrides
     if "space" in ConfigSource.from_file(file).tree:  # a search
         tune = load_tune_config(file, overrides)
-        print(f"{tune.source.name}: a valid search of {len(tune.space)} keys")
+        print(f"{tune.source.name}: a valid search of {len(tune.space)} keys, for tune")
         file, overrides = tune.config, tune.overrides
     cfg = load_config(file, overrides)
     print(f"{cfg.source}: valid")

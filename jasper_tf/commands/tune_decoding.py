@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # `--help` waits for no library
 HELP = "search the weights of a language model, the beam size and the floor that give the lowest word error rate"
 INTERMIXED = True
 
+_FEW_WORDS = 200
+"""Below it one word is more than half a point of the word error rate."""
 _KEYS = {"alpha": "ngram_lm_alpha", "beta": "beam_beta", "beam_size": "beam_size", "floor": "token_min_logp"}
 
 
@@ -132,9 +134,11 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(chosen.hot_words, str):
         chosen.hot_words = os.path.abspath(chosen.hot_words)
     section = plain_section(replace(config, strategy="beam", beam=chosen))
-    if without[0].errors < found.words.errors:
-        print("greedy decoding is better than all of these; a language model of such texts may help: writing greedy")
+    if tuple(one.errors for one in without) <= (found.words.errors, found.characters.errors):
+        print("the language model does not help here: writing greedy decoding")
         section = {"strategy": "greedy"}
+    if (words := without[0].reference) < _FEW_WORDS:
+        print(f"only {words} words: the choice is uncertain; use {_FEW_WORDS} or more")
     with ExitStack() as stack:
         file = stack.enter_context(atomic_write(arguments.output))
         lines = [_rates(found.words, found.characters), f"greedy {_rates(*without)}", ", ".join(manifests)]

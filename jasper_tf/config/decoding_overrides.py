@@ -26,7 +26,7 @@ def read_decoding(values: DecodingConfig | Mapping[str, Any]) -> DecodingConfig:
 
 
 def override_decoding(decoding: DecodingConfig, overrides: Sequence[str]) -> DecodingConfig:
-    """`decoding` with `decoding.a.b=value` applied, values as in YAML.
+    """`decoding` with `decoding.a.b=value` or `model.decoding.a.b=value` applied, values as in YAML.
 
     Args:
         decoding: such as that of a model, `model.decoding_config`.
@@ -36,6 +36,7 @@ def override_decoding(decoding: DecodingConfig, overrides: Sequence[str]) -> Dec
         UserError: an override of something else, an unknown key, a wrong value, or a setting of the beam for another
             strategy.
     """
+    overrides = [o.removeprefix("model.") if o.startswith(f"model.{_SECTION}.") else o for o in overrides]
     keys = [override.partition("=")[0].strip() for override in overrides]
     for override, key in zip(overrides, keys, strict=True):
         if not key.startswith(f"{_SECTION}."):

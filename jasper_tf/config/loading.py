@@ -12,6 +12,7 @@ from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING, Section
 from jasper_tf.config.section_reader import SectionReader, shown
 from jasper_tf.config.source import ConfigSource, Keys
+from jasper_tf.errors import UserError
 
 S = TypeVar("S", bound=Section)
 
@@ -36,6 +37,8 @@ def load_config(
             fit another; a feature is not supported. One line with file, line (or "command line") and full key.
     """
     source = ConfigSource.from_file(path)
+    if "space" in source.tree and "model" not in source.tree:
+        raise UserError(f"{source.name}: the file of a search, not a configuration of a training; use tune")
     # The pretrained model first, so that the other overrides can change what comes from it.
     first = [o for o in overrides if o.lstrip("+").startswith("init_from_")]
     source.override(first)

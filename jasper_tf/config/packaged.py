@@ -10,6 +10,8 @@ from pathlib import Path
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.progress import logger
 
+SEARCH = "tune.yaml"
+"""The packaged file of a search; the others are configurations of a training."""
 _FOLDER = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -25,9 +27,13 @@ def find_config(path: str | Path) -> Path:
         path: a file; `an4.yaml` and `configs/an4.yaml` name a packaged one too.
 
     Raises:
-        UserError: a name without a folder is neither a file nor packaged.
+        UserError: a folder; a name without a folder is neither a file nor packaged.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        file = path / "config.yaml"
+        instead = f"its configuration is {shorten(file)}" if os.path.isfile(file) else "give a YAML file"
+        raise UserError(f"{shorten(path)}: a folder, not a configuration; {instead}")
     if os.path.lexists(path) or str(path.parent) not in (".", "configs"):
         return path
     packaged = packaged_configs()
@@ -35,9 +41,10 @@ def find_config(path: str | Path) -> Path:
         _log_once(path, packaged[path.name])
         return packaged[path.name]
     if path.name == str(path):
+        names = ", ".join(name for name in packaged if name != SEARCH)
         raise UserError(
             f"{shorten(path)}: cannot read this configuration (No such file or directory); "
-            f"the packaged ones are {', '.join(packaged)}"
+            f"the packaged ones are {names}, and for a search {SEARCH}"
         )
     return path
 
@@ -50,4 +57,4 @@ def summary(file: Path) -> str:
 
 @functools.cache
 def _log_once(path: Path, file: Path) -> None:  # a search reads its configuration for every trial
-    logger.info(f"{path}: no such file here; using the packaged {file}")
+    logger.info(f"using the packaged {path.name} ({file})")

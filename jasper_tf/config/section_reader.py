@@ -174,8 +174,8 @@ def _supported_values(allowed: tuple[Any, ...] | Callable[[Any], bool]) -> str:
 
 def _nearest(kind: type[Any], keys: Keys, key: str) -> str:
     here = [f.name for f in dataclasses.fields(kind) if f.compare] + sorted({*kind.IGNORED, *kind.ONLY})
-    near = nearest(key, here)
-    elsewhere = [full for full in _all_keys(Config) if full.rpartition(".")[2] == key]
+    near, wrong = nearest(key, here), ".".join((*keys, key))
+    elsewhere = [full for full in _all_keys(Config) if full.rpartition(".")[2] == key and full != wrong]
     if elsewhere and not difflib.get_close_matches(key, [near], 1):
         return elsewhere[0]
     return ".".join((*keys, near))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jasper_tf.config.loading import read_section
+from jasper_tf.config.packaged import SEARCH
 from jasper_tf.config.section import Epochs, Range, Seconds, Section, Seed
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError
@@ -122,6 +123,11 @@ def load_tune_config(path: str | Path, assignments: Sequence[str] = ()) -> TuneC
         UserError: one line with file, line and key.
     """
     source = ConfigSource.from_file(path)
+    if "model" in source.tree and "space" not in source.tree:
+        raise UserError(
+            f"{source.name}: a configuration of a training, not the file of a search; a search, such as {SEARCH}, "
+            "names it as `config:`"
+        )
     own = [a.removeprefix(PREFIX) for a in assignments if a.startswith(PREFIX)]
     for assignment in own:
         if assignment.startswith("space"):

@@ -21,6 +21,7 @@ from jasper_tf.config.tune_schema import Choice, IntRange
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import clock
 from jasper_tf.tuning.search_space import SearchSpace
+from jasper_tf.tuning.trial_run import full_length_overrides
 
 
 @dataclass(kw_only=True)
@@ -62,6 +63,7 @@ class Results:
     folder: Path
     run_name: str
     outcomes: list[Outcome] = field(default_factory=list)
+    _lengths: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False)  # by trial: they need its data
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
         """Replaces the outcomes."""
@@ -91,7 +93,9 @@ class Results:
 
     def command(self, outcome: Outcome) -> str:
         """Returns the command that trains the configuration of a trial in full length."""
-        return self.space.command(outcome.values, f"{self.run_name}_{outcome.name}")
+        if outcome.name not in self._lengths:
+            self._lengths[outcome.name] = full_length_overrides(self.space, outcome.values)
+        return self.space.command(outcome.values, f"{self.run_name}_{outcome.name}", self._lengths[outcome.name])
 
     def table(self) -> str:
         """Formats a table for the terminal, a line per trial."""

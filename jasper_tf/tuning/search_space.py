@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -99,9 +99,9 @@ class SearchSpace:
         own = {full: value for key, value in values.items() for full in self._keys[key]}
         return [*self.tune.overrides, *(f"{full}={json.dumps(value)}" for full, value in own.items())]
 
-    def command(self, values: Mapping[str, Any], name: str) -> str:
-        """Returns the command that trains the configuration of a trial in full length, as run `name`."""
-        arguments = [self.tune.config, *self.overrides(values), f"exp_manager.name={name}"]
+    def command(self, values: Mapping[str, Any], name: str, more: Sequence[str] = ()) -> str:
+        """Returns the command for a trial's configuration in full length, as run `name`, with the overrides `more`."""
+        arguments = [self.tune.config, *self.overrides(values), *more, f"exp_manager.name={name}"]
         return shlex.join(["python", "-m", "jasper_tf", "train", *arguments])
 
     def _set_by_search(self) -> tuple[str, ...]:

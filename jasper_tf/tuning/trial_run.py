@@ -178,6 +178,29 @@ class TrialRun:
         return False
 
 
+def full_length_overrides(space: SearchSpace, values: Mapping[str, Any]) -> list[str]:
+    """Returns the overrides without which a trial's configuration cannot be trained in full length.
+
+    They are a warm-up in place of one that is longer than this training, and the epochs of a trial where the
+    configuration gives no length.
+    """
+    trainer, found = space.base.trainer, []
+    if trainer.max_epochs is None and trainer.max_steps == -1 and space.tune.max_epochs:
+        found.append(f"trainer.max_epochs={space.tune.max_epochs}")
+    if _varies_schedule(values):
+        return found
+    try:
+        cfg = load_config(space.tune.config, [*space.overrides(values), *found])
+        sched = cfg.model.optim.sched
+        if sched is not None and sched.warmup_steps:
+            steps = sched.max_steps or _data(cfg).total_steps
+            if sched.warmup_steps >= steps:
+                found.append(f"{_SCHED}.warmup_steps={int(_WARMUP_SHARE * steps)}")
+    except UserError:  # the trial failed for it
+        pass
+    return found
+
+
 def is_complete(cfg: Config) -> bool:
     """Returns whether a configuration describes its model without the values of a trial."""
     try:

@@ -21,7 +21,9 @@ def config(*arguments: str) -> subprocess.CompletedProcess:
 def test_list():
     done = config("list")
     assert done.returncode == 0 and done.stderr == ""
-    assert [line.split()[0] for line in done.stdout.splitlines()] == list(packaged_configs())
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(packaged_configs())
+    assert [line.split()[0] for line in lines if "(for tune)" in line] == ["tune.yaml"]
 
 
 def test_validate_names_what_has_no_value_yet():
@@ -58,7 +60,13 @@ def test_size_counts_parameters_and_memory():
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
-    [((), "ACTION"), (("measure",), "measure"), (("size", "demo.yaml", "--longest-s", "-1"), "--longest-s")],
+    [
+        ((), "ACTION"),
+        (("show", "tune.yaml"), "tune.yaml: the file of a search"),
+        (("validate", "configs"), "configs: a folder"),
+        (("measure",), "measure"),
+        (("size", "demo.yaml", "--longest-s", "-1"), "--longest-s"),
+    ],
 )
 def test_wrong_use(arguments, part):
     done = config(*arguments)

@@ -42,6 +42,7 @@ def folder(model, tmp_path_factory):
     (folder / "cut.arpa").write_text(whole[: whole.index("\\2-grams:") + 20])
     (folder / "bad.txt").write_text("cat\ncafé\n")
     (folder / "none.yaml").write_text("beam_size: 5")
+    (folder / "training.yaml").write_text("name: a\nmodel: {decoding: {strategy: beam, beam: {beam_size: 5}}}")
     (folder / "decoding.yaml").write_text("decoding: {strategy: beam, beam: {beam_size: 5, token_min_logp: -7}}")
     return folder
 
@@ -116,6 +117,15 @@ def test_n_best(run, model, tmp_path):
     assert [len(json.loads(line)["n_best"]) for line in file.read_text().splitlines()] == [2, 2]
 
 
+@pytest.mark.medium
+def test_the_section_and_its_keys_as_in_a_training_configuration(run):
+    for options, size in ((["model.decoding.strategy=beam"], 16), (["--decoding", "training.yaml"], 5)):
+        status, _, err = run("evaluate", "--manifest", "m.jsonl", *options)
+        assert status == 0 and f"decoding: beam, beam_size {size}" in err
+        status, out, _ = run("transcribe", "a.wav", *options)
+        assert status == 0 and out.startswith("a.wav\t")
+
+
 def test_a_long_recording_has_one_text(run):
     _, out, err = run("transcribe", "--n-best", 3, "--chunk-s", 0.5, "--overlap-s", 0.1, "b.wav")
     assert "1 recordings were cut" in err
@@ -165,7 +175,8 @@ WRONG = [
     (["--lm", "a.wav"], "a.wav: line 1: is not an ARPA file"),
     (["--n-best", "17"], "17 hypotheses, but a beam of 16"),
     (["--n-best", "0"], "n_best: 0 is out of range"),
-    (["--decoding", "none.yaml"], "none.yaml: "),
+    (["--decoding", "none.yaml"], "none.yaml: has no section `decoding`"),
+    (["model.decoding.beam.beam_siz=4"], "nearest known key: decoding.beam.beam_size"),
     (["--decoding", "absent.yaml"], "absent.yaml"),
 ]
 

@@ -72,6 +72,19 @@ def test_the_best_of_a_given_grid_is_written(tune, folder, tmp_path):
     assert status == 2 and "--overwrite" in err
 
 
+@pytest.mark.medium
+def test_of_equal_decodings_greedy_is_written(tune, untrained_model, tmp_path):
+    """The model is sure of one label, which no setting changes."""
+    model, file = untrained_model(LABELS), tmp_path / "d.yaml"
+    model.decoder.bias.assign([0, 1000, *[0] * (len(LABELS) - 1)])
+    model.save(tmp_path / "model.keras")
+    status, out, _ = tune(*SMALL, "--output", file, model=str(tmp_path))
+    greedy, best = (line for line in out.splitlines() if line.startswith(("greedy: ", "best: ")))
+    assert status == 0 and greedy.partition("WER")[2] == best.partition("WER")[2]
+    assert yaml.safe_load(file.read_text()) == {"decoding": {"strategy": "greedy"}}
+    assert "does not help" in out and "only 4 words" in out
+
+
 @pytest.mark.parametrize(
     ("options", "changed", "message"),
     [

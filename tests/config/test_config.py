@@ -451,7 +451,7 @@ def test_files_that_are_not_a_configuration(tmp_path, text, expected):
 
 def test_unreadable_files(tmp_path):
     assert "nothing.yaml: cannot read" in message(load_config, tmp_path / "nothing.yaml")
-    assert "cannot read" in message(load_config, tmp_path)
+    assert "a folder" in message(load_config, tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\xfa")
     assert "not UTF-8 text" in message(load_config, tmp_path / "b.yaml")
 

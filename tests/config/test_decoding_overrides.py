@@ -18,6 +18,7 @@ def test_overrides_change_only_what_they_name():
     found = override_decoding(own, ["decoding.strategy=beam", "decoding.beam.ngram_lm_alpha=1e-1"])
     assert (found.strategy, found.beam.beam_size, found.beam.alpha) == ("beam", 3, 0.1)
     assert found.confidence_cfg == own.confidence_cfg and own.is_greedy
+    assert override_decoding(own, ["model.decoding.strategy=beam", "model.decoding.beam.ngram_lm_alpha=1e-1"]) == found
     assert override_decoding(own, []) == own
 
 
@@ -31,7 +32,7 @@ def test_overrides_change_only_what_they_name():
         (["decoding.beam.beam_size=0"], "decoding.beam.beam_size: "),
         (["decoding.strategy=beem"], "decoding.strategy: "),
         (["decoding.beam.beam_size=8"], "decoding.beam.beam_size: is for the beam search; add decoding.strategy=beam"),
-        (["model.decoding.strategy=beam"], "'model.decoding.strategy=beam' is not an override"),
+        (["model.optim.lr=1"], "'model.optim.lr=1' is not an override"),
         (["decoding=beam"], "'decoding=beam' is not an override"),
     ],
 )

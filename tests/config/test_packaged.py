@@ -26,6 +26,7 @@ def test_a_packaged_name_is_found_and_said(name, caplog):
         file = find_config(name)
     assert file == packaged_configs()["quartznet.yaml"]
     assert ConfigSource.from_file(name).tree["name"] == "QuartzNet15x5"
+    assert not any("no such" in record.getMessage() for record in caplog.records)
     assert [str(file) in record.getMessage() for record in caplog.records] in ([True], [])  # [] where said before
 
 
@@ -40,6 +41,16 @@ def test_a_file_of_that_name_comes_first(name, tmp_path):
 def test_no_such_name_lists_the_packaged():
     with pytest.raises(UserError, match=r"quartz.yaml: .*quartznet\.yaml"):
         find_config("quartz.yaml")
+
+
+def test_a_folder_is_not_a_configuration(tmp_path):
+    run = tmp_path / "runs" / "my"
+    run.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"^runs/my: a folder.*; give"):
+        find_config("runs/my")
+    (run / "config.yaml").write_text("name: mine\n")
+    with pytest.raises(UserError, match=r"^runs/my: a folder.* runs/my/config\.yaml$"):
+        find_config("runs/my")
 
 
 @pytest.mark.parametrize("name", ["other/quartznet.yaml", "../quartznet.yaml", "/quartznet.yaml"])

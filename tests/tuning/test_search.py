@@ -6,6 +6,7 @@ import io
 import json
 import operator
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -24,10 +25,13 @@ from jasper_tf.config import load_config
 from jasper_tf.config.tune_schema import load_tune_config
 from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.training.trainer import train
+from jasper_tf.model.jasper_ctc import build_model
+from jasper_tf.training.run_data import read_data
+from jasper_tf.training.trainer import compile_model, train
+from jasper_tf.tuning.results import Outcome, Results
 from jasper_tf.tuning.search import Search
 from jasper_tf.tuning.search_space import SearchSpace
-from jasper_tf.tuning.trial_run import TrialError, TrialRun, best_value
+from jasper_tf.tuning.trial_run import TrialError, TrialRun, best_value, full_length_overrides
 
 pytestmark = pytest.mark.medium
 
@@ -108,8 +112,6 @@ def test_what_a_search_leaves(finished):
 
 
 def test_the_command_trains_in_full(finished):
-    import shlex
-
     rows = read_results(finished[1])
     *program, verb, config = shlex.split(rows[0]["command"])[:5]
     cfg = load_config(config, shlex.split(rows[0]["command"])[5:])
@@ -309,6 +311,30 @@ def test_a_warm_up_that_is_longer_than_a_trial_is_shortened(write_tune, tmp_path
     assert (f"warmup_steps={warmup} in place of {given}" in capsys.readouterr().out) == (given != warmup)
     written = yaml.safe_load((tmp_path / "search" / "trial_0000" / "config.yaml").read_text())
     assert written["model"]["optim"]["sched"]["warmup_steps"] == warmup
+
+
+@pytest.mark.parametrize(("given", "warmup"), [(5, 5), (11, 11), (12, 1), (50, 1)])
+def test_the_command_has_a_warm_up_that_fits(write_tune, tmp_path, given, warmup):
+    """Of the configuration's 12 steps, not of a trial's 6."""
+    space = {"model.optim.lr": {"type": "float", "min": 0.005, "max": 0.05}}
+    file = write_tune(tmp_path, space=space, max_trials=1)
+    searched = SearchSpace(load_tune_config(file, [f"model.optim.sched.warmup_steps={given}"]))
+    results = Results(searched, tmp_path, "tiny")
+    outcome = Outcome(name="trial_0000", status="completed", values={"model.optim.lr": 0.01})
+    command = shlex.split(results.command(outcome))
+    cfg = load_config(command[4], command[5:])
+    assert (cfg.model.optim.sched.warmup_steps, cfg.trainer.max_epochs) == (warmup, 2)
+    data = read_data(cfg, 1)
+    compile_model(build_model(cfg), cfg, data.total_steps, data.training.steps_per_epoch)
+
+
+def test_a_configuration_without_a_length_gets_that_of_a_trial(write_tune, tmp_path):
+    values = yaml.safe_load(write_tune(tmp_path).read_text())
+    base = yaml.safe_load(Path(values["config"]).read_text())
+    del base["trainer"]["max_epochs"]
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    searched = SearchSpace(load_tune_config(write_tune(tmp_path, config=str(tmp_path / "base.yaml"))))
+    assert full_length_overrides(searched, {}) == ["trainer.max_epochs=1"]
 
 
 def test_a_configuration_that_cannot_be_built_is_an_error_of_the_search(write_tune, tmp_path):

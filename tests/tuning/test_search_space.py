@@ -52,6 +52,15 @@ def test_values_reach_the_configuration(write_tune, tmp_path):
     assert command.startswith(f"python -m jasper_tf train {tune.config} ") and "trainer.max_epochs" not in command
 
 
+def test_a_configuration_and_a_search_are_told_apart(write_tune, tmp_path):
+    with pytest.raises(UserError, match=r"an4\.yaml: a configuration of a training.*`config:`"):
+        load_tune_config("an4.yaml")
+    with pytest.raises(UserError, match=r"tune\.yaml: the file of a search.* use tune"):
+        load_config("tune.yaml")
+    with pytest.raises(UserError, match="name: unknown key; nearest known key: (?!name)"):
+        load_tune_config(write_tune(tmp_path, name="mine"))
+
+
 LR = "model.optim.lr"
 RANGE = {"type": "float", "min": 0.01, "max": 0.02}
 
