@@ -3,9 +3,7 @@
 The kinds of faults, with a line as --list and the table show it (FOLDER/train.json is checked beside FOLDER/dev.json):
 
   broken line                byte 66 is not UTF-8; save the manifest as UTF-8
-  broken line                the key 'text' is there twice; keep one
   broken line                duration is '1.0'; it must be a number of seconds, 0 or more
-  broken line                duration is -1.0; it must be a number of seconds, 0 or more
   broken line                duration is 0; give the length in seconds or leave the key out
   broken line                a JSON list, not an object; write {...} on every line
   broken line                neither text nor text_filepath is there; give the transcript
@@ -68,8 +66,7 @@ and an archive, in `prepare`:
     A: '../../stolen.wav' would be extracted to '/stolen.wav', which is outside the destination; nothing was ...
     A: 'corpus/way' is a link (to '/etc'); nothing was unpacked, do not trust this archive
 
-A byte order mark, CRLF and blank lines are not faults. The first of equal lines is never a duplicate; a leak is
-reported at the training line.
+A byte order mark, CRLF and blank lines are no faults. A leak is reported at the training line.
 """
 
 from __future__ import annotations

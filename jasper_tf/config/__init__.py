@@ -1,8 +1,8 @@
 """The typed schema of the YAML, in NeMo's layout, and its reader."""
 
+from jasper_tf.config.data_schema import DatasetConfig
 from jasper_tf.config.loading import config_from_dict, load_config
 from jasper_tf.config.model_schema import (
-    DatasetConfig,
     DecoderConfig,
     EncoderConfig,
     JasperBlockConfig,

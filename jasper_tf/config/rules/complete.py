@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jasper_tf.config.model_schema import DATASETS
+from jasper_tf.config.data_schema import DATASETS
 from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.rules.data import check_data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jasper_tf.config.model_schema import DatasetConfig
+from jasper_tf.config.data_schema import DatasetConfig
 from jasper_tf.config.optim_schema import METRICS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
