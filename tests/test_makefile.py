@@ -11,7 +11,15 @@ ROOT = Path(__file__).parent.parent
 def test_the_demo_ends_with_five_utterances_and_their_references(tmp_path):
     """The end of the recipe, on a file as `evaluate --output` writes it: spread over it, in its order."""
     recipe = subprocess.run(
-        ["make", "--dry-run", "--always-make", "demo", f"DEMO={tmp_path}", f"VENV={sys.prefix}"],
+        [
+            "make",
+            "--no-print-directory",
+            "--dry-run",
+            "--always-make",
+            "demo",
+            f"DEMO={tmp_path}",
+            f"VENV={sys.prefix}",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

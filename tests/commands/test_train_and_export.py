@@ -16,17 +16,10 @@ WAYS = {"verb": ["-m", "jasper_tf", "{}"], "file": [str(REPOSITORY / "{}.py")]}
 
 
 def start(way: str, verb: str, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, *(part.format(verb) for part in WAYS[way]), *arguments]
+    # Where the tests run in a shell's background, Ctrl-C is ignored, and processes inherit that.
+    command = ["env", "--default-signal=INT", sys.executable, *(part.format(verb) for part in WAYS[way]), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in a shell's background, Ctrl-C is ignored, and processes inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("way", WAYS)
