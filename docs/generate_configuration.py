@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from jasper_tf.config.optim_schema import OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import Range, Section
-from jasper_tf.config.tune_schema import Choice, FloatRange, IntRange, TuneConfig
+from jasper_tf.config.sections.optim_schema import OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES
+from jasper_tf.config.sections.tune_schema import Choice, FloatRange, IntRange, TuneConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 _INTRODUCTION = """\

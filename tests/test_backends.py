@@ -35,7 +35,7 @@ import numpy as np
 from keras import ops
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.confidence import frame_confidence
-from jasper_tf.config.confidence_schema import ConfidenceMethodConfig
+from jasper_tf.config.sections.confidence_schema import ConfidenceMethodConfig
 from jasper_tf.decoding.forced_alignment import align
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.features.log_mel import LogMelSpectrogram

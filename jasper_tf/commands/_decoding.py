@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jasper_tf.config.decoding_overrides import override_decoding
-from jasper_tf.config.decoding_schema import BeamConfig, DecodingConfig
 from jasper_tf.config.loading import read_section
+from jasper_tf.config.sections.decoding_schema import BeamConfig, DecodingConfig
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError, shorten
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.hot_word_file import read_hot_words
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.long_audio import Chunking, recognize_long

@@ -7,8 +7,8 @@ import argparse
 import yaml
 
 from jasper_tf.config.packaged import SEARCH, packaged_configs, summary
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from jasper_tf.config.source import ConfigSource
-from jasper_tf.config.tune_schema import load_tune_config
 from jasper_tf.errors import UserError
 from jasper_tf.inference.pretrained_config import load_config
 

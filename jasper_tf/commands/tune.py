@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from jasper_tf.data.manifest.sections import require_manifests
 from jasper_tf.errors import UserError
 from jasper_tf.inference.pretrained_config import load_config

@@ -1,8 +1,9 @@
 """The typed schema of the YAML, in NeMo's layout, and its reader."""
 
-from jasper_tf.config.data_schema import DatasetConfig
 from jasper_tf.config.loading import config_from_dict, load_config
-from jasper_tf.config.model_schema import (
+from jasper_tf.config.schema import CheckpointCallbackParams, Config, ExpManagerConfig, TrainerConfig
+from jasper_tf.config.sections.data_schema import DatasetConfig
+from jasper_tf.config.sections.model_schema import (
     DecoderConfig,
     EncoderConfig,
     JasperBlockConfig,
@@ -10,8 +11,7 @@ from jasper_tf.config.model_schema import (
     PreprocessorConfig,
     SpecAugmentConfig,
 )
-from jasper_tf.config.optim_schema import EMAConfig, OptimConfig, SchedConfig
-from jasper_tf.config.schema import CheckpointCallbackParams, Config, ExpManagerConfig, TrainerConfig
+from jasper_tf.config.sections.optim_schema import EMAConfig, OptimConfig, SchedConfig
 
 __all__ = [
     "CheckpointCallbackParams",

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.loading import read_section
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.config.source import COMMAND_LINE, ConfigSource
 from jasper_tf.errors import UserError, shorten
 

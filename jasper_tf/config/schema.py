@@ -6,9 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from jasper_tf.config.augment_schema import AugmentorConfig
-from jasper_tf.config.model_schema import ModelConfig
-from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.section import (
     MISSING,
     OFF,
@@ -22,6 +19,9 @@ from jasper_tf.config.section import (
     Steps,
     StepsOrZero,
 )
+from jasper_tf.config.sections.augment_schema import AugmentorConfig
+from jasper_tf.config.sections.model_schema import ModelConfig
+from jasper_tf.config.sections.optim_schema import EMAConfig
 from jasper_tf.errors import UserError
 
 

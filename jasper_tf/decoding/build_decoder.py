@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from jasper_tf.config.decoding_schema import BeamConfig, DecodingConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig, DecodingConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.decoder import Decoder

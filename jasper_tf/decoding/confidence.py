@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from jasper_tf.config.confidence_schema import ConfidenceMethodConfig
+from jasper_tf.config.sections.confidence_schema import ConfidenceMethodConfig
 
 # Smallest logarithm of a probability: its product with 0 is 0, where that of -inf is NaN.
 _LOG_ZERO = -1e30

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import keras
 from keras import ops
 
-from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
+from jasper_tf.config.sections.confidence_schema import ConfidenceConfig, read_confidence
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.confidence import frame_confidence, label_confidence
 from jasper_tf.errors import UserError

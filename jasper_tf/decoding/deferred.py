@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder, Hypotheses

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config.decoding_overrides import read_decoding
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder

@@ -12,7 +12,7 @@ import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.config.decoding_overrides import read_decoding
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.metrics.error_rate import Unit, count_errors

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 
 from jasper_tf.config import Config, SchedConfig
-from jasper_tf.config.optim_schema import OPTIMIZERS, SCHEDULES
+from jasper_tf.config.sections.optim_schema import OPTIMIZERS, SCHEDULES
 from jasper_tf.errors import UserError
 from jasper_tf.model.variable_patterns import match_variables
 from jasper_tf.optim.novograd import NovoGrad

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.metrics.error_rate import ErrorCounts, count_errors

@@ -11,7 +11,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine import trial as trial_module
 
-from jasper_tf.config.tune_schema import TuneConfig
+from jasper_tf.config.sections.tune_schema import TuneConfig
 from jasper_tf.io.atomic_write import atomic_write
 
 IDLE, RUNNING, STOPPED, COMPLETED, FAILED = (

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
-from jasper_tf.config.tune_schema import Choice, IntRange
+from jasper_tf.config.sections.tune_schema import Choice, IntRange
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import clock
 from jasper_tf.tuning.search_space import SearchSpace

@@ -19,7 +19,7 @@ from keras_tuner.engine import trial as trial_module
 
 from jasper_tf.config import Config
 from jasper_tf.config.flatten import differences
-from jasper_tf.config.tune_schema import TuneConfig
+from jasper_tf.config.sections.tune_schema import TuneConfig
 from jasper_tf.data.manifest.sections import data_key
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write

@@ -10,8 +10,8 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
+from jasper_tf.config.sections.tune_schema import Choice, IntRange, TuneConfig
 from jasper_tf.config.source import COMMAND_LINE
-from jasper_tf.config.tune_schema import Choice, IntRange, TuneConfig
 from jasper_tf.errors import UserError
 from jasper_tf.inference.pretrained_config import load_config
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 import yaml
 
 from jasper_tf.config import Config
-from jasper_tf.config.optim_schema import SCHEDULES
+from jasper_tf.config.sections.optim_schema import SCHEDULES
 from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.atomic_write import atomic_write

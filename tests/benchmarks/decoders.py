@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.metrics.error_rate import wer

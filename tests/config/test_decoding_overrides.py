@@ -3,7 +3,7 @@
 import pytest
 
 from jasper_tf.config.decoding_overrides import override_decoding, read_decoding
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.config.confidence_schema import ConfidenceConfig, ConfidenceMethodConfig
-from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.section_reader import SectionReader
+from jasper_tf.config.sections.confidence_schema import ConfidenceConfig, ConfidenceMethodConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.confidence import aggregate, frame_confidence

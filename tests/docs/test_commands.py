@@ -16,10 +16,10 @@ from jasper_tf.__main__ import find_verbs
 from jasper_tf.commands._decoding import is_override
 from jasper_tf.config import load_config
 from jasper_tf.config.decoding_overrides import override_decoding
-from jasper_tf.config.decoding_schema import DecodingConfig
 from jasper_tf.config.loading import config_from_dict
 from jasper_tf.config.pretrained import PRETRAINED_SECTIONS
-from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from tests.docs.pages import PAGES, REPOSITORY, blocks, inline_code
 
 BASE = REPOSITORY / "configs/an4.yaml"

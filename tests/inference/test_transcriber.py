@@ -16,7 +16,7 @@ from keras import ops
 
 from jasper_tf.audio.load import load_audio
 from jasper_tf.audio.silence import trim_silence
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import AudioError, UserError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.metrics.error_rate import ErrorCounts, wer

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from jasper_tf.tuning.oracles import COMPLETED, FAILED, IDLE, STOPPED, build_oracle
 from jasper_tf.tuning.search_space import SearchSpace
 

@@ -22,7 +22,7 @@ import yaml
 
 from jasper_tf.__main__ import main
 from jasper_tf.config import load_config
-from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.model.jasper_ctc import build_model

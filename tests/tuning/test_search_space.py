@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jasper_tf.config import load_config
-from jasper_tf.config.tune_schema import load_tune_config
+from jasper_tf.config.sections.tune_schema import load_tune_config
 from jasper_tf.errors import UserError
 from jasper_tf.tuning.search_space import SearchSpace
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from jasper_tf.config.augment_schema import AugmentorConfig, BandLimitConfig, SpeedConfig
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.augment_schema import AugmentorConfig, BandLimitConfig, SpeedConfig
 from jasper_tf.config.source import ConfigSource, Keys
 
 

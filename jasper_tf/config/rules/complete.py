@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jasper_tf.config.data_schema import DATASETS
-from jasper_tf.config.optim_schema import EMAConfig
 from jasper_tf.config.pretrained import INIT_KEYS
 from jasper_tf.config.rules.data import check_data
 from jasper_tf.config.rules.labels import check_labels
@@ -14,6 +12,8 @@ from jasper_tf.config.rules.optim import complete_optim
 from jasper_tf.config.rules.run import check_run
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.data_schema import DATASETS
+from jasper_tf.config.sections.optim_schema import EMAConfig
 from jasper_tf.config.source import ConfigSource
 
 _PRECISION = {"32": 32, "32-true": 32, 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from jasper_tf.config.augment_schema import AugmentorConfig
-from jasper_tf.config.data_schema import DatasetConfig
-from jasper_tf.config.model_schema import ModelConfig
 from jasper_tf.config.rules.augmentor import check_augmentor
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.augment_schema import AugmentorConfig
+from jasper_tf.config.sections.data_schema import DatasetConfig
+from jasper_tf.config.sections.model_schema import ModelConfig
 from jasper_tf.config.source import ConfigSource, Keys
 from jasper_tf.errors import shorten
 

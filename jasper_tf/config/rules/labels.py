@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jasper_tf.config.model_schema import ModelConfig
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.model_schema import ModelConfig
 from jasper_tf.config.source import ConfigSource, Keys
 from jasper_tf.errors import shorten
 

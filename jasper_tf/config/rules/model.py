@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jasper_tf.config.model_schema import MOST_WINDOW_SAMPLES, FixedNormalization, ModelConfig
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.model_schema import MOST_WINDOW_SAMPLES, FixedNormalization, ModelConfig
 from jasper_tf.config.source import ConfigSource, Keys
 
 _MOST_CONVOLUTIONS = 1000

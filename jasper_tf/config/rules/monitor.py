@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jasper_tf.config.data_schema import DatasetConfig
-from jasper_tf.config.optim_schema import METRICS
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.data_schema import DatasetConfig
+from jasper_tf.config.sections.optim_schema import METRICS
 from jasper_tf.config.source import ConfigSource, Keys
 from jasper_tf.errors import shorten
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jasper_tf.config.optim_schema import OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
 from jasper_tf.config.rules.monitor import check_monitor
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
+from jasper_tf.config.sections.optim_schema import OPTIMIZERS, PLATEAU, REQUIRED, SCHEDULES, OptimConfig, SchedConfig
 from jasper_tf.config.source import ConfigSource, Keys
 
 

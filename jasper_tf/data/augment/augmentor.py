@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.config.augment_schema import AugmentorConfig
 from jasper_tf.config.loading import read_section
 from jasper_tf.config.rules.augmentor import check_augmentor
+from jasper_tf.config.sections.augment_schema import AugmentorConfig
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.data.augment.band_limit import BandLimit
 from jasper_tf.data.augment.impulse import Impulse

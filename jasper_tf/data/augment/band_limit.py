@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from jasper_tf.config.augment_schema import BandLimitConfig
+from jasper_tf.config.sections.augment_schema import BandLimitConfig
 from jasper_tf.data.augment.perturbation import Perturbation
 from jasper_tf.data.augment.speed import fit_length
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jasper_tf.config.augment_schema import PerturbationConfig
+from jasper_tf.config.sections.augment_schema import PerturbationConfig
 
 
 class Perturbation(ABC):

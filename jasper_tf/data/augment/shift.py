@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jasper_tf.config.augment_schema import ShiftConfig
+from jasper_tf.config.sections.augment_schema import ShiftConfig
 from jasper_tf.data.augment.perturbation import Perturbation
 
 

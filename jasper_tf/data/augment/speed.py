@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from jasper_tf.config.augment_schema import SpeedConfig
+from jasper_tf.config.sections.augment_schema import SpeedConfig
 
 
 def speed_range(speed: SpeedConfig | None) -> tuple[float, float]:

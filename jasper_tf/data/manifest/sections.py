@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from jasper_tf.config import Config
-from jasper_tf.config.data_schema import DatasetConfig
+from jasper_tf.config.sections.data_schema import DatasetConfig
 from jasper_tf.data.manifest.columns import manifest_paths
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.remote import is_remote

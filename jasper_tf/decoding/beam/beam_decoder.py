@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.frames import FramePacker
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.beam.hot_words import (

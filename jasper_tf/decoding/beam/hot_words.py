@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.hot_word_file import (
     LARGEST_WEIGHT,
     LONGEST,

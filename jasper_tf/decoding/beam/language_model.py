@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jasper_tf.config.decoding_schema import BeamConfig
+from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.lexicon import Lexicon
 from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
 from jasper_tf.decoding.writing import fold_case, label_case, space_label

@@ -13,7 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from jasper_tf import __version__
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
 from jasper_tf.decoding.build_decoder import build_decoder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jasper_tf.config import Config, config_from_dict
-from jasper_tf.config.optim_schema import PLATEAU
+from jasper_tf.config.sections.optim_schema import PLATEAU
 from jasper_tf.errors import UserError
 from jasper_tf.io.bounded_yaml import parse_yaml
 

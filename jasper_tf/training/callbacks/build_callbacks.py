@@ -7,7 +7,7 @@ import functools
 import keras
 
 from jasper_tf.config.duration import seconds
-from jasper_tf.config.optim_schema import PLATEAU
+from jasper_tf.config.sections.optim_schema import PLATEAU
 from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.config.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.hot_words import encode_hot_words, encode_hot_words_in_graph
 from jasper_tf.decoding.beam.language_model import LanguageModel

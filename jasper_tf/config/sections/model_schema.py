@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from jasper_tf.config.data_schema import DATASETS, DatasetConfig
-from jasper_tf.config.decoding_schema import DecodingConfig
-from jasper_tf.config.optim_schema import OptimConfig
 from jasper_tf.config.section import OFF, BelowOne, Range, SampleRate, Seconds, Section, ZeroToOne
+from jasper_tf.config.sections.data_schema import DATASETS, DatasetConfig
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
+from jasper_tf.config.sections.optim_schema import OptimConfig
 
 MOST_WINDOW_SAMPLES = 32_768
 """The longest window, hop and FFT of the spectrogram."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from jasper_tf.config.confidence_schema import ConfidenceConfig, read_confidence
 from jasper_tf.config.section import OFF, Range, Section, ZeroToOne
+from jasper_tf.config.sections.confidence_schema import ConfidenceConfig, read_confidence
 
 Weight = Annotated[float, Range(-50, 50)]
 """A natural logarithm; its exponential is far from the ends of float32."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from jasper_tf.config.augment_schema import AugmentorConfig
 from jasper_tf.config.section import OFF, NonNegative, Range, SampleRate, Seconds, Section, ZeroToOne
+from jasper_tf.config.sections.augment_schema import AugmentorConfig
 
 DATASETS = ("train_ds", "validation_ds", "test_ds")
 
