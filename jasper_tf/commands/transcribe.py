@@ -171,7 +171,7 @@ def _transcribe(
         progress.advance(round(done_s) - progress.done)
 
     with progress:
-        for one in transcriber.stream((one.source for one in inputs), on_progress=show):
+        for one in transcriber.transcribe_each((one.source for one in inputs), on_progress=show):
             progress.clear()
             yield one
 

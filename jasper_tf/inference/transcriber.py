@@ -121,13 +121,13 @@ class Transcriber:
         if is_one_recording(recordings):
             return self.transcribe([recordings], sample_rate, hot_words)[0]
         found = []
-        for one in self.stream(recordings, sample_rate, hot_words=hot_words):
+        for one in self.transcribe_each(recordings, sample_rate, hot_words=hot_words):
             if isinstance(one, UserError):
                 raise one
             found.append(one)
         return found
 
-    def stream(
+    def transcribe_each(
         self,
         recordings: Iterable[Any],
         sample_rate: int | None = None,

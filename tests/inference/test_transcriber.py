@@ -214,11 +214,11 @@ def test_what_cannot_be_read_does_not_hold_up_the_others(model, files, texts, tm
     (tmp_path / "cut.wav").write_bytes(content[: len(content) * 3 // 4])
     recordings = [files[0], tmp_path / "absent.wav", files[2], tmp_path / "cut.wav", files[3]]
     # The cut is in the third piece of four: the others were read already, or need not be.
-    found = list(Transcriber(model, Chunking(0.8, 0.1), batch_size=1).stream(recordings))
+    found = list(Transcriber(model, Chunking(0.8, 0.1), batch_size=1).transcribe_each(recordings))
     assert [one.text for one in found if isinstance(one, Transcript)][1] == texts[2]
     assert "absent.wav: no such file" in str(found[1]) and "cut.wav: the file is cut off" in str(found[3])
     assert isinstance(found[4], Transcript) and len(found) == 5
-    everything_wrong = Transcriber(model).stream([tmp_path / "absent.wav"] * 300)
+    everything_wrong = Transcriber(model).transcribe_each([tmp_path / "absent.wav"] * 300)
     assert sum(isinstance(one, UserError) for one in everything_wrong) == 300
 
 
@@ -233,7 +233,7 @@ def test_a_manifest_that_claims_any_length(model, files):
 def test_arrays_of_a_generator_are_not_all_in_memory(model, sounds):
     taken = []
     generator = (taken.append(k) or np.tile(sounds[0], 40) for k in range(12))  # 36 s each
-    stream = Transcriber(model, batch_s=72.0, words=False).stream(generator)
+    stream = Transcriber(model, batch_s=72.0, words=False).transcribe_each(generator)
     next(stream)
     assert len(taken) <= 6
     assert len(list(stream)) == 11
@@ -242,7 +242,9 @@ def test_arrays_of_a_generator_are_not_all_in_memory(model, sounds):
 def test_progress_reaches_the_whole(model, files):
     calls = []
     list(
-        Transcriber(model, Chunking(1.0, 0.2), batch_size=1).stream(files, on_progress=lambda *call: calls.append(call))
+        Transcriber(model, Chunking(1.0, 0.2), batch_size=1).transcribe_each(
+            files, on_progress=lambda *call: calls.append(call)
+        )
     )
     done = [call[0] for call in calls]
     assert done == sorted(done) and len(calls) > len(files)
@@ -287,7 +289,9 @@ def test_a_beam_with_n_best_and_hot_words(model, sounds):
         assert one.n_best[0].text == one.text and len({each.text for each in one.n_best}) == 3
         assert scores == sorted(scores, reverse=True)
     assert all("b c" in one.text for one in hot) and not any("b c" in one.text for one in plain)
-    assert [one.text for one in transcriber.stream(sounds[:2], hot_words={"B c": 50.0})] == [one.text for one in hot]
+    assert [one.text for one in transcriber.transcribe_each(sounds[:2], hot_words={"B c": 50.0})] == [
+        one.text for one in hot
+    ]
     with pytest.raises(UserError, match="hot_words: 'B c'"):
         transcriber.transcribe(sounds[0], hot_words="B c")
     one = model.transcribe(sounds[0], decoding=BEAM, hot_words={"B c": 50.0})

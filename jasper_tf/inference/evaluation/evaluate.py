@@ -117,7 +117,7 @@ def evaluate(
     order = np.argsort(-np.asarray(duration_s, np.float64), kind="stable").tolist()
     began = time.monotonic()
     with Progress("evaluating", len(utterances), note=lambda: f"WER {found.words.rate:.2%}") as progress:
-        transcripts = transcriber.stream(utterances[i] for i in order)
+        transcripts = transcriber.transcribe_each(utterances[i] for i in order)
         for i, transcript in zip(order, transcripts, strict=True):
             utterance = utterances[i]
             if isinstance(transcript, UserError):
