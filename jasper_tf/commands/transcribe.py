@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_formats,
         default=("text",),
         metavar="F",
-        help="text, json, tsv, srt or vtt; with --output-dir also several with commas (default text)",
+        help="text, json, tsv, srt or vtt; with --output-dir also several with commas, or all (default text)",
     )
     parser.add_argument(
         "--output-dir",
         metavar="D",
-        help="write a file for each recording and format, named after the recording, instead of printing",
+        help="write a file for each recording and format, named after the recording, and print its path",
     )
-    parser.add_argument("--words", action="store_true", help="each word with its time: in json, tsv and printed text")
+    parser.add_argument("--words", action="store_true", help="each word with its time; in srt and vtt a cue a word")
     add_overwrite_argument(parser)
     add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="files at a time (default %(default)s)")
@@ -64,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints or writes transcripts in the order given; returns 1 if a recording cannot be read, after the others."""
+    """Prints or writes transcripts in the order given.
+
+    Returns 1 if a recording cannot be read, after the others; 2 if there is none at any of the names.
+    """
     # None of these loads TensorFlow: what is wrong in the command is said at once.
     from jasper_tf.inference.inputs import find_inputs
     from jasper_tf.inference.long_audio import Chunking
@@ -98,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             if paths:
                 for form, path in paths.items():
                     _write(path, result, form, arguments.words)
+                    print(printable(path), file=stdout, flush=True)
             else:
                 _print(one, result, arguments, stdout)
     if without_list:
@@ -106,13 +110,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if failed and len(inputs) > 1:
         print(f"{failed} of {len(inputs)} recordings could not be transcribed", file=sys.stderr)
+    if all(one.absent for one in inputs):
+        return 2
     return 1 if failed else 0
 
 
 def _formats(value: str) -> tuple[str, ...]:
     from jasper_tf.inference.subtitles import FORMATS  # not for `--help`
 
-    return split_formats(value, FORMATS)
+    return FORMATS if value == "all" else split_formats(value, FORMATS)
 
 
 def _validate(arguments: argparse.Namespace) -> None:
@@ -120,8 +126,6 @@ def _validate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     if len(arguments.format) > 1 and arguments.output_dir is None:
         raise UserError(f"--format {','.join(arguments.format)}: several formats; name a folder with --output-dir")
-    if arguments.words and (subtitles := {"srt", "vtt"}.intersection(arguments.format)):
-        raise UserError(f"--words: {min(subtitles)} has lines of several words; choose json or tsv")
     if arguments.n_best is not None and "json" not in arguments.format:
         if arguments.format != ("text",) or arguments.output_dir is not None:
             raise UserError(f"--n-best: {','.join(arguments.format)} has no place for several texts; add json")

@@ -120,6 +120,13 @@ def test_every_format():
 def test_words():
     assert format_transcript(SPOKEN, "tsv", words=True).splitlines()[1:3] == ["500\t900\tdon't", "1000\t1250\ta<b"]
     assert json.loads(format_transcript(SPOKEN, "json", words=True))["words"][0]["text"] == "don't"
+    cues = parse_srt(format_transcript(SPOKEN, "srt", words=True))
+    assert [cue[1:] for cue in cues] == [
+        (500, 1000, ["don't"]),
+        (1000, 2250, ["a<b"]),
+        (3661000, 3662457, ["->"]),
+    ]
+    assert format_transcript(SPOKEN, "vtt", words=True).count("-->") == 3
 
 
 @given(st.text(max_size=20))

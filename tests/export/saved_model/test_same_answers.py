@@ -1,4 +1,4 @@
-"""What is served is what transcribe says: on every file of a test set, without this package, and without Python."""
+"""What is served is what transcribe says: on a test set, without this package, and without Python."""
 
 import json
 import shutil
@@ -31,13 +31,16 @@ assert not any(name.startswith("jasper_tf") for name in sys.modules)
 
 @pytest.fixture(scope="module", params=["tiny", "quartznet"])
 def model_and_manifest(request):
-    """Three blocks with random weights on synthesized speech, and NVIDIA's QuartzNet 15x5 on LibriSpeech."""
+    """Three blocks with random weights on synthesized speech, and NVIDIA's QuartzNet 15x5 on a third of LibriSpeech's.
+
+    A model, its manifest, and the step from one utterance of it to the next.
+    """
     if request.param == "tiny":
         config, corpus = (request.getfixturevalue(name) for name in ("tiny_config", "spoken_corpus"))
-        return build_model(config()), corpus / "test.jsonl"
+        return build_model(config()), corpus / "test.jsonl", 1
     shared = request.getfixturevalue("shared")
     weights = shared / "pretrained" / "quartznet15x5_en.nemo"
-    return load_model(weights), shared / "data/librispeech_mini/test_manifest.json"
+    return load_model(weights), shared / "data/librispeech_mini/test_manifest.json", 3
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def served(model_and_manifest, tmp_path_factory):
 
     The last 8 requests are of one short file each.
     """
-    model, manifest = model_and_manifest
-    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    model, manifest, step = model_and_manifest
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()[::step]]
     sounds = [load_audio(manifest.parent / line["audio_filepath"], model.sample_rate) for line in lines]
     order = np.argsort([len(sound) for sound in sounds])[::-1]
     batches = [order[first : first + 16] for first in range(0, len(order), 16)]
@@ -68,13 +71,12 @@ def served(model_and_manifest, tmp_path_factory):
     return version, requests, texts, log_probs
 
 
-@pytest.fixture(scope="module")
-def cpp_loader(tmp_path_factory):
+@pytest.fixture(scope="session")
+def cpp_loader(built_once):
     """The compiled load_saved_model.cc."""
     compiler, headers = shutil.which("g++"), Path(tf.sysconfig.get_include())
     if compiler is None or not (headers / "tensorflow/cc/saved_model/loader.h").is_file():
         pytest.skip("no g++, or a TensorFlow without its C++ headers")
-    program = tmp_path_factory.mktemp("cpp") / "load_saved_model"
     library = str(headers.parent)
     # Nothing calls the sessions and kernels of libtensorflow_cc by name: they register themselves when it is loaded.
     link = [
@@ -85,10 +87,13 @@ def cpp_loader(tmp_path_factory):
         f"-Wl,-rpath,{library}",
     ]
     source = Path(__file__).with_name("load_saved_model.cc")
-    command = [compiler, "-O0", "-w", *tf.sysconfig.get_compile_flags(), str(source), "-o", str(program), *link]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return program
+    command = [compiler, "-O0", "-w", *tf.sysconfig.get_compile_flags(), str(source), *link, "-o", "load_saved_model"]
+
+    def build(folder: Path) -> None:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return built_once("cpp_loader", build) / "load_saved_model"
 
 
 def written(requests, folder):
