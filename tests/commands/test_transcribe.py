@@ -1,5 +1,6 @@
 """The verb transcribe: formats, files to write, kinds of input."""
 
+import io
 import json
 import subprocess
 import sys
@@ -120,12 +121,13 @@ def test_a_recording_is_never_replaced(transcribe, folder, tmp_path):
 
 
 @pytest.mark.medium
-def test_standard_input(folder, model):
-    for name in ("one.wav", "film.mp4"):
-        file = folder / "sounds" / name
-        command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run", "-"]
-        done = subprocess.run(command, cwd=ROOT, input=file.read_bytes(), capture_output=True)
-        assert (done.returncode, done.stdout.decode()) == (0, f"-\t{model.transcribe(file)}\n"), done.stderr[-2000:]
+def test_standard_input(folder, model, transcribe, monkeypatch):
+    film, sound = (folder / "sounds" / name for name in ("film.mp4", "one.wav"))
+    command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run", "-"]
+    done = subprocess.run(command, cwd=ROOT, input=film.read_bytes(), capture_output=True)
+    assert (done.returncode, done.stdout.decode()) == (0, f"-\t{model.transcribe(film)}\n"), done.stderr[-2000:]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sound.read_bytes())))
+    assert transcribe("-") == (0, f"-\t{model.transcribe(sound)}\n", "")
 
 
 @pytest.mark.parametrize(
