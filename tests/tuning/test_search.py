@@ -308,6 +308,7 @@ def test_what_is_longer_than_a_trial_is_shortened(write_tune, tmp_path, capsys):
 
     def run_of(warmup: int, every: int) -> TrialRun:
         settings = [f"model.optim.sched.warmup_steps={warmup}", f"trainer.check_val_every_n_epoch={every}"]
+        settings.append(f"tune.output={tmp_path}/{warmup}")
         return trial_run(write_tune, tmp_path, space, {"model.optim.lr": 0.01}, *settings)
 
     for given, warmup in ((5, 5), (50, 0)):
@@ -316,7 +317,7 @@ def test_what_is_longer_than_a_trial_is_shortened(write_tune, tmp_path, capsys):
     run_of(9, 3).train()
     out = capsys.readouterr().out
     assert "warmup_steps=4 in place of 9" in out and "check_val_every_n_epoch=1 in place of 3" in out
-    written = yaml.safe_load((tmp_path / "search" / "trial_0000" / "config.yaml").read_text())
+    written = yaml.safe_load((tmp_path / "9" / "trial_0000" / "config.yaml").read_text())
     assert written["model"]["optim"]["sched"]["warmup_steps"] == 4
     assert written["trainer"]["check_val_every_n_epoch"] == 1
 
@@ -402,24 +403,31 @@ def test_a_chief_and_two_workers_of_which_one_dies(finished, tmp_path):
     file, folder, _ = finished
     again = tmp_path / "search"
     place = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": free_port(), "NO_PROXY": "127.0.0.1"}
-    settings = [f"tune.output={again}", "tune.worker_timeout_s=12"]
-    chief = start_tune(file, *settings, **place, KERASTUNER_TUNER_ID="chief")
-    victim = worker = start_tune(file, *settings, **place, KERASTUNER_TUNER_ID="worker0")
+    # Started together: on a loaded machine one that is started later is waited for longer than the timeout.
+    settings = [f"tune.output={again}", "tune.worker_timeout_s=20"]
+    names = ("chief", "worker0", "worker1")
+    started = {name: start_tune(file, *settings, **place, KERASTUNER_TUNER_ID=name) for name in names}
     try:
-        while not list(again.glob("trial_*/checkpoints/step=00000002")) and victim.poll() is None:
+        while not (begun := list(again.glob("trial_*/checkpoints/step=00000002"))):
+            assert all(process.poll() is None for process in started.values())
             time.sleep(0.005)
-        victim.kill()
-        output, _ = victim.communicate()
-        assert victim.returncode == -signal.SIGKILL, output
-        worker = start_tune(file, *settings, **place, KERASTUNER_TUNER_ID="worker1")
-        output, _ = worker.communicate(timeout=900)
-        assert worker.returncode == 0 and "no more trials; the chief has the results" in output, output
-        output, _ = chief.communicate(timeout=300)
+        trial = begun[0].parents[1]
+        holder = int((trial / "run.lock").read_text().split()[1])
+        [victim] = [name for name, process in started.items() if process.pid == holder]
+        started[victim].kill()
+        output, _ = started[victim].communicate()
+        assert started[victim].returncode == -signal.SIGKILL, output
+        [survivor] = {"worker0", "worker1"} - {victim}
+        output, _ = started[survivor].communicate(timeout=900)
+        assert started[survivor].returncode == 0 and "no more trials; the chief has the results" in output, output
+        output, _ = started["chief"].communicate(timeout=300)
     finally:
-        for process in (chief, victim, worker):
+        for process in started.values():
             if process.poll() is None:
                 process.kill()
-    assert chief.returncode == 0 and "worker worker0 is lost; its trial 0 is given to another" in output, output
+                process.communicate()
+    given = f"worker {victim} is lost; its trial {int(trial.name[-4:])} is given to another"
+    assert started["chief"].returncode == 0 and given in output, output
     assert "search: 3 of 3 trials done, 1 failed" in output and "the best configuration in full" in output
     key = operator.itemgetter("trial")
     rows, expected = (sorted(without_times(read_results(f)), key=key) for f in (again, folder))
