@@ -1,4 +1,4 @@
-"""What is served is what transcribe says: on a test set, without this package, and without Python."""
+"""What is served is what transcribe says: on every file of a test set, without this package, and without Python."""
 
 import json
 import shutil
@@ -31,16 +31,13 @@ assert not any(name.startswith("jasper_tf") for name in sys.modules)
 
 @pytest.fixture(scope="module", params=["tiny", "quartznet"])
 def model_and_manifest(request):
-    """Three blocks with random weights on synthesized speech, and NVIDIA's QuartzNet 15x5 on a third of LibriSpeech's.
-
-    A model, its manifest, and the step from one utterance of it to the next.
-    """
+    """Three blocks with random weights on synthesized speech, and NVIDIA's QuartzNet 15x5 on LibriSpeech."""
     if request.param == "tiny":
         config, corpus = (request.getfixturevalue(name) for name in ("tiny_config", "spoken_corpus"))
-        return build_model(config()), corpus / "test.jsonl", 1
+        return build_model(config()), corpus / "test.jsonl"
     shared = request.getfixturevalue("shared")
     weights = shared / "pretrained" / "quartznet15x5_en.nemo"
-    return load_model(weights), shared / "data/librispeech_mini/test_manifest.json", 3
+    return load_model(weights), shared / "data/librispeech_mini/test_manifest.json"
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +46,8 @@ def served(model_and_manifest, tmp_path_factory):
 
     The last 8 requests are of one short file each.
     """
-    model, manifest, step = model_and_manifest
-    lines = [json.loads(line) for line in manifest.read_text().splitlines()[::step]]
+    model, manifest = model_and_manifest
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     sounds = [load_audio(manifest.parent / line["audio_filepath"], model.sample_rate) for line in lines]
     order = np.argsort([len(sound) for sound in sounds])[::-1]
     batches = [order[first : first + 16] for first in range(0, len(order), 16)]
