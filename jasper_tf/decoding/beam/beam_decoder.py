@@ -70,6 +70,7 @@ class BeamDecoder(Decoder):
         c = self.config
         if language_model is None and c.language_model is not None:
             language_model = LanguageModel.read(c.language_model, self.tokenizer)
+        self.language_model = language_model
         models: list[TextModel] = [] if language_model is None else [language_model.text_model(c)]
         given = [model for model in models if isinstance(model, WordModel) and c.hot_words_are_known]
         self._paid_back = given[0] if given else None

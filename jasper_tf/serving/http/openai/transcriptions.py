@@ -1,0 +1,172 @@
+"""Routes of OpenAI's audio interface: `/v1/audio/transcriptions` and `/v1/audio/translations`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from jasper_tf.errors import AudioError, UserError, shorten
+from jasper_tf.inference.transcript import Transcript
+from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.inference_worker import InferenceWorker
+from jasper_tf.serving.http.openai.transcription_form import TranscriptionForm
+from jasper_tf.serving.http.openai.transcription_formats import json_values, text_body, verbose_values
+from jasper_tf.serving.http.recognition import Recognition, RecognitionOptions
+
+router = APIRouter()
+
+_KEEP_ALIVE_S = 15.0
+"""A stream of events says this often that it is alive: proxies close silent connections."""
+_STATUS = {"not_audio": 415, "too_long": 413}
+_OF_MANIFESTS = re.compile(r"(, or|;) remove (its line|it)$")
+"""The end of messages about a file of a manifest."""
+
+
+@router.post("/v1/audio/transcriptions")
+async def transcriptions(request: Request) -> Response:
+    """Transcribes a recording; the fields are those of `TranscriptionForm`."""
+    worker: InferenceWorker = request.app.state.worker
+    worker.require_ready()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        message = f"Content-Type {shorten(kind, 60)!r}: send the fields as multipart/form-data"
+        raise ApiError(415, message, "unsupported_content_type")
+    async with request.form(max_files=1, max_fields=1000) as fields:
+        form = TranscriptionForm.read(fields)
+        options = await run_in_threadpool(_options, worker, form)
+        stored = await run_in_threadpool(_store, form.upload)
+    name = shorten(form.upload.filename or "the file", 80)
+    try:
+        progress = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        recognition = worker.submit(stored.name, options, lambda: loop.call_soon_threadsafe(progress.set))
+    except BaseException:
+        stored.close()
+        raise
+    # The file goes when nobody reads it any more, also where the client has left.
+    recognition.future.add_done_callback(lambda _: stored.close())
+    if form.stream:
+        events = _events(worker, recognition, form, name, progress)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    transcript = await _result(request, recognition, name)
+    return _response(worker, form, transcript)
+
+
+@router.post("/v1/audio/translations")
+async def translations() -> None:
+    """Says that there is no translation."""
+    message = "This server transcribes and does not translate; use /v1/audio/transcriptions."
+    raise ApiError(400, message, "unsupported_endpoint")
+
+
+def _options(worker: InferenceWorker, form: TranscriptionForm) -> RecognitionOptions:
+    assert worker.transcriber is not None and worker.decoders is not None
+    decoder = worker.decoders.get(form.overrides)
+    if form.hot_words and decoder is not None:
+        try:
+            decoder.encode_hot_words(form.hot_words)
+        except UserError as error:
+            raise ApiError(400, str(error), "invalid_value", "hot_words") from None
+    return RecognitionOptions(decoder, form.hot_words)
+
+
+def _store(upload: UploadFile) -> Any:
+    """The recording as a file with a name, which libraries need; it is deleted when it is closed."""
+    stored = tempfile.NamedTemporaryFile(prefix="jasper-upload-")
+    upload.file.seek(0)
+    shutil.copyfileobj(upload.file, stored, 1 << 20)
+    stored.flush()
+    return stored
+
+
+async def _result(request: Request, recognition: Recognition, name: str) -> Transcript:
+    """Waits for the transcript; a client that leaves meanwhile cancels it."""
+    result = asyncio.wrap_future(recognition.future)
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({result, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise ApiError(499, "The client left.", "client_closed_request")
+        return result.result()
+    except UserError as error:
+        raise _api_error(error, name) from None
+    finally:
+        left.cancel()
+        recognition.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _response(worker: InferenceWorker, form: TranscriptionForm, transcript: Transcript) -> Response:
+    if form.response_format == "json":
+        return JSONResponse(json_values(transcript, form.logprobs))
+    if form.response_format == "verbose_json":
+        assert worker.transcriber is not None
+        encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
+        values = verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
+        return JSONResponse(values)
+    media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
+    return PlainTextResponse(text_body(transcript, form.response_format), media_type=media_type)
+
+
+async def _events(
+    worker: InferenceWorker, recognition: Recognition, form: TranscriptionForm, name: str, progress: asyncio.Event
+) -> AsyncIterator[str]:
+    """Server-sent events: `transcript.text.delta` as words are settled, then `transcript.text.done`."""
+    assert worker.transcriber is not None
+    rate = worker.transcriber.model.sample_rate
+    result = asyncio.wrap_future(recognition.future)
+    sent = ""
+    try:
+        while not result.done():
+            news = asyncio.ensure_future(progress.wait())
+            done, _ = await asyncio.wait({result, news}, timeout=_KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            if not done:
+                yield ": waiting\n\n"
+            elif news in done and not result.done():
+                progress.clear()
+                settled = await run_in_threadpool(recognition.settled_text, rate)
+                if len(settled) > len(sent):
+                    yield _event({"type": "transcript.text.delta", "delta": settled[len(sent) :]})
+                    sent = settled
+        try:
+            transcript = result.result()
+        except UserError as error:
+            yield _event(_api_error(error, name).body())
+            return
+        values: dict[str, Any] = {"type": "transcript.text.delta", "delta": transcript.text[len(sent) :]}
+        if values["delta"] or not sent:
+            yield _event(values)
+        done_values = {"type": "transcript.text.done", **json_values(transcript, form.logprobs)}
+        yield _event(done_values)
+        yield "data: [DONE]\n\n"
+    finally:
+        recognition.cancel()
+
+
+def _event(values: dict[str, Any]) -> str:
+    return f"data: {json.dumps(values, ensure_ascii=False)}\n\n"
+
+
+def _api_error(error: UserError, name: str) -> ApiError:
+    """The answer to a recording that cannot be read, with the name that the client gave it, or to a failed model."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, AudioError):
+        detail = _OF_MANIFESTS.sub("", error.detail)
+        return ApiError(_STATUS.get(error.kind, 400), f"{name}: {detail}", error.kind, "file")
+    return ApiError(500, str(error), "model_failed")
