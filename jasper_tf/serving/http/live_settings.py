@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from jasper_tf.audio.load import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from jasper_tf.config.flatten import flatten
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.serving.http.api_error import ApiError
+
+_SHORTEST_CHUNK_S = 0.1
+_LONGEST_WINDOW_S = 60.0
+"""A stream may cost the server so much: window / chunk times the work of an offline recognition."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,10 @@ class LiveSettings:
     hot_words: list[str] | dict[str, float] | None = None
     hot_word_weight: float | None = None
     decoding: dict[str, Any] | None = None
-    left_s: float | None = None
-    chunk_s: float | None = None
-    right_s: float | None = None
-    endpoint_s: float | None = None
+    left_s: float = 4.8
+    chunk_s: float = 1.6
+    right_s: float = 1.6
+    endpoint_s: float = 0.8
     session_id: str | None = None
     last_seq: int = 0
 
@@ -55,7 +60,22 @@ class LiveSettings:
         settings = cls(**given)
         if settings.session_id is None and settings.sample_rate is None:
             raise _wrong("sample_rate", "is missing; state the rate of your PCM, in hertz")
+        if settings.chunk_s < _SHORTEST_CHUNK_S:
+            raise _wrong("chunk_s", f"{settings.chunk_s:g} s, below {_SHORTEST_CHUNK_S:g} s: costs too much")
+        if settings.left_s + settings.chunk_s + settings.right_s > _LONGEST_WINDOW_S:
+            raise _wrong("left_s", f"more than {_LONGEST_WINDOW_S:g} s together with chunk_s and right_s")
         return settings
+
+    @property
+    def overrides(self) -> list[str]:
+        """Of the section `decoding`, as `DecoderCache.get` takes them."""
+        found = [f"decoding.{key}={json.dumps(value)}" for key, value in flatten(self.decoding or {}).items()]
+        if self.hot_word_weight is not None:
+            found.append(f"decoding.beam.hot_word_weight={self.hot_word_weight!r}")
+        needs_beam = self.hot_words or self.hot_word_weight is not None
+        if needs_beam and not any(override.startswith("decoding.strategy=") for override in found):
+            found.append("decoding.strategy=beam")
+        return found
 
     @classmethod
     def read_query(cls, query: Mapping[str, str]) -> LiveSettings:
@@ -64,7 +84,7 @@ class LiveSettings:
         Raises:
             ApiError: as `read`.
         """
-        return cls.read({name: _from_query(name, value) for name, value in query.items()})
+        return cls.read({name: _from_query(name, value) for name, value in query.items() if name != "api_key"})
 
 
 def _from_query(name: str, value: str) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi.concurrency import run_in_threadpool
 
 from jasper_tf.errors import UserError
 from jasper_tf.serving.http.api_error import ApiError, internal_error
@@ -18,8 +19,11 @@ from jasper_tf.serving.http.live_settings import LiveSettings, as_api_error
 from jasper_tf.serving.http.socket_access import SUBPROTOCOL, validate_access
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
+    from jasper_tf.decoding.decoder import Decoder
+    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
     from jasper_tf.inference.streaming.live_update import LiveUpdate
     from jasper_tf.serving.http.inference_worker import InferenceWorker
+    from jasper_tf.serving.http.server_metrics import ServerMetrics
     from jasper_tf.serving.http.server_settings import ServerSettings
 
 _STEP_S = 0.8
@@ -34,7 +38,7 @@ _CLOSE_CODES = {400: 1008, 401: 1008, 403: 1008, 404: 1008, 429: 1013, 503: 1013
 logger = logging.getLogger(__name__)
 
 
-class _InvalidMessage(ApiError):
+class _InvalidMessageError(ApiError):
     """A message that is none of the protocol; `close_code` says so to the client."""
 
     def __init__(self, message: str, close_code: int = 1007):
@@ -42,27 +46,28 @@ class _InvalidMessage(ApiError):
         self.close_code = close_code
 
 
-def create_live_router(settings: ServerSettings) -> APIRouter:
+def create_live_router(settings: ServerSettings, metrics: ServerMetrics) -> APIRouter:
     """The route `/v1/stream`; it uses `app.state.worker`.
 
     Client: the settings (`LiveSettings`) as the query of the address or as the first message, `{"type": "start", ...}`;
     then binary messages of PCM, 16 bits, little-endian, mono, divided anywhere; `{"type": "ack", "seq": n}` for final
     messages that it has; `{"type": "end"}`.
-    Server: `session` (session_id, delay_s, received_samples, keep_s); `partial` and `final` (`LiveUpdate.as_json`; final
-    ones numbered by seq); `done` (duration_s), and the connection is closed with 1000. `error` holds what an HTTP answer
-    would, and the connection is closed with another code.
+    Server: `session` (session_id, delay_s, received_samples, keep_s); `partial` and `final` (`LiveUpdate.as_json`; seq
+    numbers the final ones); `done` (duration_s), and the connection is closed with 1000. `error` holds what an HTTP
+    answer would, and the connection is closed with another code.
 
     A client whose connection broke connects again with session_id and last_seq: it gets the final messages behind that
     number, and sends its audio from received_samples on.
     """
     router = APIRouter()
     sessions = LiveSessions(settings.max_live_streams, settings.live_keep_s)
+    metrics.watch("jasper_live_streams", "Live streams, connected or waiting for their client", lambda: len(sessions))
 
     @router.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        connection = _Connection(socket, sessions)
+        connection = _Connection(socket, sessions, metrics)
         with contextlib.suppress(WebSocketDisconnect):
             try:
                 validate_access(socket, settings)
@@ -83,8 +88,8 @@ def create_live_router(settings: ServerSettings) -> APIRouter:
 class _Connection:
     """One client, from its first message to its last."""
 
-    def __init__(self, socket: WebSocket, sessions: LiveSessions):
-        self._socket, self._sessions = socket, sessions
+    def __init__(self, socket: WebSocket, sessions: LiveSessions, metrics: ServerMetrics):
+        self._socket, self._sessions, self._metrics = socket, sessions, metrics
         self._worker: InferenceWorker = socket.app.state.worker
         self._session: LiveSession | None = None
         self._half = b""
@@ -111,6 +116,8 @@ class _Connection:
 
     async def refuse(self, error: ApiError) -> None:
         """Says what is wrong and closes the connection."""
+        if error.status in (401, 403):
+            self._metrics.rejected.labels("unauthorized").inc()
         code = getattr(error, "close_code", None) or _CLOSE_CODES.get(error.status, 1011)
         with contextlib.suppress(RuntimeError):  # it is closed already
             await self._socket.send_json({"type": "error", **error.body()})
@@ -129,9 +136,9 @@ class _Connection:
         except TimeoutError:
             raise ApiError(400, f'no message "start" within {_START_WITHIN_S:g} s', "no_start") from None
         if isinstance(message, bytes):
-            raise _InvalidMessage('audio before the message {"type": "start", "sample_rate": ...}', 1003)
+            raise _InvalidMessageError('audio before the message {"type": "start", "sample_rate": ...}', 1003)
         if message.pop("type", None) != "start":
-            raise _InvalidMessage('the first message must be {"type": "start", "sample_rate": ...}')
+            raise _InvalidMessageError('the first message must be {"type": "start", "sample_rate": ...}')
         return LiveSettings.read(message)
 
     async def _attach(self, settings: LiveSettings) -> LiveSession:
@@ -148,7 +155,9 @@ class _Connection:
 
     async def _start(self, settings: LiveSettings) -> LiveSession:
         self._sessions.require_room()
-        live = await self._worker.run(start_live, self._worker, settings)
+        self._worker.require_ready()
+        decoder = await run_in_threadpool(self._decoder, settings.overrides)
+        live = await self._worker.run(self._start_live, decoder, settings)
         self._sessions.require_room()  # others came in the meantime
         session = LiveSession(live)
         session.connection = self
@@ -181,7 +190,9 @@ class _Connection:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise _InvalidMessage('a text message that is no JSON object; send {"type": ...}, and audio as binary messages')
+            raise _InvalidMessageError(
+                'a text message that is no JSON object; send {"type": ...}, and audio as binary messages'
+            )
         return found
 
     async def _hear(self, session: LiveSession, content: bytes) -> None:
@@ -197,6 +208,7 @@ class _Connection:
             assert session.live is not None
             updates = await self._worker.run(session.live.push, part)
             session.received_samples += len(part)
+            self._metrics.audio_s.inc(len(part) / session.sample_rate)
             await self._send(session, updates)
 
     async def _obey(self, session: LiveSession, message: dict[str, Any]) -> None:
@@ -212,7 +224,9 @@ class _Connection:
             session.live = None
             await self._send(session, updates)
         else:
-            raise _InvalidMessage('unknown message; after the start send audio, {"type": "ack", "seq": n} or {"type": "end"}')
+            raise _InvalidMessageError(
+                'unknown message; after the start send audio, {"type": "ack", "seq": n} or {"type": "end"}'
+            )
 
     async def _send(self, session: LiveSession, updates: list[LiveUpdate]) -> None:
         messages = [update.as_json() for update in updates]
@@ -221,11 +235,22 @@ class _Connection:
         for message in messages:
             await self._socket.send_json(message)
 
+    def _decoder(self, overrides: list[str]) -> Decoder:
+        transcriber, decoders = self._worker.transcriber, self._worker.decoders
+        assert transcriber is not None and decoders is not None
+        return decoders.get(overrides) or transcriber.decoder or transcriber.model.decoding
 
-def start_live(worker: InferenceWorker, settings: LiveSettings):
-    """Starts the transcription that a client asks for; called in the worker's thread.
+    def _start_live(self, decoder: Decoder, settings: LiveSettings) -> LiveTranscription:
+        from jasper_tf.inference.streaming.start_stream import start_stream  # TensorFlow is there by now
 
-    Raises:
-        UserError: a value is out of range, or the decoder cannot use the hot words.
-    """
-    raise NotImplementedError
+        assert self._worker.transcriber is not None
+        return start_stream(
+            self._worker.transcriber.model,
+            decoder,
+            settings.left_s,
+            settings.chunk_s,
+            settings.right_s,
+            settings.endpoint_s,
+            settings.hot_words,
+            settings.sample_rate,
+        )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
 _HEADERS_S = 30.0
 """A connection that has sent no request after this time is closed."""
 _BACKLOG = 512
+_PONG_S = 120.0
+"""A client that sends a whole recording at once answers a ping behind it."""
 
 
 def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, DecodingConfig]]) -> None:
@@ -54,6 +56,7 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
         app,
         http=_Connection,
         ws_max_size=1 << 20,
+        ws_ping_timeout=_PONG_S,
         log_config=None,
         log_level="warning",
         access_log=False,

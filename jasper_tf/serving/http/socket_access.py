@@ -22,14 +22,17 @@ _KEY = f"{SUBPROTOCOL}.key."
 def validate_access(socket: WebSocket, settings: ServerSettings) -> None:
     """Refuses a client without the server's key, and a page of another site.
 
-    The key is in the header `Authorization: Bearer KEY`, or in an offered subprotocol `jasper-tf.key.` + KEY in
-    base64url without padding, beside `jasper-tf`. It is not read from the address, which stands in logs.
+    The key is in the header `Authorization: Bearer KEY`; in an offered subprotocol `jasper-tf.key.` + KEY in base64url
+    without padding, beside `jasper-tf`; or, where nothing else can be set, in the query as `api_key`, which proxies
+    write into their logs.
 
     Raises:
         ApiError: 401, 403.
     """
     if settings.api_key and not hmac.compare_digest(_given_key(socket), settings.api_key.encode()):
-        message = f"the API key is missing or wrong; send it as Authorization: Bearer KEY, or as subprotocol {_KEY}BASE64URL"
+        message = (
+            f"the API key is missing or wrong; send it as Authorization: Bearer KEY, or as subprotocol {_KEY}BASE64URL"
+        )
         raise ApiError(401, message, "invalid_api_key")
     origin = socket.headers.get("origin")
     own = (urlsplit(origin).netloc == socket.headers.get("host")) if origin else True
@@ -47,5 +50,5 @@ def _given_key(socket: WebSocket) -> bytes:
             try:
                 return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
             except (binascii.Error, ValueError):
-                return b""
+                return socket.query_params.get("api_key", "").encode()
     return b""

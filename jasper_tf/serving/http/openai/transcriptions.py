@@ -111,15 +111,18 @@ async def _disconnected(request: Request) -> None:
 
 
 def _response(worker: InferenceWorker, form: TranscriptionForm, transcript: Transcript) -> Response:
-    if form.response_format == "json":
-        return JSONResponse(json_values(transcript, form.logprobs))
-    if form.response_format == "verbose_json":
-        assert worker.transcriber is not None
-        encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
-        values = verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
-        return JSONResponse(values)
+    if form.response_format in ("json", "verbose_json"):
+        return JSONResponse(_json_values(worker, form, transcript))
     media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
     return PlainTextResponse(text_body(transcript, form.response_format), media_type=media_type)
+
+
+def _json_values(worker: InferenceWorker, form: TranscriptionForm, transcript: Transcript) -> dict[str, Any]:
+    if form.response_format != "verbose_json":
+        return json_values(transcript, form.logprobs)
+    assert worker.transcriber is not None
+    encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
+    return verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
 
 
 async def _events(
@@ -139,6 +142,8 @@ async def _events(
                 yield ": waiting\n\n"
             elif news in done and not result.done():
                 progress.clear()
+                if form.response_format == "verbose_json":  # not OpenAI's
+                    yield _event({"type": "transcript.progress", "progress": recognition.progress})
                 settled = await run_in_threadpool(recognition.settled_text, rate)
                 if len(settled) > len(sent):
                     yield _event({"type": "transcript.text.delta", "delta": settled[len(sent) :]})
@@ -151,8 +156,7 @@ async def _events(
         values: dict[str, Any] = {"type": "transcript.text.delta", "delta": transcript.text[len(sent) :]}
         if values["delta"] or not sent:
             yield _event(values)
-        done_values = {"type": "transcript.text.done", **json_values(transcript, form.logprobs)}
-        yield _event(done_values)
+        yield _event({"type": "transcript.text.done", **_json_values(worker, form, transcript)})
         yield "data: [DONE]\n\n"
     finally:
         recognition.cancel()

@@ -23,6 +23,7 @@ export class Server {
     const form = new FormData();
     form.append("file", file, name);
     form.append("response_format", "verbose_json");
+    form.append("stream", "true");
     for (const part of ["word", "segment"]) form.append("timestamp_granularities[]", part);
     if (options.hot_words.length) {
       form.append("hot_words", JSON.stringify(options.hot_words));
@@ -38,9 +39,22 @@ export class Server {
       request.upload.onload = () => onProgress(null, "Recognizing");
       request.onerror = () => reject(new Error(NO_ANSWER));
       request.onabort = () => reject(new DOMException("Canceled", "AbortError"));
+      let seen = 0;
+      request.onprogress = () => {
+        const events = request.responseText.slice(seen).split("\n\n");
+        seen = request.responseText.length - events.pop().length;
+        for (const { type, progress } of events.map(readEvent)) {
+          if (type === "transcript.progress") onProgress(progress, "Recognizing");
+        }
+      };
       request.onload = () => {
-        if (request.status !== 200) reject(new Error(sentence(request.status, request.responseText)));
-        else resolve(readTranscript(JSON.parse(request.responseText)));
+        const last = request.responseText.split("\n\n").map(readEvent);
+        const done = last.find(({ type }) => type === "transcript.text.done");
+        if (done) resolve(readTranscript(done));
+        else {
+          const failed = last.find(({ error }) => error);
+          reject(new Error(failed?.error.message ?? sentence(request.status, request.responseText)));
+        }
       };
       signal.addEventListener("abort", () => request.abort());
       request.send(form);
@@ -75,6 +89,15 @@ export class Server {
     }
     if (!answer.ok) throw new Error(sentence(answer.status, await answer.text()));
     return answer;
+  }
+}
+
+/** A server-sent event as values; {} for what is none. */
+function readEvent(text) {
+  try {
+    return JSON.parse(text.replace(/^data: /, ""));
+  } catch {
+    return {};
   }
 }
 
