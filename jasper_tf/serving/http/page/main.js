@@ -93,12 +93,13 @@ function startSession(keepsAudio) {
     session = new MicrophoneSession(find("session"), server, about.sample_rate, keepsAudio);
     const found = await session.run(given, signal);
     const now = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    if (!keepsAudio) showResult(`Live captions ${now}`, found.transcript, null);
-    else if (found.samples.length) {
+    if (!keepsAudio || found.failure) showResult(`${keepsAudio ? "Recording" : "Live captions"} ${now}`, found.transcript, null);
+    else if (found.samples.length && !found.failure) {
       const { samples, sampleRate } = found;
       const recording = { blob: encodeWav(samples, sampleRate), samples: toFloat(samples), sampleRate };
       await transcribe(`Recording ${now}`, recording, given, signal);
     }
+    if (found.failure) throw new Error(found.failure);
   });
 }
 

@@ -39,7 +39,7 @@ export async function openMicrophone(wantedRate, onSamples) {
     stop() {
       worklet.port.onmessage = null;
       for (const track of media.getTracks()) track.stop();
-      return context.close();
+      if (context.state !== "closed") context.close();
     },
   };
 }

@@ -17,7 +17,10 @@ export class MicrophoneSession {
     this.running = true;
   }
 
-  /** Resolves with {transcript, samples Int16Array, sampleRate}; throws Error with a sentence. */
+  /**
+   * Resolves with {transcript, samples Int16Array, sampleRate, failure}; failure: why it ended early, else null.
+   * Throws Error with a sentence where nothing was heard.
+   */
   async run({ hot_words, hot_word_weight }, signal) {
     this.view.show(this.keepsAudio ? "Recording" : "Live captions");
     try {
@@ -30,7 +33,10 @@ export class MicrophoneSession {
         const settings = hot_words.length ? { hot_words, hot_word_weight } : {};
         this.stream = new LiveStream(this.server.liveUrl, { sampleRate, key: this.server.key, settings }, {
           open: (message) => this.view.showDelay(message.delay_s),
-          partial: (message) => this.view.showPartial(message.text),
+          partial: (message) => {
+            this.view.showPartial(message.text);
+            this.view.showLag(message.heard_s);
+          },
           final: (message) => {
             this.finals.push(message);
             this.view.addFinal(message.text, message.endpoint);
@@ -40,7 +46,10 @@ export class MicrophoneSession {
           error: (sentence) => reject(new Error(sentence)),
         });
       });
-      return { transcript: this.transcript(done.duration_s), samples: join(this.kept), sampleRate };
+      return this.found(done.duration_s, null);
+    } catch (error) {
+      if (signal.aborted || !this.finals.length) throw error;
+      return this.found(this.stream.heard / this.stream.sampleRate, error.message);
     } finally {
       this.running = false;
       this.stream?.close();
@@ -62,6 +71,11 @@ export class MicrophoneSession {
     this.microphone.stop();
     this.stream.end();
     this.view.ending();
+  }
+
+  found(durationS, failure) {
+    const { sampleRate } = this.stream;
+    return { transcript: this.transcript(durationS), samples: join(this.kept), sampleRate, failure };
   }
 
   transcript(durationS) {

@@ -2,6 +2,7 @@ import { clock } from "./drawing/time_axis.js";
 import { LiveWaveform } from "./drawing/live_waveform.js";
 
 const KEPT_LINES = 200;
+const LATE_S = 2;
 
 /** The card of a running microphone: level, time, delay, captions, Stop. */
 export class SessionView {
@@ -14,16 +15,18 @@ export class SessionView {
     this.level = find("level");
     this.state = find("session-state");
     this.captions = find("captions");
-    this.partial = find("partial");
+    this.partial = document.createElement("span");
+    this.partial.className = "partial";
+    this.partial.setAttribute("aria-hidden", "true");
     this.stop = find("stop");
-    this.stop.addEventListener("click", onStop);
+    this.stop.onclick = onStop; // in place of the last session's
   }
 
   show(title) {
     this.title.textContent = title;
     this.captions.replaceChildren();
     this.line = null;
-    for (const one of [this.partial, this.state]) one.textContent = "";
+    this.state.textContent = "";
     this.delay.hidden = true;
     this.stop.disabled = false;
     this.element.hidden = false;
@@ -50,7 +53,8 @@ export class SessionView {
   }
 
   showDelay(seconds) {
-    this.delay.textContent = `Words come ${seconds.toFixed(1)} s after they are said`;
+    this.delayS = seconds;
+    this.delay.textContent = `Words are final ${seconds.toFixed(1)} s after they are said`;
     this.delay.hidden = false;
   }
 
@@ -58,24 +62,35 @@ export class SessionView {
     this.state.textContent = text;
   }
 
+  /** Says how far the server is behind the microphone, when that is more than it should be. */
+  showLag(heardS) {
+    const behindS = this.heard / this.sampleRate - heardS;
+    const late = behindS > this.delayS + LATE_S;
+    this.showState(late ? `The server is ${Math.round(behindS)} s behind; it may be too slow for this model.` : "");
+  }
+
+  /** Shows words that may change, in place of those before. A screen reader waits for the final ones. */
   showPartial(text) {
     this.partial.textContent = text;
+    if (text) this.openLine().append(this.partial);
     this.scroll();
   }
 
   /** Adds words that never change; endsLine: the speaker paused behind them. */
   addFinal(text, endsLine) {
-    this.partial.textContent = "";
-    if (text) {
-      if (!this.line) {
-        this.line = document.createElement("p");
-        this.captions.append(this.line);
-        while (this.captions.children.length > KEPT_LINES) this.captions.firstChild.remove();
-      }
-      this.line.append(`${text} `);
-    }
+    this.partial.remove();
+    if (text) this.openLine().append(`${text} `);
     if (endsLine) this.line = null;
     this.scroll();
+  }
+
+  openLine() {
+    if (!this.line) {
+      this.line = document.createElement("p");
+      this.captions.append(this.line);
+      while (this.captions.children.length > KEPT_LINES) this.captions.firstChild.remove();
+    }
+    return this.line;
   }
 
   ending() {
@@ -84,7 +99,6 @@ export class SessionView {
   }
 
   scroll() {
-    const box = this.captions.parentElement;
-    box.scrollTop = box.scrollHeight;
+    this.captions.scrollTop = this.captions.scrollHeight;
   }
 }

@@ -53,9 +53,10 @@ function drawRows(context, rows, place) {
 /** The blank in gray: where nothing new is said. */
 function drawBlank(context, values, { x, y, width, height }) {
   context.fillStyle = color("--soft");
+  const edge = (t) => Math.round(x + (t * width) / values.length);
   for (const [t, value] of values.entries()) {
     context.globalAlpha = (0.55 * value) / 255;
-    context.fillRect(x + (t * width) / values.length, y, width / values.length, height);
+    context.fillRect(edge(t), y, edge(t + 1) - edge(t), height);
   }
   context.globalAlpha = 1;
 }
