@@ -50,12 +50,12 @@ class InferenceWorker:
         settings: of the server.
         metrics: what the worker counts.
         on_ready: called in the thread when the model is warm.
-        on_failure: called in the thread when `load` raises; `failure` says why.
+        on_failure: called in the thread when it ends by an error, of `load` or otherwise; `failure` says which.
 
     Attributes:
         transcriber: None until the model is ready.
         decoders: for the options of requests; None until the model is ready.
-        failure: why the model could not be loaded.
+        failure: why the model could not be loaded, or why the thread ended.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class InferenceWorker:
         self._load, self._settings, self._metrics = load, settings, metrics
         self._on_failure, self._on_ready = on_failure, on_ready
         self._changed = threading.Condition()
-        self._accepted = 0
+        self._accepted: set[Recognition] = set()
         self._to_read: deque[Recognition] = deque()
         self._ready: list[ReadyPiece] = []
         self._calls: deque[Callable[[], None]] = deque()
@@ -81,7 +81,7 @@ class InferenceWorker:
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         # It ends with the process: nothing waits for a model that is being loaded when the server is stopped.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        metrics.watch("jasper_queue_length", "Accepted recordings that are not answered", lambda: self._accepted)
+        metrics.watch("jasper_queue_length", "Accepted recordings that are not answered", lambda: len(self._accepted))
         metrics.watch("jasper_ready", "Whether the model is loaded and warm", lambda: self.is_ready)
 
     def start(self) -> None:
@@ -100,8 +100,16 @@ class InferenceWorker:
             message = "The server is being stopped." if self._stopping else "The model is being loaded; try again soon."
             raise ApiError(503, message, "not_ready", headers={"Retry-After": "2"})
 
+    def require_room(self) -> None:
+        """Raises ApiError unless the worker is ready (503) and its queue is not full (429)."""
+        self.require_ready()
+        if len(self._accepted) >= self._settings.queue:
+            self._metrics.rejected.labels("queue_full").inc()
+            message = f"The queue is full ({self._settings.queue} recordings); try again later."
+            raise ApiError(429, message, "queue_full", headers={"Retry-After": "1"})
+
     def submit(
-        self, path: str, options: RecognitionOptions, on_progress: Callable[[], None] | None = None
+        self, path: str, options: RecognitionOptions, on_progress: Callable[[], object] | None = None
     ) -> Recognition:
         """Accepts a recording; the result is in the `future` of what it returns.
 
@@ -110,13 +118,9 @@ class InferenceWorker:
         """
         recognition = Recognition(path, options, on_progress)
         with self._changed:
-            self.require_ready()
-            if self._accepted >= self._settings.queue:
-                self._metrics.rejected.labels("queue_full").inc()
-                message = f"The queue is full ({self._settings.queue} recordings); try again later."
-                raise ApiError(429, message, "queue_full", headers={"Retry-After": "1"})
-            self._accepted += 1
-        recognition.future.add_done_callback(self._release)
+            self.require_room()
+            self._accepted.add(recognition)
+        recognition.future.add_done_callback(lambda _: self._release(recognition))
         self._readers.submit(self._open, recognition)
         return recognition
 
@@ -209,19 +213,20 @@ class InferenceWorker:
             transcriber, config = self._load()
             _warm_up(transcriber)
             self.decoders = DecoderCache(transcriber, config, self._settings.max_beam_size)
+            self.transcriber = transcriber
+            self._on_ready()
+            while (work := self._next_work()) is not None:
+                calls, batch = work
+                for call in calls:
+                    call()
+                if batch:
+                    self._recognize(batch)
+                    self._hand_over(batch)
         except BaseException as error:
             self.failure = error
+            for recognition in list(self._accepted):
+                self._finish(recognition, error)
             self._on_failure()
-            return
-        self.transcriber = transcriber
-        self._on_ready()
-        while (work := self._next_work()) is not None:
-            calls, batch = work
-            for call in calls:
-                call()
-            if batch:
-                self._recognize(batch)
-                self._hand_over(batch)
 
     def _next_work(self) -> tuple[list[Callable[[], None]], list[ReadyPiece]] | None:
         """Waits for calls, or for a batch that is full or has waited long enough; None when all is done."""
@@ -287,20 +292,25 @@ class InferenceWorker:
             elif recognition.on_progress is not None and not recognition.future.done():
                 recognition.on_progress()
 
-    def _finish(self, recognition: Recognition, result: Transcript | Exception) -> None:
+    def _finish(self, recognition: Recognition, result: Transcript | BaseException) -> None:
         with self._changed:  # a reader and the inference thread may both come to an end
             if recognition.future.done() or not recognition.future.set_running_or_notify_cancel():
                 return
             if isinstance(result, Transcript):
                 self._metrics.audio_s.inc(result.duration_s or 0.0)
                 recognition.future.set_result(result)
-            else:
-                recognition.future.set_exception(result)
+                return
+            if not isinstance(result, UserError):
+                logger.error("a recording failed", exc_info=result)
+                kind = type(result).__name__
+                message = f"The recording could not be transcribed ({kind}); the log of the server says why."
+                result = ApiError(500, message, "model_failed")
+            recognition.future.set_exception(result)
 
-    def _release(self, future: Future[Transcript]) -> None:
+    def _release(self, recognition: Recognition) -> None:
         with self._changed:
-            self._accepted -= 1
-            if future.cancelled():
+            self._accepted.discard(recognition)
+            if recognition.future.cancelled():
                 self._metrics.canceled.inc()
             self._changed.notify()
 

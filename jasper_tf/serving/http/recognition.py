@@ -46,7 +46,7 @@ class Recognition:
         on_progress: called in the worker's thread whenever a piece is recognized, but not after the last.
     """
 
-    def __init__(self, path: str, options: RecognitionOptions, on_progress: Callable[[], None] | None = None):
+    def __init__(self, path: str, options: RecognitionOptions, on_progress: Callable[[], object] | None = None):
         self.path = path
         self.options = options
         self.on_progress = on_progress

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jasper_tf.errors import printable, shorten
@@ -70,6 +71,8 @@ class RequestGate:
                 await self._app(scope, body.receive, answer.send)
             except ApiError as error:
                 await error.response()(scope, body.receive, answer.send)
+        except ClientDisconnect:
+            pass
         except Exception:
             logger.exception("request %s failed", request_id)
             if answer.status is None:
@@ -167,16 +170,14 @@ class _Body:
     async def _next(self) -> Message:
         left_s = min(_IDLE_S, self._deadline - time.monotonic())
         message = asyncio.ensure_future(self._receive())
+        both: set[asyncio.Future[Any]] = {message, self._stopping}
         try:
-            done, _ = await asyncio.wait(
-                {message, self._stopping}, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(both, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
+            if message.done():
+                return message.result()
         finally:
-            if not message.done():
-                message.cancel()
-        if message in done:
-            return message.result()
-        if self._stopping in done:
+            message.cancel()
+        if self._stopping.done():
             raise ApiError(503, "The server is being stopped.", "not_ready", headers={"Retry-After": "2"})
         raise ApiError(408, "The body of the request arrives too slowly; send it again.", "request_timeout")
 

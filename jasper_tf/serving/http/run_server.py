@@ -51,7 +51,11 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
     def stop() -> None:
         server.should_exit = True
 
-    app = create_app(settings, load, lambda: print(address, flush=True), stop)
+    def announce() -> None:
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(address, flush=True)
+
+    app = create_app(settings, load, announce, stop)
     config = uvicorn.Config(
         app,
         http=_Connection,

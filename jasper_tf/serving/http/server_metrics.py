@@ -24,15 +24,14 @@ class ServerMetrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        own = {"registry": self._registry}
-        self.requests = Counter("jasper_requests", "Answers", ["route", "method", "status"], **own)
-        self.latency = Histogram("jasper_request_seconds", "Time to the end", ["route"], buckets=_SECONDS, **own)
-        self.rejected = Counter("jasper_rejected", "Requests refused", ["reason"], **own)
-        self.audio_s = Counter("jasper_audio_seconds", "Audio transcribed, seconds", **own)
-        self.batch_size = Histogram("jasper_batch_size", "Recordings or pieces in a batch", buckets=_SIZES, **own)
-        self.batch_latency = Histogram("jasper_batch_seconds", "Time of a batch", buckets=_SECONDS, **own)
-        self.canceled = Counter("jasper_canceled", "Recordings whose client left", **own)
+        self._registry = own = CollectorRegistry()
+        self.requests = Counter("jasper_requests", "Answers", ["route", "method", "status"], registry=own)
+        self.latency = Histogram("jasper_request_seconds", "Time to the end", ["route"], buckets=_SECONDS, registry=own)
+        self.rejected = Counter("jasper_rejected", "Requests refused", ["reason"], registry=own)
+        self.audio_s = Counter("jasper_audio_seconds", "Audio transcribed, seconds", registry=own)
+        self.batch_size = Histogram("jasper_batch_size", "Recordings or pieces", buckets=_SIZES, registry=own)
+        self.batch_latency = Histogram("jasper_batch_seconds", "Time of a batch", buckets=_SECONDS, registry=own)
+        self.canceled = Counter("jasper_canceled", "Recordings whose client left", registry=own)
 
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Adds a figure that is read when it is asked for."""

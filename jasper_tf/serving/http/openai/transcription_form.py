@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 
+from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT
 from jasper_tf.errors import shorten
 from jasper_tf.serving.http.api_error import ApiError
 
@@ -18,8 +19,11 @@ RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _ACCEPTED = ("model", "language", "languages", "prompt", "chunking_strategy")
 """OpenAI's fields that change nothing here: the server has one model, of one language, and cuts long audio itself."""
 _OWN = ("hot_words", "hot_word_weight", "n_best", "decoding")
-_FIELDS = ("file", *_ACCEPTED, "keywords", "temperature", "response_format", "timestamp_granularities", "stream")
-_FIELDS += ("include", *_OWN)
+_FIELDS = (
+    *("file", "response_format", "timestamp_granularities", "stream", "include", "keywords", "temperature"),
+    *_ACCEPTED,
+    *_OWN,
+)
 _GRANULARITIES = ("word", "segment")
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 """Clients write lists and mappings as `a[]=1&a[]=2` and `a[b]=1`."""
@@ -37,8 +41,9 @@ class TranscriptionForm:
         logprobs: whether json has `logprobs`.
         language: that the client named, else "".
         temperature: 0 to 1, without effect.
-        hot_words: words with their weights, or a list of words; None: those of the server.
+        hot_words: words with their weights, or words that gain what the server says; None: those of the server.
         overrides: `decoding.KEY=value`.
+        needs_beam: whether a field has a meaning for the beam search only.
     """
 
     upload: UploadFile
@@ -51,6 +56,7 @@ class TranscriptionForm:
     temperature: float
     hot_words: dict[str, float] | list[str] | None
     overrides: list[str]
+    needs_beam: bool
 
     @classmethod
     def read(cls, form: FormData) -> TranscriptionForm:
@@ -71,6 +77,7 @@ class TranscriptionForm:
         if logprobs and response_format != "json":
             raise _wrong("include", "logprobs are part of response_format=json only")
         hot_words = fields.hot_words()
+        n_best = fields.n_best()
         return cls(
             upload=fields.upload(),
             response_format=response_format,
@@ -81,7 +88,8 @@ class TranscriptionForm:
             language=fields.text("language"),
             temperature=fields.number("temperature", 0.0, 1.0) or 0.0,
             hot_words=hot_words,
-            overrides=fields.overrides(uses_beam=bool(hot_words)),
+            overrides=[*n_best, *fields.overrides()],
+            needs_beam=bool(hot_words or n_best),
         )
 
 
@@ -156,8 +164,8 @@ class _Fields:
 
     def hot_words(self) -> dict[str, float] | list[str] | None:
         """JSON, a list (with commas, or the field several times), or `hot_words[word]=weight`; also as `keywords`."""
-        weights: dict[str, float] = {}
-        words: list[str] = []
+        weights: dict[Any, Any] = {}
+        words: list[Any] = []
         for name in ("hot_words", "keywords"):
             for (path, _), text in zip(self._values.get(name, []), self.texts(name), strict=True):
                 if path and path[0]:
@@ -170,10 +178,15 @@ class _Fields:
                     words += [word for part in re.split(r"[,\n]", text) if (word := part.strip())]
         if words and weights:
             raise _wrong("hot_words", "give all words their weights, or none")
+        weight = self.number("hot_word_weight", -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        if weight is not None:
+            if not words:
+                raise _wrong("hot_word_weight", "is for hot_words without weights of their own")
+            return dict.fromkeys(words, weight)
         return weights or words or None
 
-    def overrides(self, uses_beam: bool) -> list[str]:
-        """`decoding.KEY=value`, from the field decoding and the short ones."""
+    def overrides(self) -> list[str]:
+        """`decoding.KEY=value` of the field decoding: JSON, lines, or `decoding[a][b]=value`."""
         found: list[str] = []
         for (path, _), text in zip(self._values.get("decoding", []), self.texts("decoding"), strict=True):
             if any(path):
@@ -185,18 +198,16 @@ class _Fields:
                     if "=" not in line:
                         raise _wrong("decoding", f"{shorten(line, 60)!r} is neither JSON nor KEY=value")
                     found.append(f"decoding.{line.removeprefix('decoding.')}")
-        short = []
-        if self.text("n_best"):
-            n_best = self.number("n_best", 1, 1024) or 1
-            if n_best != int(n_best):
-                raise _wrong("n_best", "must be a whole number")
-            short.append(f"decoding.beam.n_best={int(n_best)}")
-        weight = self.number("hot_word_weight", -50, 50)
-        if weight is not None:
-            short.append(f"decoding.beam.hot_word_weight={weight!r}")
-        if (short or uses_beam) and not any(override.startswith("decoding.strategy=") for override in found):
-            short.append("decoding.strategy=beam")
-        return [*found, *short]
+        return found
+
+    def n_best(self) -> list[str]:
+        """The field n_best as `decoding.KEY=value`."""
+        count = self.number("n_best", 1, 1024)
+        if count is None:
+            return []
+        if count != int(count):
+            raise _wrong("n_best", "is not a whole number")
+        return [f"decoding.beam.n_best={int(count)}"]
 
 
 def _flatten(values: dict[str, Any], parents: tuple[str, ...] = ()) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -36,7 +37,7 @@ _OF_MANIFESTS = re.compile(r"(, or|;) remove (its line|it)$")
 async def transcriptions(request: Request) -> Response:
     """Transcribes a recording; the fields are those of `TranscriptionForm`."""
     worker: InferenceWorker = request.app.state.worker
-    worker.require_ready()
+    worker.require_room()  # before the recording is read
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         message = f"Content-Type {shorten(kind, 60)!r}: send the fields as multipart/form-data"
@@ -48,8 +49,8 @@ async def transcriptions(request: Request) -> Response:
     name = shorten(form.upload.filename or "the file", 80)
     try:
         progress = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        recognition = worker.submit(stored.name, options, lambda: loop.call_soon_threadsafe(progress.set))
+        notify = partial(asyncio.get_running_loop().call_soon_threadsafe, progress.set)
+        recognition = worker.submit(stored.name, options, notify)
     except BaseException:
         stored.close()
         raise
@@ -70,13 +71,10 @@ async def translations() -> None:
 
 
 def _options(worker: InferenceWorker, form: TranscriptionForm) -> RecognitionOptions:
-    assert worker.transcriber is not None and worker.decoders is not None
-    decoder = worker.decoders.get(form.overrides)
-    if form.hot_words and decoder is not None:
-        try:
-            decoder.encode_hot_words(form.hot_words)
-        except UserError as error:
-            raise ApiError(400, str(error), "invalid_value", "hot_words") from None
+    assert worker.decoders is not None
+    decoder = worker.decoders.get(form.overrides, form.needs_beam)
+    if form.hot_words:
+        worker.decoders.validate_hot_words(form.hot_words, decoder)
     return RecognitionOptions(decoder, form.hot_words)
 
 
@@ -94,7 +92,8 @@ async def _result(request: Request, recognition: Recognition, name: str) -> Tran
     result = asyncio.wrap_future(recognition.future)
     left = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({result, left}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {result, left}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not result.done():
             raise ApiError(499, "The client left.", "client_closed_request")
         return result.result()
@@ -136,11 +135,12 @@ async def _events(
     try:
         while not result.done():
             news = asyncio.ensure_future(progress.wait())
-            done, _ = await asyncio.wait({result, news}, timeout=_KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {result, news}
+            done, _ = await asyncio.wait(both, timeout=_KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
             news.cancel()
             if not done:
                 yield ": waiting\n\n"
-            elif news in done and not result.done():
+            elif not result.done():
                 progress.clear()
                 if form.response_format == "verbose_json":  # not OpenAI's
                     yield _event({"type": "transcript.progress", "progress": recognition.progress})
@@ -157,7 +157,6 @@ async def _events(
         if values["delta"] or not sent:
             yield _event(values)
         yield _event({"type": "transcript.text.done", **_json_values(worker, form, transcript)})
-        yield "data: [DONE]\n\n"
     finally:
         recognition.cancel()
 
