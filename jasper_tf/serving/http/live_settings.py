@@ -72,10 +72,12 @@ class LiveSettings:
         found = [f"decoding.{key}={json.dumps(value)}" for key, value in flatten(self.decoding or {}).items()]
         if self.hot_word_weight is not None:
             found.append(f"decoding.beam.hot_word_weight={self.hot_word_weight!r}")
-        needs_beam = self.hot_words or self.hot_word_weight is not None
-        if needs_beam and not any(override.startswith("decoding.strategy=") for override in found):
-            found.append("decoding.strategy=beam")
         return found
+
+    @property
+    def needs_beam(self) -> bool:
+        """Whether only a beam search can do what is asked for."""
+        return bool(self.hot_words) or self.hot_word_weight is not None
 
     @classmethod
     def read_query(cls, query: Mapping[str, str]) -> LiveSettings:

@@ -156,7 +156,7 @@ class _Connection:
     async def _start(self, settings: LiveSettings) -> LiveSession:
         self._sessions.require_room()
         self._worker.require_ready()
-        decoder = await run_in_threadpool(self._decoder, settings.overrides)
+        decoder = await run_in_threadpool(self._decoder, settings)
         live = await self._worker.run(self._start_live, decoder, settings)
         self._sessions.require_room()  # others came in the meantime
         session = LiveSession(live)
@@ -235,10 +235,13 @@ class _Connection:
         for message in messages:
             await self._socket.send_json(message)
 
-    def _decoder(self, overrides: list[str]) -> Decoder:
+    def _decoder(self, settings: LiveSettings) -> Decoder:
         transcriber, decoders = self._worker.transcriber, self._worker.decoders
         assert transcriber is not None and decoders is not None
-        return decoders.get(overrides) or transcriber.decoder or transcriber.model.decoding
+        decoder = decoders.get(settings.overrides, settings.needs_beam)
+        if settings.hot_words:
+            decoders.validate_hot_words(settings.hot_words, decoder)
+        return decoder or transcriber.decoder or transcriber.model.decoding
 
     def _start_live(self, decoder: Decoder, settings: LiveSettings) -> LiveTranscription:
         from jasper_tf.inference.streaming.start_stream import start_stream  # TensorFlow is there by now
