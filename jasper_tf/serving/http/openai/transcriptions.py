@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ router = APIRouter()
 _KEEP_ALIVE_S = 15.0
 """A stream of events says this often that it is alive: proxies close silent connections."""
 _STATUS = {"not_audio": 415, "too_long": 413}
-_OF_MANIFESTS = re.compile(r"(, or|;) remove (its line|it)$")
+_OF_MANIFESTS = re.compile(r"(,? or|;) remove (its line|it)$")
 """The end of messages about a file of a manifest."""
 
 
@@ -58,7 +58,9 @@ async def transcriptions(request: Request) -> Response:
     recognition.future.add_done_callback(lambda _: stored.close())
     if form.stream:
         events = _events(worker, recognition, form, name, progress)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        # A recording that cannot be read has an answer with its own status.
+        started = _prepend(await anext(events), events)
+        return StreamingResponse(started, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
     transcript = await _result(request, recognition, name)
     return _response(worker, form, transcript)
 
@@ -126,12 +128,16 @@ def _json_values(worker: InferenceWorker, form: TranscriptionForm, transcript: T
 
 async def _events(
     worker: InferenceWorker, recognition: Recognition, form: TranscriptionForm, name: str, progress: asyncio.Event
-) -> AsyncIterator[str]:
-    """Server-sent events: `transcript.text.delta` as words are settled, then `transcript.text.done`."""
+) -> AsyncGenerator[str, None]:
+    """Server-sent events: `transcript.text.delta` as words are settled, then `transcript.text.done`.
+
+    Raises:
+        ApiError: before the first event; a later error is an event.
+    """
     assert worker.transcriber is not None
     rate = worker.transcriber.model.sample_rate
     result = asyncio.wrap_future(recognition.future)
-    sent = ""
+    sent, is_begun = "", False
     try:
         while not result.done():
             news = asyncio.ensure_future(progress.wait())
@@ -139,26 +145,37 @@ async def _events(
             done, _ = await asyncio.wait(both, timeout=_KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
             news.cancel()
             if not done:
+                is_begun = True
                 yield ": waiting\n\n"
             elif not result.done():
                 progress.clear()
                 if form.response_format == "verbose_json":  # not OpenAI's
+                    is_begun = True
                     yield _event({"type": "transcript.progress", "progress": recognition.progress})
                 settled = await run_in_threadpool(recognition.settled_text, rate)
                 if len(settled) > len(sent):
-                    yield _event({"type": "transcript.text.delta", "delta": settled[len(sent) :]})
-                    sent = settled
+                    delta, sent, is_begun = settled[len(sent) :], settled, True
+                    yield _event({"type": "transcript.text.delta", "delta": delta})
         try:
             transcript = result.result()
         except UserError as error:
+            if not is_begun:
+                raise _api_error(error, name) from None
             yield _event(_api_error(error, name).body())
             return
-        values: dict[str, Any] = {"type": "transcript.text.delta", "delta": transcript.text[len(sent) :]}
-        if values["delta"] or not sent:
-            yield _event(values)
+        yield _event({"type": "transcript.text.delta", "delta": transcript.text[len(sent) :]})
         yield _event({"type": "transcript.text.done", **_json_values(worker, form, transcript)})
     finally:
         recognition.cancel()
+
+
+async def _prepend(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    try:
+        yield first
+        async for one in rest:
+            yield one
+    finally:
+        await rest.aclose()
 
 
 def _event(values: dict[str, Any]) -> str:
