@@ -4,6 +4,8 @@ import { drawSpectrogram } from "./drawing/spectrogram.js";
 import { clock } from "./drawing/time_axis.js";
 
 const KEPT = 12;
+const PX_PER_S = 45;
+const LEAST_S = 4;
 
 /**
  * Spectrogram and posteriors of a recording, of a long one a part at a time.
@@ -23,7 +25,7 @@ export class Pictures {
     this.posterior = find("posterior");
     this.pager = find("pager");
     this.windowTime = find("window-time");
-    find("earlier").addEventListener("click", () => this.goTo(this.startS - this.longestS));
+    find("earlier").addEventListener("click", () => this.goTo(this.startS - this.partS));
     find("later").addEventListener("click", () => this.goTo(this.endS));
     this.onWindow = () => {};
   }
@@ -35,7 +37,8 @@ export class Pictures {
     this.kept = new Map();
     this.startS = this.endS = 0;
     this.element.hidden = false;
-    this.pager.hidden = durationS <= this.longestS;
+    this.partS = Math.max(LEAST_S, Math.min(this.longestS, Math.floor(this.stack.clientWidth / PX_PER_S)));
+    this.pager.hidden = durationS <= this.partS;
     this.goTo(0);
     this.mark(0, false);
   }
@@ -49,11 +52,11 @@ export class Pictures {
   /** Shows the part that holds `seconds`. */
   async goTo(seconds) {
     if (!this.durationS || (seconds >= this.startS && seconds < this.endS)) return;
-    const last = Math.max(0, Math.ceil(this.durationS / this.longestS) - 1);
-    const part = Math.max(0, Math.min(last, Math.floor(seconds / this.longestS + 1e-6)));
-    if (part * this.longestS === this.startS && this.endS) return;
-    this.startS = part * this.longestS;
-    this.endS = Math.min(this.startS + this.longestS, this.durationS);
+    const last = Math.max(0, Math.ceil(this.durationS / this.partS) - 1);
+    const part = Math.max(0, Math.min(last, Math.floor(seconds / this.partS + 1e-6)));
+    if (part * this.partS === this.startS && this.endS) return;
+    this.startS = part * this.partS;
+    this.endS = Math.min(this.startS + this.partS, this.durationS);
     this.onWindow(this.startS, this.endS);
     this.windowTime.textContent = `${clock(this.startS)} to ${clock(this.endS)}`;
     this.abort?.abort();

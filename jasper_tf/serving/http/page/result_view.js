@@ -93,7 +93,7 @@ export class ResultView {
   }
 
   follow(seconds, playing) {
-    if (playing) this.words.mark(seconds);
+    if (playing || seconds > 0) this.words.mark(seconds);
     else this.words.unmark();
     this.pictures.mark(seconds, playing);
   }
