@@ -82,6 +82,7 @@ class InferenceWorker:
         # It ends with the process: nothing waits for a model that is being loaded when the server is stopped.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         metrics.watch("jasper_queue_length", "Accepted recordings that are not answered", lambda: len(self._accepted))
+        metrics.watch("jasper_audio_held_seconds", "Audio in memory, seconds", self._held_s)
         metrics.watch("jasper_ready", "Whether the model is loaded and warm", lambda: self.is_ready)
 
     def start(self) -> None:
@@ -92,6 +93,9 @@ class InferenceWorker:
     def is_ready(self) -> bool:
         """Whether the model is loaded and warm, and the server is not being stopped."""
         return self.transcriber is not None and not self._stopping
+
+    def _held_s(self) -> float:
+        return self._held / self.transcriber.model.sample_rate if self.transcriber is not None else 0.0
 
     def require_ready(self) -> None:
         """Raises ApiError (503) unless the worker is ready."""

@@ -35,7 +35,9 @@ def test_it_listens_before_the_model_is_there(model_folder, recordings):
         assert httpx.get(f"{url}/ready", trust_env=False, timeout=30).status_code == 503
         files = {"file": ("a.wav", recordings["0.wav"])}
         early = httpx.post(f"{url}/v1/audio/transcriptions", files=files, trust_env=False, timeout=30)
-        assert early.status_code == 503 and early.json()["error"]["code"] == "not_ready" and early.headers["retry-after"]
+        assert (
+            early.status_code == 503 and early.json()["error"]["code"] == "not_ready" and early.headers["retry-after"]
+        )
         process.send_signal(signal.SIGTERM)  # nothing was accepted: nothing is waited for
         assert process.wait(30) == 0
         assert process.stdout.read() == b""

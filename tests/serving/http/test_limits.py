@@ -33,10 +33,18 @@ def guarded(model_folder, tmp_path_factory):
 
 
 def test_the_key(guarded, recordings, expected):
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}, {"Authorization": "Basic secret"}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "secret"},
+        {"Authorization": "Basic secret"},
+    ):
         found = guarded.transcribe(recordings["0.wav"], headers=headers)
         assert found.status_code == 401
-        assert (found.json()["error"]["type"], found.json()["error"]["code"]) == ("authentication_error", "invalid_api_key")
+        assert (found.json()["error"]["type"], found.json()["error"]["code"]) == (
+            "authentication_error",
+            "invalid_api_key",
+        )
     assert guarded.get("/v1/models").status_code == guarded.get("/metrics").status_code == 401
     assert guarded.get("/v1/nothing").status_code == 401
     assert guarded.get("/health").status_code == guarded.get("/ready").status_code == 200
@@ -134,7 +142,9 @@ def test_lines_of_json(guarded):
 
 def test_tls(model_folder, tmp_path, recordings, expected):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
     with LiveServer(model_folder, "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
         assert server.printed.startswith("https://localhost:")
