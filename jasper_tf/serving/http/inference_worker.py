@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_Call = tuple["Future[Any]", Callable[[], Any]]
+
 _READERS = 4
 _AHEAD = 4
 """Pieces of one recording that are read, and not recognized yet: between them others have their turn."""
@@ -75,7 +77,7 @@ class InferenceWorker:
         self._accepted: set[Recognition] = set()
         self._to_read: deque[Recognition] = deque()
         self._ready: list[ReadyPiece] = []
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[_Call] = deque()
         self._held = 0
         self._stopping = False
         self._readers = ThreadPoolExecutor(_READERS, "reader")
@@ -134,10 +136,10 @@ class InferenceWorker:
         Raises:
             ApiError: not ready (503). Whatever the function raises.
         """
-        self.require_ready()
         future: Future[R] = Future()
         with self._changed:
-            self._calls.append(partial(_call, future, partial(function, *args, **kwargs)))
+            self.require_ready()
+            self._calls.append((future, partial(function, *args, **kwargs)))
             self._changed.notify()
         return await asyncio.wrap_future(future)
 
@@ -221,18 +223,20 @@ class InferenceWorker:
             self._on_ready()
             while (work := self._next_work()) is not None:
                 calls, batch = work
-                for call in calls:
-                    call()
+                for future, function in calls:
+                    _call(future, function)
                 if batch:
                     self._recognize(batch)
                     self._hand_over(batch)
         except BaseException as error:
-            self.failure = error
+            self.failure, self._stopping = error, True
             for recognition in list(self._accepted):
                 self._finish(recognition, error)
+            for future, _ in self._calls:
+                future.cancel()
             self._on_failure()
 
-    def _next_work(self) -> tuple[list[Callable[[], None]], list[ReadyPiece]] | None:
+    def _next_work(self) -> tuple[list[_Call], list[ReadyPiece]] | None:
         """Waits for calls, or for a batch that is full or has waited long enough; None when all is done."""
         assert self.transcriber is not None
         rate, settings = self.transcriber.model.sample_rate, self._settings

@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     from jasper_tf.inference.transcriber import Transcriber
 
 _HEADERS_S = 30.0
-"""A connection that has sent no request after this time is closed."""
+"""A connection that has sent no request after this time, or that of a body if it is shorter, is closed."""
+_KEEP_ALIVE_S = 30
+"""So is one that sends no further request: longer than clients wait before they use a connection again."""
 _BACKLOG = 512
 
 
@@ -54,9 +56,11 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
             print(address, flush=True)
 
     app = create_app(settings, load, announce, stop)
+    connection = type("Connection", (_Connection,), {"headers_s": min(_HEADERS_S, settings.body_timeout_s)})
     config = uvicorn.Config(
         app,
-        http=_Connection,
+        http=connection,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ws_max_size=1 << 20,
         log_config=None,
         log_level="warning",
@@ -103,9 +107,11 @@ class _Server(uvicorn.Server):
 class _Connection(H11Protocol):
     """uvicorn's connection, which is closed when it sends no request."""
 
+    headers_s = _HEADERS_S
+
     def connection_made(self, transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_HEADERS_S, self._close_if_silent)
+        self.loop.call_later(self.headers_s, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         # A WebSocket has another protocol by now.

@@ -212,12 +212,7 @@ def test_audio_in_memory_is_bounded(start, paths, long_path):
 def test_options_are_not_mixed(start, paths):
     worker, model, _ = start(batch_wait_ms=300)
     beam = worker.decoders.get(["decoding.strategy=beam", "decoding.beam.beam_size=4"], False)
-    options = [
-        PLAIN,
-        RecognitionOptions(beam),
-        RecognitionOptions(beam, {"a": 1.0}),
-        RecognitionOptions(beam, {"b": 1.0}),
-    ]
+    options = [PLAIN, *(RecognitionOptions(beam, hot_words) for hot_words in (None, {"a": 1.0}, {"b": 1.0}))]
     found = [worker.submit(paths["0.wav"], one) for one in options for _ in range(2)]
     assert all(one.future.result(60) for one in found)
     given = [(len(lengths), decoder, hot_words) for lengths, decoder, hot_words in model.batches]
@@ -274,3 +269,27 @@ def test_a_thread_that_ends_leaves_nobody_waiting(start, paths):
     found = [worker.submit(paths[name], PLAIN) for name in ("0.wav", "3.wav")]
     assert all(isinstance(one.future.exception(60), ApiError) for one in found)
     assert isinstance(worker.failure, SystemExit)
+
+
+@pytest.mark.medium
+def test_an_exported_model(http_model, paths, expected, tmp_path):
+    from jasper_tf.export.saved_model.writer import export
+    from jasper_tf.inference.load_model import load_recognizer
+
+    export(http_model, tmp_path / "exported")
+    ready = threading.Event()
+
+    def load():
+        model = load_recognizer(tmp_path / "exported")
+        return Transcriber(model, CHUNKING), model.decoding_config
+
+    worker = InferenceWorker(load, ServerSettings(), ServerMetrics(), ready.set)
+    worker.start()
+    assert ready.wait(60)
+    decoder = worker.decoders.get(["decoding.beam.n_best=2"], True)
+    worker.decoders.validate_hot_words(["zebra"], decoder)
+    plain = worker.submit(paths["0.wav"], PLAIN)
+    beam = worker.submit(paths["0.wav"], RecognitionOptions(decoder, ["zebra"]))
+    assert plain.future.result(60).text == expected["0.wav"].text
+    assert len(beam.future.result(60).n_best) == 2
+    worker.stop()
