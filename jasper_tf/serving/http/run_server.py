@@ -111,7 +111,11 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.headers_s, self._close_if_silent)
+        self._silence = self.loop.call_later(self.headers_s, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silence.cancel()
+        super().connection_lost(exc)
 
     def _close_if_silent(self) -> None:
         # A WebSocket has another protocol by now.
