@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_Call = tuple["Future[Any]", Callable[[], Any]]
+
 _READERS = 4
 _AHEAD = 4
 """Pieces of one recording that are read, and not recognized yet: between them others have their turn."""
@@ -75,13 +77,14 @@ class InferenceWorker:
         self._accepted: set[Recognition] = set()
         self._to_read: deque[Recognition] = deque()
         self._ready: list[ReadyPiece] = []
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[_Call] = deque()
         self._held = 0
         self._stopping = False
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         # It ends with the process: nothing waits for a model that is being loaded when the server is stopped.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         metrics.watch("jasper_queue_length", "Accepted recordings that are not answered", lambda: len(self._accepted))
+        metrics.watch("jasper_audio_held_seconds", "Audio in memory, seconds", self._held_s)
         metrics.watch("jasper_ready", "Whether the model is loaded and warm", lambda: self.is_ready)
 
     def start(self) -> None:
@@ -92,6 +95,9 @@ class InferenceWorker:
     def is_ready(self) -> bool:
         """Whether the model is loaded and warm, and the server is not being stopped."""
         return self.transcriber is not None and not self._stopping
+
+    def _held_s(self) -> float:
+        return self._held / self.transcriber.model.sample_rate if self.transcriber is not None else 0.0
 
     def require_ready(self) -> None:
         """Raises ApiError (503) unless the worker is ready."""
@@ -130,10 +136,10 @@ class InferenceWorker:
         Raises:
             ApiError: not ready (503). Whatever the function raises.
         """
-        self.require_ready()
         future: Future[R] = Future()
         with self._changed:
-            self._calls.append(partial(_call, future, partial(function, *args, **kwargs)))
+            self.require_ready()
+            self._calls.append((future, partial(function, *args, **kwargs)))
             self._changed.notify()
         return await asyncio.wrap_future(future)
 
@@ -217,18 +223,20 @@ class InferenceWorker:
             self._on_ready()
             while (work := self._next_work()) is not None:
                 calls, batch = work
-                for call in calls:
-                    call()
+                for future, function in calls:
+                    _call(future, function)
                 if batch:
                     self._recognize(batch)
                     self._hand_over(batch)
         except BaseException as error:
-            self.failure = error
+            self.failure, self._stopping = error, True
             for recognition in list(self._accepted):
                 self._finish(recognition, error)
+            for future, _ in self._calls:
+                future.cancel()
             self._on_failure()
 
-    def _next_work(self) -> tuple[list[Callable[[], None]], list[ReadyPiece]] | None:
+    def _next_work(self) -> tuple[list[_Call], list[ReadyPiece]] | None:
         """Waits for calls, or for a batch that is full or has waited long enough; None when all is done."""
         assert self.transcriber is not None
         rate, settings = self.transcriber.model.sample_rate, self._settings

@@ -77,9 +77,11 @@ class Recognition:
         count = next(k for k in range(len(job.parts) + 1) if k not in found)
         if not 0 < count < len(job.parts):
             return ""
-        joined = join_transcripts(job.parts[:count], [found[k] for k in range(count)], sample_rate)
+        words = list(join_transcripts(job.parts[:count], [found[k] for k in range(count)], sample_rate).words or ())
         limit_s = job.parts[count][0] / sample_rate - SAME_WORD_S
-        return " ".join(word.text for word in joined.words or () if (word.start_s + word.end_s) / 2 < limit_s)
+        while words and (words[-1].start_s + words[-1].end_s) / 2 >= limit_s:  # as `join_transcripts` will
+            words.pop()
+        return " ".join(word.text for word in words)
 
 
 @dataclass

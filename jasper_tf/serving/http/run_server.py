@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     from jasper_tf.inference.transcriber import Transcriber
 
 _HEADERS_S = 30.0
-"""A connection that has sent no request after this time is closed."""
+"""A connection that has sent no request after this time, or that of a body if it is shorter, is closed."""
+_KEEP_ALIVE_S = 30
+"""So is one that sends no further request: longer than clients wait before they use a connection again."""
 _BACKLOG = 512
 _PONG_S = 120.0
 """A client that sends a whole recording at once answers a ping behind it."""
@@ -56,9 +58,11 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
             print(address, flush=True)
 
     app = create_app(settings, load, announce, stop)
+    connection = type("Connection", (_Connection,), {"headers_s": min(_HEADERS_S, settings.body_timeout_s)})
     config = uvicorn.Config(
         app,
-        http=_Connection,
+        http=connection,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ws_max_size=1 << 20,
         ws_ping_timeout=_PONG_S,
         log_config=None,
@@ -106,9 +110,15 @@ class _Server(uvicorn.Server):
 class _Connection(H11Protocol):
     """uvicorn's connection, which is closed when it sends no request."""
 
+    headers_s = _HEADERS_S
+
     def connection_made(self, transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_HEADERS_S, self._close_if_silent)
+        self._silence = self.loop.call_later(self.headers_s, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silence.cancel()
+        super().connection_lost(exc)
 
     def _close_if_silent(self) -> None:
         # A WebSocket has another protocol by now.

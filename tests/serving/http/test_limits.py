@@ -33,18 +33,11 @@ def guarded(model_folder, tmp_path_factory):
 
 
 def test_the_key(guarded, recordings, expected):
-    for headers in (
-        {},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": "secret"},
-        {"Authorization": "Basic secret"},
-    ):
+    for given in (None, "Bearer wrong", "Bearer", "secret", "Basic secret"):
+        headers = {} if given is None else {"Authorization": given}
         found = guarded.transcribe(recordings["0.wav"], headers=headers)
-        assert found.status_code == 401
-        assert (found.json()["error"]["type"], found.json()["error"]["code"]) == (
-            "authentication_error",
-            "invalid_api_key",
-        )
+        error = found.json()["error"]
+        assert (found.status_code, error["type"], error["code"]) == (401, "authentication_error", "invalid_api_key")
     assert guarded.get("/v1/models").status_code == guarded.get("/metrics").status_code == 401
     assert guarded.get("/v1/nothing").status_code == 401
     assert guarded.get("/health").status_code == guarded.get("/ready").status_code == 200
@@ -103,6 +96,19 @@ def test_a_slow_client(guarded):
     assert time.monotonic() - begin >= 1
 
 
+def test_connections_that_say_nothing(guarded):
+    """200 of them, some in the middle of a header: the others are served, and they are closed."""
+    silent = [socket.create_connection(("127.0.0.1", guarded.port), timeout=30) for _ in range(200)]
+    try:
+        for connection in silent[::2]:
+            connection.sendall(b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost")
+        assert guarded.get("/health").status_code == 200
+        assert all(connection.recv(1) == b"" for connection in silent)
+    finally:
+        for connection in silent:
+            connection.close()
+
+
 def test_the_queue(guarded, recordings, expected):
     """Two are accepted while a batch waits; the others are told to come again, and nothing is lost."""
     with ThreadPoolExecutor(8) as pool:
@@ -142,10 +148,9 @@ def test_lines_of_json(guarded):
 
 def test_tls(model_folder, tmp_path, recordings, expected):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    name = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, *name, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     with LiveServer(model_folder, "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
         assert server.printed.startswith("https://localhost:")
         context = ssl.create_default_context(cafile=certificate)

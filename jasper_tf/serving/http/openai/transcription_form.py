@@ -24,6 +24,9 @@ _FIELDS = (
     *_ACCEPTED,
     *_OWN,
 )
+_LONGEST_DECODING = 10_000
+_DEEPEST = 3
+"""Keys in each other, of the section `decoding`."""
 _GRANULARITIES = ("word", "segment")
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 """Clients write lists and mappings as `a[]=1&a[]=2` and `a[b]=1`."""
@@ -189,6 +192,8 @@ class _Fields:
         """`decoding.KEY=value` of the field decoding: JSON, lines, or `decoding[a][b]=value`."""
         found: list[str] = []
         for (path, _), text in zip(self._values.get("decoding", []), self.texts("decoding"), strict=True):
+            if len(text) > _LONGEST_DECODING:
+                raise _wrong("decoding", f"has {len(text):,} characters, more than {_LONGEST_DECODING:,}")
             if any(path):
                 found.append(f"decoding.{'.'.join(path)}={text}")
             elif text.startswith("{"):
@@ -213,7 +218,7 @@ class _Fields:
 def _flatten(values: dict[str, Any], parents: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     found = []
     for key, value in values.items():
-        if isinstance(value, dict) and parents + (key,) != ("beam", "hot_words"):
+        if isinstance(value, dict) and len(parents) < _DEEPEST and (*parents, key) != ("beam", "hot_words"):
             found += _flatten(value, (*parents, key))
         else:
             found.append((".".join((*parents, key)), json.dumps(value)))  # JSON is YAML

@@ -28,6 +28,8 @@ router = APIRouter()
 
 _KEEP_ALIVE_S = 15.0
 """A stream of events says this often that it is alive: proxies close silent connections."""
+_PAUSE_S = 0.5
+"""Between looks at what is settled, each of which joins all pieces so far."""
 _STATUS = {"not_audio": 415, "too_long": 413}
 _OF_MANIFESTS = re.compile(r"(,? or|;) remove (its line|it)$")
 """The end of messages about a file of a manifest."""
@@ -42,10 +44,14 @@ async def transcriptions(request: Request) -> Response:
     if kind != "multipart/form-data":
         message = f"Content-Type {shorten(kind, 60)!r}: send the fields as multipart/form-data"
         raise ApiError(415, message, "unsupported_content_type")
-    async with request.form(max_files=1, max_fields=1000) as fields:
-        form = TranscriptionForm.read(fields)
-        options = await run_in_threadpool(_options, worker, form)
-        stored = await run_in_threadpool(_store, form.upload)
+    try:
+        async with request.form(max_files=1, max_fields=1000) as fields:
+            form = TranscriptionForm.read(fields)
+            options = await run_in_threadpool(_options, worker, form)
+            stored = await run_in_threadpool(_store, form.upload)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ApiError(503, f"The upload could not be stored ({reason}); try again later.", "storage_failed") from None
     name = shorten(form.upload.filename or "the file", 80)
     try:
         progress = asyncio.Event()
@@ -156,6 +162,7 @@ async def _events(
                 if len(settled) > len(sent):
                     delta, sent, is_begun = settled[len(sent) :], settled, True
                     yield _event({"type": "transcript.text.delta", "delta": delta})
+                await asyncio.wait({result}, timeout=_PAUSE_S)
         try:
             transcript = result.result()
         except UserError as error:
