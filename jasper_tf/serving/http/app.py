@@ -14,7 +14,7 @@ from jasper_tf import __version__
 from jasper_tf.serving.http import operations
 from jasper_tf.serving.http.api_error import add_error_handlers
 from jasper_tf.serving.http.inference_worker import InferenceWorker
-from jasper_tf.serving.http.live_socket import create_live_router
+from jasper_tf.serving.http.live.live_socket import create_live_router
 from jasper_tf.serving.http.openai import model_list, transcriptions
 from jasper_tf.serving.http.page_routes import create_page_router
 from jasper_tf.serving.http.request_gate import RequestGate

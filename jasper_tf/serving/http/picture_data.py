@@ -26,7 +26,7 @@ def picture_data(model: Recognizer, audio: np.ndarray) -> dict[str, Any]:
 
     Returns:
         spectrogram: {values, frames, band_hz}: the features [T,F] that the encoder reads as base64 of bytes, 0 the
-            lowest (1st percentile) and 255 the highest, low bands first; or None.
+            lowest (1st percentile) and 255 the highest, low bands first (band_hz is empty where frames are stacked); or None.
         posterior: {values, frames, labels, frame_s}: probabilities [T',rows] as bytes, 255 is 1; the first row is the
             blank, the others are the labels that reach 0.1 anywhere, at most 48; or None.
     """
@@ -42,10 +42,11 @@ def _spectrogram(model: Any, batch: np.ndarray, batch_len: np.ndarray) -> dict[s
     features = np.asarray(features)[0, :frames]
     # A few clicks or an empty band must not compress the scale.
     low, high = np.percentile(features, [1, 99.5]) if features.size else (0.0, 1.0)
+    band_hz = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
     return {
         "values": _bytes((features - low) / max(high - low, 1e-6)),
         "frames": frames,
-        "band_hz": [round(float(hz)) for hz in model.get_layer("log_mel").band_hz],
+        "band_hz": band_hz if len(band_hz) == features.shape[1] else [],
     }
 
 

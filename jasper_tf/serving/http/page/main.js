@@ -1,7 +1,7 @@
 import { decodeAudioFile } from "./audio_file.js";
 import { clock } from "./drawing/time_axis.js";
-import { MicrophoneSession } from "./microphone_session.js";
-import { whyNoMicrophone } from "./microphone.js";
+import { MicrophoneSession } from "./live/microphone_session.js";
+import { whyNoMicrophone } from "./live/microphone.js";
 import { ResultView } from "./result_view.js";
 import { Server } from "./server.js";
 import { encodeWav } from "./wav.js";

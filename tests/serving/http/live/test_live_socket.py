@@ -127,10 +127,11 @@ def test_words_come_while_the_audio_does_however_it_is_divided(server, recording
         assert code == 1000
 
 
-def test_the_settings_may_stand_in_the_address(server, recording, expected):
+@pytest.mark.parametrize("more", ["", "&api_key=none", "&hot_words="])
+def test_the_settings_may_stand_in_the_address(server, recording, expected, more):
     async def work(open_talk):
         chunks = "&".join(f"{name}={value}" for name, value in CHUNKS.items())
-        live = await open_talk(f"?sample_rate={RATE}&{chunks}")
+        live = await open_talk(f"?sample_rate={RATE}&{chunks}{more}")
         assert (await live.next())["type"] == "session"
         await live.send(recording)
         return await live.end()
@@ -255,6 +256,7 @@ def test_a_second_connection_takes_the_stream_over(server, recording, expected):
         ({"type": "start", "sample_rate": 16000, "hot_words": 3}, 1008, "hot_words"),
         ({"type": "start", "sample_rate": 16000, "hot_words": ["日本"]}, 1008, "hot_words"),
         ({"type": "start", "sample_rate": 16000, "decoding": {"beam.ngram_lm_model": "/etc/hosts"}}, 1008, "decoding"),
+        ({"type": "start", "sample_rate": 16000, "decoding": {"a": "b" * 3000}}, 1008, "decoding"),
         ({"type": "start", "session_id": "nobody's"}, 1008, "session_id"),
     ],
 )

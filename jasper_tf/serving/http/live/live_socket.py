@@ -14,9 +14,9 @@ from fastapi.concurrency import run_in_threadpool
 
 from jasper_tf.errors import UserError
 from jasper_tf.serving.http.api_error import ApiError, internal_error
-from jasper_tf.serving.http.live_sessions import LiveSession, LiveSessions
-from jasper_tf.serving.http.live_settings import LiveSettings, as_api_error
-from jasper_tf.serving.http.socket_access import SUBPROTOCOL, validate_access
+from jasper_tf.serving.http.live.live_sessions import LiveSession, LiveSessions
+from jasper_tf.serving.http.live.live_settings import LiveSettings, as_api_error
+from jasper_tf.serving.http.live.socket_access import SUBPROTOCOL, validate_access
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     from jasper_tf.decoding.decoder import Decoder
@@ -31,6 +31,8 @@ _STEP_S = 0.8
 
 _START_WITHIN_S = 30.0
 _FAREWELL_S = 1.0
+_LONGEST_TEXT = 100_000
+"""Characters; the settings with many hot words are less."""
 
 _CLOSE_CODES = {400: 1008, 401: 1008, 403: 1008, 404: 1008, 429: 1013, 503: 1013}
 """Of RFC 6455: 1008 what was asked for is refused, 1013 try again later."""
@@ -128,7 +130,7 @@ class _Connection:
             self._sessions.leave(self._session, self)
 
     async def _read_settings(self) -> LiveSettings:
-        query = dict(self._socket.query_params)
+        query = {name: value for name, value in self._socket.query_params.items() if name != "api_key"}
         if query:
             return LiveSettings.read_query(query)
         try:
@@ -186,12 +188,13 @@ class _Connection:
         if message.get("bytes") is not None:
             return message["bytes"]
         try:
-            found = json.loads(message.get("text") or "")
+            text = message.get("text") or ""
+            found = json.loads(text) if len(text) <= _LONGEST_TEXT else None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise _InvalidMessageError(
-                'a text message that is no JSON object; send {"type": ...}, and audio as binary messages'
+                'a text message that is no JSON object, or too long; send {"type": ...}, and audio as binary messages'
             )
         return found
 
@@ -233,6 +236,8 @@ class _Connection:
         # All are kept before the first is sent: the connection may break meanwhile.
         messages = [session.keep(one) if one["type"] == "final" else one for one in messages]
         for message in messages:
+            if session.connection is not self:
+                raise WebSocketDisconnect(1008)
             await self._socket.send_json(message)
 
     def _decoder(self, settings: LiveSettings) -> Decoder:
@@ -254,6 +259,6 @@ class _Connection:
             settings.chunk_s,
             settings.right_s,
             settings.endpoint_s,
-            settings.hot_words,
+            settings.hot_words or None,
             settings.sample_rate,
         )

@@ -1,5 +1,5 @@
-import { clock } from "./drawing/time_axis.js";
-import { LiveWaveform } from "./drawing/live_waveform.js";
+import { clock } from "../drawing/time_axis.js";
+import { LiveWaveform } from "../drawing/live_waveform.js";
 
 const KEPT_LINES = 200;
 const LATE_S = 2;

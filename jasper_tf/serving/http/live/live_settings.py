@@ -14,6 +14,8 @@ from jasper_tf.errors import UserError, shorten
 from jasper_tf.serving.http.api_error import ApiError
 
 _SHORTEST_CHUNK_S = 0.1
+_LONGEST_DECODING = 2000
+"""Characters; it also bounds how deep it is."""
 _LONGEST_WINDOW_S = 60.0
 """A stream may cost the server so much: window / chunk times the work of an offline recognition."""
 
@@ -86,7 +88,7 @@ class LiveSettings:
         Raises:
             ApiError: as `read`.
         """
-        return cls.read({name: _from_query(name, value) for name, value in query.items() if name != "api_key"})
+        return cls.read({name: _from_query(name, value) for name, value in query.items()})
 
 
 def _from_query(name: str, value: str) -> Any:
@@ -118,6 +120,8 @@ def _validate(name: str, value: Any) -> None:
     elif name == "decoding":
         if not isinstance(value, dict):
             raise _wrong(name, 'must be keys with values, such as {"strategy": "beam"}')
+        if len(json.dumps(value)) > _LONGEST_DECODING:
+            raise _wrong(name, f"more than {_LONGEST_DECODING:,} characters")
     elif not is_number or not abs(value) < 1e6:
         raise _wrong(name, "must be a number")
 
