@@ -26,7 +26,7 @@ def picture_data(model: Recognizer, audio: np.ndarray) -> dict[str, Any]:
 
     Returns:
         spectrogram: {values, frames, band_hz}: the features [T,F] that the encoder reads as base64 of bytes, 0 the
-            lowest (1st percentile) and 255 the highest, low bands first (band_hz is empty where frames are stacked); or None.
+            lowest (1st percentile) and 255 the highest, low bands first; or None. Stacked frames have no band_hz.
         posterior: {values, frames, labels, frame_s}: probabilities [T',rows] as bytes, 255 is 1; the first row is the
             blank, the others are the labels that reach 0.1 anywhere, at most 48; or None.
     """
