@@ -1,6 +1,7 @@
 """Transcriptions by curl and httpx: our own fields, wrong use, and many requests at once."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -184,6 +185,25 @@ def test_metrics(server, recordings, expected):
 def test_ready(server):
     assert server.printed == f"http://localhost:{server.port}/"
     assert server.get("/ready").status_code == server.get("/health").status_code == 200
+
+
+def test_no_file_stays_open(server, recordings):
+    """After good and bad recordings, streams and refused fields."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+
+    def count():
+        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+    server.transcribe(recordings["0.wav"])
+    before = count()
+    large = as_wav(noise(1, 30.0))  # 1.9 MB: on disk
+    for _ in range(10):
+        server.transcribe(large, stream="true")
+        server.transcribe(large, unknown="1")
+        server.transcribe(b"no sound")
+        server.transcribe(recordings["0.wav"], n_best="x")
+    server.wait_for(lambda: count() <= before + 4)
 
 
 def test_clients_that_vanish(server, recordings, expected):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -44,24 +46,25 @@ async def transcriptions(request: Request) -> Response:
     if kind != "multipart/form-data":
         message = f"Content-Type {shorten(kind, 60)!r}: send the fields as multipart/form-data"
         raise ApiError(415, message, "unsupported_content_type")
-    try:
-        async with request.form(max_files=1, max_fields=1000) as fields:
+    progress = asyncio.Event()
+    notify = partial(asyncio.get_running_loop().call_soon_threadsafe, progress.set)
+    with contextlib.ExitStack() as files:
+        try:
+            fields = await request.form(max_files=1, max_fields=1000)
+            for upload in (value for value in fields.values() if isinstance(value, UploadFile)):
+                files.callback(upload.file.close)
             form = TranscriptionForm.read(fields)
             options = await run_in_threadpool(_options, worker, form)
-            stored = await run_in_threadpool(_store, form.upload)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ApiError(503, f"The upload could not be stored ({reason}); try again later.", "storage_failed") from None
+            path = await run_in_threadpool(_path, form.upload, files)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            message = f"The upload could not be stored ({reason}); try again later."
+            raise ApiError(503, message, "storage_failed") from None
+        recognition = worker.submit(path, options, notify)
+        held = files.pop_all()
+    # The file goes when nobody waits any more, also where the client has left.
+    recognition.future.add_done_callback(lambda _: held.close())
     name = shorten(form.upload.filename or "the file", 80)
-    try:
-        progress = asyncio.Event()
-        notify = partial(asyncio.get_running_loop().call_soon_threadsafe, progress.set)
-        recognition = worker.submit(stored.name, options, notify)
-    except BaseException:
-        stored.close()
-        raise
-    # The file goes when nobody reads it any more, also where the client has left.
-    recognition.future.add_done_callback(lambda _: stored.close())
     if form.stream:
         events = _events(worker, recognition, form, name, progress)
         # A recording that cannot be read has an answer with its own status.
@@ -86,13 +89,17 @@ def _options(worker: InferenceWorker, form: TranscriptionForm) -> RecognitionOpt
     return RecognitionOptions(decoder, form.hot_words)
 
 
-def _store(upload: UploadFile) -> Any:
-    """The recording as a file with a name, which libraries need; it is deleted when it is closed."""
-    stored = tempfile.NamedTemporaryFile(prefix="jasper-upload-")
-    upload.file.seek(0)
-    shutil.copyfileobj(upload.file, stored, 1 << 20)
+def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
+    """A path of the recording, which lasts as long as `files`; libraries need one."""
+    spooled: Any = upload.file
+    if os.path.isdir("/proc/self/fd"):  # a file without a name: no process that is killed leaves it behind
+        spooled.rollover()
+        spooled.flush()
+        return f"/proc/self/fd/{spooled.fileno()}"
+    stored = files.enter_context(tempfile.NamedTemporaryFile(prefix="jasper-upload-"))
+    shutil.copyfileobj(spooled, stored, 1 << 20)
     stored.flush()
-    return stored
+    return stored.name
 
 
 async def _result(request: Request, recognition: Recognition, name: str) -> Transcript:
