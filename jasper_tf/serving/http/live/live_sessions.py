@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jasper_tf.serving.http.api_error import ApiError
@@ -13,7 +13,7 @@ from jasper_tf.serving.http.api_error import ApiError
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 
-_KEPT_FINALS = 4096
+_KEPT_FINALS = 1000
 """Final messages that a client did not acknowledge; the oldest are forgotten, so that the memory is bounded."""
 
 
@@ -68,7 +68,7 @@ class LiveSessions:
 
     def __init__(self, most: int, keep_s: float):
         self.most, self.keep_s = most, keep_s
-        self._sessions: OrderedDict[str, LiveSession] = OrderedDict()
+        self._sessions: dict[str, LiveSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)

@@ -10,7 +10,7 @@ from typing import Any
 
 from jasper_tf.audio.load import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from jasper_tf.config.flatten import flatten
-from jasper_tf.errors import UserError, shorten
+from jasper_tf.errors import shorten
 from jasper_tf.serving.http.api_error import ApiError
 
 _SHORTEST_CHUNK_S = 0.1
@@ -128,8 +128,3 @@ def _validate(name: str, value: Any) -> None:
 
 def _wrong(name: str, what: str) -> ApiError:
     return ApiError(400, f"{name}: {what}", "invalid_value", name)
-
-
-def as_api_error(error: UserError) -> ApiError:
-    """A mistake in what a request asks for, as the answer to it."""
-    return error if isinstance(error, ApiError) else ApiError(400, str(error), "invalid_value")

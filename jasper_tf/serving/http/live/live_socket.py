@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from jasper_tf.errors import UserError
 from jasper_tf.serving.http.api_error import ApiError, internal_error
 from jasper_tf.serving.http.live.live_sessions import LiveSession, LiveSessions
-from jasper_tf.serving.http.live.live_settings import LiveSettings, as_api_error
+from jasper_tf.serving.http.live.live_settings import LiveSettings
 from jasper_tf.serving.http.live.socket_access import SUBPROTOCOL, validate_access
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
@@ -74,8 +74,10 @@ def create_live_router(settings: ServerSettings, metrics: ServerMetrics) -> APIR
             try:
                 validate_access(socket, settings)
                 await connection.run()
+            except ApiError as error:
+                await connection.refuse(error)
             except UserError as error:
-                await connection.refuse(as_api_error(error))
+                await connection.refuse(ApiError(400, str(error), "invalid_value"))
             except WebSocketDisconnect:
                 raise
             except Exception:

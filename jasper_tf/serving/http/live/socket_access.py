@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -47,8 +47,6 @@ def _given_key(socket: WebSocket) -> bytes:
     for offered in socket.scope.get("subprotocols", []):
         if offered.startswith(_KEY):
             encoded = offered.removeprefix(_KEY)
-            try:
+            with contextlib.suppress(ValueError):
                 return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-            except (binascii.Error, ValueError):
-                return socket.query_params.get("api_key", "").encode()
-    return b""
+    return socket.query_params.get("api_key", "").encode()

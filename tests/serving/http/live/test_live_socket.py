@@ -356,6 +356,12 @@ def test_a_server_with_a_key_and_room_for_two_streams_until_it_is_stopped(model_
 
         talk(server, by_subprotocol)
 
+        async def in_the_address(open_talk):
+            live = await open_talk("?api_key=a%20key/with%2Bsigns")
+            assert (await live.start()).get("error", {}).get("code") != "invalid_api_key"
+
+        talk(server, in_the_address)
+
         async def without(open_talk):
             live = await open_talk()
             await live.rest()

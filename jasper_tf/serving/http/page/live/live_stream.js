@@ -29,7 +29,7 @@ export class LiveStream {
     this.chunks.push({ start: this.heard, samples });
     this.heard += samples.length;
     while (this.chunks[0].start < this.heard - KEPT_S * this.sampleRate) this.chunks.shift();
-    if (this.sent < this.chunks[0].start) {
+    if (this.accepted && this.sent < this.chunks[0].start) {
       this.fail("The server recognizes slower than you speak; use a smaller model or a faster machine.");
     }
     this.send();
@@ -90,10 +90,11 @@ export class LiveStream {
   send() {
     if (!this.accepted || this.socket.readyState !== WebSocket.OPEN) return;
     const first = this.chunks[0]?.start ?? this.heard;
-    if (this.sent < first) {
+    while (this.sent < first) {
       // Lost while the connection was away: silence keeps the times right.
-      this.socket.send(new Int16Array(first - this.sent));
-      this.sent = first;
+      const silence = new Int16Array(Math.min(first - this.sent, this.sampleRate));
+      this.socket.send(silence);
+      this.sent += silence.length;
     }
     for (const { start, samples } of this.chunks) {
       if (start + samples.length <= this.sent) continue;
@@ -109,6 +110,7 @@ export class LiveStream {
 
   lost(code) {
     clearInterval(this.timer);
+    this.accepted = false;
     if (this.finished) return;
     if (this.failures >= RETRIES_MS.length || (!this.session && this.failures > 1)) {
       this.fail(`The connection to the server is lost (code ${code}); look whether it runs, and start again.`);
