@@ -112,8 +112,8 @@ class LiveTranscription:
             final, provisional = self._log_probs.push(taken)
             self._samples += len(taken)
             if len(final) or len(provisional):
-                updates += self._decode(final, heard_s := self._samples / self._log_probs.sample_rate)
-                updates += self._look_ahead(provisional, heard_s, bool(updates))
+                words = self._decode(final, heard_s := self._samples / self._log_probs.sample_rate)
+                updates += [*words, *self._look_ahead(provisional, heard_s, bool(words))]
         return updates
 
     def _decode(self, log_probs: np.ndarray, heard_s: float) -> list[LiveUpdate]:
