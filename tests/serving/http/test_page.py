@@ -186,6 +186,19 @@ def test_a_long_file_is_shown_in_parts(open_page, http_model):
     expect(page.locator("#posterior")).to_have_attribute("aria-label", re.compile("from 0:40.0 to 0:47.0"))
 
 
+def test_the_progress_of_a_long_file(server):
+    answer = server.transcribe(
+        as_wav(noise(41, 100.0), subtype="PCM_16"),
+        response_format="verbose_json",
+        stream="true",
+        **{"timestamp_granularities[]": "word"},
+    )
+    events = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+    shares = [event["progress"] for event in events if event["type"] == "transcript.progress"]
+    assert shares and shares == sorted(shares) and 0 < shares[0] < 1
+    assert events[-1]["type"] == "transcript.text.done" and events[-1]["words"][0]["confidence"] > 0
+
+
 def test_hot_words_and_alternatives(open_page, recording, http_model, transcript):
     page = open_page()
     page.click("summary")
