@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,6 +12,19 @@ from keras import ops
 def is_tensorflow() -> bool:
     """Whether Keras runs on TensorFlow, whose graphs have dynamic shapes."""
     return keras.backend.backend() == "tensorflow"
+
+
+def traced(function: Callable, *inputs: tuple[int, str]) -> Callable:
+    """The function as one graph for all shapes, where the backend runs operation by operation otherwise.
+
+    `inputs`: rank and type of each argument, where all are arrays.
+    """
+    if not is_tensorflow():
+        return function
+    import tensorflow as tf  # the only backend that needs it
+
+    signature = [tf.TensorSpec([None] * rank, dtype) for rank, dtype in inputs] or None
+    return tf.function(function, signature, autograph=False, reduce_retracing=True)
 
 
 def hash_type() -> str:
