@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.features.valid_frames import valid_frames
 
 # NeMo adds it to the standard deviation, not to the variance.
-_STD_GUARD = 1e-5
+STD_GUARD = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -101,7 +101,7 @@ class FeatureNormalization(keras.layers.Layer):
         mean = ops.sum(features, axes, keepdims=True) / ops.maximum(count, 1.0)
         centered = ops.where(valid, features - mean, 0.0)
         variance = ops.sum(ops.square(centered), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
-        return centered / (ops.sqrt(variance) + _STD_GUARD)
+        return centered / (ops.sqrt(variance) + STD_GUARD)
 
     def compute_output_shape(self, features_shape, feature_len_shape):
         batch, frames, features = features_shape
