@@ -60,9 +60,9 @@ ENCODERS = {
 }
 
 
-def small_model(front_end: str = "usual", encoder: str = "plain") -> JasperCTC:
+def small_model(front_end: str = "usual", encoder: str = "plain", blocks: list[dict] | None = None) -> JasperCTC:
     preprocessor = dataclasses.asdict(PreprocessorConfig()) | {"features": 16, **FRONT_ENDS[front_end]}
-    blocks, options = ENCODERS[encoder]
+    blocks, options = ENCODERS[encoder] if blocks is None else (blocks, {})
     arguments = {"feat_in": 16, "jasper": blocks, "frame_splicing": preprocessor["frame_splicing"], **options}
     model = JasperCTC(LABELS, preprocessor, arguments, seed=3)
     random = np.random.default_rng(5)
