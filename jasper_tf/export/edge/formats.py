@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -56,6 +57,7 @@ class EdgeJob:
         quantize: one of the format's.
         targets: some of the format's.
         calibration: recordings, for ranges of activations and for the verification; synthesized ones have no text.
+        say: takes a line for the user.
     """
 
     model: JasperCTC
@@ -63,13 +65,16 @@ class EdgeJob:
     quantize: str
     targets: tuple[str, ...]
     calibration: list[CalibrationClip]
+    say: Callable[[str], None]
 
+
+PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 
 FORMATS = {
     one.name: one
     for one in (
-        EdgeFormat("litert", "model.tflite", ("none", "float16", "int8-dynamic", "int8-static")),
-        EdgeFormat("onnx", "model.onnx", ("none", "int8-dynamic", "int8-static"), ("sherpa-nemo", "sherpa-raw")),
+        EdgeFormat("litert", "model.tflite", PRECISIONS),
+        EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw")),
         EdgeFormat("web", "model.onnx", ("none", "int8-static")),
     )
 }
@@ -86,14 +91,20 @@ def find_writer(name: str) -> Callable[[EdgeJob, Path], None]:
         from jasper_tf.export.litert.writer import write_litert
 
         return write_litert
-    raise UserError(f"--format {name}: cannot be written by this version; use saved_model or litert")
+    if name == "onnx":
+        if missing := [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]:
+            raise UserError(f"--format onnx: needs {' and '.join(missing)}; pip install 'jasper-tf[onnx]'")
+        from jasper_tf.export.onnx.writer import write_onnx
+
+        return write_onnx
+    raise UserError(f"--format {name}: cannot be written by this version; use saved_model, litert or onnx")
 
 
 def open_model(file: Path, threads: int | None = None) -> EdgeModel:
     """Loads an exported model by the suffix of its file.
 
     Args:
-        file: `.tflite`.
+        file: `.tflite` or `.onnx`.
         threads: of the runtime, for one recording. Default: the format's.
 
     Raises:
@@ -103,4 +114,8 @@ def open_model(file: Path, threads: int | None = None) -> EdgeModel:
         from jasper_tf.export.litert.runtime import LiteRTModel
 
         return LiteRTModel(file, threads)
-    raise UserError(f"{file}: no model that this version can run; give a .tflite written by export.py")
+    if file.suffix == ".onnx":
+        from jasper_tf.export.onnx.runtime import OnnxModel
+
+        return OnnxModel(file, threads)
+    raise UserError(f"{file}: no model that this version can run; give a .tflite or .onnx written by export.py")

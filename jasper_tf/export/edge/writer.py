@@ -66,7 +66,7 @@ def export_edge(
     clips = read_calibration(calibration, model.sample_rate, say) if calibration else []
     clips = clips or synthesize_calibration(model.sample_rate)
     with replace_folder(output, overwrite) as folder:
-        write(EdgeJob(model, known, quantize, targets, clips), folder)
+        write(EdgeJob(model, known, quantize, targets, clips, say), folder)
         found = verify(model, open_model(folder / known.file), clips)
         say(str(found))
         if quantize == "none" and found.p99_difference > _MOST_DIFFERENCE:

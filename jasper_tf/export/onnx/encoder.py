@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from onnx import TensorProto
 
 from jasper_tf.export.edge.network import Block, Convolution, Excitation, GroupNormalization, Network, Stage
 from jasper_tf.export.onnx.graph import Graph, size, valid
-from jasper_tf.export.onnx.int8 import Int8, Quantized
+from jasper_tf.export.onnx.int8 import Quantized, StaticInt8, convolve_dynamic, dequantize
 
 _TIME = 3
+
+Precision = StaticInt8 | Literal["dynamic"] | None
+"""Of the encoder: 8 bits with ranges; 8 bits with the range of each batch (grouped convolutions: float32); float32."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,17 @@ class EncoderWriter:
     Args:
         graph: to add to.
         network: what to add.
-        int8: what is quantized. Default: nothing.
+        precision: of the convolutions; the head, a hundredth of the work, stays float32.
 
     Attributes:
-        points: the tensors that `int8` may quantize: their names there, and in the graph.
+        points: the tensors that `StaticInt8` can quantize: their names there, and in the graph.
     """
 
-    def __init__(self, graph: Graph, network: Network, int8: Int8 | None = None):
+    def __init__(self, graph: Graph, network: Network, precision: Precision = None):
         self.points: dict[str, str] = {}
         self._graph = graph
         self._network = network
-        self._int8 = int8 or Int8()
+        self._precision = precision
         self._masks: dict[tuple[str, str], str] = {}
 
     def add(self, features: Frames) -> Frames:
@@ -61,8 +65,8 @@ class EncoderWriter:
                     y = self._block(block, outputs, f"block_{number}")
                     outputs.append(self._point(y, f"block_{number}"))
         with graph.scope("head"):
-            y = outputs[-1] if self._int8.head else replace(outputs[-1], quantized=None)
-            logits = self._convolve(y, self._network.head, "conv").x
+            y = replace(outputs[-1], quantized=None)
+            logits = self._convolve(y, self._network.head, "conv", None).x
             logits = graph.op("Transpose", graph.op("Squeeze", logits, graph.ints(2)), perm=[0, 2, 1])
             return replace(y, x=graph.op("LogSoftmax", logits, axis=2))
 
@@ -91,7 +95,7 @@ class EncoderWriter:
             if convolution.masked:
                 y = self._mask(y)
             kind = "conv" if number == last else "depthwise"
-            y = self._convolve(y, convolution, kind)
+            y = self._convolve(y, convolution, kind, self._precision)
             if counts_lengths and y.length is not None and not convolution.keeps_length:
                 y = replace(y, length=self._output_length(y.length, convolution))
             if number < last or stage.normalization or stage.shuffle > 1 or not is_fused:
@@ -106,30 +110,30 @@ class EncoderWriter:
 
     def _point(self, y: Frames, name: str) -> Frames:
         self.points[name] = y.x
-        quantized = self._int8.quantize(self._graph, y.x, name)
-        return (
-            y if quantized is None else replace(y, x=self._int8.dequantize(self._graph, quantized), quantized=quantized)
-        )
+        if not isinstance(self._precision, StaticInt8):
+            return y
+        quantized = self._precision.quantize(self._graph, y.x, name)
+        return y if quantized is None else replace(y, x=dequantize(self._graph, quantized), quantized=quantized)
 
-    def _convolve(self, y: Frames, convolution: Convolution, name: str) -> Frames:
+    def _convolve(self, y: Frames, convolution: Convolution, name: str, precision: Precision) -> Frames:
         graph, (left, right) = self._graph, convolution.padding
-        if y.quantized is not None:
-            weights = self._int8.weights(graph, convolution, name, y.quantized)
+        options: dict[str, Any] = {
+            "kernel_shape": [1, len(convolution.kernel)],
+            "strides": [1, convolution.stride],
+            "dilations": [1, convolution.dilation],
+            "group": convolution.groups,
+            "pads": [0, left, 0, right],
+        }
+        if precision == "dynamic" and convolution.groups == 1:
+            x = convolve_dynamic(graph, y.x, convolution, name, options)
         else:
-            weights = [graph.weight(convolution.kernel.transpose(2, 1, 0)[:, :, None, :], f"{name}/kernel")]
-            if convolution.bias is not None:
-                weights.append(graph.weight(convolution.bias, f"{name}/bias"))
-        x = graph.op(
-            "Conv",
-            y.x,
-            *weights,
-            name=name,
-            kernel_shape=[1, len(convolution.kernel)],
-            strides=[1, convolution.stride],
-            dilations=[1, convolution.dilation],
-            group=convolution.groups,
-            pads=[0, left, 0, right],
-        )
+            if isinstance(precision, StaticInt8) and y.quantized is not None:
+                weights = precision.weights(graph, convolution, name, y.quantized)
+            else:
+                weights = [graph.weight(convolution.kernel.transpose(2, 1, 0)[:, :, None, :], f"{name}/kernel")]
+                if convolution.bias is not None:
+                    weights.append(graph.weight(convolution.bias, f"{name}/bias"))
+            x = graph.op("Conv", y.x, *weights, name=name, **options)
         return Frames(x, y.length, is_zero=False, like=y.like if convolution.keeps_length else x)
 
     def _output_length(self, length: str, convolution: Convolution) -> str:
@@ -150,7 +154,7 @@ class EncoderWriter:
         quantized = replace(
             y.quantized, q=graph.op("Where", inside, y.quantized.q, y.quantized.zero_point, name="masked")
         )
-        return replace(y, x=self._int8.dequantize(graph, quantized), quantized=quantized, is_zero=True)
+        return replace(y, x=dequantize(graph, quantized), quantized=quantized, is_zero=True)
 
     def _valid(self, y: Frames, length: str) -> str:
         """[B,1,1,T] bool: the valid frames."""

@@ -74,8 +74,8 @@ class Graph:
 
     def to_model(self, inputs: Sequence[Value], outputs: Sequence[Value], metadata: dict[str, str]) -> onnx.ModelProto:
         """Returns the finished model."""
-        values = [[helper.make_tensor_value_info(*value) for value in side] for side in (inputs, outputs)]
-        graph = helper.make_graph(self._nodes, "jasper", *values, initializer=list(self._weights.values()))
+        given, found = ([helper.make_tensor_value_info(*value) for value in side] for side in (inputs, outputs))
+        graph = helper.make_graph(self._nodes, "jasper", given, found, initializer=list(self._weights.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="jasper_tf")
         model.ir_version = IR_VERSION
         helper.set_model_props(model, metadata)

@@ -16,7 +16,7 @@ CASES += [("pad_value", "no_mask"), ("reflected", "excitation")]
 @pytest.mark.parametrize(("front_end", "encoder"), CASES)
 def test_a_padded_batch_gives_what_the_model_gives(front_end, encoder):
     model = small_model(front_end, encoder)
-    made = make_onnx(read_network(model))
+    made = make_onnx(read_network(model)).proto
     onnx.checker.check_model(made, full_check=True)
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     audio, audio_len = some_audio()
