@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from jasper_tf.export.edge.network import Block, Convolution, Excitation, GroupNormalization, Network, Stage
-from jasper_tf.export.onnx.graph import Graph, size, valid
+from jasper_tf.export.onnx.graph import Graph, valid
 from jasper_tf.export.onnx.int8 import Quantized, StaticInt8, convolve_dynamic, dequantize
 
 _TIME = 3
@@ -26,14 +26,15 @@ class Frames:
         x: [B,C,1,T].
         length: [B] int32, valid frames; None where all are valid.
         is_zero: whether `x` is zero beyond the length.
-        like: a tensor with the same T.
+        frames: T, an int32 without axes. Not read from the shape of `x`: a convolution whose output has a second reader
+            is not computed in integers.
         quantized: what `x` is the float32 value of; None where it is not quantized.
     """
 
     x: str
     length: str | None
     is_zero: bool
-    like: str
+    frames: str
     quantized: Quantized | None = None
 
 
@@ -134,7 +135,8 @@ class EncoderWriter:
                 if convolution.bias is not None:
                     weights.append(graph.weight(convolution.bias, f"{name}/bias"))
             x = graph.op("Conv", y.x, *weights, name=name, **options)
-        return Frames(x, y.length, is_zero=False, like=y.like if convolution.keeps_length else x)
+        frames = y.frames if convolution.keeps_length else self._output_length(y.frames, convolution)
+        return Frames(x, y.length, is_zero=False, frames=frames)
 
     def _output_length(self, length: str, convolution: Convolution) -> str:
         graph, one = self._graph, self._graph.const(1, np.int32)
@@ -158,9 +160,9 @@ class EncoderWriter:
 
     def _valid(self, y: Frames, length: str) -> str:
         """[B,1,1,T] bool: the valid frames."""
-        key = (length, y.like)
+        key = (length, y.frames)
         if key not in self._masks:
-            self._masks[key] = valid(self._graph, length, size(self._graph, y.like, _TIME), axes=[1, 2, 3])
+            self._masks[key] = valid(self._graph, length, y.frames, axes=[1, 2, 3])
         return self._masks[key]
 
     def _activate(self, y: Frames, activation: str) -> Frames:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from jasper_tf.export.edge.network import Network
 from jasper_tf.export.onnx.encoder import EncoderWriter, Frames, Precision
 from jasper_tf.export.onnx.front_end import add_features, add_normalization
-from jasper_tf.export.onnx.graph import Graph
+from jasper_tf.export.onnx.graph import Graph, size
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ def add_network(
     with graph.scope("front_end"):
         x, is_zero = add_normalization(graph, network.front_end, features, feature_len)
     writer = EncoderWriter(graph, network, precision)
-    return writer.add(Frames(x, feature_len, is_zero, like=x)), writer.points
+    return writer.add(Frames(x, feature_len, is_zero, size(graph, x, 3))), writer.points
