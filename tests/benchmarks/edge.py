@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("manifest")
     parser.add_argument("candidates", nargs="+", metavar="FORMAT:PRECISION")
-    parser.add_argument("--calibration", help="for the ranges of int8-static (default: MANIFEST)")
+    parser.add_argument("--calibration", help="of the 8-bit candidates (default: MANIFEST for int8-static)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
@@ -47,9 +47,9 @@ def main() -> None:
         for name in arguments.candidates:
             kind, quantize = name.split(":")
             output = Path(folder) / name.replace(":", "-")
-            calibration = arguments.calibration or arguments.manifest
+            needed = arguments.manifest if quantize == "int8-static" else None
+            calibration = (arguments.calibration or needed) if quantize.startswith("int8") else None
             began = time.monotonic()
-            calibration = calibration if quantize == "int8-static" else None
             export_edge(model, output, kind, quantize, calibration=calibration, say=lambda line: None)
             export_s = time.monotonic() - began
             file = output / FORMATS[kind].file
