@@ -76,7 +76,8 @@ class FeatureNormalization(keras.layers.Layer):
     def call(self, features, feature_len):
         feature_len = ops.cast(feature_len, "int32")
         frames = ops.shape(features)[1]
-        valid = valid_frames(feature_len, frames)[:, :, None]
+        # Not by [:, :, None], for which LiteRT has no builtin operator.
+        valid = ops.expand_dims(valid_frames(feature_len, frames), -1)
         if self.normalize == "fixed":
             mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.fixed_mean, self.fixed_std))
             features = (features - mean) / std

@@ -9,6 +9,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.network import Block, Convolution, Excitation, FrontEnd, Network, Residual, Stage
+from jasper_tf.export.litert.activations import Activation
 from jasper_tf.export.litert.flatbuffer import OP
 from jasper_tf.export.litert.layers import Layers, without_groups
 
@@ -16,7 +17,7 @@ INPUT, OUTPUT = "audio", "log_probs"
 
 
 def build_litert(
-    network: Network, quantize: str = "none", ranges: Mapping[str, tuple[float, float]] | None = None
+    network: Network, quantize: str = "none", activations: Mapping[str, Activation] | None = None
 ) -> bytes:
     """Returns the content of a `.tflite`.
 
@@ -26,14 +27,15 @@ def build_litert(
     Args:
         network: the recognizer.
         quantize: "none"; "float16" (weights); "int8-dynamic" (weights of the encoder's and the head's dense
-            convolutions by channel; inputs of these in each call); "int8-static" (their inputs by `ranges`).
-        ranges: of "int8-static": the least and largest value of each tensor by its name.
+            convolutions by channel; inputs of these in each call); "int8-static" (their inputs
+            and outputs too, with the ranges of `activations`).
+        activations: of the float32 model on recordings: "int8-static" needs them; they correct the means of int8.
 
     Raises:
         UserError: the network depends on padding, or the file would be too large.
     """
     _validate(network)
-    layers = Layers(quantize, ranges)
+    layers = Layers(quantize, activations)
     audio = layers.graph.add_tensor(INPUT, [1, -1])
     features = _front_end(layers, network.front_end, audio)
     outputs = [features]

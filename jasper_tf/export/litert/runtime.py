@@ -14,17 +14,30 @@ from jasper_tf.errors import UserError, one_line
 _MOST_THREADS = 4
 
 
-def _interpreter_class() -> Any:
-    """That of ai-edge-litert, or else TensorFlow's, which is no longer developed."""
+def open_interpreter(model: str | Path | bytes, threads: int = 1, keeps_tensors: bool = False) -> Any:
+    """ai-edge-litert's interpreter, or else TensorFlow's, which is no longer developed.
+
+    `keeps_tensors`: the value of every tensor can be read; slower.
+
+    Raises:
+        UserError: there is none.
+        ValueError: it is no LiteRT model.
+    """
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
         import tensorflow as tf
 
         if not hasattr(tf.lite, "Interpreter"):
-            raise UserError("this TensorFlow runs no .tflite; pip install ai-edge-litert") from None
-        return tf.lite.Interpreter
-    return Interpreter
+            raise UserError("no runtime for .tflite; pip install ai-edge-litert") from None
+        Interpreter, OpResolverType = tf.lite.Interpreter, tf.lite.experimental.OpResolverType  # noqa: N806
+    options: dict[str, Any] = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
+    if keeps_tensors:
+        options["experimental_preserve_all_tensors"] = True
+        options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's says that it will be deleted
+        return Interpreter(num_threads=threads, **options)
 
 
 class LiteRTModel:
@@ -41,12 +54,11 @@ class LiteRTModel:
     def __init__(self, file: str | Path, threads: int | None = None):
         self._file = file
         threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
-        interpreter = _interpreter_class()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # TensorFlow's says that it will be deleted
-                self._interpreter = interpreter(model_path=os.fspath(file), num_threads=threads)
+            self._interpreter = open_interpreter(file, threads)
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except UserError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{file}: not a LiteRT model, or damaged ({one_line(error)}); export it anew") from None
         self._samples = -1

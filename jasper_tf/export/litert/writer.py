@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import EdgeJob
 from jasper_tf.export.edge.read_network import read_network
+from jasper_tf.export.litert.activations import measure_activations
 from jasper_tf.export.litert.graph import build_litert
 
 
@@ -16,6 +16,10 @@ def write_litert(job: EdgeJob, folder: Path) -> None:
     Raises:
         UserError: as `build_litert`.
     """
-    if job.quantize == "int8-static":
-        raise UserError("--quantize int8-static: not written by --format litert yet; use int8-dynamic")
-    (folder / job.format.file).write_bytes(build_litert(read_network(job.model), job.quantize))
+    network = read_network(job.model)
+    content = build_litert(network, "none" if job.quantize.startswith("int8") else job.quantize)
+    if job.quantize.startswith("int8"):
+        spoken = [clip for clip in job.calibration if clip.text is not None]
+        activations = measure_activations(content, spoken) if spoken else None
+        content = build_litert(network, job.quantize, activations)
+    (folder / job.format.file).write_bytes(content)
