@@ -110,8 +110,8 @@ class LogMelSpectrogram(keras.layers.Layer):
         self.log, self.log_zero_guard_type = log, log_zero_guard_type
         self.log_zero_guard_value = log_zero_guard_value
         self.exact_pad, self.generation, self.seed = exact_pad, generation, seed
-        named = isinstance(log_zero_guard_value, str)
-        self._guard = _GUARD_NAMES[str(log_zero_guard_value)] if named else log_zero_guard_value
+        guard = log_zero_guard_value
+        self.guard = _GUARD_NAMES[guard] if isinstance(guard, str) else guard
         self.window_values = _WINDOWS[window](self.framing.window_samples).astype(np.float32)
         fft_samples = self.framing.fft_samples
         self.mel_weights = mel_filterbank(sample_rate, fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
@@ -147,7 +147,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         energies = ops.matmul(spectrum, self.mel_weights)
         if self.log:
             is_added = self.log_zero_guard_type == "add"
-            energies = ops.log(energies + self._guard if is_added else ops.maximum(energies, self._guard))
+            energies = ops.log(energies + self.guard if is_added else ops.maximum(energies, self.guard))
         return energies, self.framing.frames(audio_len, ops)
 
     def _pad_sides(self, audio):

@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.features.valid_frames import valid_frames
 
 # NeMo adds it to the standard deviation, not to the variance.
-_STD_GUARD = 1e-5
+STD_GUARD = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -76,7 +76,8 @@ class FeatureNormalization(keras.layers.Layer):
     def call(self, features, feature_len):
         feature_len = ops.cast(feature_len, "int32")
         frames = ops.shape(features)[1]
-        valid = valid_frames(feature_len, frames)[:, :, None]
+        # Not by [:, :, None], for which LiteRT has no builtin operator.
+        valid = ops.expand_dims(valid_frames(feature_len, frames), -1)
         if self.normalize == "fixed":
             mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.fixed_mean, self.fixed_std))
             features = (features - mean) / std
@@ -115,7 +116,7 @@ class FeatureNormalization(keras.layers.Layer):
         mean = ops.sum(features, axes, keepdims=True) / ops.maximum(count, 1.0)
         centered = ops.where(valid, features - mean, 0.0)
         variance = ops.sum(ops.square(centered), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
-        return centered / (ops.sqrt(variance) + _STD_GUARD)
+        return centered / (ops.sqrt(variance) + STD_GUARD)
 
     def compute_output_shape(self, features_shape, feature_len_shape):
         batch, frames, features = features_shape

@@ -32,7 +32,7 @@ _LOOK_AHEAD = 128
 
 
 class Recognizer(AcousticModel, Protocol):
-    """The interface of a model that a Transcriber uses: JasperCTC and SavedModelTranscriber implement it."""
+    """The interface of a model that a Transcriber uses: JasperCTC, SavedModelTranscriber and EdgeRecognizer have it."""
 
     @property
     def decoding(self) -> Decoder: ...
@@ -58,7 +58,7 @@ class Transcriber:
     for the current batch and the next one only.
 
     Args:
-        model: a JasperCTC or a SavedModelTranscriber, as `load_recognizer` gives them.
+        model: a JasperCTC, a SavedModelTranscriber or an EdgeRecognizer, as `load_recognizer` gives them.
         chunking: which recordings are cut, and how. Without a label that starts a word there are no words to join
             pieces by: recordings stay whole.
         decoding: how log-probabilities become text: a `DecodingConfig` or the keys of one, such as

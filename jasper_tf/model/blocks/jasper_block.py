@@ -225,7 +225,8 @@ class JasperBlock(keras.layers.Layer):
 
     def _valid(self, x, length):
         """[B, T, 1]: 1 on the frames of `x` within `length`, 0 beyond."""
-        return ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype)[:, :, None]
+        # Not by [:, :, None], for which LiteRT has no builtin operator.
+        return ops.expand_dims(ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype), -1)
 
     def _batch_mode(self, training) -> dict:
         return {"training": training} if self._arguments["normalization_mode"] == "batch" else {}

@@ -105,7 +105,10 @@ class MaskedConv1D(keras.layers.Layer):
         # "same" pads inside the convolution, without a copy of x; at stride 1 it is the symmetric padding.
         same = self.keeps_length and self.padding[0] == self.padding[1]
         if not same and any(self.padding):
+            batch, frames, channels = ops.shape(x)
             x = ops.pad(x, ((0, 0), self.padding, (0, 0)))
+            # LiteRT's converter forgets the number of channels in `pad`, and then has no builtin convolution.
+            x = ops.reshape(x, (batch, frames + sum(self.padding), channels))
         options = {"strides": self.stride, "padding": "same" if same else "valid", "dilation_rate": self.dilation}
         options["data_format"] = "channels_last"
         if self.filters is None:
