@@ -94,7 +94,7 @@ class FeatureNormalization(keras.layers.Layer):
             return self(features, feature_len)
         feature_len = ops.cast(feature_len, "int32")
         valid = valid_frames(feature_len, ops.shape(features)[1])[:, :, None]
-        return self._filled((features - mean) / (std + _STD_GUARD), valid), feature_len
+        return self._filled((features - mean) / (std + STD_GUARD), valid), feature_len
 
     def _filled(self, features, valid):
         features = ops.where(valid, features, self.pad_value)
