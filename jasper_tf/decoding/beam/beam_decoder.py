@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from functools import partial
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -97,7 +97,7 @@ class BeamDecoder(Decoder):
         if self._compiled is None:
             search = self.search.with_static_shapes() if self.config.jit_compile else self.search
             self._compiled = tf.function(
-                partial(self._decode, search),
+                functools.partial(self._decode, search),
                 autograph=False,
                 reduce_retracing=not self.config.jit_compile,
                 jit_compile=self.config.jit_compile or None,
@@ -150,10 +150,34 @@ class BeamDecoder(Decoder):
         if count > 1:
             log_probs = ops.reshape(ops.tile(log_probs[:, None], (1, count, 1, 1)), (batch * count, frames, classes))
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
-        times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
-        times = times._replace(score=score)
-        times = self.with_confidence(times, log_probs, logit_len)
+        times = self._with_times(log_probs, logit_len, labels, label_len)._replace(score=score)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
+
+    def _with_times(self, log_probs, logit_len, labels, label_len) -> Hypotheses:
+        times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
+        return self.with_confidence(times, log_probs, logit_len)
+
+    @functools.cached_property
+    def with_times(self) -> Any:
+        """Traced: log_probs [B,T',V+1], logit_len [B], labels [B,U], label_len [B] -> Hypotheses without the axis K."""
+        return _traced(self._with_times)
+
+    @functools.cached_property
+    def advance_stream(self) -> Any:
+        """Traced: a step of `BeamStream`, the same for all streams.
+
+        state, log_probs [1,T',V+1], logit_len [1] and the arrays of `HotWords` or None -> the state, the entry [K] that
+        each entry was before, and the labels [K,U], label_len [K] that were appended.
+        """
+
+        def advance(state, log_probs, logit_len, hot_ids=None, hot_weights=None):
+            hot_words = HotWords(hot_ids, hot_weights)
+            search = self.search if hot_ids is None else self.with_hot_words(self.search, hot_words)
+            state, trace = search.advance(state, ops.log_softmax(log_probs, axis=-1), logit_len)
+            before, of_frames = trace.follow(ops.arange(search.beam_size, dtype="int32"))
+            return state, before, *join(of_frames, search.packer, is_whole=False)
+
+        return _traced(advance)
 
     def with_hot_words(self, search: BeamSearch, hot_words: HotWords) -> BeamSearch:
         """A search of this decoder with hot words."""
@@ -170,6 +194,14 @@ class BeamDecoder(Decoder):
     def get_config(self) -> dict[str, Any]:
         of_beam = dataclasses.asdict(self.config)
         return {**super().get_config(), "tokenizer": self.tokenizer.get_config(), "config": of_beam}
+
+
+def _traced(function: Callable) -> Callable:
+    if not is_tensorflow():
+        return function
+    import tensorflow as tf  # the only backend that runs loops op by op where nothing is traced
+
+    return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def join(of_frames: Any, packer: FramePacker, is_whole: bool = True) -> tuple[Any, Any]:
