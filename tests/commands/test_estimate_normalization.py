@@ -33,7 +33,7 @@ def overrides(manifest, *more):
 
 
 def twin(paths, bands):
-    """Mean and deviation [F] in float64, frame by frame: 20 ms Hann windows every 10 ms in transforms of 512 samples."""
+    """Mean and deviation [F] in float64, frame by frame: 20 ms Hann windows every 10 ms, transforms of 512 samples."""
     weights, rows = mel_filterbank(16000, 512, bands).astype(np.float64), []
     window = np.pad(np.hanning(320), 96)
     for path in paths:
