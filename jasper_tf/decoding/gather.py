@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,6 +12,15 @@ from keras import ops
 def is_tensorflow() -> bool:
     """Whether Keras runs on TensorFlow, whose graphs have dynamic shapes."""
     return keras.backend.backend() == "tensorflow"
+
+
+def traced(function: Callable) -> Callable:
+    """The function as one graph for all shapes, where the backend runs operation by operation otherwise."""
+    if not is_tensorflow():
+        return function
+    import tensorflow as tf  # the only backend that needs it
+
+    return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def hash_type() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ from jasper_tf.decoding.beam.search import BeamSearch
 from jasper_tf.decoding.beam.text_models import TextModel, WordModel
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.gather import is_tensorflow
+from jasper_tf.decoding.gather import is_tensorflow, traced
 from jasper_tf.decoding.writing import space_label
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
@@ -160,7 +160,7 @@ class BeamDecoder(Decoder):
     @functools.cached_property
     def with_times(self) -> Any:
         """Traced: log_probs [B,T',V+1], logit_len [B], labels [B,U], label_len [B] -> Hypotheses without the axis K."""
-        return _traced(self._with_times)
+        return traced(self._with_times)
 
     @functools.cached_property
     def advance_stream(self) -> Any:
@@ -177,7 +177,7 @@ class BeamDecoder(Decoder):
             before, of_frames = trace.follow(ops.arange(search.beam_size, dtype="int32"))
             return state, before, *join(of_frames, search.packer, is_whole=False)
 
-        return _traced(advance)
+        return traced(advance)
 
     def with_hot_words(self, search: BeamSearch, hot_words: HotWords) -> BeamSearch:
         """A search of this decoder with hot words."""
@@ -194,14 +194,6 @@ class BeamDecoder(Decoder):
     def get_config(self) -> dict[str, Any]:
         of_beam = dataclasses.asdict(self.config)
         return {**super().get_config(), "tokenizer": self.tokenizer.get_config(), "config": of_beam}
-
-
-def _traced(function: Callable) -> Callable:
-    if not is_tensorflow():
-        return function
-    import tensorflow as tf  # the only backend that runs loops op by op where nothing is traced
-
-    return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def join(of_frames: Any, packer: FramePacker, is_whole: bool = True) -> tuple[Any, Any]:

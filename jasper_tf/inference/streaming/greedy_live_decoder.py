@@ -32,4 +32,4 @@ class GreedyLiveDecoder(LiveDecoder):
         return self._decode(self._frames)
 
     def _decode(self, frames: np.ndarray) -> Hypotheses:
-        return self._decoder(frames[None], np.array([len(frames)], np.int32)).best()
+        return self._decoder.best_path(frames[None], np.array([len(frames)], np.int32))

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from jasper_tf.decoding.alignment import WordTiming
+from jasper_tf.decoding.alignment import WordTiming, split_words, time_labels, word_text
 from jasper_tf.decoding.decoder import Hypotheses
-from jasper_tf.decoding.words import group_words
 from jasper_tf.text.tokenizer import Tokenizer
+
+_AGGREGATIONS = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
 
 
 class LiveDecoder(ABC):
@@ -40,10 +41,10 @@ class LiveDecoder(ABC):
         """Decodes the next frames [T',V+1] -> the words that are final now and were not before."""
         self._frames = np.concatenate([self._frames, log_probs])
         best, decided = self._advance(log_probs)
-        labels, words, word_of_label = self._read(best)
-        begins = np.flatnonzero(self.tokenizer.starts_word[labels[:decided]])
-        boundary = int(begins[-1]) if len(begins) else 0
-        closed = int(word_of_label[:boundary].max(initial=-1)) + 1
+        labels = self._timed(best)
+        begins = [k for k, label in enumerate(labels[:decided]) if label.text.startswith(" ")]
+        boundary = begins[-1] if begins else 0
+        words, closed = self._words(labels), len(split_words(labels[:boundary]))
         if closed < len(words):
             self._drop(int(best.start_frame[0, boundary]), boundary)
         else:
@@ -52,11 +53,11 @@ class LiveDecoder(ABC):
 
     def look_ahead(self, log_probs: np.ndarray) -> list[WordTiming]:
         """The words that are not final, with those of provisional frames [T',V+1] that follow."""
-        return self._read(self._peek(log_probs))[1]
+        return self._words(self._timed(self._peek(log_probs)))
 
     def finish(self) -> list[WordTiming]:
         """Ends the text: its words that are not final yet. The next frames begin another one."""
-        words = self._read(self._end())[1]
+        words = self._words(self._timed(self._end()))
         self._drop(len(self._frames), 0)
         return words
 
@@ -77,23 +78,18 @@ class LiveDecoder(ABC):
         self._frames = self._frames[frames:]
         self._first += frames
 
-    def _read(self, best: Hypotheses) -> tuple[np.ndarray, list[WordTiming], np.ndarray]:
-        """The labels [U], the words, and the number of the word of each label [U], -1 for none."""
-        count = int(best.label_len[0])
-        labels = np.asarray(best.labels)[0, :count]
-        words = group_words(best, self.tokenizer, self.aggregation)
-        word_of_label = np.asarray(words.word_of_label)[0, :count]
-        size = int(words.words_len[0])
-        columns = (np.asarray(column)[0, :size] for column in words[1:4])
-        texts = [""] * size
-        for label, word in zip(labels.tolist(), word_of_label.tolist(), strict=True):
-            if word >= 0:
-                texts[word] += self.tokenizer.word_pieces[label]
-        found = [
-            WordTiming(text, self._second(start), self._second(end), float(confidence))
-            for text, start, end, confidence in zip(texts, *columns, strict=True)
-        ]
-        return labels, found, word_of_label
+    def _timed(self, best: Hypotheses) -> list[WordTiming]:
+        """The labels with their times in the stream."""
+        first = self._first
+        best = best._replace(start_frame=best.start_frame + first, end_frame=best.end_frame + first)
+        return time_labels(best, self.tokenizer, self.frame_s)[0]
 
-    def _second(self, frame: int) -> float:
-        return (self._first + int(frame)) * self.frame_s
+    def _words(self, labels: list[WordTiming]) -> list[WordTiming]:
+        return [
+            WordTiming(word_text(word), word[0].start_s, word[-1].end_s, self._confidence(word))
+            for word in split_words(labels)
+        ]
+
+    def _confidence(self, word: list[WordTiming]) -> float:
+        """As `group_words` has it, of one word."""
+        return float(_AGGREGATIONS[self.aggregation]([label.confidence for label in word]))
