@@ -29,7 +29,7 @@ class StatefulLogProbs(LogProbStream):
         self._model, self._streaming = model, model.streaming
         frames = max(1, round(min(chunk_s, STEP_S) / self.frame_s))
         self._step = frames * self._streaming.frame_samples
-        self.delay_s = frames * self.frame_s + self._streaming.lookahead_s
+        self.delay_s = (frames - 1) * self.frame_s + self._streaming.lookahead_s
         self._state = np.zeros((1, self._streaming.state_size), np.float32)
         self._rest = np.zeros(0, np.float32)  # samples of the step that is not complete
         self._none = np.zeros((0, len(model.tokenizer) + 1), np.float32)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.export.saved_model.writer import EXTRA, export
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 
 pytestmark = pytest.mark.medium
 
@@ -179,6 +180,12 @@ def test_what_lies_beside(streaming_model, exported, signatures):
         assert signatures[request.model_spec.signature_name](**inputs)["text"].shape == (1,)
         names.append(request.model_spec.signature_name)
     assert names[-1] == "stream"
+
+
+def test_it_transcribes_recordings_too(streaming_model, exported, noises):
+    """Its operations are among those that are loaded (`validate_graph`)."""
+    texts = [str(found) for found in SavedModelTranscriber(exported).transcribe(noises)]
+    assert texts == [offline(streaming_model, sound)[0] for sound in noises]
 
 
 def test_a_batchable_export_streams(streaming_model, tmp_path):

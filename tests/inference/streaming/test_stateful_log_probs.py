@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from jasper_tf import Transcriber
+from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs
+from jasper_tf.inference.streaming.start_stream import start_log_probs
 from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs
+from jasper_tf.model.jasper_ctc import JasperCTC
 
 pytestmark = pytest.mark.medium
 
@@ -29,7 +32,7 @@ def test_the_frames_are_those_of_the_whole(streaming_model, audio, parts):
 def test_steps_and_delay(streaming_model):
     stream = StatefulLogProbs(streaming_model, chunk_s=0.08)
     step = stream.samples_to_next
-    assert step == 1280 and stream.delay_s == pytest.approx(0.08 + streaming_model.streaming.lookahead_s)
+    assert step == 1280 and stream.delay_s == pytest.approx(0.04 + streaming_model.streaming.lookahead_s)
     assert not len(stream.push(np.zeros(step - 1, np.float32))[0]) and stream.samples_to_next == 1
     stream.push(np.zeros(1, np.float32))
     assert stream.samples_to_next == step
@@ -44,3 +47,18 @@ def test_live_text_is_offline_text(streaming_model, audio):
     words = [word.text for update in updates if update.kind == "final" for word in update.words]
     offline = transcriber.transcribe(audio)
     assert live.delay_s < 1 and words == [word.text for word in offline.words] and words
+
+
+def test_who_streams_exactly(streaming_model, untrained_model):
+    """Not a model that normalizes by the whole recording, and not one that looks many seconds ahead."""
+    config = streaming_model.get_config()
+    block = {"filters": 8, "repeat": 1, "kernel": 459, "stride": 2, "residual": False}
+    config["encoder"] = {**config["encoder"], "jasper": [block]}
+    far = JasperCTC.from_config(config)
+    assert far.streaming.lookahead_s > 2
+    for model, kind in (
+        (streaming_model, StatefulLogProbs),
+        (far, BufferedLogProbs),
+        (untrained_model(list("ab ")), BufferedLogProbs),
+    ):
+        assert type(start_log_probs(model, 4.8, 1.6, 1.6)) is kind

@@ -127,7 +127,7 @@ def test_long_look_ahead_and_back():
         {"kernel": 7, "dilation": 3, "future_context": 5, "repeat": 2},
     ]
     rng = np.random.default_rng(0)
-    assert_exact(make_model(jasper), [noise(rng, n) for n in (3000, 19, 1)], [1])
+    assert_exact(make_model(jasper), [noise(rng, n) for n in (1500, 19, 1)], [1])
 
 
 def test_what_a_frame_waits_for():
