@@ -14,13 +14,17 @@ def is_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def traced(function: Callable) -> Callable:
-    """The function as one graph for all shapes, where the backend runs operation by operation otherwise."""
+def traced(function: Callable, *inputs: tuple[int, str]) -> Callable:
+    """The function as one graph for all shapes, where the backend runs operation by operation otherwise.
+
+    `inputs`: rank and type of each argument, where all are arrays.
+    """
     if not is_tensorflow():
         return function
     import tensorflow as tf  # the only backend that needs it
 
-    return tf.function(function, autograph=False, reduce_retracing=True)
+    signature = [tf.TensorSpec([None] * rank, dtype) for rank, dtype in inputs] or None
+    return tf.function(function, signature, autograph=False, reduce_retracing=True)
 
 
 def hash_type() -> str:

@@ -160,7 +160,7 @@ class BeamDecoder(Decoder):
     @functools.cached_property
     def with_times(self) -> Any:
         """Traced: log_probs [B,T',V+1], logit_len [B], labels [B,U], label_len [B] -> Hypotheses without the axis K."""
-        return traced(self._with_times)
+        return traced(self._with_times, (3, "float32"), (1, "int32"), (2, "int32"), (1, "int32"))
 
     @functools.cached_property
     def advance_stream(self) -> Any:

@@ -25,8 +25,8 @@ class AcousticWindow(ABC):
         self._begin = self._end = 0  # of `_audio`, in samples of the stream
 
     def push(self, audio: np.ndarray) -> None:
-        """Adds audio [S]."""
-        self._audio.append(audio)
+        """Adds a copy of audio [S]: a recorder uses its buffer again."""
+        self._audio.append(np.array(audio, np.float32))
         self._end += len(audio)
 
     @abstractmethod

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.acoustic_window import AcousticWindow, AudioWindow, FeatureWindow
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
+from jasper_tf.model.frames import context_frames
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 _OWN_STATISTICS_S = 7.5
@@ -53,9 +56,12 @@ class BufferedLogProbs(LogProbStream):
             )
         self.sample_rate, self.frame_s = model.sample_rate, model.frame_s
         self._step = round(model.frame_s * model.sample_rate)  # samples from frame to frame
-        self._window: AcousticWindow = (
-            FeatureWindow(model, _OWN_STATISTICS_S) if isinstance(model, JasperCTC) else AudioWindow(model)
-        )
+        self._window: AcousticWindow
+        if isinstance(model, JasperCTC):
+            self._window = FeatureWindow(model, _OWN_STATISTICS_S)
+            self.note = _note(model, left_s, right_s)
+        else:
+            self._window = AudioWindow(model)
         self._left, right, self._chunk = (round(seconds / self.frame_s) for seconds in (left_s, right_s, chunk_s))
         self._chunk = max(1, self._chunk)
         self._right = max(right, -(-self._window.reach // self._step))
@@ -92,3 +98,18 @@ class BufferedLogProbs(LogProbStream):
         """The frames from the first that is not final yet."""
         first = max(0, self._done - self._left)
         return self._window.log_probs(first * self._step, is_whole)[self._done - first :]
+
+
+def _note(model: JasperCTC, left_s: float, right_s: float) -> str:
+    frame_s = model.hop / model.sample_rate
+    before_s, after_s = (frames * frame_s for frames in context_frames(model.encoder.blocks))
+    if before_s <= left_s and after_s <= right_s:
+        return ""
+    if math.isinf(after_s):
+        reads = "whole recordings"
+    else:
+        reads = f"{before_s:.1f} s before and {after_s:.1f} s after each frame"
+    return (
+        f"the model was trained to read {reads}, here it has {left_s:g} s and {right_s:g} s: "
+        "words may differ from those of the whole recording"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from jasper_tf.decoding.alignment import WordTiming, split_words, time_labels, w
 from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.text.tokenizer import Tokenizer
 
-_AGGREGATIONS = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
+_AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
 
 
 class LiveDecoder(ABC):

@@ -46,6 +46,7 @@ class LiveTranscription:
     Attributes:
         delay_s: the longest time from a sound to its final frame, seconds of audio: a word is final when the next one
             begins, or at the endpoint, that much later.
+        note: why words may differ from those of a whole recording, one line, or empty.
         sample_rate: of the audio that is pushed, Hz.
         heard_s: seconds of audio that were pushed.
     """
@@ -54,7 +55,7 @@ class LiveTranscription:
         self, log_probs: LogProbStream, decoder: LiveDecoder, endpoint_s: float = 0.8, sample_rate: int | None = None
     ):
         self.sample_rate = sample_rate or log_probs.sample_rate
-        self.delay_s = log_probs.delay_s
+        self.delay_s, self.note = log_probs.delay_s, log_probs.note
         self._log_probs, self._decoder = log_probs, decoder
         self._resampler = StreamResampler(self.sample_rate, log_probs.sample_rate)
         silent = np.array([piece == " " for piece in decoder.tokenizer.pieces] + [True])
@@ -98,6 +99,11 @@ class LiveTranscription:
         words = self._decoder.finish()
         return [*updates, LiveUpdate.of_words("final", words, heard_s, endpoint=True)]
 
+    def warm_up(self) -> None:
+        """Runs a step of silence and ends the stream, so that the next ones of this model begin without waiting."""
+        self.push(np.zeros(round(self.delay_s * self.sample_rate) + 1, np.float32))
+        self.finish()
+
     def _hear(self, audio: np.ndarray) -> list[LiveUpdate]:
         updates: list[LiveUpdate] = []
         while len(audio):
@@ -106,8 +112,8 @@ class LiveTranscription:
             final, provisional = self._log_probs.push(taken)
             self._samples += len(taken)
             if len(final) or len(provisional):
-                updates += self._decode(final, heard_s := self._samples / self._log_probs.sample_rate)
-                updates += self._look_ahead(provisional, heard_s, bool(updates))
+                words = self._decode(final, heard_s := self._samples / self._log_probs.sample_rate)
+                updates += [*words, *self._look_ahead(provisional, heard_s, bool(words))]
         return updates
 
     def _decode(self, log_probs: np.ndarray, heard_s: float) -> list[LiveUpdate]:

@@ -17,11 +17,14 @@ class LogProbStream(ABC):
         sample_rate: of the audio, Hz.
         frame_s: seconds from one frame to the next.
         delay_s: the longest time from a sound to its final frame, seconds of audio.
+        note: why words may differ from those of a whole recording, one line; empty where they do not, or where it is
+            not known.
     """
 
     sample_rate: int
     frame_s: float
     delay_s: float
+    note: str = ""
 
     @property
     @abstractmethod
