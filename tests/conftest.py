@@ -312,3 +312,23 @@ def serving(loopback):
 def served_model(loopback):
     """The model that `serving` runs, in this process."""
     return loopback[0]
+
+
+@pytest.fixture(scope="session")
+def streaming_model():
+    """A JasperCTC of three blocks with random weights that can stream: 640 samples a frame, 2 frames of look-ahead."""
+    import dataclasses
+
+    from jasper_tf.config import PreprocessorConfig
+    from jasper_tf.model.jasper_ctc import JasperCTC
+
+    normalize = {"fixed_mean": [-4.4] * 16, "fixed_std": [0.15] * 16}
+    preprocessor = dataclasses.asdict(PreprocessorConfig(features=16, normalize=normalize))
+    block = {"repeat": 1, "kernel": 5, "residual": False, "filters": 16}
+    jasper = [
+        {**block, "stride": 2, "future_context": 2},
+        {**block, "stride": 2, "future_context": 1},
+        {**block, "repeat": 2, "separable": True, "residual": True, "future_context": 0},
+    ]
+    encoder = {"feat_in": 16, "jasper": jasper}
+    return JasperCTC(list(" abcdefghijklmnopqrstuvwxyé'"), preprocessor, encoder, seed=4)

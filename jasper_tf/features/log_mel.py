@@ -129,14 +129,23 @@ class LogMelSpectrogram(keras.layers.Layer):
         if training and self.dither:
             noise = keras.random.normal(ops.shape(audio), dtype="float32", seed=self._seed_generator)
             audio = audio + self.dither * noise
-        if self.preemph is not None:
-            audio = ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
+        audio = self.preemphasize(audio)
         if self.generation == "modern":
             # With exact_pad NeMo also counts the length from the start of the padding: the last samples are lost.
             # ops.where, not a product: padding may hold inf or NaN.
             audio = ops.where(valid_frames(audio_len, ops.shape(audio)[1]), audio, 0.0)
         if not self.exact_pad:
             audio = self._pad_sides(audio)
+        return self.log_mel(audio), self.framing.frames(audio_len, ops)
+
+    def preemphasize(self, audio):
+        """Subtracts `preemph` times the sample before from each sample but the first: [B,S] -> [B,S]."""
+        if self.preemph is None:
+            return audio
+        return ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
+
+    def log_mel(self, audio):
+        """Features [B,T,F] of pre-emphasized audio [B,S] with its padding: one frame for each `n_fft` samples in it."""
         f = self.framing
         real, imaginary = ops.stft(
             audio, f.window_samples, f.hop_samples, f.fft_samples, self.window_values, center=False
@@ -148,7 +157,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         if self.log:
             is_added = self.log_zero_guard_type == "add"
             energies = ops.log(energies + self.guard if is_added else ops.maximum(energies, self.guard))
-        return energies, self.framing.frames(audio_len, ops)
+        return energies
 
     def _pad_sides(self, audio):
         pad = self.framing.pad_samples

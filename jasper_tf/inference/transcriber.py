@@ -173,6 +173,10 @@ class Transcriber:
         A model sees `left_s + chunk_s + right_s` seconds at once. A longer `left_s` costs compute, a longer `right_s`
         delay: words are final `chunk_s + right_s` seconds after they were said.
 
+        A model with fixed normalization and without squeeze-and-excitation that looks at most 2 s ahead
+        (`model.streaming.lookahead_s`; configs/an4_streaming.yaml) needs no windows: it keeps a state, its words are
+        those of the whole recording, and final after its look-ahead and a chunk of at most 0.32 s.
+
         Args:
             left_s, chunk_s, right_s: see `BufferedLogProbs`.
             endpoint_s, sample_rate: see `LiveTranscription`.

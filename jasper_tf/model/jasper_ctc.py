@@ -30,6 +30,7 @@ from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.frames import count_encoder_frames
 from jasper_tf.model.memory_estimate import estimate_memory, require_memory
+from jasper_tf.model.streaming.streaming_model import StreamingModel
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
@@ -187,6 +188,26 @@ class JasperCTC(CTCModel):
             return y["logits"], y["logit_len"]
 
         return compute_logits
+
+    @functools.cached_property
+    def streaming(self) -> StreamingModel:
+        """Computes the same log-probabilities chunk by chunk.
+
+        Raises:
+            UserError: the model needs the whole recording; names the key of its configuration.
+        """
+        return StreamingModel(self)
+
+    @functools.cached_property
+    def compute_stream(self) -> Callable:
+        """Traced `streaming.step`: (audio [B,S], state [B,N], audio_len [B]) -> (log_probs, frames [B], state)."""
+        width = self.streaming.state_size
+        inputs = [
+            tf.TensorSpec([None, None], tf.float32),
+            tf.TensorSpec([None, width], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+        return tf.function(self.streaming.step, input_signature=inputs, autograph=False)
 
     @functools.cached_property
     def stages(self) -> AcousticStages:

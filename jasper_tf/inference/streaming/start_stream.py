@@ -14,6 +14,12 @@ from jasper_tf.inference.streaming.greedy_live_decoder import GreedyLiveDecoder
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
+from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs
+from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.model.streaming.requirements import is_streamable
+
+_LONGEST_LOOKAHEAD_S = 2.0
+"""A deep network with symmetric kernels looks many seconds ahead: buffered chunks answer sooner."""
 
 
 def start_stream(
@@ -37,7 +43,9 @@ def start_stream(
 
 
 def start_log_probs(model: AcousticModel, left_s: float, chunk_s: float, right_s: float) -> LogProbStream:
-    """The stream of log-probabilities of a model."""
+    """The stream of log-probabilities of a model: the exact one where the model has it and it looks not far ahead."""
+    if isinstance(model, JasperCTC) and is_streamable(model) and model.streaming.lookahead_s <= _LONGEST_LOOKAHEAD_S:
+        return StatefulLogProbs(model, chunk_s)
     return BufferedLogProbs(model, left_s, chunk_s, right_s)
 
 

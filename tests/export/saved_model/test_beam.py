@@ -20,7 +20,7 @@ from jasper_tf.export.saved_model.writer import EXTRA, export
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.transcriber import Transcriber
-from tests.export.saved_model.test_same_answers import ONLY_TENSORFLOW, cpp_loader, read  # noqa: F401
+from tests.export.saved_model.test_same_answers import ONLY_TENSORFLOW, read
 
 pytestmark = pytest.mark.medium
 
