@@ -116,6 +116,8 @@ def _open_source(names: Sequence[str], settings: Mapping[str, Any]) -> Microphon
     if names:
         from jasper_tf.audio.pcm_stream import PcmStream  # not for `--help`
 
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError("standard input is no pipe; send samples to it, such as arecord -f S16_LE -r 16000 | ...")
         return _Pipe(PcmStream(sys.stdin.buffer, settings["sample_rate"]))
     from jasper_tf.audio.microphone import Microphone  # as above
 
@@ -146,8 +148,9 @@ class _Pipe:
             return np.zeros(0, np.float32)
 
     def _fill(self) -> None:
-        for block in self._samples.blocks():
-            self._blocks.put(block)
+        with contextlib.suppress(OSError):  # the other side has gone: the end
+            for block in self._samples.blocks():
+                self._blocks.put(block)
         self._blocks.put(None)
 
 

@@ -128,10 +128,7 @@ def test_rows_of_a_terminal(monkeypatch):
     assert terminal.getvalue().endswith("\r\x1b[Kone two \x1b[2mthree\x1b[0m")
     show([update("partial", "a text that is longer than a row")])
     *_, before, after = terminal.getvalue().split("\n")
-    assert (
-        before.endswith("\x1b[Kone two")
-        and after == "\r\x1b[K\x1b[2ma text that is lon…\x1b[0m".replace("lon…", "long…")[: len(after)]
-    )
+    assert before.endswith("\x1b[Kone two") and after == "\r\x1b[K\x1b[2ma text that is lon…\x1b[0m"
     show([update("final", "three four five six seven", endpoint=True), update("final", "", endpoint=True)])
     rows = [row.rpartition("\x1b[K")[2].strip() for row in terminal.getvalue().split("\n")]
     assert rows == ["one two", "three four five six", "seven", ""]
