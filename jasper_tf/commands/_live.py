@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from jasper_tf.commands._decoding import DecodingOptions
 from jasper_tf.errors import UserError, printable
@@ -221,8 +221,8 @@ class _TextLines:
             partial = printable(update.text)
             if self._line and partial and cell_len(f"{self._line} {partial}") > width:
                 self._end_line()
-        for word in update.words if update.kind == "final" else ():
-            text = printable(word.text)
+        words = update.words if update.kind == "final" else ()
+        for text in (part for word in words for part in chop_cells(printable(word.text), width)):
             if self._line and cell_len(f"{self._line} {text}") > width:
                 self._end_line()
             self._line = f"{self._line} {text}".lstrip()
