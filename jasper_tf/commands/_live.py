@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from jasper_tf.commands._decoding import DecodingOptions
 from jasper_tf.errors import UserError, printable
@@ -116,6 +116,8 @@ def _open_source(names: Sequence[str], settings: Mapping[str, Any]) -> Microphon
     if names:
         from jasper_tf.audio.pcm_stream import PcmStream  # not for `--help`
 
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError("standard input is no pipe; send samples to it, such as arecord -f S16_LE -r 16000 | ...")
         return _Pipe(PcmStream(sys.stdin.buffer, settings["sample_rate"]))
     from jasper_tf.audio.microphone import Microphone  # as above
 
@@ -146,8 +148,9 @@ class _Pipe:
             return np.zeros(0, np.float32)
 
     def _fill(self) -> None:
-        for block in self._samples.blocks():
-            self._blocks.put(block)
+        with contextlib.suppress(OSError):  # the other side has gone: the end
+            for block in self._samples.blocks():
+                self._blocks.put(block)
         self._blocks.put(None)
 
 
@@ -218,8 +221,8 @@ class _TextLines:
             partial = printable(update.text)
             if self._line and partial and cell_len(f"{self._line} {partial}") > width:
                 self._end_line()
-        for word in update.words if update.kind == "final" else ():
-            text = printable(word.text)
+        words = update.words if update.kind == "final" else ()
+        for text in (part for word in words for part in chop_cells(printable(word.text), width)):
             if self._line and cell_len(f"{self._line} {text}") > width:
                 self._end_line()
             self._line = f"{self._line} {text}".lstrip()

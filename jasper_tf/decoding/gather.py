@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,16 +14,16 @@ def is_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def traced(function: Callable, *inputs: tuple[int, str]) -> Callable:
+def traced(function: Callable, *inputs: tuple[Sequence[int | None], str]) -> Callable:
     """The function as one graph for all shapes, where the backend runs operation by operation otherwise.
 
-    `inputs`: rank and type of each argument, where all are arrays.
+    `inputs`: shape and type of each argument, where all are arrays. Default: what the first calls have in common.
     """
     if not is_tensorflow():
         return function
     import tensorflow as tf  # the only backend that needs it
 
-    signature = [tf.TensorSpec([None] * rank, dtype) for rank, dtype in inputs] or None
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs] or None
     return tf.function(function, signature, autograph=False, reduce_retracing=True)
 
 

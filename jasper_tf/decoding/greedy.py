@@ -13,9 +13,6 @@ from jasper_tf.decoding.confidence import label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.gather import traced
 
-_FRAMES = (3, "float32"), (1, "int32")
-"""Rank and type of log_probs and logit_len."""
-
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class GreedyDecoder(Decoder):
@@ -31,7 +28,7 @@ class GreedyDecoder(Decoder):
     @functools.cached_property
     def best_path(self) -> Any:
         """Traced: log_probs [B,T',V+1], logit_len [B] -> `Hypotheses.best()`; the same for all streams."""
-        return traced(lambda log_probs, logit_len: self(log_probs, logit_len).best(), *_FRAMES)
+        return traced(lambda log_probs, logit_len: self(log_probs, logit_len).best())
 
     def compute_output_spec(self, log_probs, logit_len) -> Hypotheses:
         batch, frames, _ = log_probs.shape

@@ -161,7 +161,8 @@ class BeamDecoder(Decoder):
     @functools.cached_property
     def with_times(self) -> Any:
         """Traced: log_probs [B,T',V+1], logit_len [B], labels [B,U], label_len [B] -> Hypotheses without the axis K."""
-        return traced(self._with_times, (3, "float32"), (1, "int32"), (2, "int32"), (1, "int32"))
+        frames, lengths = ((None, None, self.search.packer.labels + 1), "float32"), ((None,), "int32")
+        return traced(self._with_times, frames, lengths, ((None, None), "int32"), lengths)
 
     @functools.cached_property
     def advance_stream(self) -> Any:

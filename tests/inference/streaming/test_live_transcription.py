@@ -89,7 +89,7 @@ def words_of(updates):
 
 
 @pytest.mark.medium
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(st.lists(st.integers(0, 60 * STEP), max_size=8), st.integers(0, 3))
 @pytest.mark.parametrize("decoder", [greedy, lambda: BeamLiveDecoder(BEAM, FRAME_S, HOT_WORDS)], ids=["greedy", "beam"])
 def test_the_division_of_the_audio_changes_nothing(decoder, edges, seed):
@@ -151,8 +151,8 @@ def test_partial_words_become_final_ones_and_final_ones_stay():
         ("partial", "cab c", False, 0.5),
         ("final", "cab", False, 0.7),
         ("partial", "c", False, 0.7),
-        ("final", "c", True, 0.98),
-        ("final", "", True, 0.98),
+        ("final", "c", True, 0.96),
+        ("final", "", True, 0.96),
     ]
     assert [(round(w.start_s, 2), round(w.end_s, 2)) for w in words_of(updates)][:2] == [(0.04, 0.14), (0.16, 0.26)]
 
@@ -182,9 +182,14 @@ def test_without_endpoints_a_text_that_never_ends_is_ended():
     assert len(found) == 4 and all(word.end_s - word.start_s < 33 for word in found)
 
 
-@pytest.mark.parametrize("decoder", [greedy, lambda: BeamLiveDecoder(BEAM, FRAME_S)], ids=["greedy", "beam"])
+@pytest.mark.medium
 @pytest.mark.parametrize(
-    "text", ["ab_ c_" * 50, "_" * 300, " " * 300, "a_" * 150], ids=["words", "silence", "spaces", "word"]
+    "decoder, text",
+    [
+        *((greedy, text) for text in ("ab_ c_" * 50, "_" * 300, " " * 300, "a_" * 150)),
+        *((lambda: BeamLiveDecoder(BEAM, FRAME_S), text) for text in ("ab_ c_" * 50, "_" * 300)),
+    ],
+    ids=["words", "silence", "spaces", "word", "words, beam", "silence, beam"],
 )
 def test_memory_does_not_grow(decoder, text):
     one, frames = decoder(), frames_of(text)
