@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from jasper_tf.commands._arguments import add_model_argument, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
+from jasper_tf.commands._live import add_live_arguments, run_live, validate_live_arguments
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.long_audio import Chunking
     from jasper_tf.inference.transcript import Transcript
 
-HELP = "print the text of audio files, one line per file: path, tab, text; or write subtitles and JSON"
+HELP = "print the text of audio files, one line per file: path, tab, text; write subtitles and JSON; or listen (--live)"
 INTERMIXED = True
 
 
@@ -53,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
+    add_live_arguments(parser)
     parser.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
         help="an audio file (M4A, MP4, WebM, WMA: with the extra formats), a folder of them, a pattern such as "
         "'talks/*.mp3', a manifest (.json, .jsonl), or - for standard input; decoding.KEY=value changes the decoding "
@@ -70,6 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.inference.long_audio import Chunking
 
     overrides, names = split_overrides(arguments.files)
+    validate_live_arguments(arguments)
+    if arguments.live:
+        return run_live(arguments, names, overrides)
     if not names:
         raise UserError("no recordings; name audio files, folders or a manifest")
     _validate(arguments)

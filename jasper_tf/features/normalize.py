@@ -82,11 +82,25 @@ class FeatureNormalization(keras.layers.Layer):
             features = (features - mean) / std
         elif self.normalize is not None:
             features = self._standardized(features, feature_len, valid)
+        return self._filled(features, valid), feature_len
+
+    def normalize_with(self, features, feature_len, mean, std):
+        """The same as a call, with statistics [F] from elsewhere in the place of the utterance's own.
+
+        "fixed" and None have none of their own: `mean` and `std` are not used.
+        """
+        if self.normalize in ("fixed", None):
+            return self(features, feature_len)
+        feature_len = ops.cast(feature_len, "int32")
+        valid = valid_frames(feature_len, ops.shape(features)[1])[:, :, None]
+        return self._filled((features - mean) / (std + _STD_GUARD), valid), feature_len
+
+    def _filled(self, features, valid):
         features = ops.where(valid, features, self.pad_value)
         if self.pad_to:
-            missing = -frames % self.pad_to
+            missing = -ops.shape(features)[1] % self.pad_to
             features = ops.pad(features, [[0, 0], [0, missing], [0, 0]], constant_values=self.pad_value)
-        return features, feature_len
+        return features
 
     def _standardized(self, features, feature_len, valid):
         count = ops.cast(feature_len, "float32")[:, None, None]

@@ -16,27 +16,26 @@ from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
+from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples, is_one_recording, open_recording
 from jasper_tf.inference.recording_job import Piece, RecordingJob
 from jasper_tf.inference.segments import Segmentation
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
+from jasper_tf.inference.streaming.start_stream import start_stream
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.model.jasper_ctc import pad_audio
-from jasper_tf.text.tokenizer import Tokenizer
 
 _READERS = 4
 _LOOK_AHEAD = 128
 """Number of recordings whose headers are read in advance, to batch those of similar length."""
 
 
-class Recognizer(Protocol):
+class Recognizer(AcousticModel, Protocol):
     """The interface of a model that a Transcriber uses: JasperCTC and SavedModelTranscriber implement it."""
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def sample_rate(self) -> int: ...
+    def decoding(self) -> Decoder: ...
 
     def recognize_batch(
         self,
@@ -159,6 +158,39 @@ class Transcriber:
                     on_progress(jobs.done / rate, jobs.opened / rate, jobs.count)
                 yield from jobs.finished()
             yield from jobs.finished()
+
+    def stream(
+        self,
+        left_s: float = 4.8,
+        chunk_s: float = 1.6,
+        right_s: float = 1.6,
+        endpoint_s: float = 0.8,
+        hot_words: GivenHotWords | None = None,
+        sample_rate: int | None = None,
+    ) -> LiveTranscription:
+        """Starts the transcription of a stream of audio, such as a microphone's; it takes any model.
+
+        A model sees `left_s + chunk_s + right_s` seconds at once. A longer `left_s` costs compute, a longer `right_s`
+        delay: words are final `chunk_s + right_s` seconds after they were said.
+
+        Args:
+            left_s, chunk_s, right_s: see `BufferedLogProbs`.
+            endpoint_s, sample_rate: see `LiveTranscription`.
+            hot_words: as `transcribe`.
+
+        Raises:
+            UserError: a value is out of range; hot words that the decoder cannot use.
+        """
+        return start_stream(
+            self.model,
+            self.decoder or self.model.decoding,
+            left_s,
+            chunk_s,
+            right_s,
+            endpoint_s,
+            hot_words,
+            sample_rate,
+        )
 
     def open_job(self, source: Any, sample_rate: int | None = None) -> RecordingJob:
         """Opens a recording and divides it into pieces; its `result` is the error if it cannot be opened.

@@ -24,6 +24,7 @@ from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
 from jasper_tf.features.spec_cutout import SpecCutout
 from jasper_tf.features.splice import FrameSplicing
+from jasper_tf.model.acoustic_stages import AcousticStages
 from jasper_tf.model.ctc_model import CTCModel
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
@@ -186,6 +187,11 @@ class JasperCTC(CTCModel):
             return y["logits"], y["logit_len"]
 
         return compute_logits
+
+    @functools.cached_property
+    def stages(self) -> AcousticStages:
+        """The model in two steps, for streams: their features are computed once, and normalized anew with each step."""
+        return AcousticStages(self)
 
     def recognize(self, audio: Any, audio_len: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])."""
