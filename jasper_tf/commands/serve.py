@@ -65,6 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-audio-s", type=float, default=default.max_audio_s, metavar="S", help="%(default)g")
     limits.add_argument("--max-beam-size", type=int, default=default.max_beam_size, metavar="N", help="%(default)s")
     limits.add_argument(
+        "--max-live-streams", type=int, default=default.max_live_streams, metavar="N", help="at a time (%(default)s)"
+    )
+    limits.add_argument(
+        "--live-keep-s",
+        type=float,
+        default=default.live_keep_s,
+        metavar="S",
+        help="how long a live stream waits for a client that lost its connection (%(default)g)",
+    )
+    limits.add_argument(
         "--body-timeout-s",
         type=float,
         default=default.body_timeout_s,
@@ -123,6 +133,8 @@ def _settings(arguments: argparse.Namespace) -> ServerSettings:
         max_upload_mb=arguments.max_upload_mb,
         max_audio_s=arguments.max_audio_s,
         max_beam_size=arguments.max_beam_size,
+        max_live_streams=arguments.max_live_streams,
+        live_keep_s=arguments.live_keep_s,
         body_timeout_s=arguments.body_timeout_s,
         tls_cert=arguments.tls_cert,
         tls_key=arguments.tls_key,

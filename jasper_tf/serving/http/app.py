@@ -14,7 +14,9 @@ from jasper_tf import __version__
 from jasper_tf.serving.http import operations
 from jasper_tf.serving.http.api_error import add_error_handlers
 from jasper_tf.serving.http.inference_worker import InferenceWorker
+from jasper_tf.serving.http.live.live_socket import create_live_router
 from jasper_tf.serving.http.openai import model_list, transcriptions
+from jasper_tf.serving.http.page_routes import create_page_router
 from jasper_tf.serving.http.request_gate import RequestGate
 from jasper_tf.serving.http.server_metrics import ServerMetrics
 from jasper_tf.serving.http.server_settings import ServerSettings
@@ -55,7 +57,8 @@ def create_app(
     worker = InferenceWorker(load, settings, metrics, on_ready, on_failure)
     app.state.settings, app.state.metrics, app.state.worker = settings, metrics, worker
     add_error_handlers(app)
-    for router in (operations.router, transcriptions.router, model_list.router):
+    own = (create_page_router(settings), create_live_router(settings, metrics))
+    for router in (operations.router, transcriptions.router, model_list.router, *own):
         app.include_router(router)
     app.add_middleware(RequestGate, settings=settings, metrics=metrics, stopping=lambda: app.state.stopping)
     if settings.cors_origins:

@@ -335,7 +335,8 @@ def _call(future: Future[Any], function: Callable[[], Any]) -> None:
 
 
 def _warm_up(transcriber: Transcriber) -> None:
-    """Recognizes silence alone and as two: the graphs are traced, and memory is there."""
+    """Recognizes silence alone, as two and live: the graphs are traced, and memory is there."""
     second = np.zeros(transcriber.model.sample_rate, np.float32)
     for count in (1, 2):
         transcriber.transcribe([second] * count)
+    transcriber.stream().warm_up()

@@ -63,6 +63,11 @@ class Recognition:
     def has_more(self) -> bool:
         return self.job is not None and self.next_part < len(self.job.parts)
 
+    @property
+    def progress(self) -> float:
+        """How much of the recording is recognized, 0 to 1."""
+        return 0.0 if self.job is None else len(self.job.found) / max(len(self.job.parts), 1)
+
     def settled_text(self, sample_rate: int) -> str:
         """The words that no later piece of the recording can change."""
         job = self.job

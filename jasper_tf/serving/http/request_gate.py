@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -35,8 +34,7 @@ logger = logging.getLogger("jasper_tf.serving.http.access")
 class RequestGate:
     """ASGI middleware around the routes; answers what it refuses in OpenAI's shape.
 
-    The key guards `/v1/` and `/metrics`. A WebSocket of a browser, which can send no header, may give it as the query
-    parameter `api_key`.
+    The key guards `/v1/` and `/metrics`; for WebSockets see `validate_access`.
 
     Args:
         app: what is inside.
@@ -57,10 +55,7 @@ class RequestGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
-        elif scope["type"] == "websocket" and not self._is_authorized(scope):
-            self._metrics.rejected.labels("unauthorized").inc()
-            await send({"type": "websocket.close", "code": 1008, "reason": "wrong or missing API key"})
-        else:
+        else:  # a WebSocket looks at the key itself: its refusal is a message
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,12 +96,10 @@ class RequestGate:
         path = scope["path"]
         if not key or not (path.startswith("/v1/") or path == "/metrics"):
             return True
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS":
             return True  # asks what is allowed, without the key
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         given = given.strip() if scheme.lower() == "bearer" else ""
-        if not given and scope["type"] == "websocket":
-            given = parse_qs(scope["query_string"].decode("latin-1")).get("api_key", [""])[0]
         return hmac.compare_digest(given.encode("utf-8"), key.encode("utf-8"))
 
     def _record(self, scope: Scope, request_id: str, status: int | None, size: int, seconds: float) -> None:

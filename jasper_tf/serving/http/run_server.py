@@ -28,6 +28,8 @@ _HEADERS_S = 30.0
 _KEEP_ALIVE_S = 30
 """So is one that sends no further request: longer than clients wait before they use a connection again."""
 _BACKLOG = 512
+_PONG_S = 120.0
+"""A client that sends a whole recording at once answers a ping behind it."""
 
 
 def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, DecodingConfig]]) -> None:
@@ -62,6 +64,7 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
         http=connection,
         timeout_keep_alive=_KEEP_ALIVE_S,
         ws_max_size=1 << 20,
+        ws_ping_timeout=_PONG_S,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -23,6 +23,8 @@ class ServerSettings:
         max_upload_mb: largest body of a request, 10**6 bytes.
         max_audio_s: longest recording, seconds.
         max_beam_size: largest beam that a request may ask for.
+        max_live_streams: live streams at a time, those included whose client is away.
+        live_keep_s: how long a live stream waits for a client that lost its connection, seconds.
         body_timeout_s: how long the body of a request may take to arrive.
         tls_cert: file of the certificate chain, PEM; empty: no TLS.
         tls_key: file of its private key; empty: it is in `tls_cert`.
@@ -44,6 +46,8 @@ class ServerSettings:
     max_upload_mb: float = 200.0
     max_audio_s: float = 4 * 3600.0
     max_beam_size: int = 128
+    max_live_streams: int = 32
+    live_keep_s: float = 60.0
     body_timeout_s: float = 300.0
     tls_cert: str = ""
     tls_key: str = ""
@@ -53,10 +57,10 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise UserError(f"--port {self.port}: must be from 0 (any free one) to 65535")
-        for name in ("queue", "batch_size", "max_beam_size"):
+        for name in ("queue", "batch_size", "max_beam_size", "max_live_streams"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_option(name)} {getattr(self, name)}: must be 1 or more")
-        for name in ("batch_s", "max_upload_mb", "max_audio_s", "body_timeout_s"):
+        for name in ("batch_s", "max_upload_mb", "max_audio_s", "live_keep_s", "body_timeout_s"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{_option(name)} {getattr(self, name):g}: must be above 0")
         if not 0 <= self.batch_wait_ms <= 10_000:

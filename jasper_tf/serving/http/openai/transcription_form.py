@@ -74,7 +74,7 @@ class TranscriptionForm:
         if granularities and response_format != "verbose_json":
             raise _wrong("timestamp_granularities", "needs response_format=verbose_json")
         stream = fields.flag("stream")
-        if stream and response_format not in ("json", "text"):
+        if stream and response_format not in ("json", "text", "verbose_json"):
             raise _wrong("stream", f"{response_format} is written when all is known; choose response_format=json")
         logprobs = bool(fields.choices("include", ("logprobs",)))
         if logprobs and response_format != "json":

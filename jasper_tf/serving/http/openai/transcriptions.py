@@ -125,15 +125,18 @@ async def _disconnected(request: Request) -> None:
 
 
 def _response(worker: InferenceWorker, form: TranscriptionForm, transcript: Transcript) -> Response:
-    if form.response_format == "json":
-        return JSONResponse(json_values(transcript, form.logprobs))
-    if form.response_format == "verbose_json":
-        assert worker.transcriber is not None
-        encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
-        values = verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
-        return JSONResponse(values)
+    if form.response_format in ("json", "verbose_json"):
+        return JSONResponse(_json_values(worker, form, transcript))
     media_type = "text/vtt" if form.response_format == "vtt" else "text/plain"
     return PlainTextResponse(text_body(transcript, form.response_format), media_type=media_type)
+
+
+def _json_values(worker: InferenceWorker, form: TranscriptionForm, transcript: Transcript) -> dict[str, Any]:
+    if form.response_format != "verbose_json":
+        return json_values(transcript, form.logprobs)
+    assert worker.transcriber is not None
+    encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
+    return verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
 
 
 async def _events(
@@ -159,6 +162,9 @@ async def _events(
                 yield ": waiting\n\n"
             elif not result.done():
                 progress.clear()
+                if form.response_format == "verbose_json":  # not OpenAI's
+                    is_begun = True
+                    yield _event({"type": "transcript.progress", "progress": recognition.progress})
                 settled = await run_in_threadpool(recognition.settled_text, rate)
                 if len(settled) > len(sent):
                     delta, sent, is_begun = settled[len(sent) :], settled, True
@@ -172,7 +178,7 @@ async def _events(
             yield _event(_api_error(error, name).body())
             return
         yield _event({"type": "transcript.text.delta", "delta": transcript.text[len(sent) :]})
-        yield _event({"type": "transcript.text.done", **json_values(transcript, form.logprobs)})
+        yield _event({"type": "transcript.text.done", **_json_values(worker, form, transcript)})
     finally:
         recognition.cancel()
 
