@@ -145,7 +145,7 @@ def test_subtitles_of_the_page_are_those_of_the_command(open_page):
     words, at = [], 0.0
     for _ in range(400):
         at += float(rng.choice([0.05, 0.2, 0.9, 4.0], p=[0.6, 0.3, 0.07, 0.03]))
-        length = int(rng.choice([1, 4, 8, 60], p=[0.2, 0.5, 0.28, 0.02]))
+        length = int(rng.choice([1, 4, 8, 60, 200], p=[0.2, 0.5, 0.26, 0.02, 0.02]))
         text = "".join(rng.choice(list("abc<&>-'"), length))
         end = at + float(rng.choice([0.1, 0.4, 1.2]))
         words.append(WordTiming(text, round(at, 3), round(end, 3), 0.5))
