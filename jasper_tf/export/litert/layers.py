@@ -197,13 +197,13 @@ class Layers:
 
     def add(self, x: int, y: int | float | np.ndarray, name: str, activation: str | None = None) -> int:
         """The sum; in int8 where one of them is."""
-        version, is_frames = 1, isinstance(y, int)
+        version = 1
         if isinstance(y, int) and "int8" in (self.graph.dtype(x), self.graph.dtype(y)):
             x, y, version = self.cast(x, "int8"), self.cast(y, "int8"), 2
         fused = _FUSED.get(activation or "", _NO_ACTIVATION)
         total = self.binary(OP.ADD, x, y, name, schema.AddOptionsT(), fused, version)
-        if is_frames:
-            self.measured.append(total)
+        if isinstance(y, int):
+            self.measured += [x, y, total]
         return total
 
     def multiply(self, x: int, y: int | float | np.ndarray, name: str) -> int:
