@@ -11,8 +11,10 @@ from jasper_tf.export.edge.calibration import CalibrationClip
 from jasper_tf.export.litert.runtime import open_interpreter
 from jasper_tf.io.progress import Progress
 
-MOST_CLIPS = 40
+MOST_CLIPS = 20
 _PERCENTILES = (0.01, 99.99)
+_MOST_VALUES = 100_000
+"""Of a tensor, for its percentiles."""
 
 
 @dataclass
@@ -30,9 +32,14 @@ class Activation:
 
 
 def measure_activations(model: bytes, clips: Sequence[CalibrationClip]) -> dict[str, Activation]:
-    """Runs a float32 model over at most `MOST_CLIPS` recordings -> activations by the names of the tensors."""
+    """Runs a float32 model over at most `MOST_CLIPS` recordings -> activations by the names of the tensors.
+
+    Args:
+        model: of `build_litert(..., measured=True)`.
+        clips: the recordings.
+    """
     chosen = np.linspace(0, len(clips) - 1, min(MOST_CLIPS, len(clips))).astype(int)
-    interpreter = open_interpreter(model, keeps_tensors=True)
+    interpreter = open_interpreter(model)
     entry = interpreter.get_input_details()[0]["index"]
     ranges: dict[str, list[tuple[float, float]]] = {}
     sums: dict[str, np.ndarray] = {}
@@ -44,12 +51,10 @@ def measure_activations(model: bytes, clips: Sequence[CalibrationClip]) -> dict[
             interpreter.allocate_tensors()
             interpreter.set_tensor(entry, audio[None])
             interpreter.invoke()
-            for tensor in interpreter.get_tensor_details():
-                name = tensor["name"]
-                if len(tensor["shape_signature"]) != 4 or tensor["shape_signature"][2] != -1:
-                    continue  # a constant, or one value for a recording
-                values = interpreter.get_tensor(tensor["index"])[0, 0]
-                low, high = np.percentile(values, _PERCENTILES)
+            for tensor in interpreter.get_output_details()[1:]:
+                name, values = tensor["name"], interpreter.get_tensor(tensor["index"])[0, 0]
+                some = values.ravel()[:: 1 + values.size // _MOST_VALUES]
+                low, high = np.percentile(some, _PERCENTILES)
                 ranges.setdefault(name, []).append((low, high))
                 sums[name] = sums.get(name, 0) + values.sum(axis=0, dtype=np.float64)
                 frames[name] = frames.get(name, 0) + len(values)

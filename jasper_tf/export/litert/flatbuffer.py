@@ -25,7 +25,7 @@ _MOST_BYTES = 2**31 - 1
 
 
 class FlatBufferModel:
-    """A graph of one input and one output. A tensor is its number.
+    """A graph of one input. A tensor is its number.
 
     A length -1 in a shape is known when the program gives its audio.
     """
@@ -100,8 +100,8 @@ class FlatBufferModel:
         self._operators.append(operator)
         return output
 
-    def to_bytes(self, input_tensor: int, output_tensor: int) -> bytes:
-        """The file, with the signature "serving_default" of these two tensors.
+    def to_bytes(self, input_tensor: int, outputs: Sequence[int]) -> bytes:
+        """The file, with the signature "serving_default" of these tensors.
 
         Raises:
             UserError: it is larger than a FlatBuffer may be.
@@ -110,10 +110,10 @@ class FlatBufferModel:
             raise UserError("the model is above 2 GB, the most that a .tflite may have; quantize it")
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [input_tensor], [output_tensor]
+        graph.inputs, graph.outputs = [input_tensor], list(outputs)
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-        signature.inputs, signature.outputs = [self._map(input_tensor)], [self._map(output_tensor)]
+        signature.inputs, signature.outputs = [self._map(input_tensor)], [*map(self._map, outputs)]
         model = schema.ModelT()
         model.version, model.description = _SCHEMA_VERSION, "jasper-tf: raw audio to CTC log-probabilities"
         model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]

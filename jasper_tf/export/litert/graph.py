@@ -17,7 +17,10 @@ INPUT, OUTPUT = "audio", "log_probs"
 
 
 def build_litert(
-    network: Network, quantize: str = "none", activations: Mapping[str, Activation] | None = None
+    network: Network,
+    quantize: str = "none",
+    activations: Mapping[str, Activation] | None = None,
+    measured: bool = False,
 ) -> bytes:
     """Returns the content of a `.tflite`.
 
@@ -30,6 +33,7 @@ def build_litert(
             convolutions by channel; inputs of these in each call); "int8-static" (their inputs
             and outputs too, with the ranges of `activations`).
         activations: of the float32 model on recordings: "int8-static" needs them; they correct the means of int8.
+        measured: whether the tensors that 8 bits depend on are outputs too, for `measure_activations`.
 
     Raises:
         UserError: the network depends on padding, or the file would be too large.
@@ -43,7 +47,8 @@ def build_litert(
         outputs.append(_block(layers, block, outputs, f"block_{number}"))
     logits = layers.cast(layers.convolve(outputs[-1], network.head, "head", quantized=True), "float32")
     log_probs = layers.unary(OP.LOG_SOFTMAX, logits, "log_softmax", schema.LogSoftmaxOptionsT())
-    return layers.graph.to_bytes(audio, layers.reshape(log_probs, [1, -1, layers.graph.channels(logits)], OUTPUT))
+    output = layers.reshape(log_probs, [1, -1, layers.graph.channels(logits)], OUTPUT)
+    return layers.graph.to_bytes(audio, [output, *(dict.fromkeys(layers.measured) if measured else ())])
 
 
 def _validate(network: Network) -> None:

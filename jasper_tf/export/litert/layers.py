@@ -36,6 +36,7 @@ class Layers:
         self.graph = FlatBufferModel()
         self.quantize = quantize
         self.activations = activations or {}
+        self.measured: list[int] = []  # inputs and outputs of layers that may be less precise
         self._as: dict[tuple[int, str], int] = {}
 
     # ------------------------------------------------------------------ precision
@@ -106,7 +107,7 @@ class Layers:
         channels = len(kernel)
         bias = np.zeros(channels, np.float32) if convolution.bias is None else convolution.bias
         kind = self.quantize if quantized else "none"
-        source = self.graph.name(x).removesuffix("/int8")
+        entry, source = x, self.graph.name(x).removesuffix("/int8")
         x = self.cast(x, "int8" if kind == "int8-static" else "float32")
         options = schema.Conv2DOptionsT()
         x, options.padding = self._padded(x, convolution)
@@ -132,6 +133,8 @@ class Layers:
         else:
             biases = self._float_constant(f"{name}/bias", bias)
         self.graph.add_operator(OP.CONV_2D, [x, weights, biases], y, options, version)
+        if quantized:
+            self.measured += [entry, y]
         return y if activation in _FUSED else self.activate(y, activation, name)
 
     def _depthwise(self, x: int, convolution: Convolution, name: str) -> int:
@@ -159,7 +162,8 @@ class Layers:
             y = self.frames(f"{name}/{k}" if len(starts) > 2 else name, channels)
             version = 2 if dilation > 1 else 1
             self.graph.add_operator(OP.DEPTHWISE_CONV_2D, inputs, y, options, version)
-            total = y if total is None else self.add(total, y, f"{name}/sum_{k}")
+            name_k, options = f"{name}/sum_{k}", schema.AddOptionsT()
+            total = y if total is None else self.binary(OP.ADD, total, y, name_k, options)
         assert total is not None
         return total
 
@@ -197,7 +201,10 @@ class Layers:
         if isinstance(y, int) and "int8" in (self.graph.dtype(x), self.graph.dtype(y)):
             x, y, version = self.cast(x, "int8"), self.cast(y, "int8"), 2
         fused = _FUSED.get(activation or "", _NO_ACTIVATION)
-        return self.binary(OP.ADD, x, y, name, schema.AddOptionsT(), fused, version)
+        total = self.binary(OP.ADD, x, y, name, schema.AddOptionsT(), fused, version)
+        if isinstance(y, int):
+            self.measured += [x, y, total]
+        return total
 
     def multiply(self, x: int, y: int | float | np.ndarray, name: str) -> int:
         return self.binary(OP.MUL, self.cast(x, "float32"), y, name, schema.MulOptionsT())

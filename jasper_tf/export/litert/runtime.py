@@ -14,27 +14,22 @@ from jasper_tf.errors import UserError, one_line
 _MOST_THREADS = 4
 
 
-def open_interpreter(model: str | Path | bytes, threads: int = 1, keeps_tensors: bool = False) -> Any:
+def open_interpreter(model: str | Path | bytes, threads: int = 1) -> Any:
     """ai-edge-litert's interpreter, or else TensorFlow's, which is no longer developed.
-
-    `keeps_tensors`: the value of every tensor can be read; slower.
 
     Raises:
         UserError: there is none.
         ValueError: it is no LiteRT model.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         import tensorflow as tf
 
         if not hasattr(tf.lite, "Interpreter"):
             raise UserError("no runtime for .tflite; pip install ai-edge-litert") from None
-        Interpreter, OpResolverType = tf.lite.Interpreter, tf.lite.experimental.OpResolverType  # noqa: N806
+        Interpreter = tf.lite.Interpreter  # noqa: N806
     options: dict[str, Any] = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
-    if keeps_tensors:
-        options["experimental_preserve_all_tensors"] = True
-        options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's says that it will be deleted
         return Interpreter(num_threads=threads, **options)

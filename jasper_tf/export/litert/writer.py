@@ -17,9 +17,8 @@ def write_litert(job: EdgeJob, folder: Path) -> None:
         UserError: as `build_litert`.
     """
     network = read_network(job.model)
-    content = build_litert(network, "none" if job.quantize.startswith("int8") else job.quantize)
-    if job.quantize.startswith("int8"):
-        spoken = [clip for clip in job.calibration if clip.text is not None]
-        activations = measure_activations(content, spoken) if spoken else None
-        content = build_litert(network, job.quantize, activations)
-    (folder / job.format.file).write_bytes(content)
+    spoken = [clip for clip in job.calibration if clip.text is not None]  # those of the user
+    activations = None
+    if spoken and job.quantize.startswith("int8"):
+        activations = measure_activations(build_litert(network, measured=True), spoken)
+    (folder / job.format.file).write_bytes(build_litert(network, job.quantize, activations))
