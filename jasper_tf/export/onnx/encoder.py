@@ -44,7 +44,7 @@ class EncoderWriter:
     Args:
         graph: to add to.
         network: what to add.
-        precision: of the convolutions; the head, a hundredth of the work, stays float32.
+        precision: of the convolutions. The first one and the head, a hundredth of the work, stay float32.
 
     Attributes:
         points: the tensors that `StaticInt8` can quantize: their names there, and in the graph.
@@ -59,7 +59,7 @@ class EncoderWriter:
 
     def add(self, features: Frames) -> Frames:
         """Adds blocks, head and log-softmax; the result is [B,T',V+1]."""
-        graph, outputs = self._graph, [self._point(features, "features")]
+        graph, outputs = self._graph, [features]
         with graph.scope("encoder"):
             for number, block in enumerate(self._network.blocks):
                 with graph.scope(f"block_{number}"):
