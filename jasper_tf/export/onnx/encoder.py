@@ -24,7 +24,7 @@ class Frames:
 
     Args:
         x: [B,C,1,T].
-        length: [B] int32, valid frames; None where all are valid.
+        length: [B] int32, valid frames.
         is_zero: whether `x` is zero beyond the length.
         frames: T, an int32 without axes. Not read from the shape of `x`: a convolution whose output has a second reader
             is not computed in integers.
@@ -32,7 +32,7 @@ class Frames:
     """
 
     x: str
-    length: str | None
+    length: str
     is_zero: bool
     frames: str
     quantized: Quantized | None = None
@@ -44,7 +44,7 @@ class EncoderWriter:
     Args:
         graph: to add to.
         network: what to add.
-        precision: of the convolutions; the head, a hundredth of the work, stays float32.
+        precision: of the convolutions. The first one and the head, a hundredth of the work, stay float32.
 
     Attributes:
         points: the tensors that `StaticInt8` can quantize: their names there, and in the graph.
@@ -59,7 +59,7 @@ class EncoderWriter:
 
     def add(self, features: Frames) -> Frames:
         """Adds blocks, head and log-softmax; the result is [B,T',V+1]."""
-        graph, outputs = self._graph, [self._point(features, "features")]
+        graph, outputs = self._graph, [features]
         with graph.scope("encoder"):
             for number, block in enumerate(self._network.blocks):
                 with graph.scope(f"block_{number}"):
@@ -97,7 +97,7 @@ class EncoderWriter:
                 y = self._mask(y)
             kind = "conv" if number == last else "depthwise"
             y = self._convolve(y, convolution, kind, self._precision)
-            if counts_lengths and y.length is not None and not convolution.keeps_length:
+            if counts_lengths and not convolution.keeps_length:
                 y = replace(y, length=self._output_length(y.length, convolution))
             if number < last or stage.normalization or stage.shuffle > 1 or not is_fused:
                 y = self._point(y, f"{name}/{kind}")
@@ -146,9 +146,9 @@ class EncoderWriter:
         return graph.op("Add", place, one, name="length")
 
     def _mask(self, y: Frames) -> Frames:
-        if y.length is None or y.is_zero:
+        if y.is_zero:
             return y
-        graph, inside = self._graph, self._valid(y, y.length)
+        graph, inside = self._graph, self._valid(y)
         if y.quantized is None:
             # A product: it is faster than Where, and the values are finite.
             mask = graph.op("Cast", inside, to=TensorProto.FLOAT)
@@ -158,11 +158,11 @@ class EncoderWriter:
         )
         return replace(y, x=dequantize(graph, quantized), quantized=quantized, is_zero=True)
 
-    def _valid(self, y: Frames, length: str) -> str:
+    def _valid(self, y: Frames) -> str:
         """[B,1,1,T] bool: the valid frames."""
-        key = (length, y.frames)
+        key = (y.length, y.frames)
         if key not in self._masks:
-            self._masks[key] = valid(self._graph, length, y.frames, axes=[1, 2, 3])
+            self._masks[key] = valid(self._graph, *key, axes=[1, 2, 3])
         return self._masks[key]
 
     def _activate(self, y: Frames, activation: str) -> Frames:
@@ -182,13 +182,10 @@ class EncoderWriter:
         graph = self._graph
         with graph.scope("excitation"):
             y = self._mask(y)
-            if y.length is None:
-                mean = graph.op("ReduceMean", y.x, axes=[2, _TIME], keepdims=0)  # [B,C]
-            else:
-                inside = graph.op("Cast", self._valid(y, y.length), to=TensorProto.FLOAT)
-                count = graph.op("ReduceSum", graph.op("Squeeze", inside, graph.ints(1, 2)), graph.ints(1))  # [B,1]
-                total = graph.op("ReduceSum", y.x, graph.ints(2, _TIME), keepdims=0)
-                mean = graph.op("Div", total, graph.op("Max", count, graph.const(1.0, np.float32)))
+            inside = graph.op("Cast", self._valid(y), to=TensorProto.FLOAT)
+            count = graph.op("ReduceSum", graph.op("Squeeze", inside, graph.ints(1, 2)), graph.ints(1))  # [B,1]
+            total = graph.op("ReduceSum", y.x, graph.ints(2, _TIME), keepdims=0)  # [B,C]
+            mean = graph.op("Div", total, graph.op("Max", count, graph.const(1.0, np.float32)))
             hidden = graph.op("MatMul", mean, graph.weight(excitation.squeeze, "squeeze"))
             hidden = self._activation(hidden, excitation.activation)
             gate = graph.op("Sigmoid", graph.op("MatMul", hidden, graph.weight(excitation.excite, "excite")))

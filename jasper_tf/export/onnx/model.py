@@ -32,7 +32,6 @@ def make_onnx(network: Network, precision: Precision = None) -> OnnxNetwork:
     with graph.scope("front_end"):
         features, feature_len = add_features(graph, network.front_end, "audio", "audio_len")
     found, points = add_network(graph, network, features, feature_len, precision)
-    assert found.length is not None
     graph.rename(found.x, "log_probs")
     graph.rename(found.length, "log_probs_len")
     proto = graph.to_model(

@@ -91,7 +91,6 @@ def make_sherpa_raw(job: EdgeJob, network: Network, precision: Precision) -> onn
         samples = graph.op("Unsqueeze", size(graph, audio, 1), graph.ints(0))
         features, feature_len = add_features(graph, network.front_end, audio, samples)
     found, _ = add_network(graph, network, features, feature_len, precision)
-    assert found.length is not None
     frames = graph.op("Cast", found.length, to=TensorProto.INT64)
     graph.rename(graph.op("Slice", found.x, graph.ints(0), frames, graph.ints(1)), "logits")
     return graph.to_model(
