@@ -61,11 +61,6 @@ What else a recording can have, in `check --audio`, in training (`on_bad_audio: 
     S: has X bytes, the index says Y; copy the folder again, or run `python -m jasper_tf shard` again
     model.train_ds: 3 of 25 recordings cannot be read, more than max_bad_audio 0.1 allows; the last: ...
 
-and an archive, in `prepare`:
-
-    A: '../../stolen.wav' would be extracted to '/stolen.wav', which is outside the destination; nothing was ...
-    A: 'corpus/way' is a link (to '/etc'); nothing was unpacked, do not trust this archive
-
 A byte order mark, CRLF and blank lines are no faults. A leak is reported at the training line.
 """
 
