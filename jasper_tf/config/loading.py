@@ -45,6 +45,12 @@ def load_config(
     taken_over = take_over(source, pretrained)
     source.override([o for o in overrides if o not in first])
     replaced = {o.lstrip("+").partition("=")[0].strip() for o in overrides}
+    for name, other in (("labels", "model.tokenizer"), ("tokenizer", "model.labels")):
+        if name in taken_over and any(key == other or key.startswith(f"{other}.") for key in replaced):
+            del source.tree["model"][name]
+            replaced.add(f"model.{name}")
+    if any(key.startswith("model.tokenizer.") for key in replaced):
+        replaced.add("model.tokenizer")
     return _build(source, [name for name in taken_over if f"model.{name}" not in replaced], cross_check)
 
 
