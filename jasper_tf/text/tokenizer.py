@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 
 
 class Tokenizer(ABC):
@@ -143,11 +143,12 @@ def tokenizer_from_config(config: dict[str, Any]) -> Tokenizer:
     from jasper_tf.text.sentencepiece_tokenizer import SentencePieceTokenizer
     from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
-    match config["type"]:
+    kind = config.get("type") if isinstance(config, dict) else config
+    match kind:
         case "characters":
-            return CharacterTokenizer(config["labels"])
+            return CharacterTokenizer(config.get("labels") or [])
         case "bpe":
             return SentencePieceTokenizer.from_config(config)
         case "wpe":
             return WordPieceTokenizer.from_config(config)
-    raise UserError(f"tokenizer.type: {config['type']!r} is not supported; use characters, bpe or wpe")
+    raise UserError(f"tokenizer.type: {shorten(repr(kind), 60)} is not supported; use characters, bpe or wpe")

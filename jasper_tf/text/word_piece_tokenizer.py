@@ -118,7 +118,7 @@ class WordPieceTokenizer(Tokenizer):
     def decode_in_graph(self, ids: Any) -> Any:
         import tensorflow as tf  # as in `Tokenizer.decode_in_graph`
 
-        return tf.strings.strip(super().decode_in_graph(ids))
+        return tf.strings.regex_replace(super().decode_in_graph(ids), "^ +| +$", "")
 
     def get_config(self) -> dict[str, Any]:
         return {"type": "wpe", "vocabulary": list(self._lines)}

@@ -23,6 +23,7 @@ from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
 from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 EXTRA = "assets.extra"
 """Folder that TensorFlow's loader ignores: information for people and clients."""
@@ -44,9 +45,9 @@ def export(
     Its signatures are those of `signatures`. The files of `assets.extra`, which the loader of a SavedModel ignores (it
     feeds those of `assets` to the graph):
 
-        model.json      labels, sample_rate, frame_s, the `decoding` section with the SHA-256 of its language model, and
-                        the git revision and versions that wrote it
-        vocabulary.txt  the labels, one per line
+        model.json      labels, of word pieces also their tokenizer, sample_rate, frame_s, the `decoding` section with
+                        the SHA-256 of its language model, and the git revision and versions that wrote it
+        vocabulary.txt  the labels, one per line; a space in front of a word piece is one that it writes
         config.yaml, report.json, environment.json    as given
         tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
 
@@ -80,7 +81,13 @@ def export(
     try:
         extra = temporary / EXTRA
         extra.mkdir()
-        about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
+        about: dict[str, object] = {
+            "labels": list(model.labels),
+            "sample_rate": model.sample_rate,
+            "frame_s": model.frame_s,
+        }
+        if not isinstance(model.tokenizer, CharacterTokenizer):
+            about["tokenizer"] = model.tokenizer.get_config()
         about |= {"decoding": dataclasses.asdict(decoding), "language_model_sha256": _language_model_sha256(decoding)}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
         (extra / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -98,7 +105,7 @@ def export(
             functions[name] = tf.function(function, input_signature=inputs, autograph=False)
             if "text" in functions[name].get_concrete_function().structured_outputs:
                 of_text[name] = [value.name for value in inputs]
-        hot_word = next(iter(filter(str.strip, model.tokenizer.pieces)), "")
+        hot_word = next(filter(str.isalpha, model.tokenizer.word_pieces), "")
         write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, of_text, model.sample_rate, hot_word)
         tf.saved_model.save(root, str(temporary), signatures=functions)
         return _publish(temporary, output)

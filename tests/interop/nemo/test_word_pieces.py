@@ -23,7 +23,7 @@ def folder(shared):
 
 
 @pytest.fixture(scope="module")
-def golden(folder):
+def recorded(folder):
     return json.loads((folder / "full_bpe.json").read_text())
 
 
@@ -33,8 +33,8 @@ def imported(folder):
 
 
 @pytest.fixture(scope="module")
-def waves(folder, golden):
-    return [str(folder / "waves" / name) for name in golden["files"]]
+def waves(folder, recorded):
+    return [str(folder / "waves" / name) for name in recorded["files"]]
 
 
 def rewrite(path, files=None, **config):
@@ -56,10 +56,10 @@ def test_the_same_numbers(imported, folder, waves):
     assert imported.notes == []
 
 
-def test_the_same_texts_and_times(imported, golden, waves):
+def test_the_same_texts_and_times(imported, recorded, waves):
     found = imported.model.transcribe(waves, batch_size=1)
     frame_s = imported.model.frame_s
-    for ours, theirs in zip(found, golden["transcribe"], strict=True):
+    for ours, theirs in zip(found, recorded["transcribe"], strict=True):
         assert ours.text == theirs["text"]
         stamps = theirs["timestamp"]["word"]
         assert [word.text for word in ours.words] == [stamp["word"] for stamp in stamps]
@@ -144,3 +144,19 @@ def test_archives_that_are_refused(imported, tmp_path, tokenizer, files, reason)
     rewrite(path, files, tokenizer=tokenizer)
     with pytest.raises(UserError, match=reason):
         import_nemo(path)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wpe"])
+def test_models_that_nemo_made(golden, kind):
+    """`tests/golden/make_word_pieces.py`: NeMo's round trips and log-probabilities of unigram and WordPiece models."""
+    expected = json.loads((golden / "word_pieces.json").read_text(encoding="utf-8"))[kind]
+    model = import_nemo(golden / f"{kind}.nemo").model
+    assert len(model.tokenizer) + 1 == expected["classes"]
+    for one in expected["round_trip"]:
+        assert list(model.tokenizer.encode_batch([one["text"]])[0]) == one["ids"]
+        assert model.tokenizer.decode(one["ids"]) == one["back"]
+    audio = np.random.default_rng(0).normal(size=(1, 8000)).astype(np.float32) * np.float32(0.1)
+    log_probs, lengths = model.log_probs(audio, np.array([8000], np.int32))
+    theirs = np.array(expected["log_probs"])
+    length = len(range(0, int(lengths[0]), 5))
+    np.testing.assert_allclose(log_probs[0, : lengths[0] : 5], theirs[:length], rtol=0, atol=2e-4)
