@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.text.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -50,7 +50,7 @@ def train_sentencepiece(texts: Iterable[str], options: SentencePieceOptions) -> 
     import sentencepiece  # only encoding and training need it
 
     model = io.BytesIO()
-    more: dict[str, object] = {}
+    more: dict[str, Any] = {}
     if options.longest_piece is not None:
         more["max_sentencepiece_length"] = options.longest_piece
     if options.sample_size is not None:

@@ -140,7 +140,7 @@ class WordModel:
 
     def score(self, columns, ids, has_space, is_rare):
         if self._spelling.of_labels is not None:
-            return self._score_pieces(*columns, ids, has_space)
+            return self._score_pieces(columns, ids, has_space)
         node, state = columns
         factors = gather(self._arrays["factors"], node + ids)
 
@@ -151,7 +151,8 @@ class WordModel:
         factors, after = ops.cond(has_space, at_space, lambda: (factors, state))
         return factors, [node, state, after], None
 
-    def _score_pieces(self, node, state, ids, has_space):
+    def _score_pieces(self, columns, ids, has_space):
+        node, state = columns
         starts = gather(self._spelling.starts_word, ids)
         child = self._spelling.walk(self._arrays["children"], ops.where(starts, 0, node), ids)
         of_node = node // self._columns
