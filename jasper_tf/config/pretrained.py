@@ -19,7 +19,8 @@ ReadSections = Callable[[str, str], Mapping[str, Any]]
 def take_over(source: ConfigSource, read_sections: ReadSections | None) -> list[str]:
     """Fills in the `PRETRAINED_SECTIONS` that `model` lacks and returns their names.
 
-    Where the pretrained model writes word pieces, `tokenizer` comes in the place of `labels`.
+    Where the pretrained model writes word pieces, `tokenizer` comes in the place of `labels`; one with
+    `update_tokenizer: false` counts as absent.
 
     Nothing is read when all are there: the configuration in a run's folder does not need the pretrained file.
 
@@ -32,6 +33,9 @@ def take_over(source: ConfigSource, read_sections: ReadSections | None) -> list[
     given = [key for key in INIT_KEYS if tree.get(key) not in (None, MISSING)]
     if len(given) == 2:
         raise source.error((given[1],), f"{given[0]} is given too; give one of the two")
+    tokenizer = model.get("tokenizer")
+    if given and isinstance(tokenizer, dict) and tokenizer.get("update_tokenizer") is False:
+        del model["tokenizer"]
     absent = [name for name in PRETRAINED_SECTIONS if model.get(name) is None]
     if model.get("tokenizer") is not None and "labels" in absent:
         absent.remove("labels")

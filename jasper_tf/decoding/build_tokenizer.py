@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from jasper_tf.config import Config
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.text.read_tokenizer import read_tokenizer
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
@@ -38,8 +38,12 @@ def build_tokenizer(cfg: Config) -> Tokenizer:
         tokenizer = tokenizer_from_config(given.content)
     else:
         beside = Path(cfg.source).parent / TOKENIZER_FOLDER
-        moved = not os.path.isdir(given.dir) and beside.is_dir()
-        tokenizer = read_tokenizer(beside if moved else given.dir, given.type)
+        folder = Path(given.dir) if os.path.isdir(given.dir) else beside
+        if not folder.is_dir():
+            raise UserError(
+                f"{cfg.source}: model.tokenizer.dir: {shorten(given.dir)}: no such folder; make it with tokenizer train"
+            )
+        tokenizer = read_tokenizer(folder, given.type)
     if decoder.num_classes not in (-1, len(tokenizer)):
         raise UserError(
             f"{cfg.source}: model.decoder.num_classes: {decoder.num_classes}, but the tokenizer of {given.dir} has "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jasper_tf import config
 from jasper_tf.config.pretrained import INIT_KEYS, PRETRAINED_SECTIONS
+from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
 from jasper_tf.errors import UserError
 from jasper_tf.inference.model_path import find_model_file
 from jasper_tf.interop.nemo.archive import CONFIG, read_archive
@@ -30,8 +32,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, cross_check:
 
     def read(key: str, pretrained: str) -> dict[str, Any]:
         found.update(read_sections(key, pretrained))
-        tokenizer = found["tokenizer"] and {"dir": pretrained, "type": found["tokenizer"]["type"]}
-        return {**found, "tokenizer": tokenizer}
+        if found["tokenizer"] is None:
+            return found
+        place = os.path.join(pretrained, TOKENIZER_FOLDER) if os.path.isdir(pretrained) else pretrained
+        return {**found, "tokenizer": {"dir": place, "type": found["tokenizer"]["type"]}}
 
     loaded = config.load_config(path, overrides, cross_check=cross_check, pretrained=read)
     if "tokenizer" in loaded.taken_over and loaded.model.tokenizer is not None:

@@ -151,6 +151,10 @@ def test_a_run_needs_no_other_folder(with_pieces, folder, texts, tmp_path):
     assert build_model(cfg).labels == model.labels
     _, selection = build_batches(cfg, "train_ds")
     assert len(selection.utterances) == len(texts)
+    cfg = load_config(tmp_path / "moved" / "config.yaml")
+    shutil.rmtree(tmp_path / "moved" / "tokenizer")
+    with pytest.raises(UserError, match="model.tokenizer.dir: .*no such folder"):
+        build_model(cfg)
 
 
 def test_fine_tuning_from_pieces_to_letters_and_back(model, with_pieces, tiny_config, folder, tmp_path):
@@ -177,3 +181,15 @@ def test_fine_tuning_from_pieces_to_letters_and_back(model, with_pieces, tiny_co
     assert tuned.labels == [" ", "a", "b"] and "new head" in line
     _, tuned, line = start("pieces", *pieces)
     assert "the head is loaded too" in line
+    # As NeMo's speech_to_text_finetune.yaml has it.
+    values["model"]["tokenizer"] = {"update_tokenizer": False, "dir": None, "type": "bpe"}
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(values))
+    assert "the head is loaded too" in start("pieces")[2]
+    cfg, tuned, _ = start("letters")
+    assert tuned.labels == cfg.model.labels and cfg.model.tokenizer is None
+    # Of a run's folder, whose tokenizer is in a folder of its own.
+    (tmp_path / "run").mkdir()
+    model.save(tmp_path / "run" / "model.keras")
+    cfg = load_config(tmp_path / "tune.yaml", [f"init_from_pretrained_model={tmp_path / 'run'}"])
+    assert cfg.model.tokenizer.dir == str(tmp_path / "run" / "tokenizer")
+    assert build_model(cfg).labels == model.labels

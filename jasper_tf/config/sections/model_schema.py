@@ -250,13 +250,15 @@ class TokenizerConfig(Section):
         dir: folder with `tokenizer.model` (bpe) or `vocab.txt` (wpe), as `tokenizer train` and NeMo write it; where it
             is gone, the folder `tokenizer` beside the configuration.
         type: `bpe`: a SentencePiece model, BPE or unigram; `wpe`: a WordPiece vocabulary.
+        update_tokenizer: in fine-tuning; false keeps what the pretrained model writes, and `dir` and `type` do not
+            count. True is NeMo's `change_vocabulary`: other pieces get a new head.
     """
 
     dir: str
     type: Literal["bpe", "wpe"]
+    update_tokenizer: bool = True
     content: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
-    IGNORED = frozenset({"update_tokenizer"})
     ONLY = {
         "model_path": (None,),
         "vocab_path": (None,),

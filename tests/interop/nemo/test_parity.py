@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -170,6 +171,11 @@ def nemo(shared, an4_dev, batch, spelled, tmp_path_factory):
     return folder
 
 
+def written(text: str, name: str) -> str:
+    """NeMo's transcript, of a WordPiece model without special labels and without the marks of a first piece."""
+    return re.sub(r"\s*\[(PAD|UNK|CLS|SEP|MASK)\]", "", text).strip().removeprefix("##") if name == "wpe" else text
+
+
 def margins(log_probs: np.ndarray, lengths: np.ndarray) -> float:
     """The smallest lead of a frame's winner."""
     scores = np.sort(np.concatenate([rows[:n] for rows, n in zip(log_probs, lengths, strict=True)]))
@@ -191,7 +197,7 @@ def test_nemo_computes_what_we_compute(nemo, batch, an4_dev, name):
             float(np.max(np.abs(a[:n] - b[:n]))) for a, b, n in zip(log_probs, theirs["log_probs"], length, strict=True)
         ),
     }
-    odd = [i for i, (ours, text) in enumerate(zip(texts, theirs["texts"], strict=True)) if ours != text]
+    odd = [i for i, (ours, text) in enumerate(zip(texts, theirs["texts"], strict=True)) if ours != written(text, name)]
     print(
         f"\n{name}: features {apart['features']:.1e}, log-probabilities {apart['log_probs']:.1e} apart, "
         f"closest winner {margins(log_probs, length):.1e}, {len(texts) - len(odd)} of {len(texts)} transcripts equal, "
