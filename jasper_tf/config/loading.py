@@ -39,18 +39,13 @@ def load_config(
     source = ConfigSource.from_file(path)
     if "space" in source.tree and "model" not in source.tree:
         raise UserError(f"{source.name}: the file of a search, not a configuration of a training; use tune")
-    # The pretrained model first, so that the other overrides can change what comes from it.
-    first = [o for o in overrides if o.lstrip("+").startswith("init_from_")]
+    # The pretrained model first, so that the other overrides can change what comes from it. Before it what keeps its
+    # labels or its tokenizer from being taken over.
+    first = [o for o in overrides if o.lstrip("+").startswith(("init_from_", "model.labels=", "model.tokenizer"))]
     source.override(first)
     taken_over = take_over(source, pretrained)
     source.override([o for o in overrides if o not in first])
     replaced = {o.lstrip("+").partition("=")[0].strip() for o in overrides}
-    for name, other in (("labels", "model.tokenizer"), ("tokenizer", "model.labels")):
-        if name in taken_over and any(key == other or key.startswith(f"{other}.") for key in replaced):
-            del source.tree["model"][name]
-            replaced.add(f"model.{name}")
-    if any(key.startswith("model.tokenizer.") for key in replaced):
-        replaced.add("model.tokenizer")
     return _build(source, [name for name in taken_over if f"model.{name}" not in replaced], cross_check)
 
 

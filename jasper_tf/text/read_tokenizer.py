@@ -11,7 +11,7 @@ from jasper_tf.text.sentencepiece_tokenizer import MODEL, VOCABULARY, SentencePi
 from jasper_tf.text.tokenizer import Tokenizer
 from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
-MOST_BYTES = 16 * 2**20
+MOST_BYTES = 6 * 2**20
 """Of a file; a model of 100,000 pieces takes 3 MB."""
 
 Kind = Literal["bpe", "wpe"]
