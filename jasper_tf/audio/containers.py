@@ -38,7 +38,7 @@ def validate_length(path: str, file: soundfile.SoundFile) -> None:
     seconds = file.frames / file.samplerate
     if file.format == "OGG" and ogg_lacks_its_end(path):
         detail = f"the file is cut off: audio up to {seconds:.2f} s, but the Ogg stream goes on"
-        raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
+        raise AudioError(path, "cut", f"{detail}; copy it again or leave it out")
     found = mp3_frames(path) if file.format == "MP3" else None
     if found is None:
         return
@@ -49,7 +49,7 @@ def validate_length(path: str, file: soundfile.SoundFile) -> None:
         raise AudioError(path, "longer", f"{detail}; write it again (ffmpeg -i OLD NEW)")
     if found.is_cut:
         detail = f"the file is cut off: audio up to {counted_s:.2f} s, where it ends inside a frame"
-        raise AudioError(path, "cut", f"{detail}; copy it again or remove its line")
+        raise AudioError(path, "cut", f"{detail}; copy it again or leave it out")
 
 
 def preroll_frames(path: str, file: soundfile.SoundFile, start: int) -> int:

@@ -114,7 +114,7 @@ def load_audio(
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     if not len(mono):
-        raise AudioError(path, "empty", "holds no samples in the part that is asked for; remove its line")
+        raise AudioError(path, "empty", "holds no samples in the part that is asked for; leave it out")
     return np.ascontiguousarray(mono, np.float32)
 
 
@@ -154,7 +154,7 @@ def _opened(path: str) -> soundfile.SoundFile | MediaFile:
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
     try:
         if not os.path.getsize(path):
-            raise AudioError(path, "empty", "is empty (0 bytes); copy it again or remove its line")
+            raise AudioError(path, "empty", "is empty (0 bytes); copy it again or leave it out")
         kind = media_format(head)
         file = MediaFile(path, kind) if kind else soundfile.SoundFile(path)
     except AudioError:
@@ -228,7 +228,7 @@ def validate_samples(path: str, mono: np.ndarray) -> None:
 
 
 def _cut(path: str, how: str) -> AudioError:
-    return AudioError(path, "cut", f"the file is cut off: {how}; copy it again or remove its line")
+    return AudioError(path, "cut", f"the file is cut off: {how}; copy it again or leave it out")
 
 
 def _undecodable(path: str, error: Exception, container: str = "") -> AudioError:
@@ -241,11 +241,11 @@ def _undecodable(path: str, error: Exception, container: str = "") -> AudioError
         reason, code = error.error_string, error.code
     reason = " ".join(reason.split()).rstrip(".").removeprefix("Error : ")
     if code in _CUT_CODES.get(container, ()):
-        detail = f"the file is cut off or damaged ({reason}); copy it again or remove its line"
+        detail = f"the file is cut off or damaged ({reason}); copy it again or leave it out"
         return AudioError(path, "cut", detail)
     if code == _NO_SOUND_CODE:
         reason = "no audio where its header says"
-    return AudioError(path, "not_audio", f"cannot be decoded ({reason}); convert it to WAV or FLAC, or remove its line")
+    return AudioError(path, "not_audio", f"cannot be decoded ({reason}); convert it to WAV or FLAC, or leave it out")
 
 
 def mix_down(path: str, audio: np.ndarray, channel_selector: ChannelSelector) -> np.ndarray:

@@ -81,7 +81,7 @@ class MediaFile:
             raise self._damaged(error) from None
         if not self._container.streams.audio:
             self.close()
-            raise AudioError(path, "not_audio", "has no audio track; remove its line")
+            raise AudioError(path, "not_audio", "has no audio track; leave it out")
         self._stream = self._container.streams.audio[0]
         codec = self._stream.codec_context
         self._tick_s = float(self._stream.time_base or 0)

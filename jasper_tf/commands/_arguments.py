@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from jasper_tf.errors import UserError
+
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--model`: what `load_recognizer` takes."""
@@ -12,8 +14,26 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder written by export.py",
+        help="a run's folder, a model.keras, a .nemo, or a folder or .tflite written by export.py",
     )
+
+
+def add_one_model(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
+    """Adds a model as a positional argument, or behind `--model`; `one_model` gives it."""
+    parser.add_argument("model", nargs="?", metavar=metavar, help=help)
+    parser.add_argument("--model", dest="model_option", metavar=metavar, help="the same")
+
+
+def one_model(arguments: argparse.Namespace) -> str:
+    """The model of `add_one_model`.
+
+    Raises:
+        UserError: there is none, or two.
+    """
+    given = [one for one in (arguments.model, arguments.model_option) if one is not None]
+    if len(given) != 1:
+        raise UserError("a model is given twice; name one" if given else "no model; name one")
+    return given[0]
 
 
 def split_formats(value: str, known: Sequence[str]) -> tuple[str, ...]:

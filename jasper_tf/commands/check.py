@@ -23,9 +23,9 @@ The kinds of faults, with a line as --list and the table show it (FOLDER/train.j
 with --audio also
 
   unreadable                 FOLDER/wav/text.wav: cannot be decoded (Format not recognised); convert it to WAV or FLAC,
-                             or remove its line
+                             or leave it out
   truncated                  FOLDER/wav/truncated.wav: the file is cut off: audio up to 1.00 s, but its header promises
-                             2.00 s; copy it again or remove its line
+                             2.00 s; copy it again or leave it out
   not finite                 FOLDER/wav/nan.wav: holds samples that are not finite numbers (NaN or infinity); repair or
                              remove it
   silent                     FOLDER/wav/zeros.wav: holds nothing but zeros
@@ -50,10 +50,10 @@ What else a recording can have, in `check --audio`, in training (`on_bad_audio: 
     F: no such file                                             missing, or gone since it was listed
     F: is a directory, not a file                               or: is not a regular file
     F: cannot be read (permission denied)
-    F: is empty (0 bytes); copy it again or remove its line
-    F: holds no samples in the part that is asked for; remove its line
-    F: the file is cut off or damaged (flac decoder lost sync); copy it again or remove its line
-    F: the file is cut off: audio up to 19.25 s, but the Ogg stream goes on; copy it again or remove its line
+    F: is empty (0 bytes); copy it again or leave it out
+    F: holds no samples in the part that is asked for; leave it out
+    F: the file is cut off or damaged (flac decoder lost sync); copy it again or leave it out
+    F: the file is cut off: audio up to 19.25 s, but the Ogg stream goes on; copy it again or leave it out
     F: its header promises 6.00 s, but there are 20.09 s of audio; write it again (ffmpeg -i OLD NEW)
     F: 10.0 h are asked for in one piece, at most 2 h are read; cut it with offset and duration
     S: the file is cut off at byte N, its part from A to B is asked for; copy it again, or take the manifest that ...
@@ -73,13 +73,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING
 
 from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
-from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,6 +145,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when nothing is wrong, 1 when there are faults."""
+    with redirect_stdout(report_stream([arguments.list, arguments.write_clean, arguments.picture])):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.checked_manifest import CheckedManifest
     from jasper_tf.data.checks.clean_manifest import validate_clean_manifest, write_clean_manifest
     from jasper_tf.data.checks.faults import NOTES, FaultLog

@@ -7,6 +7,9 @@ import json
 import sys
 from collections.abc import Iterator
 
+import numpy as np
+
+from jasper_tf.audio.pcm import to_float
 from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.hot_word_file import read_hot_words
 from jasper_tf.errors import UserError, printable
@@ -15,8 +18,12 @@ from jasper_tf.inference.recording import open_recording
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.io.thread_pool import map_in_order
 from jasper_tf.serving.client.grpc_client import GRPC_PORT, MAX_MESSAGE_MB, MODEL_NAME, GrpcClient
+from jasper_tf.serving.client.live_stream import stream_text
 from jasper_tf.serving.client.rest_client import REST_PORT, RestClient
 from jasper_tf.serving.client.server_error import BackOff, ServerError
+
+_CHUNK_S, _LIVE_CHUNK_S = 30.0, 0.32
+_LIVE_BLOCK_S = 0.02
 
 HELP = "print the text of audio files by a TensorFlow Serving server, one line per file: path, tab, text"
 
@@ -49,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chunk-s",
         type=float,
-        default=30.0,
         metavar="S",
-        help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
+        help=f"longer files are cut into pieces and joined by their words ({_CHUNK_S:g}; 0: never); with --live, the "
+        f"audio of a request ({_LIVE_CHUNK_S:g})",
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
     parser.add_argument(
@@ -61,12 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exported with a beam search)",
     )
     parser.add_argument("--sample-rate", type=int, default=16000, metavar="HZ", help="the model's (%(default)s)")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="send one FILE, or - for 16-bit PCM (mono, little-endian, at --sample-rate) from the standard input, as a "
+        "live stream, and print the text as it comes; for exports of models that can stream",
+    )
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG, MP3: whatever libsndfile reads")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints `path<TAB>text` in the order given; returns 1 if a file has no text, after the others."""
+    if arguments.chunk_s is None:
+        arguments.chunk_s = _LIVE_CHUNK_S if arguments.live else _CHUNK_S
     _check(arguments)
+    if arguments.live:
+        return _run_live(arguments)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
     failed = 0
     with _client(arguments) as client:
@@ -90,6 +107,33 @@ def run(arguments: argparse.Namespace) -> int:
             where = printable(f"{path}: ")
             print(f"error: {where}{str(found).removeprefix(where)}", file=sys.stderr, flush=True)
     return 1 if failed else 0
+
+
+def _run_live(arguments: argparse.Namespace) -> int:
+    """Prints the text of one stream as it comes, or a line of JSON for each part of it; 1 after an error."""
+    rate = arguments.sample_rate
+    with _client(arguments) as client:
+        try:
+            for text in stream_text(client, _live_audio(arguments.files[0], rate), rate, arguments.chunk_s):
+                if not arguments.json:
+                    print(printable(text), end="", flush=True)
+                elif text:
+                    print(json.dumps({"text": text}, ensure_ascii=False), flush=True)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return 1
+    if not arguments.json:
+        print()
+    return 0
+
+
+def _live_audio(path: str, sample_rate: int) -> Iterator[np.ndarray]:
+    if path != "-":
+        yield open_recording(path, sample_rate).whole()
+        return
+    samples = round(_LIVE_BLOCK_S * sample_rate)
+    while block := sys.stdin.buffer.read(2 * samples):
+        yield to_float(np.frombuffer(block, "<i2", len(block) // 2))
 
 
 def _line(path: str, found: Transcript, as_json: bool) -> str:
@@ -169,8 +213,13 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--concurrency", arguments.concurrency, arguments.concurrency >= 1, "must be 1 or more"),
         ("--max-message-mb", arguments.max_message_mb, 0 < arguments.max_message_mb < 2048, "from 0 to 2047"),
         ("--sample-rate", arguments.sample_rate, arguments.sample_rate >= 1000, "must be 1000 or more"),
+        ("--chunk-s", arguments.chunk_s, not arguments.live or arguments.chunk_s > 0, "must be above 0 with --live"),
         ("--version", arguments.version, arguments.version is None or arguments.version >= 0, "must be 0 or more"),
     )
     for option, value, holds, must in rules:
         if not holds:
             raise UserError(f"{option} {value:g}: {must}")
+    if arguments.live and len(arguments.files) > 1:
+        raise UserError(f"--live: takes one recording, not {len(arguments.files)}; start a client for each")
+    if arguments.live and arguments.hot_words:
+        raise UserError("--live: the server decodes a stream greedily, without hot words; leave out --hot-words")

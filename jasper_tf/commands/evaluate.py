@@ -21,7 +21,7 @@ from jasper_tf.commands._decoding import (
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
-from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 if TYPE_CHECKING:
     from jasper_tf.audio.load import ChannelSelector
@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
             file.write("\n")
         if file := files.get("--html"):
             _say(write_page(file, found, transcriber, arguments.model, ", ".join(manifests)))
-    print(as_text(found))
+    print(as_text(found), file=report_stream(paths.values()))
     return 1 if found.unreadable else 0
 
 

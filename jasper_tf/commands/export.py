@@ -1,25 +1,58 @@
-"""`jasper-tf export`: a trained model as a TensorFlow SavedModel."""
+"""`jasper-tf export`: a trained model as a TensorFlow SavedModel, for LiteRT, ONNX or the browser."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, printable
+from jasper_tf.export.edge.formats import FORMATS
+from jasper_tf.export.edge.output_folder import validate_output_folder
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.io.validate_outputs import add_overwrite_argument
 
-HELP = "export a trained model as a SavedModel for TensorFlow Serving: raw audio in, text out"
+HELP = "export a trained model: a SavedModel for TensorFlow Serving, or for devices: LiteRT, ONNX, a web page"
 INTERMIXED = True
+
+_SAVED_MODEL = "saved_model"
+_PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run's folder, a model.keras or a .nemo")
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="folder of the versions: writes FOLDER/1, FOLDER/2, ..."
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="a SavedModel: folder of the versions, writes FOLDER/1, FOLDER/2, ...; else the folder of the export",
     )
+    parser.add_argument(
+        "--format", choices=(_SAVED_MODEL, *FORMATS), default=_SAVED_MODEL, help="what is written (%(default)s)"
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=sorted({value for one in FORMATS.values() for value in one.quantize}, key=_PRECISIONS.index),
+        default="none",
+        help="precision of the weights; int8-static also of the activations, and needs --calibration (%(default)s)",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="MANIFEST",
+        help="recordings like those that the model will hear: the export is compared with the model on them, and they "
+        "give int8-static its ranges (default: compared on noise and tones)",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        choices=sorted({value for one in FORMATS.values() for value in one.targets}),
+        help="also writes a file for this program; may be repeated",
+    )
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--report",
         metavar="FILE",
@@ -41,16 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the next version and prints its folder."""
+    """Writes the export and prints its folder."""
     model_path = Path(arguments.run)
     require_model_path(model_path)
     if model_path.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(model_path, arguments.output):
         raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
     # Before the long work.
     options = DecodingOptions(arguments, arguments.overrides)
+    _validate_format(arguments)
     report = _json(Path(arguments.report)) if arguments.report else None
 
-    from jasper_tf.export.saved_model.writer import export
     from jasper_tf.inference.load_model import load_model
     from jasper_tf.interop.nemo.archive import read_archive
 
@@ -63,8 +96,65 @@ def run(arguments: argparse.Namespace) -> int:
         if model_path.is_dir() or model_path.name == "model.keras":
             report = report or _text(folder / "report.json")
     decoding = options.apply(model.decoding_config)
-    print(export(model, arguments.output, config, report, environment, arguments.batchable, decoding))
+    if arguments.format == _SAVED_MODEL:
+        from jasper_tf.export.saved_model.writer import export
+
+        print(export(model, arguments.output, config, report, environment, arguments.batchable, decoding))
+        return 0
+    from jasper_tf.export.edge.writer import export_edge
+
+    written = export_edge(
+        model,
+        arguments.output,
+        arguments.format,
+        arguments.quantize,
+        tuple(dict.fromkeys(arguments.target)),
+        arguments.calibration,
+        decoding,
+        config,
+        arguments.overwrite,
+        _say,
+    )
+    print(written)
     return 0
+
+
+def _validate_format(arguments: argparse.Namespace) -> None:
+    """Requires that the options belong to the format."""
+    saved_model = arguments.format == _SAVED_MODEL
+    only_for = {
+        "--quantize": (arguments.quantize != "none", not saved_model),
+        "--calibration": (arguments.calibration is not None, not saved_model),
+        "--target": (bool(arguments.target), not saved_model),
+        "--overwrite": (arguments.overwrite, not saved_model),
+        "--report": (arguments.report is not None, saved_model),
+        "--batchable": (arguments.batchable, saved_model),
+    }
+    for option, (given, has_effect) in only_for.items():
+        if given and not has_effect:
+            raise UserError(f"{option}: has no effect with --format {arguments.format}; leave it out")
+    if saved_model:
+        return
+    known = FORMATS[arguments.format]
+    for option, values, wanted in (
+        ("--quantize", known.quantize, [arguments.quantize]),
+        ("--target", known.targets, arguments.target),
+    ):
+        for value in wanted:
+            if value not in values:
+                possible = ", ".join(values) or "none"
+                raise UserError(f"{option} {value}: --format {known.name} has none of it; it takes {possible}")
+    if arguments.quantize == "int8-static" and arguments.calibration is None:
+        raise UserError(
+            "--quantize int8-static: needs recordings for the ranges of activations; add --calibration MANIFEST"
+        )
+    if arguments.calibration is not None and not os.path.exists(arguments.calibration):
+        raise UserError(f"--calibration {arguments.calibration}: no such file; give a manifest")
+    validate_output_folder(arguments.output, arguments.overwrite)
+
+
+def _say(message: str) -> None:
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def _text(file: Path) -> str | None:

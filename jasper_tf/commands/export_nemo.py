@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import redirect_stdout
 from pathlib import Path
 
+from jasper_tf.commands._arguments import add_one_model, one_model
 from jasper_tf.errors import UserError
 from jasper_tf.inference.model_path import require_model_path
-from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", required=True, metavar="M", help="a run's folder, a model.keras beside config.yaml, or a .nemo"
-    )
+    add_one_model(parser, "M", "a run's folder, a model.keras beside config.yaml, or a .nemo")
     parser.add_argument("--output", required=True, metavar="MODEL.nemo", help="the archive")
     add_overwrite_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where NeMo will not compute the same, if anywhere, and the archive's path."""
-    source = Path(arguments.model)
+    with redirect_stdout(report_stream([arguments.output])):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    source = Path(one_model(arguments))
     require_model_path(source)
     folder = source if source.is_dir() else source.parent
     validate_outputs(

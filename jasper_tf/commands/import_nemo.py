@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from jasper_tf.commands._arguments import add_one_model, one_model
 from jasper_tf.errors import UserError
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -13,7 +14,7 @@ HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("archive", metavar="MODEL.nemo", help="a Jasper, QuartzNet or Citrinet with characters")
+    add_one_model(parser, "MODEL.nemo", "a Jasper, QuartzNet or Citrinet with characters")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for model.keras and config.yaml; made if absent"
     )
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line per tensor and the sum; writes nothing unless every tensor fits."""
-    folder = Path(arguments.output)
+    archive, folder = one_model(arguments), Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file, give a folder")
     if (folder / "checkpoints").exists():
@@ -37,15 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
         Output("--output", folder / "model.keras", "keras"),
         Output("--output", folder / "config.yaml", "config"),
     ]
-    validate_outputs(outputs, [arguments.archive], arguments.overwrite, makes_folders=True)
-    require_regular_file(arguments.archive, "archive")
+    validate_outputs(outputs, [archive], arguments.overwrite, makes_folders=True)
+    require_regular_file(archive, "archive")
 
     # After the checks of the arguments, which need no TensorFlow.
     import numpy as np
 
     from jasper_tf.interop.nemo.model import import_nemo
 
-    imported = import_nemo(arguments.archive, arguments.features)
+    imported = import_nemo(archive, arguments.features)
     for name, became in imported.tensors.items():
         print(f"{name} {became}")
     for note in imported.notes:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jasper_tf.io.progress import Progress, megabytes
-from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 from jasper_tf.language_model.arpa import read_arpa, write_arpa
 from jasper_tf.language_model.corpus import Corpus, Line, read_corpus, text_lines
 from jasper_tf.language_model.kenlm_binary import is_kenlm_binary
@@ -87,7 +87,7 @@ def _build(arguments: argparse.Namespace) -> int:
     with Progress("counting n-grams", len(corpus.ids) * a.order) as progress:
         model = estimate(corpus, a.order, a.prune, allowed, fallback, progress.advance)
     write_arpa(model, a.output)
-    print(f"{_size(model)}: {a.output}")
+    print(f"{_size(model)}: {a.output}", file=report_stream([a.output]))
     return 0
 
 
@@ -137,7 +137,8 @@ def _prune(arguments: argparse.Namespace) -> int:
     model = read_model(a.lm)
     smaller = prune(model, a.threshold)
     write_arpa(smaller, a.output)
-    print(f"{_size(smaller)}, of {sum(map(len, model.orders)):,} n-grams: {a.output}")
+    said = f"{_size(smaller)}, of {sum(map(len, model.orders)):,} n-grams: {a.output}"
+    print(said, file=report_stream([a.output]))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from jasper_tf.commands._arguments import add_model_argument, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
+from jasper_tf.commands._live import add_live_arguments, run_live, validate_live_arguments
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.long_audio import Chunking
     from jasper_tf.inference.transcript import Transcript
 
-HELP = "print the text of audio files, one line per file: path, tab, text; or write subtitles and JSON"
+HELP = "print the text of audio files, one line per file: path, tab, text; write subtitles and JSON; or listen (--live)"
 INTERMIXED = True
 
 
@@ -34,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_formats,
         default=("text",),
         metavar="F",
-        help="text, json, tsv, srt or vtt; with --output-dir also several with commas (default text)",
+        help="text, json, tsv, srt or vtt; with --output-dir also several with commas, or all (default text)",
     )
     parser.add_argument(
         "--output-dir",
         metavar="D",
-        help="write a file for each recording and format, named after the recording, instead of printing",
+        help="write a file for each recording and format, named after the recording, and print its path",
     )
-    parser.add_argument("--words", action="store_true", help="each word with its time: in json, tsv and printed text")
+    parser.add_argument("--words", action="store_true", help="each word with its time; in srt and vtt a cue a word")
     add_overwrite_argument(parser)
     add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="files at a time (default %(default)s)")
@@ -53,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longer files are cut into pieces and joined by their words (%(default)g; 0: never)",
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
+    add_live_arguments(parser)
     parser.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
         help="an audio file (M4A, MP4, WebM, WMA: with the extra formats), a folder of them, a pattern such as "
         "'talks/*.mp3', a manifest (.json, .jsonl), or - for standard input; decoding.KEY=value changes the decoding "
@@ -64,12 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints or writes transcripts in the order given; returns 1 if a recording cannot be read, after the others."""
+    """Prints or writes transcripts in the order given.
+
+    Returns 1 if a recording cannot be read, after the others; 2 if there is none at any of the names.
+    """
     # None of these loads TensorFlow: what is wrong in the command is said at once.
     from jasper_tf.inference.inputs import find_inputs
     from jasper_tf.inference.long_audio import Chunking
 
     overrides, names = split_overrides(arguments.files)
+    validate_live_arguments(arguments)
+    if arguments.live:
+        return run_live(arguments, names, overrides)
     if not names:
         raise UserError("no recordings; name audio files, folders or a manifest")
     _validate(arguments)
@@ -98,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             if paths:
                 for form, path in paths.items():
                     _write(path, result, form, arguments.words)
+                    print(printable(path), file=stdout, flush=True)
             else:
                 _print(one, result, arguments, stdout)
     if without_list:
@@ -106,13 +115,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if failed and len(inputs) > 1:
         print(f"{failed} of {len(inputs)} recordings could not be transcribed", file=sys.stderr)
+    if all(one.absent for one in inputs):
+        return 2
     return 1 if failed else 0
 
 
 def _formats(value: str) -> tuple[str, ...]:
     from jasper_tf.inference.subtitles import FORMATS  # not for `--help`
 
-    return split_formats(value, FORMATS)
+    return FORMATS if value == "all" else split_formats(value, FORMATS)
 
 
 def _validate(arguments: argparse.Namespace) -> None:
@@ -120,8 +131,6 @@ def _validate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     if len(arguments.format) > 1 and arguments.output_dir is None:
         raise UserError(f"--format {','.join(arguments.format)}: several formats; name a folder with --output-dir")
-    if arguments.words and (subtitles := {"srt", "vtt"}.intersection(arguments.format)):
-        raise UserError(f"--words: {min(subtitles)} has lines of several words; choose json or tsv")
     if arguments.n_best is not None and "json" not in arguments.format:
         if arguments.format != ("text",) or arguments.output_dir is not None:
             raise UserError(f"--n-best: {','.join(arguments.format)} has no place for several texts; add json")

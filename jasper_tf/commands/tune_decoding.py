@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
-from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
+from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.metrics.error_rate import ErrorCounts
@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the best decoding; returns 1 if a recording cannot be read (it is named, and not used)."""
+    with redirect_stdout(report_stream([arguments.output, arguments.picture])):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     swallowed, manifests = split_overrides(arguments.manifest)
     if not manifests:
         raise UserError("--manifest: names no manifest; give one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,19 @@ from keras import ops
 def is_tensorflow() -> bool:
     """Whether Keras runs on TensorFlow, whose graphs have dynamic shapes."""
     return keras.backend.backend() == "tensorflow"
+
+
+def traced(function: Callable, *inputs: tuple[Sequence[int | None], str]) -> Callable:
+    """The function as one graph for all shapes, where the backend runs operation by operation otherwise.
+
+    `inputs`: shape and type of each argument, where all are arrays. Default: what the first calls have in common.
+    """
+    if not is_tensorflow():
+        return function
+    import tensorflow as tf  # the only backend that needs it
+
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs] or None
+    return tf.function(function, signature, autograph=False, reduce_retracing=True)
 
 
 def hash_type() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras import ops
 
 from jasper_tf.decoding.confidence import label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
+from jasper_tf.decoding.gather import traced
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -22,6 +24,11 @@ class GreedyDecoder(Decoder):
     def call(self, log_probs, logit_len) -> Hypotheses:
         best = self.with_confidence(_best_path(log_probs, logit_len), log_probs, logit_len)
         return Hypotheses(*(column[:, None] for column in best))
+
+    @functools.cached_property
+    def best_path(self) -> Any:
+        """Traced: log_probs [B,T',V+1], logit_len [B] -> `Hypotheses.best()`; the same for all streams."""
+        return traced(lambda log_probs, logit_len: self(log_probs, logit_len).best())
 
     def compute_output_spec(self, log_probs, logit_len) -> Hypotheses:
         batch, frames, _ = log_probs.shape

@@ -110,8 +110,8 @@ class LogMelSpectrogram(keras.layers.Layer):
         self.log, self.log_zero_guard_type = log, log_zero_guard_type
         self.log_zero_guard_value = log_zero_guard_value
         self.exact_pad, self.generation, self.seed = exact_pad, generation, seed
-        named = isinstance(log_zero_guard_value, str)
-        self._guard = _GUARD_NAMES[str(log_zero_guard_value)] if named else log_zero_guard_value
+        guard = log_zero_guard_value
+        self.guard = _GUARD_NAMES[guard] if isinstance(guard, str) else guard
         self.window_values = _WINDOWS[window](self.framing.window_samples).astype(np.float32)
         fft_samples = self.framing.fft_samples
         self.mel_weights = mel_filterbank(sample_rate, fft_samples, features, lowfreq_hz, highfreq_hz, mel_norm)
@@ -129,14 +129,23 @@ class LogMelSpectrogram(keras.layers.Layer):
         if training and self.dither:
             noise = keras.random.normal(ops.shape(audio), dtype="float32", seed=self._seed_generator)
             audio = audio + self.dither * noise
-        if self.preemph is not None:
-            audio = ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
+        audio = self.preemphasize(audio)
         if self.generation == "modern":
             # With exact_pad NeMo also counts the length from the start of the padding: the last samples are lost.
             # ops.where, not a product: padding may hold inf or NaN.
             audio = ops.where(valid_frames(audio_len, ops.shape(audio)[1]), audio, 0.0)
         if not self.exact_pad:
             audio = self._pad_sides(audio)
+        return self.log_mel(audio), self.framing.frames(audio_len, ops)
+
+    def preemphasize(self, audio):
+        """Subtracts `preemph` times the sample before from each sample but the first: [B,S] -> [B,S]."""
+        if self.preemph is None:
+            return audio
+        return ops.concatenate([audio[:, :1], audio[:, 1:] - self.preemph * audio[:, :-1]], axis=1)
+
+    def log_mel(self, audio):
+        """Features [B,T,F] of pre-emphasized audio [B,S] with its padding: one frame for each `n_fft` samples in it."""
         f = self.framing
         real, imaginary = ops.stft(
             audio, f.window_samples, f.hop_samples, f.fft_samples, self.window_values, center=False
@@ -147,8 +156,8 @@ class LogMelSpectrogram(keras.layers.Layer):
         energies = ops.matmul(spectrum, self.mel_weights)
         if self.log:
             is_added = self.log_zero_guard_type == "add"
-            energies = ops.log(energies + self._guard if is_added else ops.maximum(energies, self._guard))
-        return energies, self.framing.frames(audio_len, ops)
+            energies = ops.log(energies + self.guard if is_added else ops.maximum(energies, self.guard))
+        return energies
 
     def _pad_sides(self, audio):
         pad = self.framing.pad_samples

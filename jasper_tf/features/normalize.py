@@ -11,7 +11,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.features.valid_frames import valid_frames
 
 # NeMo adds it to the standard deviation, not to the variance.
-_STD_GUARD = 1e-5
+STD_GUARD = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -76,17 +76,32 @@ class FeatureNormalization(keras.layers.Layer):
     def call(self, features, feature_len):
         feature_len = ops.cast(feature_len, "int32")
         frames = ops.shape(features)[1]
-        valid = valid_frames(feature_len, frames)[:, :, None]
+        # Not by [:, :, None], for which LiteRT has no builtin operator.
+        valid = ops.expand_dims(valid_frames(feature_len, frames), -1)
         if self.normalize == "fixed":
             mean, std = (ops.convert_to_tensor(v, "float32") for v in (self.fixed_mean, self.fixed_std))
             features = (features - mean) / std
         elif self.normalize is not None:
             features = self._standardized(features, feature_len, valid)
+        return self._filled(features, valid), feature_len
+
+    def normalize_with(self, features, feature_len, mean, std):
+        """The same as a call, with statistics [F] from elsewhere in the place of the utterance's own.
+
+        "fixed" and None have none of their own: `mean` and `std` are not used.
+        """
+        if self.normalize in ("fixed", None):
+            return self(features, feature_len)
+        feature_len = ops.cast(feature_len, "int32")
+        valid = valid_frames(feature_len, ops.shape(features)[1])[:, :, None]
+        return self._filled((features - mean) / (std + STD_GUARD), valid), feature_len
+
+    def _filled(self, features, valid):
         features = ops.where(valid, features, self.pad_value)
         if self.pad_to:
-            missing = -frames % self.pad_to
+            missing = -ops.shape(features)[1] % self.pad_to
             features = ops.pad(features, [[0, 0], [0, missing], [0, 0]], constant_values=self.pad_value)
-        return features, feature_len
+        return features
 
     def _standardized(self, features, feature_len, valid):
         count = ops.cast(feature_len, "float32")[:, None, None]
@@ -101,7 +116,7 @@ class FeatureNormalization(keras.layers.Layer):
         mean = ops.sum(features, axes, keepdims=True) / ops.maximum(count, 1.0)
         centered = ops.where(valid, features - mean, 0.0)
         variance = ops.sum(ops.square(centered), axes, keepdims=True) / ops.maximum(count - 1.0, 1.0)
-        return centered / (ops.sqrt(variance) + _STD_GUARD)
+        return centered / (ops.sqrt(variance) + STD_GUARD)
 
     def compute_output_shape(self, features_shape, feature_len_shape):
         batch, frames, features = features_shape

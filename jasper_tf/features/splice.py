@@ -41,7 +41,7 @@ class FrameSplicing(keras.layers.Layer):
         feature_len = ops.cast(feature_len, "int32")
         if self.frame_splicing > 1:
             frames = ops.shape(features)[1]
-            zeroed = ops.where(valid_frames(feature_len, frames)[:, :, None], features, 0.0)
+            zeroed = ops.where(ops.expand_dims(valid_frames(feature_len, frames), -1), features, 0.0)
             zeroed = ops.pad(zeroed, [[0, 0], [0, self.frame_splicing - 1], [0, 0]])
             features = ops.concatenate([zeroed[:, k : frames + k] for k in range(self.frame_splicing)], axis=-1)
         return features, feature_len

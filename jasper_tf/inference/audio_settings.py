@@ -10,6 +10,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.export.saved_model.writer import EXTRA
+from jasper_tf.inference.model_path import find_edge_model
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.inference.saved_model import find_saved_model
 from jasper_tf.interop.nemo.archive import CONFIG, NemoArchive, read_archive
@@ -55,7 +56,9 @@ def read_audio_settings(model: str | Path) -> AudioSettings:
 def _find_config(model: Path) -> tuple[Config, str] | None:
     if model.suffix == ".nemo":
         return _from_nemo(read_archive(model), f"{model}: {CONFIG}", model.stem)
-    if exported := find_saved_model(model):
+    if edge := find_edge_model(model):
+        file = edge.with_name("config.yaml")
+    elif exported := find_saved_model(model):
         file = exported / EXTRA / "config.yaml"
     elif model.is_dir() or model.name == "model.keras":
         file = (model if model.is_dir() else model.parent) / "config.yaml"

@@ -35,6 +35,7 @@ class Input:
         name: path of the audio; "-" for standard input.
         source: what `open_recording` takes; None with an error.
         error: what is wrong.
+        absent: nothing of this name exists.
         line: "manifest:line" of a manifest's recording, else "".
         part: offset and duration in seconds, of a manifest's recording, under the manifest's keys.
     """
@@ -42,6 +43,7 @@ class Input:
     name: str
     source: Any = None
     error: UserError | None = None
+    absent: bool = False
     line: str = ""
     part: dict[str, float] = field(default_factory=dict)
 
@@ -67,7 +69,7 @@ def find_inputs(arguments: Iterable[str], stdin: BinaryIO | None) -> list[Input]
         elif not is_remote(argument) and not os.path.lexists(argument) and any(c in argument for c in "*?["):
             matches = sorted(glob.glob(argument, recursive=True))
             if not matches:
-                found.append(_wrong(argument, "matches no file; check the pattern"))
+                found.append(_wrong(argument, "matches no file; check the pattern", absent=True))
             for match in matches:
                 found.extend(_of_path(match))
         else:
@@ -102,11 +104,11 @@ def _of_path(path: str) -> list[Input]:
         try:
             return list(_of_manifest(path)) or [_wrong(path, "the manifest holds no recording")]
         except UserError as error:
-            return [Input(path, error=error)]
+            return [Input(path, error=error, absent=not os.path.lexists(path))]
     if suffix in _TEXTS and os.path.isfile(path):
         return [_wrong(path, f"is a {suffix} file, not a recording; name audio, a folder or a manifest (.jsonl)")]
     if not is_remote(path) and (wrong := why_no_access(path)):
-        return [Input(path, error=AudioError(path, *wrong))]
+        return [Input(path, error=AudioError(path, *wrong), absent=wrong[0] == "missing")]
     return [Input(path, path)]
 
 
@@ -144,5 +146,5 @@ def _of_manifest(path: str) -> Iterator[Input]:
                 yield Input(utterance.path, utterance, line=where, part=part)
 
 
-def _wrong(path: str, reason: str) -> Input:
-    return Input(path, error=UserError(f"{path}: {reason}"))
+def _wrong(path: str, reason: str, absent: bool = False) -> Input:
+    return Input(path, error=UserError(f"{path}: {reason}"), absent=absent)

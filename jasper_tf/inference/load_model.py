@@ -1,4 +1,4 @@
-"""Loads a trained model: a run's folder, a `.keras` file, a NeMo archive or a SavedModel."""
+"""Loads a trained model: a run's folder, a `.keras` file, a NeMo archive or what export.py wrote."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from jasper_tf.config import Config, config_from_dict
 from jasper_tf.errors import UserError, one_line
+from jasper_tf.inference.edge.recognizer import EdgeRecognizer
 from jasper_tf.inference.keras_weights import StoredWeights, extract_keras_weights
-from jasper_tf.inference.model_path import find_model_file
+from jasper_tf.inference.model_path import find_edge_model, find_model_file
 from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.io.keras_archive import CONFIG, read_keras_config
@@ -36,12 +37,14 @@ _KNOWN = {
 _LARGEST_FILTERBANK = 2**24
 
 
-def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber:
-    """Loads whatever `--model` names, for a Transcriber: what `load_model` takes, or a folder that export.py wrote.
+def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | EdgeRecognizer:
+    """Loads whatever `--model` names, for a Transcriber: what `load_model` takes, or what export.py wrote.
 
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
+    if find_edge_model(path):
+        return EdgeRecognizer(path)
     exported = find_saved_model(path) if os.path.isdir(path) else None
     return SavedModelTranscriber(exported) if exported else _load(find_model_file(path, exports=True))
 

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES
 from jasper_tf.errors import UserError
+from jasper_tf.export.edge.formats import FORMATS
+from jasper_tf.export.edge.model_info import MODEL_INFO
 
 KERAS = "model.keras"
 
 _MOST_ENTRIES = 1000
 """Entries of a folder that are looked at for a message."""
 _MOST_NAMED = 4
+_EDGE_SUFFIXES = frozenset(Path(one.file).suffix for one in FORMATS.values())
+_EXPORTED = "a model written by export.py, which cannot be trained or exported again"
 _TEXTS = {".yaml": "a configuration", ".yml": "a configuration", ".md": "a Markdown file", ".json": "a JSON file"}
 _CONTENTS = (
     (0, b"PK\x03\x04", "a .keras or another zip file"),
@@ -44,9 +48,7 @@ def find_model_file(path: str | Path, exports: bool = False) -> Path:
     head = _head(path)
     if head is not None and (path.suffix in (".keras", ".nemo") or head.startswith(b"PK\x03\x04")):
         return path  # whoever reads it says what is damaged
-    needed = "a run's folder, a model.keras" + (
-        ", a .nemo or a folder written by export.py" if exports else " or a .nemo"
-    )
+    needed = "a run's folder, a model.keras" + (", a .nemo or what export.py wrote" if exports else " or a .nemo")
     raise UserError(f"{path}: {describe_path(path)}; give {needed}")
 
 
@@ -56,8 +58,18 @@ def require_model_path(path: str | Path, exports: bool = False) -> None:
     Raises:
         UserError: as `find_model_file`.
     """
-    if not (exports and _is_export(Path(path))):
+    if not (exports and (find_edge_model(path) or _is_saved_model(Path(path)))):
         find_model_file(path, exports)
+
+
+def find_edge_model(path: str | Path) -> Path | None:
+    """Returns the model file of an export for devices, from that file or its folder; None if it is none."""
+    path = Path(path)
+    if path.suffix in _EDGE_SUFFIXES and os.path.isfile(path):
+        return path
+    if os.path.isfile(path / MODEL_INFO):
+        return next((path / one.file for one in FORMATS.values() if os.path.isfile(path / one.file)), None)
+    return None
 
 
 def describe_path(path: str | Path) -> str:
@@ -88,6 +100,8 @@ def _describe_file(path: Path, head: bytes) -> str:
     suffix = path.suffix.lower()
     if not head:
         return "an empty file"
+    if suffix in _EDGE_SUFFIXES:
+        return _EXPORTED
     for at, magic, what in _CONTENTS:
         if head[at : at + len(magic)] == magic:
             return what
@@ -107,8 +121,10 @@ def _describe_file(path: Path, head: bytes) -> str:
 
 def _describe_folder(path: Path) -> str:
     entries = _entries(path)
-    if _is_export(path):
+    if _is_saved_model(path):
         return "a SavedModel written by export.py, which cannot be trained or exported again"
+    if find_edge_model(path):
+        return _EXPORTED
     names = {entry.name for entry in entries}
     if KERAS in names:
         return f"a {KERAS} without the files of its run"
@@ -133,10 +149,10 @@ def _describe_folder(path: Path) -> str:
 def _is_model(path: Path) -> bool:
     if path.suffix in (".keras", ".nemo"):
         return os.path.isfile(path)
-    return os.path.isfile(path / KERAS) or _is_export(path)
+    return os.path.isfile(path / KERAS) or _is_saved_model(path) or find_edge_model(path) is not None
 
 
-def _is_export(path: Path) -> bool:
+def _is_saved_model(path: Path) -> bool:
     """Whether it is a SavedModel or a folder of its versions; without TensorFlow, which `find_saved_model` imports."""
     return any(os.path.isfile(folder / "saved_model.pb") for folder in (path, *_entries(path)))
 

@@ -48,10 +48,14 @@ def segment_words(words: Sequence[WordTiming], segmentation: Segmentation | None
         earliest_s = segments[-1].end_s if segments else 0.0
         start_s = max(group[0].start_s, earliest_s)
         end_s = max(start_s, group[-1].end_s)
-        weight = sum(len(word.text) for word in group)
-        confidence = sum(word.confidence * len(word.text) for word in group) / max(weight, 1)
-        segments.append(WordTiming(" ".join(word.text for word in group), start_s, end_s, confidence))
+        segments.append(WordTiming(" ".join(word.text for word in group), start_s, end_s, mean_confidence(group)))
     return tuple(segments)
+
+
+def mean_confidence(words: Sequence[WordTiming]) -> float:
+    """The mean of the confidences of words, each weighted by its characters; 0 without words."""
+    weight = sum(len(word.text) for word in words)
+    return sum(word.confidence * len(word.text) for word in words) / max(weight, 1)
 
 
 def group_words(

@@ -47,7 +47,7 @@ def format_transcript(transcript: Transcript, form: str, words: bool = False) ->
     Args:
         transcript: with words, except for json.
         form: one of `FORMATS`.
-        words: whether json has the words too, and tsv a line for each word.
+        words: whether json has the words too, tsv a line and subtitles a cue for each word.
 
     Raises:
         UserError: the format needs times and the transcript has none, or it is not one of `FORMATS`.
@@ -63,9 +63,9 @@ def format_transcript(transcript: Transcript, form: str, words: bool = False) ->
         rows = [f"{_ms(one.start_s)}\t{_ms(one.end_s)}\t{printable(one.text)}\n" for one in timings]
         return "".join(["start\tend\ttext\n", *rows])
     if form == "srt":
-        return _as_srt(make_cues(transcript.words))
+        return _as_srt(make_cues(transcript.words, most_words=1 if words else None))
     if form == "vtt":
-        return _as_vtt(make_cues(transcript.words))
+        return _as_vtt(make_cues(transcript.words, most_words=1 if words else None))
     raise UserError(f"{form!r} is not a format of transcripts; choose from {', '.join(FORMATS)}")
 
 
@@ -74,30 +74,54 @@ def suffix_of(form: str) -> str:
     return _SUFFIXES.get(form, f".{form}")
 
 
-def make_cues(words: Sequence[WordTiming], pause_s: float = Segmentation.pause_s) -> list[Cue]:
+def make_cues(
+    words: Sequence[WordTiming], pause_s: float = Segmentation.pause_s, most_words: int | None = None
+) -> list[Cue]:
     """Divides words into subtitles that do not overlap.
 
-    A subtitle has at most two lines of `LINE_CHARACTERS`; a longer word is broken. It ends at a pause, and is shown
-    from its first word on for `SHORTEST_S` to `LONGEST_S`, shorter only where the next one begins.
+    A subtitle has at most two lines of `LINE_CHARACTERS`; a longer word is broken, into several subtitles where it
+    must. It ends at a pause, and is shown from its first word on for `SHORTEST_S` to `LONGEST_S`; where words come
+    faster than that allows, the next ones begin later.
 
     Args:
         words: in temporal order.
         pause_s: a gap between words from which on a subtitle ends, seconds.
+        most_words: of a subtitle; None for as many as fit.
     """
+    words = [part for word in words for part in _broken(word)]
 
     def fits(i: int, j: int) -> bool:
+        if most_words is not None and j - i > most_words:
+            return False
         return words[j - 1].end_s - words[i].start_s <= LONGEST_S and len(_lines(words[i:j])) <= 2
 
     groups = group_words(words, pause_s, fits, SHORTEST_S)
     starts, earliest_s = [], 0.0
     for group in groups:
-        earliest_s = max(earliest_s, group[0].start_s)
-        starts.append(earliest_s)
+        starts.append(max(earliest_s, group[0].start_s))
+        earliest_s = starts[-1] + SHORTEST_S
     cues = []
     for group, (start_s, next_s) in zip(groups, pairwise([*starts, float("inf")]), strict=True):
         end_s = max(group[-1].end_s + _HOLD_S, start_s + SHORTEST_S)
         cues.append(Cue(tuple(_lines(group)), start_s, min(end_s, next_s, start_s + LONGEST_S)))
     return cues
+
+
+def _broken(word: WordTiming) -> list[WordTiming]:
+    """A word in parts that fit into a subtitle, its time divided by their lengths; most words are one part."""
+    text, most = printable(word.text), 2 * LINE_CHARACTERS
+    if len(text) <= most:
+        return [word]
+    of_character_s = (word.end_s - word.start_s) / len(text)
+    return [
+        WordTiming(
+            text[at : at + most],
+            word.start_s + at * of_character_s,
+            word.start_s + min(at + most, len(text)) * of_character_s,
+            word.confidence,
+        )
+        for at in range(0, len(text), most)
+    ]
 
 
 def _lines(words: Sequence[WordTiming]) -> list[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,26 +16,26 @@ from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
-from jasper_tf.inference.long_audio import Chunking, join_transcripts
-from jasper_tf.inference.recording import Recording, hold_samples, is_one_recording, open_recording
+from jasper_tf.inference.alignment.recording_frames import AcousticModel
+from jasper_tf.inference.long_audio import Chunking
+from jasper_tf.inference.recording import hold_samples, is_one_recording, open_recording
+from jasper_tf.inference.recording_job import Piece, RecordingJob
 from jasper_tf.inference.segments import Segmentation
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
+from jasper_tf.inference.streaming.start_stream import start_stream
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.model.jasper_ctc import pad_audio
-from jasper_tf.text.tokenizer import Tokenizer
 
 _READERS = 4
 _LOOK_AHEAD = 128
 """Number of recordings whose headers are read in advance, to batch those of similar length."""
 
 
-class Recognizer(Protocol):
-    """The interface of a model that a Transcriber uses: JasperCTC and SavedModelTranscriber implement it."""
+class Recognizer(AcousticModel, Protocol):
+    """The interface of a model that a Transcriber uses: JasperCTC, SavedModelTranscriber and EdgeRecognizer have it."""
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def sample_rate(self) -> int: ...
+    def decoding(self) -> Decoder: ...
 
     def recognize_batch(
         self,
@@ -59,7 +58,7 @@ class Transcriber:
     for the current batch and the next one only.
 
     Args:
-        model: a JasperCTC or a SavedModelTranscriber, as `load_recognizer` gives them.
+        model: a JasperCTC, a SavedModelTranscriber or an EdgeRecognizer, as `load_recognizer` gives them.
         chunking: which recordings are cut, and how. Without a label that starts a word there are no words to join
             pieces by: recordings stay whole.
         decoding: how log-probabilities become text: a `DecodingConfig` or the keys of one, such as
@@ -146,7 +145,7 @@ class Transcriber:
         Raises:
             UserError: hot words that the decoder cannot use, or the model fails.
         """
-        jobs = _Jobs(self._open(recordings, sample_rate))
+        jobs = _Jobs(self.open_job(source, sample_rate) for source in recordings)
         with ThreadPoolExecutor(_READERS) as pool:
             batches = self._batches(jobs)
             ahead = self._read(pool, next(batches, None))
@@ -160,27 +159,94 @@ class Transcriber:
                 yield from jobs.finished()
             yield from jobs.finished()
 
-    def _open(self, recordings: Iterable[Any], sample_rate: int | None) -> Iterator[_Job]:
-        rate = self.model.sample_rate
-        for source in recordings:
-            try:
-                recording = open_recording(source, rate, sample_rate, self.channel_selector, self.trim_silence)
-                parts = self.chunking.parts(recording.samples, rate)
-                if len(parts) > 1 and self.trim_silence:  # the pieces are those of the trimmed recording
-                    recording = hold_samples(recording.whole())
-                    parts = self.chunking.parts(recording.samples, rate)
-            except UserError as error:
-                yield _Job(None, [], error)
-            else:
-                yield _Job(recording, parts)
+    def stream(
+        self,
+        left_s: float = 4.8,
+        chunk_s: float = 1.6,
+        right_s: float = 1.6,
+        endpoint_s: float = 0.8,
+        hot_words: GivenHotWords | None = None,
+        sample_rate: int | None = None,
+    ) -> LiveTranscription:
+        """Starts the transcription of a stream of audio, such as a microphone's; it takes any model.
 
-    def _batches(self, jobs: _Jobs) -> Iterator[list[_Piece]]:
+        A model sees `left_s + chunk_s + right_s` seconds at once. A longer `left_s` costs compute, a longer `right_s`
+        delay: words are final `chunk_s + right_s` seconds after they were said.
+
+        A model with fixed normalization and without squeeze-and-excitation that looks at most 2 s ahead
+        (`model.streaming.lookahead_s`; configs/an4_streaming.yaml) needs no windows: it keeps a state, its words are
+        those of the whole recording, and final after its look-ahead and a chunk of at most 0.32 s.
+
+        Args:
+            left_s, chunk_s, right_s: see `BufferedLogProbs`.
+            endpoint_s, sample_rate: see `LiveTranscription`.
+            hot_words: as `transcribe`.
+
+        Raises:
+            UserError: a value is out of range; hot words that the decoder cannot use.
+        """
+        return start_stream(
+            self.model,
+            self.decoder or self.model.decoding,
+            left_s,
+            chunk_s,
+            right_s,
+            endpoint_s,
+            hot_words,
+            sample_rate,
+        )
+
+    def open_job(self, source: Any, sample_rate: int | None = None) -> RecordingJob:
+        """Opens a recording and divides it into pieces; its `result` is the error if it cannot be opened.
+
+        Args:
+            source: what `open_recording` takes.
+            sample_rate: of an array, Hz. Default: the model's.
+        """
+        rate = self.model.sample_rate
+        try:
+            recording = open_recording(source, rate, sample_rate, self.channel_selector, self.trim_silence)
+            parts = self.chunking.parts(recording.samples, rate)
+            if len(parts) > 1 and self.trim_silence:  # the pieces are those of the trimmed recording
+                recording = hold_samples(recording.whole())
+                parts = self.chunking.parts(recording.samples, rate)
+        except UserError as error:
+            return RecordingJob(None, [], error)
+        return RecordingJob(recording, parts)
+
+    def recognize_pieces(
+        self,
+        pieces: Sequence[tuple[Piece, np.ndarray]],
+        hot_words: GivenHotWords | None = None,
+        decoder: Decoder | None = None,
+        multiple: int = 1,
+    ) -> None:
+        """Recognizes pieces as one batch; a job whose last piece is among them gets its `result`.
+
+        Args:
+            pieces: each with its audio [S] float32, as `Piece.read` gave it; may be of several jobs.
+            hot_words: as `transcribe`.
+            decoder: in place of that of `decoding`.
+            multiple: the batch is padded to a multiple of this, samples.
+
+        Raises:
+            UserError: hot words that the decoder cannot use, or the model fails.
+        """
+        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
+        audio, audio_len = pad_audio([audio for _, audio in pieces], multiple)
+        outputs = self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
+        for (piece, _), found in zip(pieces, read_outputs(outputs), strict=True):
+            piece.job.found[piece.k] = found
+        for job in {id(piece.job): piece.job for piece, _ in pieces}.values():
+            job.finish(self.model.sample_rate, self.words, self.segmentation)
+
+    def _batches(self, jobs: _Jobs) -> Iterator[list[Piece]]:
         most = self.batch_s * self.model.sample_rate
         while window := jobs.open_window(most):
-            pieces = [_Piece(job, k) for job in window for k in range(len(job.parts))]
+            pieces = [Piece(job, k) for job in window for k in range(len(job.parts))]
             # The longest first: a shortage of memory shows at once.
             pieces.sort(key=lambda piece: -piece.samples)
-            batch: list[_Piece] = []
+            batch: list[Piece] = []
             for piece in pieces:
                 if batch and (len(batch) == self.batch_size or (len(batch) + 1) * batch[0].samples > most):
                     yield batch
@@ -189,91 +255,30 @@ class Transcriber:
             if batch:
                 yield batch
 
-    def _read(self, pool: ThreadPoolExecutor, batch: list[_Piece] | None) -> _Decoding | None:
+    def _read(self, pool: ThreadPoolExecutor, batch: list[Piece] | None) -> _Decoding | None:
         return None if batch is None else [(piece, pool.submit(piece.read)) for piece in batch]
 
     def _recognize(self, batch: _Decoding, hot_words: GivenHotWords | None) -> None:
         decoded = [(piece, audio) for piece, future in batch if (audio := future.result()) is not None]
-        if not decoded:
-            return
-        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in decoded)
-        audio, audio_len = pad_audio([audio for _, audio in decoded])
-        outputs = self.model.recognize_batch(audio, audio_len, words, self.decoder, hot_words)
-        for (piece, _), found in zip(decoded, read_outputs(outputs), strict=True):
-            piece.job.found[piece.k] = found
-        for job in {id(piece.job): piece.job for piece, _ in decoded}.values():
-            job.finish(self.model.sample_rate, self.words, self.segmentation)
+        if decoded:
+            self.recognize_pieces(decoded, hot_words)
 
 
-@dataclass
-class _Job:
-    """A recording in progress: its parts (in samples) and the transcripts found so far."""
-
-    recording: Recording | None
-    parts: list[tuple[int, int]]
-    result: Transcript | UserError | None = None
-    found: dict[int, Transcript] = field(default_factory=dict)
-    samples_per_part: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.recording is not None:  # the parts overlap: their lengths add up to more
-            self.samples_per_part = self.recording.samples / len(self.parts)
-
-    def finish(self, sample_rate: int, words: bool, segmentation: Segmentation | None) -> None:
-        if self.result is None and len(self.found) == len(self.parts):
-            found = [self.found[k] for k in range(len(self.parts))]
-            try:
-                joined = join_transcripts(self.parts, found, sample_rate, segmentation)
-            except UserError as error:
-                self.result = error
-            else:
-                self.result = joined if words else replace(joined, words=None, segments=None, confidence=None)
-            self.recording = None  # may hold its samples
-
-
-@dataclass
-class _Piece:
-    """Part `k` of a job."""
-
-    job: _Job
-    k: int
-
-    @property
-    def samples(self) -> int:
-        start, end = self.job.parts[self.k]
-        return end - start
-
-    def read(self) -> np.ndarray | None:
-        """Reads audio [S] float32; None if it, or another part of the recording, cannot be read."""
-        job, recording = self.job, self.job.recording
-        if job.result is not None or recording is None:
-            return None
-        try:
-            if len(job.parts) > 1:
-                return recording.part(*job.parts[self.k])
-            audio = recording.whole()
-        except UserError as error:
-            job.result = error
-            return None
-        job.parts = [(0, len(audio))]  # a header is not exact, and silence is trimmed
-        return audio
-
-
-_Decoding = list[tuple[_Piece, "Future[np.ndarray | None]"]]
+_Decoding = list[tuple[Piece, "Future[np.ndarray | None]"]]
 
 
 class _Jobs:
     """The open jobs, in the order of the recordings."""
 
-    def __init__(self, source: Iterator[_Job]):
+    def __init__(self, source: Iterator[RecordingJob]):
         self._source = source
-        self._open: deque[_Job] = deque()
+        self._open: deque[RecordingJob] = deque()
         self.count = self.opened = 0
         self.done = 0.0
 
-    def open_window(self, held: float) -> list[_Job]:
+    def open_window(self, held: float) -> list[RecordingJob]:
         """The next `_LOOK_AHEAD` jobs, or fewer when they hold `held` samples in memory."""
-        window: list[_Job] = []
+        window: list[RecordingJob] = []
         for job in self._source:
             window.append(job)
             self._open.append(job)

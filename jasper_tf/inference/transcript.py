@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,13 +54,15 @@ class Transcript:
             found["duration_s"] = round(self.duration_s, 4)
         for name, timings in (("segments", self.segments), ("words", self.words if words else None)):
             if timings is not None:
-                found[name] = [
-                    {key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()}
-                    for one in timings
-                ]
+                found[name] = word_rows(timings)
         if self.n_best is not None:
             found["n_best"] = [{"text": one.text, "score": round(one.score, 4)} for one in self.n_best]
         return found
+
+
+def word_rows(timings: Iterable[WordTiming]) -> list[dict[str, Any]]:
+    """Words or segments as values for JSON, numbers rounded to four places."""
+    return [{key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()} for one in timings]
 
 
 def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:

@@ -27,7 +27,7 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
 
     A temporary file next to `path` is written, synced to the disk and renamed; after an error `path` is unchanged. The
     target of a link is replaced, the link stays. The mode bits of an existing file are kept. A device, a pipe or an
-    open descriptor is written directly.
+    open descriptor is written directly; "-" is standard output.
 
     Raises:
         UserError: `path` is a folder or cannot be written; the disk is full.
@@ -89,8 +89,15 @@ def is_stream(path: str | Path) -> bool:
     return not stat.S_ISREG(mode) or _descriptor(path) is not None
 
 
+def is_stdout(path: str | Path) -> bool:
+    """Whether `path` is standard output: "-", /dev/stdout or /dev/fd/1."""
+    return _descriptor(path) == 1
+
+
 def _descriptor(path: str | Path) -> int | None:
-    """N where `path` is /dev/fd/N or a link to it, such as /dev/stdout."""
+    """N where `path` is /dev/fd/N or a link to it, such as /dev/stdout; 1 for "-"."""
+    if os.fspath(path) == "-":
+        return 1
     name = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
         folder, last = os.path.split(name)

@@ -6,13 +6,14 @@ import argparse
 import codecs
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from jasper_tf.errors import UserError
-from jasper_tf.io.atomic_write import is_stream
+from jasper_tf.io.atomic_write import is_stdout, is_stream
 
 FileKind = Literal["text", "config", "png", "keras", "nemo", "wav", "arpa", "tokenizer"]
 
@@ -90,6 +91,11 @@ def validate_outputs(
         folder = os.path.dirname(os.path.realpath(path))
         if not makes_folders and not os.path.isdir(folder):
             raise UserError(f"{place}: cannot write: no folder {folder}; make it first")
+
+
+def report_stream(outputs: Iterable[str | Path | None]) -> TextIO:
+    """Where a command prints its report: stdout, or stderr if one of its output files is stdout ("-", /dev/stdout)."""
+    return sys.stderr if any(path is not None and is_stdout(path) for path in outputs) else sys.stdout
 
 
 def _identity(path: str | Path) -> object:

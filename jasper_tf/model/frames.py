@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,22 @@ def audio_framing(cfg: Config) -> Framing:
 def count_encoder_frames(samples: Any, framing: Framing, blocks: Sequence[JasperBlock]) -> Any:
     """Returns the encoder frames T' of recordings of `samples` samples, an int or an integer array."""
     return output_length(blocks, framing.frames(samples))
+
+
+def context_frames(blocks: Sequence[JasperBlock]) -> tuple[float, float]:
+    """The feature frames before and after its own that an encoder frame reads; infinite with squeeze-and-excitation."""
+    before = after = 0.0
+    stride = 1
+    for block in blocks:
+        for number, convolution in enumerate(block.convolutions):
+            for layer in (*block.depthwise[number : number + 1], convolution):
+                left = layer.padding[0]
+                before += stride * left
+                after += stride * (layer.dilation * (layer.kernel_width - 1) - left)
+                stride *= layer.stride
+        if block.excitation is not None:
+            before = after = math.inf
+    return before, after
 
 
 def encoder_frames(cfg: Config, section: str) -> Callable[[np.ndarray], np.ndarray]:

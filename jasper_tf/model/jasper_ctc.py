@@ -25,11 +25,13 @@ from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment
 from jasper_tf.features.spec_cutout import SpecCutout
 from jasper_tf.features.splice import FrameSplicing
+from jasper_tf.model.acoustic_stages import AcousticStages
 from jasper_tf.model.ctc_model import CTCModel
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.frames import count_encoder_frames
 from jasper_tf.model.memory_estimate import estimate_memory, require_memory
+from jasper_tf.model.streaming.streaming_model import StreamingModel
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
@@ -196,6 +198,31 @@ class JasperCTC(CTCModel):
 
         return compute_logits
 
+    @functools.cached_property
+    def streaming(self) -> StreamingModel:
+        """Computes the same log-probabilities chunk by chunk.
+
+        Raises:
+            UserError: the model needs the whole recording; names the key of its configuration.
+        """
+        return StreamingModel(self)
+
+    @functools.cached_property
+    def compute_stream(self) -> Callable:
+        """Traced `streaming.step`: (audio [B,S], state [B,N], audio_len [B]) -> (log_probs, frames [B], state)."""
+        width = self.streaming.state_size
+        inputs = [
+            tf.TensorSpec([None, None], tf.float32),
+            tf.TensorSpec([None, width], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+        return tf.function(self.streaming.step, input_signature=inputs, autograph=False)
+
+    @functools.cached_property
+    def stages(self) -> AcousticStages:
+        """The model in two steps, for streams: their features are computed once, and normalized anew with each step."""
+        return AcousticStages(self)
+
     def recognize(self, audio: Any, audio_len: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(audio [B,S], audio_len [B]) -> (text [B] tf.string, logits [B,T',V+1], logit_len [B])."""
         logits, logit_len = self.compute_logits(audio, audio_len)
@@ -290,10 +317,11 @@ class JasperCTC(CTCModel):
         return cls(**config)
 
 
-def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pads recordings [S_i] with zeros to a batch: ([B,S] float32, lengths [B] int32)."""
+def pad_audio(audio: Sequence[np.ndarray], multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Pads recordings [S_i] with zeros to a batch, S a multiple of `multiple`: ([B,S] float32, lengths [B] int32)."""
     audio_len = np.array([len(a) for a in audio], np.int32)
-    batch = np.zeros((len(audio), audio_len.max(initial=1)), np.float32)
+    longest = int(audio_len.max(initial=1))
+    batch = np.zeros((len(audio), longest + -longest % multiple), np.float32)
     for row, samples in zip(batch, audio, strict=True):
         row[: len(samples)] = samples
     return batch, audio_len

@@ -165,12 +165,6 @@ class Search(base_tuner.BaseTuner):
         base.require(*(data_key(base, section) for section in ("train_ds", "validation_ds")))
         if trainer.max_epochs is None and trainer.max_steps == -1 and not tune.max_epochs:
             raise tune.source.error(("config",), f"{tune.config} sets no trainer.max_epochs; give max_epochs here")
-        epochs, every = tune.max_epochs or trainer.max_epochs, trainer.check_val_every_n_epoch
-        if tune.tuner != "hyperband" and epochs is not None and epochs < every:
-            raise UserError(
-                f"{base.source}: trainer.check_val_every_n_epoch: {every}, but a trial has only {epochs} epoch(s); "
-                "add the override trainer.check_val_every_n_epoch=1"
-            )
         if trainer.num_nodes > 1:
             raise UserError(
                 f"{base.source}: trainer.num_nodes: a trial runs on one machine; set 1, and start workers for several"

@@ -89,6 +89,8 @@ class TrialRun:
         if tune.tuner == "hyperband":
             own += ["trainer.check_val_every_n_epoch=1"]  # its first rounds are short
         cfg = load_config(tune.config, [*self.space.overrides(values), *own])
+        if cfg.trainer.max_epochs:  # its last epoch is validated
+            cfg.trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
         sched = cfg.model.optim.sched
         if tune.tuner == "hyperband" and sched is not None and "max_steps" in SCHEDULES[sched.name]:
             sched.max_steps = sched.max_steps or _data(cfg).training.total_steps(tune.max_epochs or 0)
@@ -107,6 +109,19 @@ class TrialRun:
             share = sched.warmup_steps / whole if sched.warmup_steps < whole else _WARMUP_SHARE
             sched.warmup_steps = int(share * steps)
 
+    def _say_what_is_shorter(self, cfg: Config) -> None:
+        base = self.space.base
+        changes = []
+        own, sched = base.model.optim.sched, cfg.model.optim.sched
+        if own and sched and not _varies_schedule(self.values):
+            changes.append((f"{_SCHED}.warmup_steps", sched.warmup_steps, own.warmup_steps))
+        if self.space.tune.tuner != "hyperband":  # which validates after every epoch, whatever is given
+            key = "check_val_every_n_epoch"
+            changes.append((f"trainer.{key}", getattr(cfg.trainer, key), getattr(base.trainer, key)))
+        for key, value, given in changes:
+            if value != given:
+                print(f"{self.name}: {key}={value} in place of {given}, which is longer than the trial")
+
     def train(self) -> float:
         """Trains or resumes the run; returns the best value of the objective.
 
@@ -121,12 +136,7 @@ class TrialRun:
         except UserError as error:
             raise TrialError(f"the values contradict each other: {error}") from error
         _forget()
-        own, sched = self.space.base.model.optim.sched, cfg.model.optim.sched
-        if own and sched and sched.warmup_steps != own.warmup_steps and not _varies_schedule(self.values):
-            print(
-                f"{self.name}: {_SCHED}.warmup_steps={sched.warmup_steps} in place of {own.warmup_steps}, which is "
-                "longer than the trial"
-            )
+        self._say_what_is_shorter(cfg)
         try:
             self._take_over(cfg)
             run = train(cfg)

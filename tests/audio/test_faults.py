@@ -124,9 +124,9 @@ def test_permission_denied(recording):
 def test_what_is_no_sound(recording, content):
     path, looked_at = recording
     path.write_bytes(content)
-    expected = "cannot be decoded (Format not recognised); convert it to WAV or FLAC, or remove its line"
+    expected = "cannot be decoded (Format not recognised); convert it to WAV or FLAC, or leave it out"
     if not content:
-        expected = "is empty (0 bytes); copy it again or remove its line"
+        expected = "is empty (0 bytes); copy it again or leave it out"
     assert lines_of(path, looked_at=looked_at) == f"{path}: {expected}"
 
 
@@ -144,7 +144,7 @@ def test_a_wav_cut_after_it_was_looked_at(recording):
     path.write_bytes(path.read_bytes()[: 44 + RATE])
     assert lines_of(path, looked_at=looked_at) == (
         f"{path}: the file is cut off: audio up to 0.50 s, but its header promises 1.00 s; "
-        "copy it again or remove its line"
+        "copy it again or leave it out"
     )
     # The length that the header states, so that the loss is noticed where a manifest gives no duration.
     assert audio_duration_s(path) == 1.0
@@ -153,7 +153,7 @@ def test_a_wav_cut_after_it_was_looked_at(recording):
 def test_no_samples(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(0), RATE)
-    assert lines_of(path) == f"{path}: holds no samples in the part that is asked for; remove its line"
+    assert lines_of(path) == f"{path}: holds no samples in the part that is asked for; leave it out"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -185,7 +185,7 @@ def test_a_truncated_flac(tmp_path):
     soundfile.write(path, noise(4 * RATE), RATE)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    expected = "the file is cut off or damaged (flac decoder lost sync); copy it again or remove its line"
+    expected = "the file is cut off or damaged (flac decoder lost sync); copy it again or leave it out"
     assert lines_of(path) == f"{path}: {expected}"
     assert len(load_audio(path, offset_s=0.5, duration_s=0.5)) == 8000
 
@@ -205,7 +205,7 @@ def test_a_truncated_ogg(tmp_path, subtype):
         seconds = soundfile.info(path).duration
         assert seconds < 8 and line == (
             f"{path}: the file is cut off: audio up to {seconds:.2f} s, but the Ogg stream goes on; "
-            "copy it again or remove its line"
+            "copy it again or leave it out"
         )
         with pytest.raises(UserError, match="the Ogg stream goes on"):
             audio_duration_s(path)

@@ -65,8 +65,8 @@ def test_import_use_and_export(folder, tmp_path, capfd):
     assert main(["evaluate", "--model", archive, "--manifest", str(manifest)]) == 0
     assert "WER 0.00%" in capfd.readouterr().out
 
-    for model, name in ((made, "a.nemo"), (archive, "b.nemo")):
-        assert main(["export-nemo", "--model", model, "--output", str(tmp_path / name)]) == 0
+    for given, name in (([made], "a.nemo"), (["--model", archive], "b.nemo")):
+        assert main(["export-nemo", *given, "--output", str(tmp_path / name)]) == 0
         assert capfd.readouterr().out.splitlines() == [str(tmp_path / name)]
         back = read_checkpoint(read_archive(tmp_path / name).weights, "w")
         assert set(back) == set(tensors)
@@ -77,7 +77,7 @@ def test_import_use_and_export(folder, tmp_path, capfd):
 
 def test_legacy_features(folder, tmp_path, capfd):
     made = str(tmp_path / "made")
-    assert main(["import-nemo", str(folder / "model.nemo"), "--output", made, "--features", "legacy"]) == 0
+    assert main(["import-nemo", "--model", str(folder / "model.nemo"), "--output", made, "--features", "legacy"]) == 0
     assert load_config(tmp_path / "made" / "config.yaml").model.preprocessor.generation == "legacy"
     assert main(["export-nemo", "--model", made, "--output", str(tmp_path / "a.nemo")]) == 0
     assert "note: features are of the legacy generation" in capfd.readouterr().out
@@ -108,6 +108,8 @@ def test_mistakes_leave_one_line_and_no_files(folder, tmp_path, monkeypatch, cap
         (["import-nemo", good, "--output", "run", "--overwrite"], "holds the checkpoints"),
         (["import-nemo", good, "--output", "weights"], "is a file"),
         (["export-nemo", "--model", "held", "--output", "a.nemo"], "without model.keras"),
+        (["export-nemo", "--output", "a.nemo"], "no model"),
+        (["import-nemo", good, "--model", good, "--output", "made"], "twice"),
         (["export-nemo", "--model", good, "--output", "no/such/a.nemo"], "cannot write"),
     ):
         assert main(arguments) == 2, arguments

@@ -69,6 +69,7 @@ LIGHT = [  # what is said before TensorFlow loads
     "check --manifest absent.jsonl",
     f"check --config an4.yaml {MANIFESTS}",
     "estimate-buckets --manifest absent.jsonl",
+    "estimate-normalization absent.yaml",
     "shard --manifest absent.jsonl --output new",
     "evaluate --model absent --manifest absent.jsonl",
     "evaluate --model . --manifest absent.jsonl",

@@ -169,6 +169,19 @@ def test_outputs_with_fixed_names_are_no_inputs_either(here, capfd):
     assert capfd.readouterr().err.count("\n") == 1 and not (here / "run" / "1").exists()
 
 
+def test_a_file_on_standard_output_stands_there_alone(here, capfd):
+    """The report goes to stderr then; "-" is no file of that name."""
+    assert main("evaluate --model run --manifest m.jsonl --json - --output p.jsonl".split()) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["utterances"] == 1 and "WER" in err
+    assert main("evaluate --model run --manifest m.jsonl".split()) == 0
+    assert "WER" in capfd.readouterr().out
+    assert main("check --manifest m.jsonl --write-clean -".split()) == 0
+    assert capfd.readouterr().out == (here / "m.jsonl").read_text()
+    assert "is the same file as" in refused(capfd, "check --manifest m.jsonl --list - --write-clean -")
+    assert not (here / "-").exists()
+
+
 @pytest.mark.medium
 def test_devices_and_pipes(here):
     """A link to a terminal, /dev/fd/N as the shell's >(command) gives it, a pipe with a name, /dev/stdout."""
@@ -186,7 +199,8 @@ def test_devices_and_pipes(here):
     check = [sys.executable, "-m", "jasper_tf", *"check --manifest m.jsonl --list list --write-clean".split()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*check, "/dev/stdout"], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and (here / "m.jsonl").read_text() in done.stdout, done.stderr
+    assert done.returncode == 0 and done.stdout == (here / "m.jsonl").read_text(), done.stderr
+    assert "lines without a fault" in done.stderr
     assert faults.communicate(timeout=60) == (b"", None) and (here / "list").is_fifo()
     os.close(controller)
     os.close(device)

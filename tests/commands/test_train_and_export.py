@@ -31,13 +31,13 @@ def test_the_usage_line_is_the_program_as_it_was_called(way, verb):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("way", WAYS)
-def test_a_finished_run_is_complete_and_is_exported(way, tiny_run, tiny_file, tmp_path):
-    process = start(way, "train", str(tiny_file), f"exp_manager.exp_dir={tiny_run[1].parent}")
+def test_a_finished_run_is_complete_and_is_exported(tiny_run, tiny_file, tmp_path):
+    """By the verb and by export.py; train.py has tests of its own."""
+    process = start("verb", "train", str(tiny_file), f"exp_manager.exp_dir={tiny_run[1].parent}")
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0 and "complete (18 steps)" in out, err
     assert f" evaluate --model {tiny_run[1]} " in out.splitlines()[-1]
-    process = start(way, "export", str(tiny_run[1]), "--output", str(tmp_path / "out"))
+    process = start("file", "export", str(tiny_run[1]), "--output", str(tmp_path / "out"))
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0 and out.splitlines()[-1] == str(tmp_path / "out" / "1"), err
     assert (tmp_path / "out" / "1" / "saved_model.pb").is_file()

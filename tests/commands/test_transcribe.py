@@ -1,5 +1,6 @@
 """The verb transcribe: formats, files to write, kinds of input."""
 
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import soundfile
 
 from jasper_tf.__main__ import main
 from jasper_tf.audio.load import load_audio
-from jasper_tf.inference.subtitles import FORMATS, format_transcript
+from jasper_tf.inference.subtitles import FORMATS, format_transcript, suffix_of
 from tests.audio.encode_media import encode_media
 
 ROOT = Path(__file__).parents[2]
@@ -85,17 +86,18 @@ def test_words_as_lines(transcribe, model):
     assert [line.split("\t")[0] for line in out.splitlines()] == ["one.wav"] * len(right.words)
     assert [line.split("\t")[3] for line in out.splitlines()] == [word.text for word in right.words]
     for form in ("tsv", "srt", "vtt"):
-        assert transcribe("--format", form, "one.wav") == (0, format_transcript(right, form), "")
+        for words in (False, True):
+            given = ["--format", form, *(["--words"] if words else []), "one.wav"]
+            assert transcribe(*given) == (0, format_transcript(right, form, words), "")
 
 
 def test_a_file_for_each_recording_and_format(transcribe, model, tmp_path):
     target = tmp_path / "new" / "texts"
-    arguments = ["--format", ",".join(FORMATS), "--output-dir", target, "one.wav", "gone.wav", "more", "one.wav"]
+    arguments = ["--format", "all", "--output-dir", target, "one.wav", "gone.wav", "more", "one.wav"]
     status, out, err = transcribe(*arguments)
-    assert (status, out) == (1, "")
+    wanted = [f"{name}{suffix_of(form)}" for name in ("one", "one-2", "one-3") for form in FORMATS]
+    assert (status, out.splitlines()) == (1, [f"{target}/{name}" for name in wanted])
     assert err.splitlines() == ["error: gone.wav: no such file", "1 of 4 recordings could not be transcribed"]
-    suffixes = ("json", "srt", "tsv", "txt", "vtt")
-    wanted = [f"{name}.{suffix}" for name in ("one", "one-2", "one-3") for suffix in suffixes]
     assert sorted(file.name for file in target.iterdir()) == sorted(wanted)
     right = model.transcribe("more/one.flac")
     for form in FORMATS:
@@ -119,12 +121,13 @@ def test_a_recording_is_never_replaced(transcribe, folder, tmp_path):
 
 
 @pytest.mark.medium
-def test_standard_input(folder, model):
-    for name in ("one.wav", "film.mp4"):
-        file = folder / "sounds" / name
-        command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run", "-"]
-        done = subprocess.run(command, cwd=ROOT, input=file.read_bytes(), capture_output=True)
-        assert (done.returncode, done.stdout.decode()) == (0, f"-\t{model.transcribe(file)}\n"), done.stderr[-2000:]
+def test_standard_input(folder, model, transcribe, monkeypatch):
+    film, sound = (folder / "sounds" / name for name in ("film.mp4", "one.wav"))
+    command = [sys.executable, "-m", "jasper_tf", "transcribe", "--model", folder / "run", "-"]
+    done = subprocess.run(command, cwd=ROOT, input=film.read_bytes(), capture_output=True)
+    assert (done.returncode, done.stdout.decode()) == (0, f"-\t{model.transcribe(film)}\n"), done.stderr[-2000:]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sound.read_bytes())))
+    assert transcribe("-") == (0, f"-\t{model.transcribe(sound)}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_standard_input(folder, model):
     [
         (["--format", "srt", "one.wav", "two.wav"], "--format srt: 2 recordings; name a folder"),
         (["--format", "srt,json", "one.wav"], "--format srt,json: several formats"),
-        (["--format", "vtt", "--words", "one.wav"], "--words: vtt"),
+        (["--format", "all", "one.wav"], "--format text,json,tsv,srt,vtt: several formats"),
         (["--batch-size", "0", "one.wav"], "--batch-size 0"),
         (["--output-dir", "one.wav", "two.wav"], "--output-dir one.wav"),
         (["-", "-"], "-: is there twice"),
@@ -147,6 +150,18 @@ def test_an_unknown_format(folder, capfd):
     with pytest.raises(SystemExit) as left:
         main(["transcribe", "--model", str(folder / "run"), "--format", "ass", "one.wav"])
     assert left.value.code == 2 and "'ass' is none of text, json, tsv, srt, vtt" in capfd.readouterr().err
+
+
+def test_names_of_nothing_are_a_mistake_in_the_command(transcribe, tmp_path):
+    """What exists and cannot be read is not."""
+    (tmp_path / "text.wav").write_text("no sound")
+    for names, status in (
+        (["gone.wav"], 2),
+        (["gone.wav", "*.xyz", "gone.jsonl"], 2),
+        (["gone.wav", "one.wav"], 1),
+        (["gone.wav", tmp_path / "text.wav"], 1),
+    ):
+        assert transcribe(*names)[0] == status, names
 
 
 WITHOUT_TENSORFLOW = """

@@ -3,6 +3,7 @@ import pytest
 
 from jasper_tf.errors import UserError
 from jasper_tf.features.normalize import FeatureNormalization
+from jasper_tf.features.running_statistics import RunningStatistics
 
 RNG = np.random.default_rng(0)
 FEATURES = (3 * RNG.standard_normal((5, 13, 4)) - 9).astype(np.float32)
@@ -76,3 +77,15 @@ def test_travels(assert_layer_travels, settings):
 def test_impossible_arguments(arguments):
     with pytest.raises(UserError, match="preprocessor"):
         FeatureNormalization(**arguments)
+
+
+@pytest.mark.parametrize("settings", [{"normalize": n} for n in ("per_feature", "all_features", None)] + [FIXED])
+def test_given_statistics_take_the_place_of_the_utterances_own(settings):
+    layer = FeatureNormalization(**settings, pad_to=8, pad_value=-2.5)
+    per_feature = settings.get("normalize") != "all_features"
+    for row, length in zip(FEATURES, LENGTHS[:4], strict=False):
+        mean, std = RunningStatistics().add(row[:length]).moments(per_feature)
+        given = layer.normalize_with(row[None], [length], mean, std)
+        own = layer(row[None], [length])
+        np.testing.assert_allclose(given[0], own[0], atol=1e-4)
+        np.testing.assert_array_equal(given[1], own[1])

@@ -104,6 +104,7 @@ def test_a_run_shows_each_loss(tiny_config, tmp_path, logged_figures):
             *CERTAIN,
             INTERCTC,
             "trainer.log_every_n_steps=2",
+            "exp_manager.create_tensorboard_logger=true",
             f"exp_manager.exp_dir={tmp_path}",
             "exp_manager.resume_if_exists=true",
             "exp_manager.checkpoint_callback_params={every_n_train_steps: 3, save_top_k: -1}",

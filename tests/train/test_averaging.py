@@ -24,6 +24,7 @@ OVERRIDES = (
     "model.train_ds.batch_size=2",  # of 2 micro-batches
     "trainer={accelerator: cpu, max_epochs: 3, accumulate_grad_batches: 2, log_every_n_steps: 2}",
     f"trainer.ema={{decay: {DECAY}}}",
+    "exp_manager.create_tensorboard_logger=true",
     "exp_manager.resume_if_exists=true",
     "exp_manager.checkpoint_callback_params={monitor: val_loss_ema, every_n_train_steps: 1, save_top_k: -1}",
 )

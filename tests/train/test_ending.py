@@ -57,11 +57,12 @@ def with_copied_sound(manifest: str, folder: Path) -> str:
     return str(changed)
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_recording_that_cannot_be_read(train, tiny_run, without_tensorflow_log, tmp_path, count):
+@pytest.mark.slow
+def test_a_recording_that_cannot_be_read(train, tiny_run, without_tensorflow_log, tmp_path):
+    """Several times: what it must not do depends on where TensorFlow's threads are."""
     manifest = with_copied_sound(tiny_run[0].model.train_ds.manifest_filepath, tmp_path)
     (tmp_path / "copy.wav").write_text("This is text, not sound.\n")
-    for k in range(count):
+    for k in range(8):
         process = train(f"run{k}", f"model.train_ds.manifest_filepath={manifest}")
         status, err = ending(process, without_tensorflow_log)
         assert status == 1 and err.startswith("error: ") and "copy.wav: cannot be decoded" in err, (k, status, err)
@@ -87,7 +88,12 @@ def test_in_validation_after_which_all_that_was_written_is_whole(
 ):
     for k in range(2):
         manifest = with_copied_sound(tiny_run[0].model.validation_ds.manifest_filepath, tmp_path)
-        process = train(f"run{k}", f"model.validation_ds.manifest_filepath={manifest}", "trainer.max_epochs=1000")
+        settings = [
+            f"model.validation_ds.manifest_filepath={manifest}",
+            "trainer.max_epochs=1000",
+            "exp_manager.create_tensorboard_logger=true",
+        ]
+        process = train(f"run{k}", *settings)
         folder = tmp_path / f"run{k}"
         while not (folder / "metrics.csv").exists() and process.poll() is None:
             time.sleep(0.01)

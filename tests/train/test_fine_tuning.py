@@ -1,9 +1,6 @@
 """train.py from a NeMo archive: log, frozen weights, and resuming without the archive."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +32,10 @@ def overrides(tiny_config, tmp_path):
         f"exp_manager.exp_dir={tmp_path}/runs",
         "trainer.accelerator=cpu",
         "trainer.max_epochs=2",
+        "exp_manager.create_tensorboard_logger=false",
         "model.train_ds.batch_size=4",
         "exp_manager.checkpoint_callback_params.save_top_k=-1",
     ]
-
-
-def command(*arguments) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    return done.stdout
 
 
 def weights(path) -> dict[str, np.ndarray]:
@@ -57,8 +43,9 @@ def weights(path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_from_an_archive_and_on_without_it(overrides, tmp_path):
-    printed = command(ROOT / "configs/finetune.yaml", *overrides, "model.freeze=encoder")
+def test_from_an_archive_and_on_without_it(overrides, run_here, tmp_path):
+    status, printed, err = run_here(ROOT / "configs/finetune.yaml", *overrides, "model.freeze=encoder")
+    assert status == 0, err
     run = tmp_path / "runs" / "finetune"
     start = weights(tmp_path / "small.nemo")
     total = sum(v.size for v in start.values())
@@ -80,7 +67,8 @@ def test_from_an_archive_and_on_without_it(overrides, tmp_path):
     with np.load(last / "variables.npz") as stored:
         before = dict(stored)
     shutil.rmtree(last)
-    again = command(run / "config.yaml")
+    status, again, err = run_here(run / "config.yaml")
+    assert status == 0, err
     assert "resuming at epoch 2, step 6" in again and "trained: 2 tensors" in again
     assert "loaded:" not in again and "taken from" not in again
     with np.load(CheckpointManager(run / "checkpoints").paths()[-1] / "variables.npz") as stored:

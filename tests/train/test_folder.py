@@ -32,7 +32,7 @@ def run(without_tensorflow_log):
 
     def run(*arguments: str) -> tuple[int, str, str]:
         process = start(*arguments)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, without_tensorflow_log(err)
 
     return run
@@ -58,14 +58,13 @@ def test_two_at_once_and_one_after_a_kill(tiny_file, run, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("resume", ["true", "false"])
-def test_a_mistake_found_late_does_not_bar_the_corrected_command(tiny_file, run, tmp_path, resume):
+def test_a_mistake_found_late_does_not_bar_the_corrected_command(tiny_file, run_here, tmp_path, resume):
     command = [tiny_file, f"exp_manager.exp_dir={tmp_path}", "exp_manager.version=a", "trainer.max_epochs=1"]
     command.append(f"exp_manager.resume_if_exists={resume}")
-    status, _, err = run(*command, "model.optim.sched.warmup_steps=5000")
+    status, _, err = run_here(*command, "model.optim.sched.warmup_steps=5000")
     assert status == 2 and err.count("\n") == 1, err
-    status, out, err = run(*command)
+    status, out, err = run_here(*command)
     assert status == 0 and "step 6/6" in out, err
 
 
@@ -82,7 +81,6 @@ def all_checkpoints_damaged(folder: Path) -> None:
         file.write_bytes(file.read_bytes()[:-9])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
@@ -91,7 +89,7 @@ def all_checkpoints_damaged(folder: Path) -> None:
         (all_checkpoints_damaged, "checkpoints"),
     ],
 )
-def test_a_damaged_folder_is_one_line_and_keeps_all(tiny_run, tiny_file, run, tmp_path, damage, name):
+def test_a_damaged_folder_is_one_line_and_keeps_all(tiny_run, tiny_file, run_here, tmp_path, damage, name):
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_run[1], folder)
     damage(folder)
@@ -99,7 +97,7 @@ def test_a_damaged_folder_is_one_line_and_keeps_all(tiny_run, tiny_file, run, tm
         p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ("log.txt", "environment.json")
     }
     more = ["trainer.max_epochs=4", "exp_manager.allow_config_change=true"] if name == "metrics.csv" else []
-    status, _, err = run(tiny_file, f"exp_manager.exp_dir={tmp_path}", *more)
+    status, _, err = run_here(tiny_file, f"exp_manager.exp_dir={tmp_path}", *more)
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and name in err, err
     if more:  # config.yaml is new then, the old one beside it
         kept[next(folder.glob("config.until-*"))] = kept.pop(folder / "config.yaml")
@@ -115,7 +113,7 @@ def test_a_full_disk_is_one_line(tiny_file, run, tmp_path, size):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
     try:
-        status, _, err = run(tiny_file, f"exp_manager.exp_dir={disk}")
+        status, _, err = run(tiny_file, f"exp_manager.exp_dir={disk}", "exp_manager.create_tensorboard_logger=true")
     finally:
         subprocess.run(["umount", disk], check=True)
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and str(disk) in err, err

@@ -117,9 +117,9 @@ def output_paths(folder: Path, splits: Iterable[str]) -> list[Path]:
 def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[Path]:
     """Writes SPLIT_manifest.json, SPLIT_text_changes.tsv and SPLIT_left_out.tsv; none appears before all are written.
 
-    A line has `audio_filepath` relative to the manifest, `duration` in seconds as exact as a float64 is, `text`, and
-    `speaker` where it is known. SPLIT_text_changes.tsv has audio_filepath, kinds, before, after of each text that was
-    changed; SPLIT_left_out.tsv has audio_filepath, reason.
+    A line has `audio_filepath`, relative to the manifest or absolute, whichever is shorter, `duration` in seconds as
+    exact as a float64 is, `text`, and `speaker` where it is known. SPLIT_text_changes.tsv has audio_filepath, kinds,
+    before, after of each text that was changed; SPLIT_left_out.tsv has audio_filepath, reason.
 
     Returns:
         The manifests.
@@ -132,11 +132,12 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
     base = folder.resolve()
 
     @functools.lru_cache
-    def relative_folder(path: Path) -> Path:
-        return Path(os.path.relpath(path.resolve(), base))
+    def named_folder(path: Path) -> Path:
+        resolved = path.resolve()
+        return min(Path(os.path.relpath(resolved, base)), resolved, key=lambda one: len(str(one)))
 
-    def relative(path: Path) -> str:
-        return (relative_folder(path.parent) / path.name).as_posix()
+    def named(path: Path) -> str:
+        return (named_folder(path.parent) / path.name).as_posix()
 
     with ExitStack() as files:
 
@@ -152,9 +153,9 @@ def write_manifests(folder: Path, splits: Mapping[str, PreparedSplit]) -> list[P
             write_left_out = table(f"{name}_{LEFT_OUT}", "audio_filepath", "reason")
             write_change = table(f"{name}_{TEXT_CHANGES}", "audio_filepath", "kinds", "before", "after")
             for path, reason in split.left_out:
-                write_left_out((relative(path), reason))
+                write_left_out((named(path), reason))
             for utterance in split.utterances:
-                where = relative(utterance.path)
+                where = named(utterance.path)
                 line = {"audio_filepath": where, "duration": utterance.duration_s, "text": utterance.text}
                 if utterance.speaker is not None:
                     line["speaker"] = utterance.speaker

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import keras
@@ -26,7 +26,7 @@ from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import TextModel, WordModel
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.gather import is_tensorflow
+from jasper_tf.decoding.gather import is_tensorflow, traced
 from jasper_tf.decoding.writing import space_label
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
@@ -71,6 +71,7 @@ class BeamDecoder(Decoder):
         c = self.config
         if language_model is None and c.language_model is not None:
             language_model = LanguageModel.read(c.language_model, self.tokenizer)
+        self.language_model = language_model
         models: list[TextModel] = [] if language_model is None else [language_model.text_model(c)]
         given = [model for model in models if isinstance(model, WordModel) and c.hot_words_are_known]
         self._paid_back = given[0] if given else None
@@ -100,7 +101,7 @@ class BeamDecoder(Decoder):
         if self._compiled is None:
             search = self.search.with_static_shapes() if self.config.jit_compile else self.search
             self._compiled = tf.function(
-                partial(self._decode, search),
+                functools.partial(self._decode, search),
                 autograph=False,
                 reduce_retracing=not self.config.jit_compile,
                 jit_compile=self.config.jit_compile or None,
@@ -153,10 +154,35 @@ class BeamDecoder(Decoder):
         if count > 1:
             log_probs = ops.reshape(ops.tile(log_probs[:, None], (1, count, 1, 1)), (batch * count, frames, classes))
             logit_len = ops.reshape(ops.tile(logit_len[:, None], (1, count)), (-1,))
-        times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
-        times = times._replace(score=score)
-        times = self.with_confidence(times, log_probs, logit_len)
+        times = self._with_times(log_probs, logit_len, labels, label_len)._replace(score=score)
         return Hypotheses(*(ops.reshape(column, (batch, count, *ops.shape(column)[1:])) for column in times))
+
+    def _with_times(self, log_probs, logit_len, labels, label_len) -> Hypotheses:
+        times = align(log_probs, logit_len, labels, label_len).hypotheses(labels, label_len)
+        return self.with_confidence(times, log_probs, logit_len)
+
+    @functools.cached_property
+    def with_times(self) -> Any:
+        """Traced: log_probs [B,T',V+1], logit_len [B], labels [B,U], label_len [B] -> Hypotheses without the axis K."""
+        frames, lengths = ((None, None, self.search.packer.labels + 1), "float32"), ((None,), "int32")
+        return traced(self._with_times, frames, lengths, ((None, None), "int32"), lengths)
+
+    @functools.cached_property
+    def advance_stream(self) -> Any:
+        """Traced: a step of `BeamStream`, the same for all streams.
+
+        state, log_probs [1,T',V+1], logit_len [1] and the arrays of `HotWords` or None -> the state, the entry [K] that
+        each entry was before, and the labels [K,U], label_len [K] that were appended.
+        """
+
+        def advance(state, log_probs, logit_len, hot_ids=None, hot_weights=None):
+            hot_words = HotWords(hot_ids, hot_weights)
+            search = self.search if hot_ids is None else self.with_hot_words(self.search, hot_words)
+            state, trace = search.advance(state, ops.log_softmax(log_probs, axis=-1), logit_len)
+            before, of_frames = trace.follow(ops.arange(search.beam_size, dtype="int32"))
+            return state, before, *join(of_frames, search.packer, is_whole=False)
+
+        return traced(advance)
 
     def with_hot_words(self, search: BeamSearch, hot_words: HotWords) -> BeamSearch:
         """A search of this decoder with hot words."""

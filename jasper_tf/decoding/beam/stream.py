@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.beam.beam_decoder import BeamDecoder, join
-from jasper_tf.decoding.gather import is_tensorflow
+from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
+from jasper_tf.decoding.beam.hot_words import HotWords
 
 _MOST_OPEN = 256
 """Labels behind which a difference between texts is decided for the best one of this moment."""
@@ -23,29 +24,47 @@ class BeamStream:
 
     Args:
         decoder: its search, language model and hot words.
+        hot_words: in place of the decoder's own.
     """
 
-    def __init__(self, decoder: BeamDecoder):
+    def __init__(self, decoder: BeamDecoder, hot_words: HotWords | None = None):
+        hot_words = decoder.hot_words if hot_words is None else hot_words
         self._search = decoder.search
-        if decoder.hot_words is not None:
-            self._search = decoder.with_hot_words(decoder.search, decoder.hot_words)
-        self._state = self._search.start(1)
-        self._open: list[tuple[int, ...]] = [()] * self._search.beam_size
-        self._advance = self._follow
-        if is_tensorflow():
-            import tensorflow as tf  # the only backend that runs loops op by op where nothing is traced
+        self._hot_words: tuple[Any, Any] = (None, None)
+        if hot_words is not None and len(hot_words.weights):
+            self._search = decoder.with_hot_words(decoder.search, hot_words)
+            self._hot_words = (np.asarray(hot_words.ids, np.int32), np.asarray(hot_words.weights, np.float32))
+        self._advance = decoder.advance_stream
+        self._start = self._search.start(1)
+        self.restart()
 
-            self._advance = tf.function(self._follow, autograph=False, reduce_retracing=True)
+    def restart(self) -> None:
+        """Begins another recording."""
+        self._state = self._start
+        self._open: list[tuple[int, ...]] = [()] * self._search.beam_size
+
+    def fork(self) -> BeamStream:
+        """The same stream at this moment; what one decodes from here on, the other does not know."""
+        return copy.copy(self)
+
+    @property
+    def best(self) -> list[int]:
+        """The labels of the best text of this moment that are not final."""
+        return list(self._open[int(np.argmax(self._alive()))])  # they are sorted
+
+    def _alive(self) -> np.ndarray:
+        return np.asarray(self._state.paths).sum(axis=(0, 2)) > 0
 
     def push(self, log_probs: Any) -> list[int]:
         """Decodes log_probs [T',V+1], the next frames: the labels that are final now and were not before."""
         log_probs = np.asarray(log_probs, np.float32)[None]
-        self._state, *found = self._advance(self._state, log_probs, np.array([log_probs.shape[1]], np.int32))
+        frames = np.array([log_probs.shape[1]], np.int32)
+        self._state, *found = self._advance(self._state, log_probs, frames, *self._hot_words)
         before, labels, label_len = map(np.asarray, found)
         self._open = [
             (*self._open[source], *new[:n].tolist()) for source, new, n in zip(before, labels, label_len, strict=True)
         ]
-        alive = np.asarray(self._state.paths).sum(axis=(0, 2)) > 0
+        alive = self._alive()
         best = self._open[int(np.argmax(alive))]  # they are sorted
         if len(best) > _MOST_OPEN:
             decided = best[:-_MOST_OPEN]
@@ -68,11 +87,6 @@ class BeamStream:
         _, entries = self._search.finish(self._state, 1)
         rest = list(self._open[int(np.asarray(entries)[0, 0])])
         return rest[:-1] if rest and rest[-1] == self._search.packer.space else rest
-
-    def _follow(self, state, log_probs, logit_len):
-        state, trace = self._search.advance(state, ops.log_softmax(log_probs, axis=-1), logit_len)
-        before, of_frames = trace.follow(ops.arange(self._search.beam_size, dtype="int32"))
-        return state, before, *join(of_frames, self._search.packer, is_whole=False)
 
 
 def decode_parts(decoder: BeamDecoder, parts: Iterable[Any]) -> Iterator[list[int]]:

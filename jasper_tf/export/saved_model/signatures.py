@@ -12,6 +12,8 @@ from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.export.saved_model.checks import assert_each_row
+from jasper_tf.export.saved_model.stream_signatures import stream_signatures
 from jasper_tf.export.saved_model.wav_decoding import decode_wav_files
 from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.jasper_ctc import JasperCTC
@@ -41,6 +43,7 @@ def signatures(
     From audio [B] string, whole WAV files (see `decode_wav_files`):
         audio_bytes: what serving_default gives.
         audio_bytes_text: what text gives.
+    From live audio, where the model can: see `stream_signatures`.
 
     With a beam search these four also take hot_words [H] string (UTF-8) and hot_word_weights [H] float32, the words or
     phrases that this request expects and what a text gains by each (see `encode_hot_words_in_graph`; H = 0: those of
@@ -111,7 +114,7 @@ def signatures(
         logits, logit_len = acoustic(audio, audio_len)
         return {"log_probs": tf.nn.log_softmax(logits), "log_probs_len": logit_len}
 
-    found = {"features": (features, _AUDIO), "log_probs": (log_probs, _AUDIO)}
+    found = {"features": (features, _AUDIO), "log_probs": (log_probs, _AUDIO)} | stream_signatures(model)
     found |= recognizers(decoder, ["serving_default", "text", "audio_bytes", "audio_bytes_text"])
     if isinstance(decoder, BeamDecoder):
         greedy = GreedyDecoder(decoder.confidence)
@@ -146,13 +149,10 @@ def _checked(audio: tf.Tensor, audio_len: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     is_finite = tf.reduce_all(tf.abs(audio) <= MAX_AMPLITUDE, axis=1)  # false for NaN as well
     too_loud = f" or beyond {MAX_AMPLITUDE:.1e}"
     checks = [
-        _each(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
-        _each(is_finite, ["audio[", f"]: holds samples that are not finite numbers (NaN or infinity){too_loud}"]),
+        assert_each_row(is_length, ["audio_len[", "]: is not between 1 and ", tf.strings.as_string(shape[1])]),
+        assert_each_row(
+            is_finite, ["audio[", f"]: holds samples that are not finite numbers (NaN or infinity){too_loud}"]
+        ),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(audio), tf.identity(audio_len)
-
-
-def _each(is_right: tf.Tensor, parts: list) -> tf.Operation:
-    row = tf.strings.as_string(tf.argmin(tf.concat([tf.cast(is_right, tf.int32), [0]], 0)))  # the first wrong one
-    return tf.debugging.Assert(tf.reduce_all(is_right), [tf.strings.join([parts[0], row, *parts[1:]])])

@@ -19,6 +19,7 @@ def write_warmup_requests(
     sample_rate: int,
     hot_word: str = "",
     seconds: float = 2.0,
+    stream: Mapping[str, tf.Tensor] | None = None,
 ) -> None:
     """Writes a TFRecord of PredictionLog messages, one per signature: one row of quiet noise, and one hot word.
 
@@ -31,6 +32,7 @@ def write_warmup_requests(
         sample_rate: of the model, Hz.
         hot_word: of letters that the model has.
         seconds: of audio in each request.
+        stream: inputs of the signature `stream`, if the model has it.
     """
     audio = np.random.default_rng(0).normal(scale=0.01, size=int(seconds * sample_rate)).astype(np.float32)
     pcm = tf.constant(np.round(audio[:, None] * 2**15).astype(np.int16))
@@ -45,9 +47,11 @@ def write_warmup_requests(
             sound = tf.constant(audio[None]) if "audio_len" in names else wav[None]
             inputs = {name: sound if name == "audio" else values[name] for name in names}
             records.write(prediction_log(model_name, signature, inputs))
+        if stream:
+            records.write(prediction_log(model_name, "stream", stream))
 
 
-def prediction_log(model_name: str, signature: str, inputs: dict[str, tf.Tensor]) -> bytes:
+def prediction_log(model_name: str, signature: str, inputs: Mapping[str, tf.Tensor]) -> bytes:
     """A serialized tensorflow.serving.PredictionLog with one PredictRequest.
 
     Written by hand, five fields, because an export should not need tensorflow-serving-api, the package of gRPC clients

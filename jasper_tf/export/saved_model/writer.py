@@ -23,6 +23,7 @@ from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
 from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
+from jasper_tf.model.streaming.requirements import is_streamable
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 EXTRA = "assets.extra"
@@ -46,7 +47,8 @@ def export(
     feeds those of `assets` to the graph):
 
         model.json      labels, of word pieces also their tokenizer, sample_rate, frame_s, the `decoding` section with
-                        the SHA-256 of its language model, and the git revision and versions that wrote it
+                        the SHA-256 of its language model, the sizes of the signature `stream` where there is one, and
+                        the git revision and versions that wrote it
         vocabulary.txt  the labels, one per line; a space in front of a word piece is one that it writes
         config.yaml, report.json, environment.json    as given
         tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
@@ -90,6 +92,9 @@ def export(
             about["tokenizer"] = model.tokenizer.get_config()
         about |= {"decoding": dataclasses.asdict(decoding), "language_model_sha256": _language_model_sha256(decoding)}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
+        if is_streamable(model):
+            sizes = ("frame_samples", "flush_samples", "lookahead_s")
+            about["stream"] = {name: getattr(model.streaming, name) for name in sizes}
         (extra / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
         (extra / "vocabulary.txt").write_text("".join(f"{label}\n" for label in model.labels), encoding="utf-8")
         given = {"config.yaml": config_yaml, "report.json": report_json, "environment.json": environment_json}
@@ -100,13 +105,19 @@ def export(
         root = tf.Module()
         root.weights = [variable.value for variable in model.variables]
         root.language_model = _keep_in_variables(decoder)
-        functions, of_text = {}, {}
+        functions, of_text, of_stream = {}, {}, None
         for name, (function, inputs) in signatures(model, decoder, batchable).items():
             functions[name] = tf.function(function, input_signature=inputs, autograph=False)
-            if "text" in functions[name].get_concrete_function().structured_outputs:
+            if name == "stream":
+                samples, width = model.streaming.flush_samples, inputs[-1].shape[1]
+                values = (tf.zeros((1, samples)), tf.constant([samples]), tf.zeros((1, width)))
+                of_stream = {spec.name: value for spec, value in zip(inputs, values, strict=True)}
+            elif "text" in functions[name].get_concrete_function().structured_outputs:
                 of_text[name] = [value.name for value in inputs]
         hot_word = next(filter(str.isalpha, model.tokenizer.word_pieces), "")
-        write_warmup_requests(extra / WARMUP_FILE, output.resolve().name, of_text, model.sample_rate, hot_word)
+        write_warmup_requests(
+            extra / WARMUP_FILE, output.resolve().name, of_text, model.sample_rate, hot_word, stream=of_stream
+        )
         tf.saved_model.save(root, str(temporary), signatures=functions)
         return _publish(temporary, output)
     except BaseException:

@@ -25,7 +25,7 @@ class RecordingAligner:
     """Aligns utterances of a manifest with their texts.
 
     Args:
-        model: a JasperCTC or a SavedModelTranscriber, as `load_recognizer` gives them.
+        model: a JasperCTC, a SavedModelTranscriber or an EdgeRecognizer, as `load_recognizer` gives them.
         batch_size: largest number of utterances in a batch.
         long_s: recordings longer than this are aligned by `align_long`: parts of the text need not be said. Shorter
             ones say all of it.

@@ -25,7 +25,7 @@ _LEAST = float(np.finfo(np.float16).min)
 
 
 class AcousticModel(Protocol):
-    """The interface of a model that texts are aligned with: JasperCTC and SavedModelTranscriber implement it."""
+    """The interface of a model that texts are aligned with: JasperCTC, SavedModelTranscriber, EdgeRecognizer."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...

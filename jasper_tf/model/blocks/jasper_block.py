@@ -170,8 +170,8 @@ class JasperBlock(keras.layers.Layer):
 
     def output_frames(self, frames):
         """Returns T' for T, with or without `conv_mask`: an int, NumPy array or tensor."""
-        for number, convolution in enumerate(self.convolutions):
-            for layer in (*self.depthwise[number : number + 1], convolution):
+        for number in range(len(self.convolutions)):
+            for layer in self.layers_of_sub_block(number):
                 frames = layer.output_length(frames)
         return frames
 
@@ -181,8 +181,8 @@ class JasperBlock(keras.layers.Layer):
 
     def build(self, panes_shape, length_shape=None):
         shape = tuple(panes_shape[-1])
-        for number, (convolution, normalization) in enumerate(zip(self.convolutions, self.normalizations, strict=True)):
-            for layer in (*self.depthwise[number : number + 1], convolution, normalization):
+        for number, normalization in enumerate(self.normalizations):
+            for layer in (*self.layers_of_sub_block(number), normalization):
                 layer.build(shape)
                 shape = layer.compute_output_shape(shape)
         if self.excitation is not None:
@@ -201,31 +201,47 @@ class JasperBlock(keras.layers.Layer):
         training = training and self.trainable  # NeMo: a frozen block is in eval mode, without dropout
         first_mask = mask = self._valid(panes[-1], length) if self.conv_mask else None
         x, x_len = panes[-1], length
-        last = len(self.convolutions) - 1
-        for number, (convolution, normalization) in enumerate(zip(self.convolutions, self.normalizations, strict=True)):
-            for layer in (*self.depthwise[number : number + 1], convolution):
+        for number in range(len(self.convolutions)):
+            for layer in self.layers_of_sub_block(number):
                 x = layer(x, mask)
                 if self.conv_mask and not layer.keeps_length:
                     x_len = layer.output_length(x_len)
                     mask = self._valid(x, x_len)
-            x = normalization(x, **self._batch_mode(training))
-            if self.groups > 1:
-                x = shuffle_groups(x, self.groups)
-            if number < last:
-                x = self.dropout(self.activation(x), training=training)
+            x = self.after_convolution(x, number, training)
         if self.excitation is not None:
             x = self.excitation(x, mask if self.conv_mask else self._valid(x, x_len), training=training)
-        if self.residual:
-            sources = panes if self.residual_dense else panes[-1:]
-            branches = zip(sources, self.residual_convolutions, self.residual_normalizations, strict=True)
-            for pane, convolution, normalization in branches:
-                branch = normalization(convolution(pane, first_mask), **self._batch_mode(training))
-                x = ops.maximum(x, branch) if self.residual_mode == "max" else x + branch
-        return self.dropout(self.activation(x), training=training), x_len
+        sources = self.residual_sources(panes)
+        branches = [conv(pane, first_mask) for pane, conv in zip(sources, self.residual_convolutions, strict=True)]
+        return self.after_residuals(x, branches, training), x_len
+
+    def layers_of_sub_block(self, number: int) -> list[MaskedConv1D]:
+        """The convolutions of a sub-block, in their order."""
+        return [*self.depthwise[number : number + 1], self.convolutions[number]]
+
+    def after_convolution(self, x, number: int, training=None):
+        """What follows the convolutions of sub-block `number`: [B, T', filters] -> [B, T', filters]."""
+        x = self.normalizations[number](x, **self._batch_mode(training))
+        if self.groups > 1:
+            x = shuffle_groups(x, self.groups)
+        if number < len(self.convolutions) - 1:
+            x = self.dropout(self.activation(x), training=training)
+        return x
+
+    def residual_sources(self, panes: list) -> list:
+        """The panes that `residual_convolutions` read, one each."""
+        return (panes if self.residual_dense else panes[-1:]) if self.residual else []
+
+    def after_residuals(self, x, branches: list, training=None):
+        """The block's output, of its last sub-block x and its convolved residuals, all [B, T', filters]."""
+        for branch, normalization in zip(branches, self.residual_normalizations, strict=True):
+            branch = normalization(branch, **self._batch_mode(training))
+            x = ops.maximum(x, branch) if self.residual_mode == "max" else x + branch
+        return self.dropout(self.activation(x), training=training)
 
     def _valid(self, x, length):
         """[B, T, 1]: 1 on the frames of `x` within `length`, 0 beyond."""
-        return ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype)[:, :, None]
+        # Not by [:, :, None], for which LiteRT has no builtin operator.
+        return ops.expand_dims(ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype), -1)
 
     def _batch_mode(self, training) -> dict:
         return {"training": training} if self._arguments["normalization_mode"] == "batch" else {}

@@ -28,6 +28,7 @@ class MaskedConv1D(keras.layers.Layer):
     Call arguments:
         x: [B, T, C].
         valid: [B, T, 1], 1 on valid frames and 0 beyond, in the dtype of `x`; None masks nothing.
+        pad: False for `x` with the frames that the padding stands for, as in a stream.
 
     Returns:
         [B, T', filters].
@@ -94,19 +95,23 @@ class MaskedConv1D(keras.layers.Layer):
             name="kernel", shape=shape, initializer=weight_initializer(self.init_mode, self.seed)
         )
 
-    def call(self, x, valid=None):
+    def call(self, x, valid=None, pad=True):
         batch, frames, channels = ops.shape(x)
         if valid is not None:
             x = x * valid
-        # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
-        return ops.reshape(self._convolve(x), (batch, self.output_length(frames), self.filters or channels))
-
-    def _convolve(self, x):
         # "same" pads inside the convolution, without a copy of x; at stride 1 it is the symmetric padding.
-        same = self.keeps_length and self.padding[0] == self.padding[1]
-        if not same and any(self.padding):
+        same = pad and self.keeps_length and self.padding[0] == self.padding[1]
+        if pad and not same and any(self.padding):
             x = ops.pad(x, ((0, 0), self.padding, (0, 0)))
-        options = {"strides": self.stride, "padding": "same" if same else "valid", "dilation_rate": self.dilation}
+            # LiteRT's converter forgets the number of channels in `pad`, and then has no builtin convolution.
+            x = ops.reshape(x, (batch, frames + sum(self.padding), channels))
+        # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
+        unpadded = frames if pad else frames - sum(self.padding)
+        shape = (batch, self.output_length(unpadded), self.filters or channels)
+        return ops.reshape(self._convolve(x, "same" if same else "valid"), shape)
+
+    def _convolve(self, x, padding: str):
+        options = {"strides": self.stride, "padding": padding, "dilation_rate": self.dilation}
         options["data_format"] = "channels_last"
         if self.filters is None:
             kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 2, 1))

@@ -17,7 +17,7 @@ from jasper_tf.serving.client.prediction_messages import (
     array_to_tensor,
     tensor_to_array,
 )
-from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
+from jasper_tf.serving.client.server_error import BackOff, ServerError, foreign_model, said_by_server
 
 GRPC_PORT = 8500
 """The default port of TensorFlow Serving for gRPC."""
@@ -99,23 +99,28 @@ class GrpcClient:
         Raises:
             ServerError: no response.
         """
-        request = PredictRequest()
-        request.model_spec.name = self.model
-        request.model_spec.signature_name = "serving_default" if words else "text"
-        if self.version is not None:
-            request.model_spec.version.value = self.version
-        array_to_tensor(np.asarray(audio, np.float32)[None], request.inputs["audio"])
-        array_to_tensor(np.array([len(audio)], np.int32), request.inputs["audio_len"])
+        inputs = {"audio": np.asarray(audio, np.float32)[None], "audio_len": np.array([len(audio)], np.int32)}
+        request = self._request("serving_default" if words else "text", inputs)
         response = self._hot_words.call(lambda hot_words: self._ask(request, hot_words))
         try:
-            [found] = read_outputs({name: tensor_to_array(tensor) for name, tensor in response.outputs.items()})
+            [found] = read_outputs(_arrays(response))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no output {error}" if isinstance(error, KeyError) else said_by_server(str(error))
-            raise ServerError(
-                f"{self.server}: model {self.model!r} is not an export of this package ({reason})",
-                concerns_all=True,
-            ) from None
+            raise foreign_model(self.server, self.model, reason) from None
         return found
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls a signature: its inputs by name -> its outputs by name.
+
+        Raises:
+            ServerError: no response.
+        """
+        request = self._request(signature, inputs)
+        response = self.back_off.call(lambda: self._try(request))
+        try:
+            return _arrays(response)
+        except ValueError as error:
+            raise foreign_model(self.server, self.model, said_by_server(str(error))) from None
 
     def close(self) -> None:
         self._channel.close()
@@ -125,6 +130,16 @@ class GrpcClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Any:
+        request = PredictRequest()
+        request.model_spec.name = self.model
+        request.model_spec.signature_name = signature
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        for name, values in inputs.items():
+            array_to_tensor(values, request.inputs[name])
+        return request
 
     def _ask(self, request: Any, hot_words: Mapping[str, float] | None) -> Any:
         if hot_words is not None:
@@ -160,3 +175,7 @@ class GrpcClient:
         if status == code.INVALID_ARGUMENT:
             return ServerError(f"{where}the server refuses the request: {said}")
         return ServerError(f"{where}{status.name}: {said}")
+
+
+def _arrays(response: Any) -> dict[str, np.ndarray]:
+    return {name: tensor_to_array(tensor) for name, tensor in response.outputs.items()}

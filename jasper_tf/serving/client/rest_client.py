@@ -20,7 +20,7 @@ import soundfile
 from jasper_tf.inference.transcript import Transcript, read_outputs
 from jasper_tf.serving.client.grpc_client import ENVELOPE_BYTES, MAX_MESSAGE_MB, MODEL_NAME
 from jasper_tf.serving.client.hot_words import INPUTS, RequestHotWords
-from jasper_tf.serving.client.server_error import BackOff, ServerError, said_by_server
+from jasper_tf.serving.client.server_error import BackOff, ServerError, foreign_model, said_by_server
 
 REST_PORT = 8501
 """The REST port of TensorFlow Serving's docker image."""
@@ -99,16 +99,29 @@ class RestClient:
             outputs = outputs if isinstance(outputs, dict) else {"text": outputs}
             [found] = read_outputs({name: np.asarray(value) for name, value in outputs.items()})
         except (KeyError, TypeError, ValueError) as error:
-            raise ServerError(
-                f"{self.server}: model {self.model!r} is not an export of this package ({said_by_server(str(error))})",
-                concerns_all=True,
-            ) from None
+            raise foreign_model(self.server, self.model, said_by_server(str(error))) from None
         return found
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls a signature with several outputs: its inputs by name -> its outputs by name, numbers as JSON has them.
+
+        Raises:
+            ServerError: no response.
+        """
+        # Of a float32 orjson writes the digits that it needs, at most nine.
+        body = orjson.dumps({"signature_name": signature, "inputs": inputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+        answer = self._send(body)
+        try:
+            return {name: np.asarray(value) for name, value in orjson.loads(answer)["outputs"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise foreign_model(self.server, self.model, said_by_server(str(error))) from None
 
     def _ask(self, signature: str, inputs: dict[str, Any], hot_words: Mapping[str, float] | None) -> bytes:
         if hot_words is not None:
             inputs = inputs | dict(zip(INPUTS, ([*hot_words], [*hot_words.values()]), strict=True))
-        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii")
+        return self._send(json.dumps({"signature_name": signature, "inputs": inputs}).encode("ascii"))
+
+    def _send(self, body: bytes) -> bytes:
         if len(body) > self._limit:
             raise ServerError(
                 f"{self.server}: the message is too large ({len(body)} bytes, --max-message-mb "

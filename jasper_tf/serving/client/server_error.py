@@ -28,6 +28,11 @@ class ServerError(UserError):
         self.concerns_all = concerns_all
 
 
+def foreign_model(server: str, model: str, reason: str) -> ServerError:
+    """The error of a model whose answers are not those of our export."""
+    return ServerError(f"{server}: model {model!r} is not an export of this package ({reason})", concerns_all=True)
+
+
 _SAID_LENGTH = 300
 
 

@@ -1,6 +1,7 @@
 """python -m jasper_tf prepare: recordings of one's own, wrong use, and an archive made to do harm."""
 
 import csv
+import json
 import re
 import resource
 import shutil
@@ -111,6 +112,14 @@ def test_names_in_a_table_that_are_odd(tmp_path, make_sound, prepare, lines_of, 
     prepare("folder", *source, "--output", tmp_path / "out", left_out=3)
     assert len(lines_of(tmp_path / "out/test_manifest.json")) == 2
     assert len(table(tmp_path / "out/test_left_out.tsv")) == 3
+
+
+def test_a_path_that_climbs_up_further_than_it_is_long_is_absolute(tmp_path, make_sound, prepare):
+    sound = make_sound(tmp_path / "in/0.wav")
+    sound.with_suffix(".txt").write_text("hello")
+    out = tmp_path.joinpath(*"x" * 60)
+    prepare("folder", "--source", tmp_path / "in", "--output", out)
+    assert json.loads((out / "train_manifest.json").read_text())["audio_filepath"] == str(sound)
 
 
 def test_a_full_disk_while_the_manifests_are_written(tmp_path, make_sound, prepare, refused):

@@ -20,7 +20,7 @@ from jasper_tf.export.saved_model.writer import EXTRA, export
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.transcriber import Transcriber
-from tests.export.saved_model.test_same_answers import ONLY_TENSORFLOW, cpp_loader, read  # noqa: F401
+from tests.export.saved_model.test_same_answers import ONLY_TENSORFLOW, read
 
 pytestmark = pytest.mark.medium
 
@@ -258,15 +258,15 @@ def test_without_this_package(model, decoding, exported, request, tmp_path, load
 
 @pytest.mark.slow
 def test_a_trained_model(shared, tmp_path):
-    """QuartzNet with a model of words: what is served is what Python says, alone, in a batch and padded."""
-    model = load_model(shared / "pretrained" / "quartznet15x5_en.nemo")
-    folder = shared / "data" / "librispeech_mini"
-    lines = [json.loads(line) for line in (folder / "test_manifest.json").read_text().splitlines()[:6]]
+    """With a model of words: what is served is what Python says, alone, in a batch and padded."""
+    model = load_model(shared / "pretrained" / "an4_anchor.nemo")
+    folder = shared / "data" / "an4"
+    lines = [json.loads(line) for line in (folder / "dev_manifest.json").read_text().splitlines()[:6]]
     sounds = [load_audio(folder / line["audio_filepath"], model.sample_rate) for line in lines]
     beam = {"beam_size": 8, "n_best": 2, "ngram_lm_model": str(shared / "decoding" / "lm" / "tiny_3gram.arpa.gz")}
     decoding = read_decoding({"strategy": "beam", "beam": beam})
     served = SavedModelTranscriber(export(model, tmp_path, decoding=decoding))
-    hot_words = {"fifth row": 8.0}
+    hot_words = {"j q five": 8.0}
     expected = Transcriber(model, decoding=decoding).transcribe(sounds, hot_words=hot_words)
     found = [served.transcribe(sounds, batch_size, hot_words=hot_words) for batch_size in (1, 6)]
     padded = served._signatures["text"](**request(sounds, 0.3, hot_words))["text"].numpy()

@@ -1,7 +1,6 @@
 """What is served is what transcribe says: on every file of a test set, without this package, and without Python."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,29 +65,6 @@ def served(model_and_manifest, tmp_path_factory):
     some = order[-8:]
     assert [*map(str, model.transcribe([sounds[i] for i in some]))] == [texts[i].decode() for i in some]
     return version, requests, texts, log_probs
-
-
-@pytest.fixture(scope="module")
-def cpp_loader(tmp_path_factory):
-    """The compiled load_saved_model.cc."""
-    compiler, headers = shutil.which("g++"), Path(tf.sysconfig.get_include())
-    if compiler is None or not (headers / "tensorflow/cc/saved_model/loader.h").is_file():
-        pytest.skip("no g++, or a TensorFlow without its C++ headers")
-    program = tmp_path_factory.mktemp("cpp") / "load_saved_model"
-    library = str(headers.parent)
-    # Nothing calls the sessions and kernels of libtensorflow_cc by name: they register themselves when it is loaded.
-    link = [
-        "-Wl,--no-as-needed",
-        f"-L{library}",
-        "-l:libtensorflow_cc.so.2",
-        "-l:libtensorflow_framework.so.2",
-        f"-Wl,-rpath,{library}",
-    ]
-    source = Path(__file__).with_name("load_saved_model.cc")
-    command = [compiler, "-O0", "-w", *tf.sysconfig.get_compile_flags(), str(source), "-o", str(program), *link]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return program
 
 
 def written(requests, folder):

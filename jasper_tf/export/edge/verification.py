@@ -1,0 +1,101 @@
+"""Compares an exported model with the Keras model that it was made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.errors import DataError
+from jasper_tf.export.edge.calibration import CalibrationClip
+from jasper_tf.export.edge.formats import EdgeModel
+from jasper_tf.io.progress import Progress
+from jasper_tf.metrics.error_rate import count_errors
+from jasper_tf.model.jasper_ctc import JasperCTC
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Differences between the two models on the same recordings; texts are greedy.
+
+    Attributes:
+        audio: "calibration", or "synthesized" noise and tones.
+        clips, audio_s: their number and seconds.
+        max_difference, p99_difference: |d log-probabilities| over all valid frames and classes.
+        texts_equal: clips with the same text.
+        keras_wer, exported_wer: None without texts.
+    """
+
+    audio: str
+    clips: int
+    audio_s: float
+    max_difference: float
+    p99_difference: float
+    texts_equal: int
+    keras_wer: float | None = None
+    exported_wer: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        where = "" if self.audio == "calibration" else "synthesized noise and tones only; --calibration takes speech; "
+        line = (
+            f"verification: {where}{self.clips} recordings, {self.audio_s:.0f} s: log-probabilities differ by "
+            f"{self.max_difference:.1e} at most (99 %: {self.p99_difference:.1e}), {self.texts_equal} of {self.clips} "
+            "texts equal"
+        )
+        if self.keras_wer is not None and self.exported_wer is not None:
+            line += f", WER {self.exported_wer:.2%} (Keras {self.keras_wer:.2%})"
+        return line
+
+
+def verify(model: JasperCTC, exported: EdgeModel, clips: Sequence[CalibrationClip]) -> Verification:
+    """Runs both models on each clip alone.
+
+    Raises:
+        DataError: the two give another number of frames, or values that are not finite.
+    """
+    decoder = GreedyDecoder()
+    differences, texts = [], []
+    with Progress("verifying", len(clips)) as progress:
+        for clip in clips:
+            audio, audio_len = clip.audio[None], np.array([len(clip.audio)], np.int32)
+            pair = [one.log_probs(audio, audio_len) for one in (model, exported)]
+            (expected, expected_len), (found, found_len) = pair
+            if expected_len[0] != found_len[0]:
+                raise DataError(
+                    f"the exported model gives {found_len[0]} frames for {len(clip.audio)} samples, the Keras model "
+                    f"{expected_len[0]}; report it with the model's configuration"
+                )
+            frames = int(expected_len[0])
+            difference = np.abs(expected[0, :frames] - found[0, :frames])
+            if not np.isfinite(difference).all():
+                raise DataError("the exported model gives NaN or infinite values; report it with its configuration")
+            differences.append(difference.ravel())
+            hypotheses = [decoder(log_probs, length).best() for log_probs, length in pair]
+            texts.append([_text(model, best) for best in hypotheses])
+            progress.advance(1)
+    flat = np.concatenate(differences)
+    references = [clip.text for clip in clips if clip.text is not None]
+    rates: list[float | None] = [None, None]
+    if len(references) == len(clips):
+        rates = [count_errors(references, column).rate for column in map(list, zip(*texts, strict=True))]
+    return Verification(
+        audio="calibration" if references else "synthesized",
+        clips=len(clips),
+        audio_s=sum(len(clip.audio) for clip in clips) / model.sample_rate,
+        max_difference=float(flat.max(initial=0.0)),
+        p99_difference=float(np.percentile(flat, 99)) if len(flat) else 0.0,
+        texts_equal=sum(one == other for one, other in texts),
+        keras_wer=rates[0],
+        exported_wer=rates[1],
+    )
+
+
+def _text(model: JasperCTC, best: Any) -> str:
+    return model.tokenizer.decode(np.asarray(best.labels)[0, : int(best.label_len[0])].tolist())

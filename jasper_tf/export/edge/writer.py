@@ -1,0 +1,98 @@
+"""Exports a recognizer for devices, runtimes and browsers: the model, what it needs, and how close it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from jasper_tf import __version__
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
+from jasper_tf.errors import DataError
+from jasper_tf.export.edge.calibration import read_calibration, synthesize_calibration
+from jasper_tf.export.edge.formats import FORMATS, EdgeJob, find_writer, open_model
+from jasper_tf.export.edge.model_info import MODEL_INFO, ModelInfo
+from jasper_tf.export.edge.output_folder import replace_folder
+from jasper_tf.export.edge.verification import verify
+from jasper_tf.io.environment import git_revision, package_version
+from jasper_tf.model.jasper_ctc import JasperCTC
+
+LABELS = "labels.txt"
+
+_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnx", "onnxruntime")
+_MOST_DIFFERENCE = 0.01
+"""99 % of the log-probabilities of a float32 export differ by less."""
+
+
+def export_edge(
+    model: JasperCTC,
+    output: str | Path,
+    format: str,
+    quantize: str = "none",
+    targets: tuple[str, ...] = (),
+    calibration: str | None = None,
+    decoding: DecodingConfig | None = None,
+    config_yaml: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> Path:
+    """Writes the folder of an export: complete, or not at all.
+
+        model.tflite, model.onnx    raw audio to log-probabilities
+        model.json                  see `ModelInfo`
+        labels.txt                  the V labels, one per line; the blank is class V
+        config.yaml                 as given
+
+    Args:
+        model: a trained recognizer.
+        output: the folder. It does not exist, is empty, or holds an earlier export.
+        format: a key of `FORMATS`.
+        quantize, targets: of `FORMATS[format]`.
+        calibration: a manifest of recordings like those that the model will hear: for ranges of activations, and for
+            the verification. Default: noise and tones, for the verification only.
+        decoding: how the export's texts are made here. Default: as the model.
+        config_yaml: the run's configuration.
+        overwrite: whether an earlier export may be replaced.
+        say: takes the lines of the verification.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder, the manifest or the model cannot be used; a package is missing.
+        DataError: the exported model is not the model.
+    """
+    known, write = FORMATS[format], find_writer(format)
+    clips = read_calibration(calibration, model.sample_rate, say) if calibration else []
+    clips = clips or synthesize_calibration(model.sample_rate)
+    with replace_folder(output, overwrite) as folder:
+        write(EdgeJob(model, known, quantize, targets, clips, say), folder)
+        found = verify(model, open_model(folder / known.file), clips)
+        say(str(found))
+        if quantize == "none" and found.p99_difference > _MOST_DIFFERENCE:
+            raise DataError(
+                f"the exported model differs from the Keras model by {found.p99_difference:.1e}; report it with its "
+                "configuration"
+            )
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
+        if config_yaml is not None:
+            (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        framing = model.framing
+        first_frame = framing.hop_samples + framing.fft_samples - 2 * framing.pad_samples
+        reflected = framing.pad_samples + 1  # no more than there is
+        versions = {name: package_version(name) for name in _PACKAGES}
+        info = ModelInfo(
+            format=format,
+            file=known.file,
+            quantization=quantize,
+            sample_rate=model.sample_rate,
+            tokenizer=model.tokenizer,
+            min_samples=reflected if framing.generation == "legacy" else first_frame,
+            frame_stride_samples=model.hop * model.encoder.subsampling_factor,
+            decoding=model.decoding_config if decoding is None else decoding,
+            files=tuple(sorted([MODEL_INFO, *(file.name for file in folder.iterdir())])),
+            verification=found.to_dict(),
+            versions={"jasper_tf": __version__, "git_revision": git_revision(), **versions},
+        )
+        (folder / MODEL_INFO).write_text(info.to_json(), encoding="utf-8")
+    return Path(output)

@@ -1,0 +1,1 @@
+"""Exports for LiteRT (TensorFlow Lite)."""

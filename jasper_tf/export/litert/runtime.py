@@ -1,0 +1,97 @@
+"""Runs a LiteRT model."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.errors import UserError, one_line
+
+_MOST_THREADS = 4
+
+
+def open_interpreter(model: str | Path | bytes, threads: int = 1, keeps_tensors: bool = False) -> Any:
+    """ai-edge-litert's interpreter, or else TensorFlow's, which is no longer developed.
+
+    `keeps_tensors`: the value of every tensor can be read; slower.
+
+    Raises:
+        UserError: there is none.
+        ValueError: it is no LiteRT model.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        import tensorflow as tf
+
+        if not hasattr(tf.lite, "Interpreter"):
+            raise UserError("no runtime for .tflite; pip install ai-edge-litert") from None
+        Interpreter, OpResolverType = tf.lite.Interpreter, tf.lite.experimental.OpResolverType  # noqa: N806
+    options: dict[str, Any] = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
+    if keeps_tensors:
+        options["experimental_preserve_all_tensors"] = True
+        options["experimental_op_resolver_type"] = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's says that it will be deleted
+        return Interpreter(num_threads=threads, **options)
+
+
+class LiteRTModel:
+    """An exported `.tflite`: raw audio to log-probabilities, one recording at a time.
+
+    Args:
+        file: the model.
+        threads: of one recording. Default: one for each processor, 4 at most.
+
+    Raises:
+        UserError: the file is damaged, or not such a model.
+    """
+
+    def __init__(self, file: str | Path, threads: int | None = None):
+        self._file = file
+        threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
+        try:
+            self._interpreter = open_interpreter(file, threads)
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except UserError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{file}: not a LiteRT model, or damaged ({one_line(error)}); export it anew") from None
+        self._samples = -1
+        shapes = [len(tensor["shape"]) for tensor in (*inputs, *outputs)]
+        kinds = [tensor["dtype"] for tensor in (*inputs, *outputs)]
+        if shapes != [2, 3] or kinds != [np.float32, np.float32]:
+            raise UserError(f"{file}: not a model of export.py: audio [1,S] to log-probabilities; export it anew")
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.classes = int(outputs[0]["shape"][-1])
+
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `EdgeModel`.
+
+        Raises:
+            UserError: the runtime fails.
+        """
+        found = [self._run(row[:length]) for row, length in zip(audio, audio_len.tolist(), strict=True)]
+        lengths = np.array([len(frames) for frames in found], np.int32)
+        log_probs = np.zeros((len(found), lengths.max(initial=0), self.classes), np.float32)
+        for row, frames in zip(log_probs, found, strict=True):
+            row[: len(frames)] = frames
+        return log_probs, lengths
+
+    def _run(self, audio: np.ndarray) -> np.ndarray:
+        """Audio [S] -> log-probabilities [T',V+1]."""
+        try:
+            if len(audio) != self._samples:
+                self._samples = -1
+                self._interpreter.resize_tensor_input(self._input, [1, len(audio)])
+                self._interpreter.allocate_tensors()
+                self._samples = len(audio)
+            self._interpreter.set_tensor(self._input, audio[None].astype(np.float32, copy=False))
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output)[0]
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{self._file}: LiteRT failed on {len(audio)} samples ({one_line(error)})") from None

@@ -1,0 +1,1 @@
+"""ONNX files, written from the weights node by node."""

@@ -1,0 +1,1 @@
+"""Transcribes with exported edge models."""

@@ -1,0 +1,94 @@
+"""Transcribes with an exported LiteRT or ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
+from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.errors import UserError
+from jasper_tf.export.edge.formats import open_model
+from jasper_tf.export.edge.model_info import MODEL_INFO, read_model_info
+from jasper_tf.inference.model_path import find_edge_model
+from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.model.jasper_ctc import pad_audio
+
+
+class EdgeRecognizer:
+    """An exported edge model with the `recognize_batch`, `log_probs` and `transcribe` of a JasperCTC.
+
+    Decoders are those of this package: the file gives log-probabilities.
+
+    Args:
+        path: `model.tflite`, `model.onnx` or the folder of the export; `model.json` is beside it.
+        threads: of the runtime. Default: see the runtime of the format.
+
+    Raises:
+        UserError: there is no export, a file of it is damaged, or its runtime is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None):
+        file = find_edge_model(path)
+        if file is None:
+            raise UserError(f"{path}: holds no exported model; write one with export.py --format litert")
+        self.info = read_model_info(file.with_name(MODEL_INFO))
+        self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
+        self.decoding_config = self.info.decoding
+        self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
+        self._file, self._model = file, open_model(file, threads)
+
+    def recognize_batch(
+        self,
+        audio: np.ndarray,
+        audio_len: np.ndarray,
+        words: bool = True,
+        decoder: Decoder | None = None,
+        hot_words: GivenHotWords | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The same as `JasperCTC.recognize_batch`.
+
+        Raises:
+            UserError: the runtime fails; hot words that the decoder cannot use.
+        """
+        decoder = decoder or self.decoding
+        hypotheses = decoder.decode(*self.log_probs(audio, audio_len), hot_words)
+        outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
+        return {name: np.asarray(value) for name, value in outputs.items()}
+
+    def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `JasperCTC.log_probs`.
+
+        Raises:
+            UserError: the runtime fails.
+        """
+        if np.min(audio_len, initial=self.info.min_samples) < self.info.min_samples:
+            audio, audio_len = pad_audio([self._long_enough(row[:n]) for row, n in zip(audio, audio_len, strict=True)])
+        log_probs, lengths = self._model.log_probs(audio, audio_len)
+        if log_probs.shape[2] != len(self.tokenizer) + 1:
+            raise UserError(
+                f"{self._file}: gives {log_probs.shape[2]} classes, but {MODEL_INFO} has {len(self.tokenizer)} labels; "
+                "the two files are of different exports"
+            )
+        return log_probs, lengths
+
+    def _long_enough(self, audio: np.ndarray) -> np.ndarray:
+        return np.pad(audio, (0, max(0, self.info.min_samples - len(audio))))
+
+    def transcribe(
+        self,
+        recordings: Any,
+        batch_size: int = 16,
+        sample_rate: int | None = None,
+        decoding: DecodingConfig | Mapping[str, Any] | None = None,
+        hot_words: GivenHotWords | None = None,
+    ) -> Any:
+        """The same as `JasperCTC.transcribe`."""
+        transcriber = Transcriber(self, decoding=decoding, batch_size=batch_size)
+        return transcriber.transcribe(recordings, sample_rate, hot_words)

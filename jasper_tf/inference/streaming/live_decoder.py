@@ -1,0 +1,96 @@
+"""Decodes a stream of frames word by word."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+
+from jasper_tf.decoding.alignment import WordTiming, split_words, time_labels, word_text
+from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.text.tokenizer import Tokenizer
+
+_AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
+
+
+class LiveDecoder(ABC):
+    """Turns frames into words as they come, and keeps no more than the frames of the words that are not final.
+
+    A word is final when the label behind it is that begins the next one, a space for example.
+
+    Args:
+        tokenizer: of the model.
+        frame_s: seconds of a frame.
+        aggregation: of the confidences of a word's labels: the decoder's `word_aggregation`.
+    """
+
+    _kept = 0
+    """Frames that are kept where there is no word."""
+
+    def __init__(self, tokenizer: Tokenizer, frame_s: float, aggregation: str):
+        self.tokenizer, self.frame_s, self.aggregation = tokenizer, frame_s, aggregation
+        self._frames = np.zeros((0, len(tokenizer) + 1), np.float32)
+        self._first = 0  # of `_frames`, in frames of the stream
+
+    @property
+    def open_s(self) -> float:
+        """Seconds of the frames that are kept."""
+        return len(self._frames) * self.frame_s
+
+    def push(self, log_probs: np.ndarray) -> list[WordTiming]:
+        """Decodes the next frames [T',V+1] -> the words that are final now and were not before."""
+        self._frames = np.concatenate([self._frames, log_probs])
+        best, decided = self._advance(log_probs)
+        labels = self._timed(best)
+        begins = [k for k, label in enumerate(labels[:decided]) if label.text.startswith(" ")]
+        boundary = begins[-1] if begins else 0
+        words, closed = self._words(labels), len(split_words(labels[:boundary]))
+        if closed < len(words):
+            self._drop(int(best.start_frame[0, boundary]), boundary)
+        else:
+            self._drop(max(0, len(self._frames) - self._kept), len(labels))
+        return words[:closed]
+
+    def look_ahead(self, log_probs: np.ndarray) -> list[WordTiming]:
+        """The words that are not final, with those of provisional frames [T',V+1] that follow."""
+        return self._words(self._timed(self._peek(log_probs)))
+
+    def finish(self) -> list[WordTiming]:
+        """Ends the text: its words that are not final yet. The next frames begin another one."""
+        words = self._words(self._timed(self._end()))
+        self._drop(len(self._frames), 0)
+        return words
+
+    @abstractmethod
+    def _advance(self, log_probs: np.ndarray) -> tuple[Hypotheses, int]:
+        """Takes the next frames: the best hypothesis of `_frames`, [1,U], and how many of its labels are decided."""
+
+    @abstractmethod
+    def _peek(self, log_probs: np.ndarray) -> Hypotheses:
+        """The best hypothesis of `_frames` and these."""
+
+    @abstractmethod
+    def _end(self) -> Hypotheses:
+        """The best hypothesis of `_frames` as a whole text; then starts anew."""
+
+    def _drop(self, frames: int, labels: int) -> None:
+        """Forgets the first frames, and the first labels of the best hypothesis, which lie there."""
+        self._frames = self._frames[frames:]
+        self._first += frames
+
+    def _timed(self, best: Hypotheses) -> list[WordTiming]:
+        """The labels with their times in the stream."""
+        first = self._first
+        best = best._replace(start_frame=best.start_frame + first, end_frame=best.end_frame + first)
+        return time_labels(best, self.tokenizer, self.frame_s)[0]
+
+    def _words(self, labels: list[WordTiming]) -> list[WordTiming]:
+        return [
+            WordTiming(word_text(word), word[0].start_s, word[-1].end_s, self._confidence(word))
+            for word in split_words(labels)
+        ]
+
+    def _confidence(self, word: list[WordTiming]) -> float:
+        """As `group_words` has it, of one word."""
+        return float(_AGGREGATIONS[self.aggregation]([label.confidence for label in word]))

@@ -1,0 +1,1 @@
+"""Live streams: the WebSocket `/v1/stream`."""

@@ -1,0 +1,1 @@
+"""OpenAI's audio interface: forms, formats and routes."""

@@ -1,0 +1,72 @@
+"""An export is compared with the model that it was made from."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from jasper_tf.errors import DataError, UserError
+from jasper_tf.export.edge import calibration
+from jasper_tf.export.edge.calibration import CalibrationClip, read_calibration, synthesize_calibration
+from jasper_tf.export.edge.verification import verify
+
+
+class Altered:
+    """The model with something added to its log-probabilities, and frames cut off."""
+
+    def __init__(self, model, offset=0.0, fewer=0):
+        self.model, self.offset, self.fewer = model, offset, fewer
+
+    def log_probs(self, audio, audio_len):
+        log_probs, lengths = self.model.log_probs(audio, audio_len)
+        return log_probs + self.offset, lengths - self.fewer
+
+
+@pytest.fixture(scope="module")
+def model(untrained_model):
+    return untrained_model(list(" abc"))
+
+
+def test_differences_and_texts_are_counted(model):
+    clips = [CalibrationClip(clip.audio, "a b") for clip in synthesize_calibration(16000)]
+    same = verify(model, model, clips)
+    assert (same.max_difference, same.texts_equal, same.clips) == (0, 3, 3)
+    assert same.keras_wer == same.exported_wer and same.audio_s == 7.5
+    moved = verify(model, Altered(model, np.array([0, 0, 0, 0.25, 0], np.float32)), clips)
+    assert moved.max_difference == pytest.approx(0.25, rel=1e-4)
+    other = verify(model, Altered(model, np.array([0, 0, 99, 0, 0], np.float32)), clips)  # says b only
+    assert other.texts_equal == 0 and other.exported_wer != other.keras_wer
+
+
+def test_without_texts_there_is_no_error_rate_and_it_is_said(model):
+    found = verify(model, model, synthesize_calibration(16000))
+    assert found.audio == "synthesized" and "keras_wer" not in found.to_dict()
+    assert "synthesized" in str(found) and "WER" not in str(found)
+
+
+def test_other_frames_and_nan_are_errors(model):
+    clips = synthesize_calibration(16000)
+    with pytest.raises(DataError, match="frames"):
+        verify(model, Altered(model, fewer=1), clips)
+    with pytest.raises(DataError, match="NaN"):
+        verify(model, Altered(model, np.nan), clips)
+
+
+def test_calibration_is_spread_over_the_manifest_and_what_is_left_out_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "MOST_CLIPS", 3)
+    lines = []
+    for number, seconds in enumerate([0.1] * 6 + [31.0]):
+        name = f"{number}.wav"
+        if number != 5:
+            soundfile.write(tmp_path / name, np.full(int(seconds * 16000), number / 10), 16000)
+        lines.append({"audio_filepath": name, "duration": seconds, "text": str(number)})
+    soundfile.write(tmp_path / "5.wav", np.zeros(0), 16000)  # cannot be read: it is empty
+    (tmp_path / "m.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said: list[str] = []
+    clips = read_calibration(str(tmp_path / "m.json"), 8000, said.append)
+    assert [clip.text for clip in clips] == ["0", "2"] and [len(clip.audio) for clip in clips] == [800, 800]
+    assert "5.wav" in said[0] and "2 of 7" in said[1]
+    (tmp_path / "long.json").write_text(json.dumps(lines[-1]) + "\n")
+    with pytest.raises(UserError, match="30 s"):
+        read_calibration(str(tmp_path / "long.json"), 16000, said.append)

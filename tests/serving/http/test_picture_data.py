@@ -1,0 +1,41 @@
+import base64
+
+import numpy as np
+
+from jasper_tf.serving.http.picture_data import picture_data
+from tests.serving.http.conftest import noise
+
+
+def bytes_of(picture: dict) -> np.ndarray:
+    """values [frames, rows] as numbers from 0 to 1."""
+    values = np.frombuffer(base64.b64decode(picture["values"]), np.uint8)
+    return values.reshape(picture["frames"], -1) / 255
+
+
+def test_the_pictures_show_features_and_probabilities_of_the_model(http_model):
+    audio = noise(3, 1.5)
+    found = picture_data(http_model, audio)
+    log_probs, frames = http_model.log_probs(audio[None], np.array([len(audio)], np.int32))
+    posterior = np.exp(log_probs[0, : frames[0]])
+    labels = found["posterior"]["labels"]
+    rows = [http_model.labels.index(label) for label in labels[1:]]
+    assert labels[0] == "" and sorted(rows, reverse=True) == rows
+    assert set(rows) == set(np.flatnonzero(posterior[:, :-1].max(axis=0) >= 0.1))
+    np.testing.assert_allclose(bytes_of(found["posterior"]), posterior[:, [len(http_model.labels), *rows]], atol=0.003)
+    features, _, feature_len = http_model.spectrograms({"audio": audio[None], "audio_len": np.array([len(audio)])})
+    features = np.asarray(features)[0, : feature_len[0]]
+    shown = bytes_of(found["spectrogram"])
+    assert shown.shape == features.shape and len(found["spectrogram"]["band_hz"]) == features.shape[1]
+    low, high = np.percentile(features, [1, 99.5])
+    np.testing.assert_allclose(shown, np.clip((features - low) / (high - low), 0, 1), atol=0.003)
+
+
+def test_a_model_without_features_and_audio_without_sound_are_no_errors(http_model):
+    class Exported:
+        sample_rate, frame_s, tokenizer = http_model.sample_rate, http_model.frame_s, http_model.tokenizer
+        log_probs = staticmethod(http_model.log_probs)
+
+    silence = np.zeros(1600, np.float32)
+    found = picture_data(Exported(), silence)
+    assert found["spectrogram"] is None and found["posterior"]["labels"][0] == ""
+    assert picture_data(http_model, silence[:1])["posterior"]["frames"] >= 0
