@@ -234,7 +234,7 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
         from jasper_tf.inference.pretrained_config import load_config
 
         cfg = load_config(arguments.config, arguments.overrides)
-        cfg.require("model.labels", "model.preprocessor", "model.encoder")
+        cfg.require(cfg.model.labels_key, "model.preprocessor", "model.encoder")
     if arguments.manifest:
         sets = {"train_ds": manifest_paths(arguments.manifest)}
         if arguments.held_out:
@@ -270,12 +270,12 @@ def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> Ta
 def _text_rules(cfg: Config, section: str) -> TextRules:
     from jasper_tf.data.checks.lines import TextRules
     from jasper_tf.data.manifest.filter import UnknownCharacters
+    from jasper_tf.decoding.build_tokenizer import build_tokenizer
     from jasper_tf.model.frames import encoder_frames
-    from jasper_tf.text.tokenizer import CharacterTokenizer
 
     dataset = getattr(cfg.model, section)
     unknown: UnknownCharacters = dataset.unknown_characters if dataset else "error"
-    return TextRules(CharacterTokenizer(cfg.model.labels), encoder_frames(cfg, section), unknown)
+    return TextRules(build_tokenizer(cfg), encoder_frames(cfg, section), unknown)
 
 
 def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:

@@ -72,7 +72,7 @@ def _size(arguments: argparse.Namespace) -> None:
     if longest_s is not None and not 0 < longest_s <= 7200:
         raise UserError(f"--longest-s {longest_s:g}: must be more than 0 and at most 7200 seconds")
     cfg = load_config(arguments.file, arguments.overrides)
-    cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
+    cfg.require(cfg.model.labels_key, "model.preprocessor", "model.encoder", "model.decoder")
 
     # After the configuration: an error in it shows without waiting for TensorFlow.
     from jasper_tf.model.jasper_ctc import build_model

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output is not None:
         validate_outputs([Output("--output", output, "config")], [arguments.config], arguments.overwrite)
     cfg = load_config(arguments.config, arguments.overrides)
-    cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
+    cfg.require(cfg.model.labels_key, "model.preprocessor", "model.encoder", "model.decoder")
     require_manifests(cfg, ["train_ds"])
 
     from jasper_tf.training.normalization_statistics import count_normalization

@@ -165,9 +165,10 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
         raise UserError("--labels, --config: one of them")
     labels = frozenset(arguments.labels or "")
     if arguments.config:
+        from jasper_tf.decoding.build_tokenizer import build_tokenizer
         from jasper_tf.inference.pretrained_config import load_config
 
-        labels = frozenset(load_config(arguments.config, cross_check=False).model.labels)
+        labels = build_tokenizer(load_config(arguments.config, cross_check=False)).characters
     if arguments.no_normalization:
         return None, labels
     from jasper_tf.text.normalization import TextNormalizer

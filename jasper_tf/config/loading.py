@@ -39,8 +39,9 @@ def load_config(
     source = ConfigSource.from_file(path)
     if "space" in source.tree and "model" not in source.tree:
         raise UserError(f"{source.name}: the file of a search, not a configuration of a training; use tune")
-    # The pretrained model first, so that the other overrides can change what comes from it.
-    first = [o for o in overrides if o.lstrip("+").startswith("init_from_")]
+    # The pretrained model first, so that the other overrides can change what comes from it. Before it what keeps its
+    # labels or its tokenizer from being taken over.
+    first = [o for o in overrides if o.lstrip("+").startswith(("init_from_", "model.labels=", "model.tokenizer"))]
     source.override(first)
     taken_over = take_over(source, pretrained)
     source.override([o for o in overrides if o not in first])

@@ -247,6 +247,8 @@ class Config(Section):
         """Every value as plain mappings and lists, for YAML; `config_from_dict` makes an equal `Config` of it."""
         plain = dataclasses.asdict(self)
         del plain["ignored"], plain["taken_over"], plain["source"]
+        if self.model.tokenizer is not None:
+            del plain["model"]["tokenizer"]["content"]
         for name, dataset in self.model.datasets():
             if isinstance(dataset.augmentor, AugmentorConfig):  # where null would be a perturbation with its defaults
                 given = {key: value for key, value in plain["model"][name]["augmentor"].items() if value is not None}

@@ -6,8 +6,8 @@ from jasper_tf.text.tokenizer import Tokenizer
 
 
 def space_label(tokenizer: Tokenizer) -> int | None:
-    """The label that is a space and nothing else, if there is one."""
-    return tokenizer.pieces.index(" ") if " " in tokenizer.pieces else None
+    """The label that is a space and nothing else, if only that one separates words."""
+    return tokenizer.pieces.index(" ") if " " in tokenizer.pieces and tokenizer.starts_word.sum() == 1 else None
 
 
 def label_case(tokenizer: Tokenizer) -> str:

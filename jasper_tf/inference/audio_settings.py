@@ -13,7 +13,7 @@ from jasper_tf.export.saved_model.writer import EXTRA
 from jasper_tf.inference.model_path import find_edge_model
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.inference.saved_model import find_saved_model
-from jasper_tf.interop.nemo.archive import CONFIG, read_archive
+from jasper_tf.interop.nemo.archive import CONFIG, NemoArchive, read_archive
 from jasper_tf.interop.nemo.config import from_nemo_config
 
 _SECTIONS = ("validation_ds", "test_ds")
@@ -55,7 +55,7 @@ def read_audio_settings(model: str | Path) -> AudioSettings:
 
 def _find_config(model: Path) -> tuple[Config, str] | None:
     if model.suffix == ".nemo":
-        return _from_nemo(read_archive(model).config, f"{model}: {CONFIG}", model.stem)
+        return _from_nemo(read_archive(model), f"{model}: {CONFIG}", model.stem)
     if edge := find_edge_model(model):
         file = edge.with_name("config.yaml")
     elif exported := find_saved_model(model):
@@ -68,9 +68,9 @@ def _find_config(model: Path) -> tuple[Config, str] | None:
         return None
     if "model" in ConfigSource.from_file(file).tree:
         return load_config(file), str(file)
-    return _from_nemo(file.read_bytes(), str(file), model.stem)  # exported from an archive
+    return _from_nemo(NemoArchive(file.read_bytes(), b""), str(file), model.stem)  # exported from an archive
 
 
-def _from_nemo(content: bytes, source: str, name: str) -> tuple[Config, str]:
+def _from_nemo(archive: NemoArchive, source: str, name: str) -> tuple[Config, str]:
     # The generation of the features is not in an archive, and does not matter here.
-    return from_nemo_config(content, source, name, "modern")[0], source
+    return from_nemo_config(archive, source, name, "modern")[0], source

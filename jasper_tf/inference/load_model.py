@@ -30,6 +30,7 @@ _KNOWN = {
     "decoding",
     "sample_rate",
     "seed",
+    "tokenizer",
     "name",
 }
 # Samples of a frame times mel bands: 2**15 in the published models.
@@ -98,8 +99,15 @@ def _checked_config(arguments: dict[str, Any], source: str) -> Config:
         model[key] = {name: value for name, value in arguments[key].items() if name != "synchronized"}
     # Only training reads it, but the schema requires an optimizer.
     model |= {"decoder": {"init_mode": arguments.get("decoder_init_mode")}, "optim": {"name": "sgd", "lr": 0.1}}
+    tokenizer = arguments.get("tokenizer")
+    if tokenizer is not None:
+        if not isinstance(tokenizer, dict):
+            raise UserError(f"{source}: tokenizer: not a mapping")
+        model["tokenizer"] = {"dir": "tokenizer", "type": tokenizer.get("type")}
     config = config_from_dict({"name": "model", "seed": arguments.get("seed"), "model": model}, source)
-    config.require("model.labels", "model.preprocessor", "model.encoder")
+    if config.model.tokenizer is not None:
+        config.model.tokenizer.content = tokenizer
+    config.require(config.model.labels_key, "model.preprocessor", "model.encoder")
     return config
 
 

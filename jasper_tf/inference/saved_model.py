@@ -22,7 +22,7 @@ from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
 from jasper_tf.inference.transcriber import Transcriber
-from jasper_tf.text.tokenizer import CharacterTokenizer
+from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
 _HOT_WORDS = {"hot_words": (tf.string, 1), "hot_word_weights": (tf.float32, 1)}
 
@@ -45,8 +45,7 @@ class SavedModelTranscriber:
         if found is None:
             raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
         self._folder = found
-        labels, self.sample_rate, self.frame_s, self.decoding_config = _read_about(found)
-        self.tokenizer = CharacterTokenizer(labels)
+        self.tokenizer, self.sample_rate, self.frame_s, self.decoding_config = _read_about(found)
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         validate_graph(found)
         try:
@@ -146,13 +145,14 @@ class SavedModelTranscriber:
         return transcriber.transcribe(recordings, sample_rate, hot_words)
 
 
-def _read_about(folder: Path) -> tuple[list[str], int, float, DecodingConfig]:
-    """Reads labels, sample rate, seconds per frame and the `decoding` section from `model.json`."""
+def _read_about(folder: Path) -> tuple[Tokenizer, int, float, DecodingConfig]:
+    """Reads the tokenizer, sample rate, seconds per frame and the `decoding` section from `model.json`."""
     file = folder / EXTRA / "model.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         labels, sample_rate, frame_s = about["labels"], about["sample_rate"], about["frame_s"]
         decoding = about.get("decoding", {})  # exports before the beam search have none
+        of_pieces = about.get("tokenizer")
     except OSError:
         raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
@@ -167,7 +167,8 @@ def _read_about(folder: Path) -> tuple[list[str], int, float, DecodingConfig]:
     ):
         raise UserError(f"{file}: labels, sample_rate and frame_s are not texts and two numbers above 0")
     try:
-        return labels, sample_rate, frame_s, read_decoding(decoding)
+        tokenizer = tokenizer_from_config(of_pieces) if of_pieces else CharacterTokenizer(labels)
+        return tokenizer, sample_rate, frame_s, read_decoding(decoding)
     except UserError as error:
         raise UserError(f"{file}: {error}; export it anew") from None
 

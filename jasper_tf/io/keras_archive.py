@@ -11,8 +11,9 @@ from jasper_tf.errors import UserError, one_line
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
-# The largest published Citrinet takes 60 kB.
-_LARGEST_CONFIG = 4 * 2**20
+# The largest published Citrinet takes 60 kB, a tokenizer of 6 MiB (`read_tokenizer.MOST_BYTES`) in base64 8 MiB, once
+# for the model and once for each of its two error rates.
+_LARGEST_CONFIG = 32 * 2**20
 
 
 def read_keras_config(path: str | Path) -> dict[str, Any]:

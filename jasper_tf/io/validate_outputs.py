@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import is_stdout, is_stream
 
-FileKind = Literal["text", "config", "png", "keras", "nemo", "wav", "arpa"]
+FileKind = Literal["text", "config", "png", "keras", "nemo", "wav", "arpa", "tokenizer"]
 
 # By suffix, for files that are empty or text: what text outputs (JSON, JSON lines, TSV) never replace.
 _NOT_TEXT = frozenset(
@@ -27,6 +27,7 @@ _MAGIC: dict[FileKind, tuple[tuple[int, bytes], ...]] = {
     "nemo": ((0, b"\x1f\x8b"), (257, b"ustar")),
     "wav": ((0, b"RIFF"),),
     "arpa": ((0, b"\\data\\"), (0, b"\x1f\x8b")),
+    "tokenizer": ((0, b"\n"),),  # of the first piece
 }
 
 

@@ -15,6 +15,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
+from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.outputs import text_outputs
@@ -31,7 +32,7 @@ from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.frames import count_encoder_frames
 from jasper_tf.model.memory_estimate import estimate_memory, require_memory
 from jasper_tf.model.streaming.streaming_model import StreamingModel
-from jasper_tf.text.tokenizer import CharacterTokenizer
+from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
 _LOG_MEL_KEYS = (
@@ -70,7 +71,7 @@ class JasperCTC(CTCModel):
     dropout act in training only.
 
     Args:
-        labels: the V output characters; the blank comes after them (class V).
+        labels: the V output characters; the blank comes after them (class V). None with `tokenizer`.
         preprocessor: NeMo's `model.preprocessor` keys (see `config.PreprocessorConfig`).
         encoder: arguments of `ConvASREncoder`.
         spec_augment: NeMo's `model.spec_augment` keys, or None for no masking.
@@ -81,13 +82,14 @@ class JasperCTC(CTCModel):
             search is read when it is first used.
         sample_rate: of the audio, in hertz.
         seed: of initial weights, dither, masks and dropout.
+        tokenizer: of word pieces, in the place of `labels`, or its config.
 
     `compile`, and what a step does: see `CTCModel`.
     """
 
     def __init__(
         self,
-        labels: Sequence[str],
+        labels: Sequence[str] | None,
         preprocessor: Mapping[str, Any],
         encoder: Mapping[str, Any],
         spec_augment: Mapping[str, Any] | None = None,
@@ -96,10 +98,14 @@ class JasperCTC(CTCModel):
         decoding: Mapping[str, Any] | None = None,
         sample_rate: int = 16000,
         seed: int = 0,
+        tokenizer: Tokenizer | Mapping[str, Any] | None = None,
         name: str = "jasper_ctc",
         **kwargs,
     ):
-        tokenizer = CharacterTokenizer(labels)
+        if tokenizer is None:
+            tokenizer = CharacterTokenizer(labels or [])
+        elif not isinstance(tokenizer, Tokenizer):
+            tokenizer = tokenizer_from_config(dict(tokenizer))
         p = dict(preprocessor)
         log_mel = LogMelSpectrogram(
             sample_rate=sample_rate,
@@ -155,8 +161,9 @@ class JasperCTC(CTCModel):
         shares = dict(zip(i["apply_at_layers"], i["loss_weights"], strict=True))
         self.loss_weights = {f"inter_ctc_loss_l{block}": share for block, share in shares.items()}
         self._interctc_blocks = tuple(shares)
+        is_characters = isinstance(tokenizer, CharacterTokenizer)
         self._config = {
-            "labels": self.labels,
+            "labels": self.labels if is_characters else None,
             "preprocessor": p,
             "encoder": dict(encoder),
             "spec_augment": dict(spec_augment) if spec_augment else None,
@@ -166,6 +173,8 @@ class JasperCTC(CTCModel):
             "sample_rate": sample_rate,
             "seed": seed,
         }
+        if not is_characters:
+            self._config["tokenizer"] = tokenizer.get_config()
 
     @property
     def frame_s(self) -> float:
@@ -326,13 +335,16 @@ def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:
         synchronized: batch-norm statistics over all replicas of a distribution strategy.
 
     Raises:
-        UserError: its layers do not fit together, or it does not fit this machine's memory.
+        UserError: its layers do not fit together, it does not fit this machine's memory, or its tokenizer cannot be
+            read.
     """
     require_memory(cfg)
+    tokenizer = build_tokenizer(cfg)
     model = dataclasses.asdict(cfg.model)
     try:
         return JasperCTC(
-            labels=cfg.model.labels,
+            labels=None,
+            tokenizer=tokenizer,
             preprocessor={key: model["preprocessor"][key] for key in (*_LOG_MEL_KEYS, *_OTHER_PREPROCESSOR_KEYS)},
             encoder=model["encoder"] | {"synchronized": synchronized},
             spec_augment=model["spec_augment"],

@@ -65,8 +65,8 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
         panes = [*panes, block.filters] if block.residual_dense else [block.filters]
     # Drawing the initial values takes two more copies.
     found[f"initial values of {largest[1]}; reduce its filters or kernel"] = 2 * 4 * largest[0]
-    classes = len(model.labels) + 1
-    found["weights of the decoder; reduce model.labels"] = 4 * copies * panes[-1] * classes
+    classes = len(model.labels or ()) + max(0, model.decoder.num_classes if not model.labels else 0) + 1
+    found[f"weights of the decoder; reduce {model.labels_key}"] = 4 * copies * panes[-1] * classes
     found[f"logits of a batch; reduce {batch_keys}"] = _KEPT_OUTPUTS * 4 * rows * frames * classes
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, shorten
 
 
 class Tokenizer(ABC):
@@ -21,12 +21,19 @@ class Tokenizer(ABC):
         pieces: the V texts.
         starts_word: [V] bool.
         word_pieces: the V texts without the space: what a label adds to its word.
+        characters: those that texts of these labels consist of.
     """
 
     def __init__(self, pieces: Sequence[str]):
         self.pieces = tuple(pieces)
         self.starts_word = np.array([piece.startswith(" ") for piece in self.pieces], bool)
-        self.word_pieces = tuple(piece.removeprefix(" ") for piece in self.pieces)
+        self.word_pieces = tuple(piece.lstrip(" ") for piece in self.pieces)
+        self.characters = frozenset("".join(self.pieces))
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The V labels as their file has them."""
+        return self.pieces
 
     def __len__(self) -> int:
         """V: the number of labels, the blank not counted."""
@@ -40,17 +47,38 @@ class Tokenizer(ABC):
             UserError: a character is out of vocabulary.
         """
 
+    def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """Texts to labels, as fast as can be: without the error of `encode`."""
+        return [self.encode(text).tolist() for text in texts]
+
+    def encode_randomly(self, text: str, dropout: float, seed: int) -> np.ndarray:
+        """One of the ways to write `text`, as labels [U] int32: a function of its arguments.
+
+        Args:
+            text: as in `encode`.
+            dropout: probability of each merge that is left out (BPE-dropout, arXiv 1910.13267).
+            seed: 0 to 2^31 - 1.
+
+        Raises:
+            UserError: as `encode`; these labels write a text in one way only.
+        """
+        raise UserError("bpe_dropout: this tokenizer writes a text in one way only; use a SentencePiece model of BPE")
+
     @abstractmethod
     def out_of_vocabulary(self, text: str) -> list[str]:
         """The characters of `text` that no label can write, in order, repeated as often as they occur."""
 
-    @abstractmethod
-    def label_len_bound(self, characters: np.ndarray) -> np.ndarray:
-        """The most labels [texts] that texts of `characters` [texts] characters can have."""
+    def label_len_bound(self, characters: np.ndarray) -> np.ndarray | None:
+        """The most labels [texts] that texts of `characters` [texts] characters can have; None: only the texts tell."""
+        return None
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
         """What `tokenizer_from_config` builds an equal tokenizer from; values of JSON."""
+
+    def files(self) -> dict[str, bytes]:
+        """The files of NeMo's tokenizer folder by name; none for characters, which the configuration lists."""
+        return {}
 
     def decode(self, ids: Iterable[int]) -> str:
         """Labels [U] to text, without blanks and padding."""
@@ -109,8 +137,18 @@ def tokenizer_from_config(config: dict[str, Any]) -> Tokenizer:
     """The tokenizer that `config` describes: what its `get_config` gave.
 
     Raises:
-        UserError: an unknown type.
+        UserError: an unknown type; a damaged vocabulary.
     """
-    if config["type"] != "characters":
-        raise UserError(f"tokenizer.type: {config['type']!r} is not supported; use characters")
-    return CharacterTokenizer(config["labels"])
+    # They derive from the class above.
+    from jasper_tf.text.sentencepiece_tokenizer import SentencePieceTokenizer
+    from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
+
+    kind = config.get("type") if isinstance(config, dict) else config
+    match kind:
+        case "characters":
+            return CharacterTokenizer(config.get("labels") or [])
+        case "bpe":
+            return SentencePieceTokenizer.from_config(config)
+        case "wpe":
+            return WordPieceTokenizer.from_config(config)
+    raise UserError(f"tokenizer.type: {shorten(repr(kind), 60)} is not supported; use characters, bpe or wpe")

@@ -16,9 +16,9 @@ from jasper_tf.data.manifest.columns import Manifest, Utterance, read_manifest
 from jasper_tf.data.manifest.filter import Selected, Selection, select
 from jasper_tf.data.manifest.sections import data_key, data_sets
 from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
+from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.errors import UserError
 from jasper_tf.model.frames import audio_framing, encoder_frames
-from jasper_tf.text.tokenizer import CharacterTokenizer
 
 
 def build_batches(
@@ -49,7 +49,7 @@ def build_batches(
         raise UserError(f"{cfg.source}: model.{section} is missing; give it a manifest_filepath")
     cfg.require(data_key(cfg, section))
     training = section == "train_ds"
-    tokenizer = CharacterTokenizer(model.labels)
+    tokenizer = build_tokenizer(cfg)
     augmentor = (
         AudioAugmentor(dataset.augmentor, cfg.seed, model.sample_rate) if training and dataset.augmentor else None
     )
@@ -80,6 +80,7 @@ def build_batches(
         "channel_selector": dataset.channel_selector,
         "trim_silence": dataset.trim_silence,
         "seed": cfg.seed,
+        "bpe_dropout": dataset.bpe_dropout if training and only is None else 0.0,
     }
 
     def batches_of(utterances: Selected, mixture: Mixture | None = None) -> SpeechBatches:

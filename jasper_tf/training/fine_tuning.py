@@ -18,6 +18,8 @@ from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.variable_patterns import match_variables
 
+_MOST_NAMED = 50
+"""Labels that the log names one by one."""
 # These affect only training, or nothing: fine-tuning may change them.
 _FREE = {"dither", "pad_to", "dropout", "init_mode", "se_interpolation_mode"}
 
@@ -77,7 +79,11 @@ def copy_weights(pretrained: JasperCTC, model: JasperCTC) -> str:
         return line + "the labels are the same, so the head is loaded too; new: none"
     added = [label for label in model.labels if label not in pretrained.labels]
     removed = [label for label in pretrained.labels if label not in model.labels]
-    changes = [f"{what} {' '.join(map(repr, labels))}" for what, labels in (("+", added), ("-", removed)) if labels]
+    changes = [
+        f"{what} {' '.join(map(repr, labels)) if len(labels) <= _MOST_NAMED else len(labels)}"
+        for what, labels in (("+", added), ("-", removed))
+        if labels
+    ]
     return line + f"labels differ ({', '.join(changes) or 'another order'}), new head: {_amount(model.decoder.weights)}"
 
 

@@ -16,7 +16,8 @@ def require_training_inputs(cfg: Config) -> None:
     """
     sections = ["train_ds"] + (["validation_ds"] if cfg.model.validation_ds is not None else [])
     needed = [data_key(cfg, section) for section in sections]
-    needed += [f"model.{section}" for section in (*sections, "labels", "preprocessor", "encoder", "decoder", "optim")]
+    needed.append(cfg.model.labels_key)
+    needed += [f"model.{section}" for section in (*sections, "preprocessor", "encoder", "decoder", "optim")]
     if cfg.trainer.max_epochs is None and cfg.trainer.max_steps == -1:
         needed.append("trainer.max_epochs")
     needed += [key for key in INIT_KEYS if getattr(cfg, key) == MISSING]

@@ -214,7 +214,7 @@ def full_length_overrides(space: SearchSpace, values: Mapping[str, Any]) -> list
 def is_complete(cfg: Config) -> bool:
     """Returns whether a configuration describes its model without the values of a trial."""
     try:
-        cfg.require("model.labels", "model.preprocessor", "model.encoder", "model.decoder")
+        cfg.require(cfg.model.labels_key, "model.preprocessor", "model.encoder", "model.decoder")
     except UserError:
         return False
     return True

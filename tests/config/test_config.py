@@ -92,6 +92,31 @@ def test_stock_nemo_quartznet_loads_unchanged():
     assert config.model.decoder.feat_in == 1024
 
 
+def test_stock_nemo_citrinet_loads_unchanged():
+    config = load_config(GOLDEN / "nemo_citrinet_512.yaml")
+    blocks = config.model.encoder.jasper
+    assert config.model.labels is None and config.model.tokenizer.dir == config.model.tokenizer.type == "???"
+    assert [b.kernel[0] for b in blocks if b.stride == [2]] == [11, 13, 25]
+    assert {(b.separable, b.se, b.se_context_size) for b in blocks} == {(True, True, -1)}
+    assert "model.model_defaults" in config.ignored
+    given = ["model.tokenizer.dir=tok", "model.tokenizer.type=bpe"]
+    load_config(GOLDEN / "nemo_citrinet_512.yaml", given).require("model.tokenizer", "model.encoder", "model.decoder")
+
+
+def test_labels_or_pieces():
+    pieces = {"dir": "tok", "type": "bpe"}
+    assert "model.labels: model.tokenizer is given too" in message(
+        config_from_dict, with_value("model.tokenizer", pieces)
+    )
+    values = with_value("model.tokenizer", pieces | {"type": "agg"})
+    assert "model.tokenizer.type: expected one of bpe, wpe" in message(config_from_dict, values)
+    values = with_value("model.labels", None)
+    assert "model.labels: this key is missing" in message(config_from_dict, values)
+    config = config_from_dict(with_value("model.labels", None) | {"model": values["model"] | {"tokenizer": pieces}})
+    assert config.model.labels_key == "model.tokenizer" and config.model.tokenizer.content is None
+    assert "content" not in config.to_dict()["model"]["tokenizer"]
+
+
 def test_own_jasper_is_the_stock_model():
     own, stock = (
         load_config(p).to_dict()["model"] for p in (ROOT / "configs/jasper.yaml", GOLDEN / "nemo_jasper_10x5dr.yaml")

@@ -1,5 +1,6 @@
 """Sizes, lengths, padding and mistakes of the encoder."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jasper_tf.config import config_from_dict
 from jasper_tf.errors import UserError
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder, output_length
@@ -57,6 +60,34 @@ def test_has_the_published_number_of_parameters(jasper, trainable, running, monk
     assert sum(math.prod(v.shape) for v in statistics) == running
     assert encoder.subsampling_factor == 2
     assert encoder.filters == 1024
+
+
+@pytest.mark.parametrize(
+    ("filters", "factor", "last", "encoder_values", "decoder_values", "running"),
+    [(512, 1.0, 640, 36_337_296, 657_025, 131_328), (1024, 0.25, 1024, 140_173_712, 1_050_625, 262_144)],
+    ids=["citrinet_512", "citrinet_1024"],
+)
+def test_a_citrinet_has_nemos_number_of_parameters(
+    filters, factor, last, encoder_values, decoder_values, running, monkeypatch
+):
+    """Of NeMo's ConvASREncoder, and of its ConvASRDecoder for 1,024 pieces; the files of both sizes differ in these."""
+    zeros = keras.initializers.Zeros()
+    monkeypatch.setattr("jasper_tf.model.blocks.masked_conv.weight_initializer", lambda init_mode, seed: zeros)
+    values = yaml.safe_load((Path(__file__).parents[1] / "golden" / "nemo_citrinet_512.yaml").read_text())
+    values["model"]["model_defaults"] |= {"enc_final": last, "kernel_size_factor": factor}
+    for block in values["model"]["encoder"]["jasper"][:-1]:
+        block["filters"] = filters
+    values["model"]["encoder"]["jasper"][0]["kernel_size_factor"] = 1.0
+    values["model"]["tokenizer"] = {"dir": "tok", "type": "bpe"}
+    config = config_from_dict(values)
+    encoder = ConvASREncoder(**dataclasses.asdict(config.model.encoder))
+    decoder = ConvASRDecoder(1024)
+    decoder.build((None, None, last))
+    assert sum(math.prod(v.shape) for v in encoder.trainable_variables) == encoder_values
+    assert sum(math.prod(v.shape) for v in decoder.trainable_variables) == decoder_values
+    statistics = [v for v in encoder.non_trainable_variables if "moving" in v.path]
+    assert sum(math.prod(v.shape) for v in statistics) == running
+    assert encoder.subsampling_factor == 8
 
 
 def test_decoder_has_the_published_number_of_parameters():

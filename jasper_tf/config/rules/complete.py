@@ -52,7 +52,7 @@ def complete(config: Config, source: ConfigSource) -> None:
         mode = block.residual_mode = block.residual_mode or mode
     if model.decoder.feat_in == -1 and blocks:
         model.decoder.feat_in = blocks[-1].filters
-    if model.decoder.num_classes == -1 and model.labels != MISSING:
+    if model.decoder.num_classes == -1 and model.labels and model.labels != MISSING:
         model.decoder.num_classes = len(model.labels)
     if isinstance(trainer.ema, EMAConfig) and not trainer.ema.enable:
         trainer.ema = None

@@ -1,4 +1,4 @@
-"""Rules of `model.labels` and of what repeats them."""
+"""Rules of `model.labels`, `model.tokenizer` and of what repeats them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from jasper_tf.errors import shorten
 def check_labels(model: ModelConfig, source: ConfigSource) -> None:
     """Checks that labels are single characters, each once, and that copies of them agree. Raises UserError."""
     labels = model.labels
+    if model.tokenizer is not None:
+        if labels:
+            raise source.error(("model", "labels"), "model.tokenizer is given too; give one of the two")
+        return
+    if labels is None:
+        raise source.error(("model", "labels"), "this key is missing; give a list of strings, or model.tokenizer")
     if labels == MISSING:
         return
     if not labels:
@@ -24,7 +30,7 @@ def check_labels(model: ModelConfig, source: ConfigSource) -> None:
             raise source.error(at, f"the label '{label}' is already entry {first[label]}; keep one")
     copies: list[tuple[Keys, list[str] | None]] = [(("model", n, "labels"), d.labels) for n, d in model.datasets()]
     for keys, copy in [*copies, (("model", "decoder", "vocabulary"), model.decoder.vocabulary)]:
-        if copy not in (None, MISSING, labels):
+        if copy not in (None, MISSING, [], labels):
             raise source.error(keys, "differs from model.labels; leave the key out or repeat them in the same order")
     if model.decoder.num_classes not in (-1, MISSING, len(labels)):
         raise source.error(

@@ -51,6 +51,8 @@ class DatasetConfig(Section):
         buckets: number of padded lengths, chosen for the least padding. Not in NeMo.
         unknown_characters: what is done with a text that has characters outside of the labels. Not in NeMo.
         channel_selector: mean of the channels, or the number of one, from 0.
+        bpe_dropout: probability of each merge of word pieces that is left out in training, so that a text is written
+            in another way in each epoch (arXiv 1910.13267); 0 is off. Not in NeMo.
         augmentor: perturbations of the audio, in training only.
     """
 
@@ -72,6 +74,7 @@ class DatasetConfig(Section):
     buckets: Annotated[int, Range(1, 1000)] = 4
     unknown_characters: Literal["error", "drop_utterance", "remove_character"] = "error"
     channel_selector: Literal["average"] | Annotated[int, Range(0, 1023)] = "average"
+    bpe_dropout: ZeroToOne = 0.0
     augmentor: AugmentorConfig | None = None
 
     NULL_MEANS = {"is_tarred": False, "on_bad_audio": "error"}

@@ -213,7 +213,7 @@ class DecoderConfig(Section):
     Attributes:
         feat_in: filters of the last block; null and -1 are filled in.
         num_classes: number of labels, the blank not counted; -1 is filled in.
-        vocabulary: a copy of `model.labels`, as NeMo's files have it.
+        vocabulary: a copy of `model.labels`, or of the pieces of `model.tokenizer`, as NeMo's files have it.
         init_mode: of initial weights; null is PyTorch's default.
     """
 
@@ -240,9 +240,38 @@ class InterCTCConfig(Section):
     apply_at_layers: list[Annotated[int, Range(0, 1000)]]
 
 
+@dataclass(kw_only=True)
+class TokenizerConfig(Section):
+    """Word pieces in the place of `model.labels`.
+
+    `content` is what `Tokenizer.get_config` gave where the tokenizer comes with a model, not from a folder.
+
+    Attributes:
+        dir: folder with `tokenizer.model` (bpe) or `vocab.txt` (wpe), as `tokenizer train` and NeMo write it; where it
+            is gone, the folder `tokenizer` beside the configuration.
+        type: `bpe`: a SentencePiece model, BPE or unigram; `wpe`: a WordPiece vocabulary.
+        update_tokenizer: in fine-tuning; false keeps what the pretrained model writes, and `dir` and `type` do not
+            count. True is NeMo's `change_vocabulary`: other pieces get a new head.
+    """
+
+    dir: str
+    type: Literal["bpe", "wpe"]
+    update_tokenizer: bool = True
+    content: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    ONLY = {
+        "model_path": (None,),
+        "vocab_path": (None,),
+        "spe_tokenizer_vocab": (None,),
+        "hf_kwargs": (None, {}),
+        "custom_tokenizer": (None,),
+        "special_tokens": (None,),
+    }
+
+
 def _is_ctc_model(name: Any) -> bool:
-    """A class named EncDecCTCModel."""
-    return name is None or str(name).endswith(".EncDecCTCModel")
+    """A class named EncDecCTCModel or EncDecCTCModelBPE."""
+    return name is None or str(name).endswith((".EncDecCTCModel", ".EncDecCTCModelBPE"))
 
 
 @dataclass(kw_only=True)
@@ -252,6 +281,7 @@ class ModelConfig(Section):
     Attributes:
         sample_rate: Hz.
         labels: the characters that the model can write; the blank comes after them.
+        tokenizer: the word pieces that the model can write, in the place of `labels`.
         train_ds: what is trained on.
         validation_ds: what is validated on after an epoch.
         test_ds: read by `evaluate` where `validation_ds` is missing, for `channel_selector` and `trim_silence`.
@@ -268,7 +298,8 @@ class ModelConfig(Section):
     """
 
     sample_rate: SampleRate = 16000
-    labels: list[str]
+    labels: list[str] | None = None
+    tokenizer: TokenizerConfig | None = None
     train_ds: DatasetConfig | None = None
     validation_ds: DatasetConfig | None = None
     test_ds: DatasetConfig | None = None
@@ -282,8 +313,10 @@ class ModelConfig(Section):
     interctc: InterCTCConfig | None = None
     freeze: Literal["encoder"] | list[str] | None = None
 
-    # repeat, dropout and separable only hold YAML anchors in NeMo's QuartzNet files.
-    IGNORED = frozenset("repeat dropout separable log_prediction compute_eval_loss use_cer target nemo_version".split())
+    # repeat, dropout, separable and model_defaults only hold values that NeMo's files refer to.
+    IGNORED = frozenset(
+        "repeat dropout separable model_defaults log_prediction compute_eval_loss use_cer target nemo_version".split()
+    )
     ONLY = {
         "skip_nan_grad": OFF,
         "init_from_nemo_model": (None,),
@@ -293,6 +326,11 @@ class ModelConfig(Section):
         "adapters": (None,),
         "target": _is_ctc_model,
     }
+
+    @property
+    def labels_key(self) -> str:
+        """The key of what the model can write: `model.labels`, or `model.tokenizer`."""
+        return "model.labels" if self.tokenizer is None else "model.tokenizer"
 
     def datasets(self) -> list[tuple[str, DatasetConfig]]:
         """The sections of data that have values, with their keys."""

@@ -27,6 +27,9 @@ from jasper_tf.text.tokenizer import Tokenizer
 _THREADS = min(max(os.cpu_count() or 1, 2), 8)
 """Batches that are read at the same time. Decoders run side by side, the Python between their calls does not."""
 
+_DROPOUT_STREAM = 0xB9E
+"""Keeps the draws of BPE-dropout apart from those of the sound."""
+
 _COUNTED_EPOCHS = 1000
 """Epochs whose steps are counted: one takes milliseconds, as it draws the speed of every utterance."""
 
@@ -67,6 +70,7 @@ class SpeechBatches:
         seed: of order and augmentation.
         mixture: how often each of several sets is drawn. Default: every utterance once in every epoch.
         bad_audio: leaves out recordings that cannot be read. Default: they are an error.
+        bpe_dropout: see `Tokenizer.encode_randomly`; a text of more than twice its labels stays as it is.
 
     `epoch` is the epoch that the next iterator of `dataset()` reads, `first_step` where in it to begin; starting an
     iterator moves on to the next epoch. A dataset made with a `first_step` above 0 is for that one epoch: tf.data knows
@@ -93,6 +97,7 @@ class SpeechBatches:
         seed: int = 0,
         mixture: Mixture | None = None,
         bad_audio: BadAudio | None = None,
+        bpe_dropout: float = 0.0,
     ):
         self.utterances = utterances
         self.shuffle = shuffle
@@ -108,6 +113,9 @@ class SpeechBatches:
             duration_s, label_len = utterances.duration_s, utterances.label_len
         else:
             duration_s, label_len, _ = columns(utterances)
+        if bpe_dropout:
+            tokenizer.encode_randomly("", bpe_dropout, seed)  # an error shows at once
+            label_len = 2 * label_len
         self.audio_len = np.maximum(1, np.rint(duration_s * sample_rate)).astype(np.int64)
         speeds = augmentor.speeds if augmentor else (1.0, 1.0)
         self._max_samples = None if max_duration_s is None else round(max_duration_s * sample_rate)
@@ -119,6 +127,7 @@ class SpeechBatches:
             self.sizes = batch_sizes(self.buckets, batch_duration_s, sample_rate) * parts
         self._steps_vary = batch_duration_s is not None and (speeds != (1.0, 1.0) or mixture is not None)
         self._tokenizer = tokenizer
+        self._bpe_dropout = bpe_dropout
         self._reader = BatchReader(sample_rate, channel_selector, trim_silence)
         self._plans: dict[int, _Epoch] = {}
         self._planning = threading.Lock()
@@ -303,7 +312,7 @@ class SpeechBatches:
         labels = np.zeros((len(index), batch.labels), np.int32)
         label_len = np.zeros(len(index), np.int32)
         for row, utterance in enumerate(utterances):
-            ids = self._tokenizer.encode(utterance.text)
+            ids = self._encode(utterance.text, epoch, int(index[row]))
             if len(ids) > batch.labels:
                 raise DataError(f"{utterance.source}: its text was changed while it was read; start again")
             labels[row, : len(ids)], label_len[row] = ids, len(ids)
@@ -324,6 +333,15 @@ class SpeechBatches:
         if not kept and self.bad_audio is not None:
             self.bad_audio.require_rest(int(i) for planned in plan for i in planned.index)
         return audio[kept], audio_len[kept], labels[kept], label_len[kept]
+
+    def _encode(self, text: str, epoch: int, index: int) -> np.ndarray:
+        """Labels [U] int32 of one utterance, as `epoch` writes it."""
+        ids = self._tokenizer.encode(text)
+        if not self._bpe_dropout:
+            return ids
+        seed = int(np.random.default_rng((self.seed, epoch, index, _DROPOUT_STREAM)).integers(2**31))
+        other = self._tokenizer.encode_randomly(text, self._bpe_dropout, seed)
+        return other if len(other) <= 2 * len(ids) else ids
 
     def _augment(self, audio: np.ndarray, rate: float, epoch: int, index: int) -> np.ndarray:
         """audio [S] float32 of one utterance, augmented."""

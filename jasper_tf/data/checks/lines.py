@@ -133,8 +133,9 @@ def _take(
 def check_feasible(manifest: CheckedManifest, log: FaultLog, rules: TextRules) -> None:
     """Logs the texts that CTC cannot align, by the declared duration; characters outside labels do not count."""
     frames = rules.output_frames(np.array(manifest.duration_s))
+    bound = rules.tokenizer.label_len_bound(np.array(manifest.characters))
     # A blank between each two labels is the most that a text can need.
-    doubtful = np.flatnonzero(frames < 2 * rules.tokenizer.label_len_bound(np.array(manifest.characters)) - 1)
+    doubtful = np.arange(len(frames)) if bound is None else np.flatnonzero(frames < 2 * bound - 1)
     for i, utterance in zip(doubtful, manifest.utterances(doubtful), strict=True):
         unknown = set(rules.tokenizer.out_of_vocabulary(utterance.text))
         text = utterance.text

@@ -17,6 +17,8 @@ from jasper_tf.text.tokenizer import Tokenizer
 
 UnknownCharacters = Literal["error", "drop_utterance", "remove_character"]
 
+_AT_ONCE = 10_000
+"""Texts that are encoded together."""
 _NAMED = 20
 """Utterances or characters that a message names one by one; `Selection` itself holds all."""
 
@@ -43,7 +45,7 @@ class Selected(Sequence[Utterance]):
     Attributes:
         positions: [utterances] their positions there.
         duration_s: [utterances] float64 seconds.
-        label_len: [utterances] int32, no less than the labels of the text.
+        label_len: [utterances] integers, no less than the labels of the text.
     """
 
     def __init__(
@@ -190,6 +192,8 @@ def select(
         table, holds = _find_unknown(utterances, np.flatnonzero(wanted), tokenizer)
         if table and unknown_characters == "error":
             raise UserError(_unknown_message(table, tokenizer))
+        # Not a combining mark that can be written behind a letter, but not alone.
+        removed = frozenset(unknown.character for unknown in table)
         if unknown_characters == "remove_character":
             characters = characters.copy()
             for i in holds:
@@ -200,6 +204,12 @@ def select(
             leave_out(chosen, "characters outside labels")
 
     label_len = tokenizer.label_len_bound(characters)
+    if label_len is None:
+        label_len = np.zeros(len(utterances), np.int64)
+        index = np.flatnonzero(wanted)
+        for part in np.split(index, range(_AT_ONCE, len(index), _AT_ONCE)):
+            texts = [_without(utterances[i].text, removed) for i in part]
+            label_len[part] = [len(ids) for ids in tokenizer.encode_batch(texts)]
     if output_frames is not None:
         frames, details = output_frames(duration_s), {}
         infeasible = np.zeros(len(utterances), bool)

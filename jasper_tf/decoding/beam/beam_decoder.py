@@ -22,6 +22,7 @@ from jasper_tf.decoding.beam.hot_words import (
 )
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.beam.search import BeamSearch
+from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import TextModel, WordModel
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.forced_alignment import align
@@ -75,7 +76,9 @@ class BeamDecoder(Decoder):
         given = [model for model in models if isinstance(model, WordModel) and c.hot_words_are_known]
         self._paid_back = given[0] if given else None
         labels, space = len(self.tokenizer), space_label(self.tokenizer)
-        packer = FramePacker(labels, space, c.top_tokens, c.token_min_logp, c.blank_skip)
+        self._spelling = spelling = Spelling.of(self.tokenizer)
+        starts_word = None if spelling.of_labels is None else spelling.starts_word
+        packer = FramePacker(labels, space, c.top_tokens, c.token_min_logp, c.blank_skip, starts_word=starts_word)
         self.search = BeamSearch(packer, c.beam_size, c.beam_threshold, models, recombine=c.hypotheses == 1)
         hot_words = c.hot_words
         if isinstance(hot_words, str):
@@ -183,11 +186,11 @@ class BeamDecoder(Decoder):
 
     def with_hot_words(self, search: BeamSearch, hot_words: HotWords) -> BeamSearch:
         """A search of this decoder with hot words."""
-        pieces, packer = self.tokenizer.pieces, search.packer
-        possessive = None
-        if self.config.hot_word_possessives and {"'", "s"} <= {*pieces}:
-            possessive = pieces.index("'"), pieces.index("s")
-        model = HotWordModel(hot_words, packer.labels, packer.space, self._paid_back, possessive)
+        spelling = self._spelling
+        letters, possessive = spelling.letters, None
+        if self.config.hot_word_possessives and {"'", "s"} <= {*letters}:
+            possessive = letters.index("'"), letters.index("s")
+        model = HotWordModel(hot_words, len(letters), spelling.space, self._paid_back, possessive, spelling)
         return search.with_model(model, self.config.hot_word_rare)
 
     def compute_output_spec(self, log_probs, logit_len, hot_words=None) -> Hypotheses:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.gather import gather, is_tensorflow
@@ -28,7 +29,7 @@ class Frames(NamedTuple):
     choices: [T', B (A+1)] int32, the blank and the labels.
     stay: [T', B (V+2), 2] float32, the probabilities of the blank and of the label once more for a prefix that ends in
         it; the label V+1 stands for none.
-    has_space: [T'] bool, whether a space is tried in some utterance.
+    has_space: [T'] bool, whether a space, or a piece that starts a word, is tried in some utterance.
     skipped: [B] float32, ln p of the blanks that were packed away.
     gap: [B] bool, whether the last frame was one of them.
     """
@@ -57,6 +58,7 @@ class FramePacker:
         rare: how far below the floor labels are tried, but marked as rare.
         dynamic: whether shapes may depend on values, which saves frames and labels that no utterance has; XLA cannot.
         blank_skip: frames whose blank is more probable than this are packed away; 1: none.
+        starts_word: [V+2] bool, of word pieces; see `Spelling`. Default: only `space` starts a word.
     """
 
     labels: int
@@ -66,6 +68,13 @@ class FramePacker:
     blank_skip: float
     rare: float = 0.0
     dynamic: bool = field(default_factory=is_tensorflow)
+    starts_word: np.ndarray | None = field(default=None, compare=False)
+
+    def ends_word(self, labels: Any) -> Any:
+        """Whether a word ends before or with each of `labels` [...] int32."""
+        if self.starts_word is not None:
+            return gather(self.starts_word, labels)
+        return labels == (-1 if self.space is None else self.space)
 
     @property
     def choices(self) -> int:
@@ -113,7 +122,7 @@ class FramePacker:
         stay_label = ops.concatenate([again, zeros, zeros], axis=2)
         # A letter after a gap is a new one; a space never is.
         may_repeat = ops.logical_and(after_gap, ids != space)
-        has_space = ops.logical_and(ids == space, probs > 0)
+        has_space = ops.logical_and(self.ends_word(ids), probs > 0)
 
         length = ops.shape(rows)[0]
 

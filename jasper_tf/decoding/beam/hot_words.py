@@ -17,6 +17,7 @@ from jasper_tf.decoding.beam.hot_word_file import (
     weigh_hot_words,
 )
 from jasper_tf.decoding.beam.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
+from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import WordModel
 from jasper_tf.decoding.gather import gather, hash_type
 from jasper_tf.decoding.scan import scan
@@ -30,7 +31,8 @@ _ROOT, _OUTSIDE = 0, 1
 class HotWords(NamedTuple):
     """Words or phrases with their weights.
 
-    ids: [H,L] int32, the labels, one space between words; -1 where padded. A row of padding is no hot word.
+    ids: [H,L] int32, the letters (of `Spelling`; labels that are characters are letters), one space between words; -1
+        where padded. A row of padding is no hot word.
     weights: [H] float32, what a text gains by each, natural logarithm; for a phrase, by all of its words.
     """
 
@@ -41,21 +43,22 @@ class HotWords(NamedTuple):
 def encode_hot_words(
     hot_words: GivenHotWords, tokenizer: Tokenizer, default_weight: float = BeamConfig.hot_word_weight
 ) -> HotWords:
-    """Spells hot words with the labels, in the labels' case.
+    """Spells hot words with the letters of the labels, in their case.
 
     Raises:
         UserError: as `weigh_hot_words`; a letter that the model has not, too many words.
     """
     hot_words = weigh_hot_words(hot_words, default_weight)
+    codes = {letter: at for at, letter in enumerate(Spelling.of(tokenizer).letters)}
     rows = []
     for phrase in hot_words:
         text = " ".join(fold_case(phrase, tokenizer).split())
-        if unknown := sorted(set(tokenizer.out_of_vocabulary(text))):
+        if unknown := sorted(set(text) - codes.keys()):
             shown = shorten(" ".join(map(repr, unknown)), 60)
             hint = ", numbers spelled out" if any(map(str.isdigit, unknown)) else ""
             name = name_hot_word(hot_words, phrase)
             raise UserError(f"{name}: not among the labels: {shown}; spell it with the model's letters{hint}")
-        rows.append(tokenizer.encode(text))
+        rows.append([codes[letter] for letter in text])
         if len(text) > LONGEST:
             raise UserError(f"{name_hot_word(hot_words, phrase)}: {len(text)} letters; use at most {LONGEST}")
     longest = max(map(len, rows), default=0)
@@ -82,8 +85,8 @@ def encode_hot_words_in_graph(hot_words: Any, weights: Any, tokenizer: Tokenizer
     text = tf.strings.regex_replace(fold(hot_words, encoding="utf-8"), r"\s+", " ")
     text = tf.strings.regex_replace(text, "^ | $", "")
     codes = tf.strings.unicode_decode(text, "UTF-8").to_tensor(-1)  # [H,L]
-    of_labels = tf.constant([ord(piece) for piece in tokenizer.pieces])
-    same = codes[:, :, None] == of_labels
+    letters = tf.constant([ord(letter) for letter in Spelling.of(tokenizer).letters])
+    same = codes[:, :, None] == letters
     is_known = tf.reduce_any(same, axis=2) | (codes < 0)
     shape = tf.shape(codes)
     checks = [
@@ -130,10 +133,11 @@ class HotWordModel:
 
     Args:
         hot_words: H of them, in the graph or not.
-        labels: V.
-        space: the label, or None: then a hot word is the whole text.
+        letters: the number of them, V where a label is a letter.
+        space: the letter, or None: then a hot word is the whole text.
         words: the word model, whose costs of unknown words are given back; None: no such model, or not given back.
-        possessive: the labels ' and s: with them behind it a hot word is one too.
+        possessive: the letters ' and s: with them behind it a hot word is one too.
+        spelling: of the labels. Default: a label is a letter.
     """
 
     start = (_ROOT,)
@@ -141,26 +145,28 @@ class HotWordModel:
     def __init__(
         self,
         hot_words: HotWords,
-        labels: int,
+        letters: int,
         space: int | None,
         words: WordModel | None = None,
         possessive: tuple[int, int] | None = None,
+        spelling: Spelling | None = None,
     ):
+        self._spelling = spelling if spelling is not None and spelling.of_labels is not None else None
         # One column of padding or more: without a hot word there is one too.
         ids = ops.pad(ops.convert_to_tensor(hot_words.ids, dtype="int32"), [[0, 0], [0, 2]], constant_values=-1)
         weights = ops.cast(hot_words.weights, "float32")
         if possessive is not None:
             ids, weights = _with_possessives(ids, possessive), ops.concatenate([weights, weights], axis=0)
         count, longest = ops.shape(ids)
-        columns, space = labels + 2, labels + 1 if space is None else space
+        columns, space = letters + 2, letters + 1 if space is None else space
         valid = ids >= 0
         length = ops.sum(ops.cast(valid, "int32"), axis=1)
 
         # A node is a beginning of hot words: its number is the place of its hash among all, sorted.
         powers = np.cumprod(np.full(LONGEST + 2, 0x9E3779B97F4A7C15, np.uint64)).astype(np.int64)
         powers = ops.convert_to_tensor(powers.astype(hash_type()))[:longest]
-        letters = ops.where(valid, ops.cast(ids + 1, hash_type()), 0)
-        hashes = ops.reshape(ops.cumsum(letters * powers, axis=1), (-1,))
+        coded = ops.where(valid, ops.cast(ids + 1, hash_type()), 0)
+        hashes = ops.reshape(ops.cumsum(coded * powers, axis=1), (-1,))
         number = ops.cast(ops.searchsorted(ops.sort(hashes), hashes), "int32") + 2
         node = ops.where(valid, ops.reshape(number, (count, longest)), _OUTSIDE)
         nodes = count * longest + 2
@@ -185,13 +191,13 @@ class HotWordModel:
         # Children [n,V+2]: after a space, and at the root, a letter may begin a hot word; elsewhere it leads outside.
         begins = ops.concatenate([ops.ones((1,)), at_nodes(ops.cast(ids == space, "float32"), valid, 0.0)[1:]], 0) > 0
         column, row = ops.arange(columns, dtype="int32"), ops.arange(nodes, dtype="int32")[:, None]
-        first = ops.where(valid[:, 0], ids[:, 0], labels + 1)
+        first = ops.where(valid[:, 0], ids[:, 0], letters + 1)
         root = ops.full((columns,), _OUTSIDE, dtype="int32")
         root = ops.scatter_update(root, first[:, None], node[:, 0])
         children = ops.where(begins[:, None], root, _OUTSIDE)
-        children = ops.where(column == space, _ROOT, ops.where(column == labels, row, children))
+        children = ops.where(column == space, _ROOT, ops.where(column == letters, row, children))
         children = ops.reshape(children, (-1,))
-        at = ops.where(valid, before * columns + ids, _OUTSIDE * columns + labels)
+        at = ops.where(valid, before * columns + ids, _OUTSIDE * columns + letters)
         children = ops.scatter_update(children, ops.reshape(at, (-1, 1)), ops.reshape(node, (-1,)))
         children = ops.reshape(children, (nodes, columns))
 
@@ -201,6 +207,7 @@ class HotWordModel:
         gains = gains + ops.where(column == space, of_space[:, None], 0.0)
         factors = ops.exp(ops.minimum(gains, 80.0))
         rare = ops.where(children > _OUTSIDE, factors, 0.0)
+        self._potential, self._of_space, self._space = potential, of_space, space
         self._factors = ops.reshape(ops.stack([factors, rare], axis=2), (-1, 2))
         self._children = ops.reshape(children * columns, (-1,))
         self._ended = ending + at_end - potential
@@ -228,10 +235,26 @@ class HotWordModel:
         return ops.transpose(found[:, 0]), ops.transpose(found[:, 1])
 
     def score(self, columns, ids, has_space, is_rare):
+        if self._spelling is not None:
+            return self._score_pieces(columns[0], ids, is_rare)
         factors = gather(self._factors, columns[0] + ids)  # [B,K,A,2]
         return ops.where(is_rare, factors[..., 1], factors[..., 0]), columns, None
 
+    def _score_pieces(self, node, ids, is_rare):
+        assert self._spelling is not None
+        starts = gather(self._spelling.starts_word, ids)
+        begin = ops.where(starts, gather(self._children, node + self._space), node)
+        child = self._spelling.walk(self._children, begin, ids)
+        of_node, of_child = node // self._columns, child // self._columns
+        gains = gather(self._potential, of_child) - gather(self._potential, of_node)
+        gains = gains + ops.where(starts, gather(self._of_space, of_node), 0.0)
+        factors = ops.exp(ops.minimum(gains, 80.0))
+        factors = ops.where(ops.logical_and(is_rare, of_child <= _OUTSIDE), 0.0, factors)
+        return factors, [], ops.concatenate([node, child], axis=2)
+
     def follow(self, carried, label, chosen):
+        if self._spelling is not None:
+            return [chosen]
         return [gather(self._children, carried[0] + label)]
 
     def end(self, columns):

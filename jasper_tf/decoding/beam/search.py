@@ -84,8 +84,8 @@ class BeamSearch:
         beam_size: K.
         threshold: entries whose score is lower than the best's by more than this are dropped.
         models: see `TextModel`.
-        recombine: whether only the best is kept of prefixes that end in a space and that the text models cannot tell
-            apart from here on.
+        recombine: whether only the best is kept of prefixes that end in a space, or in a piece that starts a word, and
+            that the text models cannot tell apart from here on.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class BeamSearch:
         self.beam_size = beam_size
         self._least = math.exp(-min(threshold, _LARGEST_THRESHOLD))
         self.models = tuple(models)
-        self.recombine = recombine and bool(self.models) and packer.space is not None
+        has_words = packer.space is not None or packer.starts_word is not None
+        self.recombine = recombine and bool(self.models) and has_words
         self._multiplier = 6364136223846793005 if hash_type() == "int64" else 1664525
 
     def with_static_shapes(self) -> BeamSearch:
@@ -237,13 +238,13 @@ class BeamSearch:
         return [columns[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
     def _recombined(self, paths: Any, hashes: Any, columns: Any) -> tuple[Any, Any]:
-        """Keeps only the best of the prefixes that end in a space and have the same future."""
-        size, space = self.beam_size, self.packer.space
+        """Keeps only the best of the prefixes that have just ended a word and have the same future."""
+        size = self.beam_size
         # Hashes of the columns: one comparison of pairs.
         powers = ops.convert_to_tensor([self._multiplier**n % 2**31 for n in range(columns.shape[-1])], hash_type())
         key = ops.sum(ops.cast(columns, hash_type()) * powers, axis=2, keepdims=True)
         equal = ops.logical_and(key == ops.transpose(key, (0, 2, 1)), np.tril(np.ones((size, size), bool), -1))
-        beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), columns[:, :, :1] == space)
+        beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), self.packer.ends_word(columns[:, :, :1]))
         return ops.where(beaten, 0.0, paths), ops.where(beaten, ops.zeros_like(hashes), hashes)
 
     def finish(self, state: BeamState, best: int) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.beam.lexicon import Lexicon
+from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.gather import gather
 from jasper_tf.language_model.ngram_tables import NGramTables, advance
 
@@ -72,14 +73,15 @@ class Query:
 class WordModel:
     """An n-gram model of words: alpha ln p + beta for each finished word, alpha ln p(</s>) at the end.
 
-    Only a space ends a word, so each step asks the model once for each prefix, and not at all where no space is tried.
+    Only a space, or a piece that starts the next word, ends a word, so each step asks the model once for each prefix,
+    and not at all where none is tried.
     While a word is unfinished, `look_ahead` times alpha times ln p of the best word that begins so stands in for it,
     and a beginning of no word costs what it costs in pyctcdecode; both fall away when the word ends.
 
     Args:
         tables: the model.
         lexicon: its words.
-        space: the label.
+        spelling: of the labels, with a space.
         alpha, beta: weight of ln p, and what each word gains.
         unk_score_offset: added to log10 p of a word that is not in the vocabulary (pyctcdecode).
         look_ahead: 0 to 1; 0: unfinished words have no score at all.
@@ -89,14 +91,16 @@ class WordModel:
         self,
         tables: NGramTables,
         lexicon: Lexicon,
-        space: int,
+        spelling: Spelling,
         alpha: float,
         beta: float,
         unk_score_offset: float,
         look_ahead: float,
     ):
+        assert spelling.space is not None
         self.start = (0, tables.start_state)
-        self.space = space
+        self.space = space = spelling.space
+        self._spelling = spelling
         self.alpha = alpha
         self._query = Query(tables)
         self._columns = lexicon.children.shape[1]
@@ -115,7 +119,8 @@ class WordModel:
         ended[0] = 0.0
         gains = potentials[lexicon.children] - potentials[:, None]
         gains[:, space] = ended
-        floats = {"factors": np.exp(gains).ravel(), "ended": ended, "unknown": unknown}
+        floats = {"ended": ended, "unknown": unknown}
+        floats |= {"factors": np.exp(gains).ravel()} if spelling.of_labels is None else {"potentials": potentials}
         floats["unfinished"] = np.where(outside, -potentials, 0.0)
         self._arrays = constants(
             {name: array.astype(np.float32) for name, array in floats.items()}
@@ -134,6 +139,8 @@ class WordModel:
         return self._arrays["children"], self._arrays["unfinished"], self._arrays["unknown"]
 
     def score(self, columns, ids, has_space, is_rare):
+        if self._spelling.of_labels is not None:
+            return self._score_pieces(columns, ids, has_space)
         node, state = columns
         factors = gather(self._arrays["factors"], node + ids)
 
@@ -144,10 +151,31 @@ class WordModel:
         factors, after = ops.cond(has_space, at_space, lambda: (factors, state))
         return factors, [node, state, after], None
 
+    def _score_pieces(self, columns, ids, has_space):
+        node, state = columns
+        starts = gather(self._spelling.starts_word, ids)
+        child = self._spelling.walk(self._arrays["children"], ops.where(starts, 0, node), ids)
+        of_node = node // self._columns
+        ended, unfinished = gather(self._arrays["ended"], of_node), gather(self._arrays["potentials"], of_node)
+        gains = gather(self._arrays["potentials"], child // self._columns) + ops.where(starts, ended, -unfinished)
+
+        def at_word():
+            # At the beginning, and behind a piece that is only a space, no word ends.
+            log_prob, after = self._word(node, state)
+            has_word = node != 0
+            ends = ops.logical_and(starts, has_word)
+            return gains + ops.where(ends, self.alpha * log_prob, 0.0), ops.where(has_word, after, state)
+
+        gains, after = ops.cond(has_space, at_word, lambda: (gains, state))
+        return ops.exp(gains), [state, after], ops.concatenate([node, child], axis=2)
+
     def _word(self, node, state):
         return self._query.advance(state, gather(self._arrays["words"], node // self._columns))
 
     def follow(self, carried, label, chosen):
+        if self._spelling.of_labels is not None:
+            state, after = carried
+            return [chosen, ops.where(gather(self._spelling.starts_word, label), after, state)]
         node, state, after = carried
         return [gather(self._arrays["children"], node + label), ops.where(label == self.space, after, state)]
 

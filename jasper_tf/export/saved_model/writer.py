@@ -24,6 +24,7 @@ from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_reques
 from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.streaming.requirements import is_streamable
+from jasper_tf.text.tokenizer import CharacterTokenizer
 
 EXTRA = "assets.extra"
 """Folder that TensorFlow's loader ignores: information for people and clients."""
@@ -45,10 +46,10 @@ def export(
     Its signatures are those of `signatures`. The files of `assets.extra`, which the loader of a SavedModel ignores (it
     feeds those of `assets` to the graph):
 
-        model.json      labels, sample_rate, frame_s, the `decoding` section with the SHA-256 of its language model, the
-                        sizes of the signature `stream` where there is one, and the git revision and versions that wrote
-                        it
-        vocabulary.txt  the labels, one per line
+        model.json      labels, of word pieces also their tokenizer, sample_rate, frame_s, the `decoding` section with
+                        the SHA-256 of its language model, the sizes of the signature `stream` where there is one, and
+                        the git revision and versions that wrote it
+        vocabulary.txt  the labels, one per line; a space in front of a word piece is one that it writes
         config.yaml, report.json, environment.json    as given
         tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
 
@@ -82,7 +83,13 @@ def export(
     try:
         extra = temporary / EXTRA
         extra.mkdir()
-        about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
+        about: dict[str, object] = {
+            "labels": list(model.labels),
+            "sample_rate": model.sample_rate,
+            "frame_s": model.frame_s,
+        }
+        if not isinstance(model.tokenizer, CharacterTokenizer):
+            about["tokenizer"] = model.tokenizer.get_config()
         about |= {"decoding": dataclasses.asdict(decoding), "language_model_sha256": _language_model_sha256(decoding)}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
         if is_streamable(model):
@@ -107,7 +114,7 @@ def export(
                 of_stream = {spec.name: value for spec, value in zip(inputs, values, strict=True)}
             elif "text" in functions[name].get_concrete_function().structured_outputs:
                 of_text[name] = [value.name for value in inputs]
-        hot_word = next(iter(filter(str.strip, model.tokenizer.pieces)), "")
+        hot_word = next(filter(str.isalpha, model.tokenizer.word_pieces), "")
         write_warmup_requests(
             extra / WARMUP_FILE, output.resolve().name, of_text, model.sample_rate, hot_word, stream=of_stream
         )

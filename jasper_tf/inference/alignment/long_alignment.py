@@ -10,6 +10,7 @@ from itertools import groupby, pairwise
 import jiwer
 
 from jasper_tf.decoding.alignment import WordTiming
+from jasper_tf.decoding.writing import space_label
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import RecordingFrames
 from jasper_tf.inference.alignment.text_aligner import AlignedWord, TextAligner
@@ -209,7 +210,9 @@ def _align(aligner: TextAligner, frames: RecordingFrames, words: Sequence[str], 
     parts = [
         frames.log_probs[start : round(one.end_s / aligner.frame_s)] for start, one in zip(first, batch, strict=True)
     ]
-    texts = [one.text(words) if " " in aligner.tokenizer.pieces else one.text(words).strip() for one in batch]
+    texts = [
+        one.text(words) if space_label(aligner.tokenizer) is not None else one.text(words).strip() for one in batch
+    ]
     for one, start, found in zip(batch, first, aligner.align(parts, texts), strict=True):
         if isinstance(found, UserError):  # too few frames
             continue

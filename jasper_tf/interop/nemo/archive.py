@@ -1,4 +1,4 @@
-"""The `.nemo` file: a tar, plain or gzip, of a configuration and the weights."""
+"""The `.nemo` file: a tar, plain or gzip, of a configuration, the weights and the files of a tokenizer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from typing import BinaryIO
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.bounded_yaml import MOST_BYTES
+from jasper_tf.text.read_tokenizer import MOST_BYTES as MOST_TOKENIZER_BYTES
+from jasper_tf.text.sentencepiece_tokenizer import MODEL, SCORES, VOCABULARY
 
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 
@@ -29,12 +32,15 @@ class NemoArchive:
     Attributes:
         config: `model_config.yaml`, YAML text as bytes.
         weights: `model_weights.ckpt`, see `torch_checkpoint`.
-        others: names of further files, which are not read (NeMo packs tokenizers and the like).
+        others: names of further files, which are not read.
+        tokenizer: by name, the files of a tokenizer: those whose names end in `tokenizer.model` or `vocab.txt`. None:
+            not read.
     """
 
     config: bytes
     weights: bytes
     others: tuple[str, ...] = ()
+    tokenizer: Mapping[str, bytes] | None = None
 
 
 def read_archive(path: str | Path) -> NemoArchive:
@@ -64,14 +70,19 @@ def read_archive(path: str | Path) -> NemoArchive:
         raise UserError(f"{path}: cut off, damaged, or no .nemo archive ({reason}); get the file again") from None
 
 
-def write_archive(path: str | Path, config: str, weights: bytes) -> None:
+def write_archive(path: str | Path, config: str, weights: bytes, others: Mapping[str, bytes] | None = None) -> None:
     """Writes the plain tar that NeMo 2 and 3 write and NeMo 1.x reads; the same input gives the same bytes.
+
+    Args:
+        path: of the archive.
+        config, weights: see `NemoArchive`.
+        others: further files by name.
 
     Raises:
         UserError: `path` cannot be written.
     """
     with atomic_write(path, binary=True) as file, tarfile.open(fileobj=file, mode="w|") as tar:
-        for name, content in ((CONFIG, config.encode()), (WEIGHTS, weights)):
+        for name, content in {**(others or {}), CONFIG: config.encode(), WEIGHTS: weights}.items():
             member = tarfile.TarInfo(f"./{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -98,9 +109,12 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
                 raise UserError(f"{path}: holds {name} twice; do not trust this file")
             if member.isdir():
                 continue
-            if name not in (CONFIG, WEIGHTS):
-                others[name] = None
+            is_tokenizer = name.endswith((MODEL, VOCABULARY))
+            if not is_tokenizer and name not in (CONFIG, WEIGHTS):
+                others[name] = None  # `SCORES` repeats what the model holds
                 continue
+            if is_tokenizer and member.size > MOST_TOKENIZER_BYTES:
+                raise UserError(f"{path}: {name} has {member.size:,} bytes; a tokenizer has {MOST_TOKENIZER_BYTES:,}")
             content = tar.extractfile(member)
             assert content is not None  # a regular file has content
             found[name] = content.read()
@@ -112,7 +126,8 @@ def _read_tar(path: Path, file: BinaryIO) -> NemoArchive:
         if name not in found:
             held = ", ".join([*found, *others]) or "nothing"
             raise UserError(f"{path}: has no {name} (it holds {held}): no .nemo of an acoustic model, or cut off")
-    return NemoArchive(found[CONFIG], found[WEIGHTS], tuple(others))
+    config, weights = found.pop(CONFIG), found.pop(WEIGHTS)
+    return NemoArchive(config, weights, tuple(name for name in others if not name.endswith(SCORES)), found)
 
 
 def _checked_name(path: Path, member: tarfile.TarInfo) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import Any, get_args
 
 from jasper_tf.config import Config, config_from_dict
 from jasper_tf.config.sections.optim_schema import PLATEAU
 from jasper_tf.errors import UserError
+from jasper_tf.interop.nemo.archive import NemoArchive
 from jasper_tf.io.bounded_yaml import parse_yaml
+from jasper_tf.text.read_tokenizer import Kind, tokenizer_from_file
+from jasper_tf.text.sentencepiece_tokenizer import MODEL, SCORES, VOCABULARY
+from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer
 
 # Sections that only training needs: one that is not supported is left out and named.
 _TRAINING_ONLY = ("spec_augment", "interctc", "optim", "train_ds", "validation_ds", "test_ds")
@@ -29,6 +35,7 @@ _OURS = {
     "band_limit",
     "unknown_characters",
     "synchronized",
+    "bpe_dropout",
     "exclude_from_weight_decay",
     *PLATEAU,
     "monitor",
@@ -41,19 +48,25 @@ _OURS_OF_BEAM = frozenset(
 )
 
 
-def from_nemo_config(content: bytes, source: str, name: str, generation: str) -> tuple[Config, list[str]]:
+# Keys of `tokenizer`, with the file that each names.
+_ARTIFACTS = {"model_path": MODEL, "vocab_path": VOCABULARY, "spe_tokenizer_vocab": SCORES}
+# The key of the file that the tokenizer is read from.
+_READ = {"bpe": "model_path", "wpe": "vocab_path"}
+
+
+def from_nemo_config(archive: NemoArchive, source: str, name: str, generation: str) -> tuple[Config, list[str]]:
     """Converts NeMo's configuration to a checked `Config`; returns it with a line for each thing left out.
 
     Args:
-        content: YAML, NeMo's `model` section.
+        archive: with the configuration, NeMo's `model` section, and the files of the tokenizer.
         source: for messages.
         name: of the configuration.
         generation: of the features, "modern" or "legacy".
 
     Raises:
-        UserError: not YAML, not a character CTC model, or a setting that is not supported.
+        UserError: not YAML, not a CTC model, or a setting that is not supported.
     """
-    values = parse_yaml(content, source)
+    values = parse_yaml(archive.config, source)
     if not isinstance(values, dict):
         raise UserError(f"{source}: not a mapping of keys to values")
     if not isinstance(values.get("preprocessor"), dict):
@@ -67,6 +80,7 @@ def from_nemo_config(content: bytes, source: str, name: str, generation: str) ->
     if isinstance(decoding, dict) and str(decoding.get("strategy") or "greedy").startswith("greedy"):
         # NeMo writes its defaults of the strategies that were not chosen: a beam chosen later has this package's.
         values["decoding"] = {key: value for key, value in decoding.items() if key != "beam"}
+    tokenizer = _read_tokenizer(values, archive, source)
     optional = {key: values[key] for key in _TRAINING_ONLY if values.get(key) is not None}
     model = {key: value for key, value in values.items() if key not in _TRAINING_ONLY}
     model |= {"preprocessor": {**values["preprocessor"], "generation": generation}, "optim": _DEFAULT_OPTIM}
@@ -80,15 +94,50 @@ def from_nemo_config(content: bytes, source: str, name: str, generation: str) ->
         except UserError as error:
             instead = "NovoGrad's defaults are used" if key == "optim" else "left out"
             notes.append(f"{str(error).removeprefix(f'{source}: ')}; {key} only matters in training, {instead}")
+    if tokenizer is not None and config.model.tokenizer is not None:
+        config.model.tokenizer.content = tokenizer.get_config()
     return config, notes
 
 
-def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, Any], list[str]]:
-    """Converts a `Config` to NeMo's `model` section; returns it with a line for each remaining difference.
+def _read_tokenizer(values: dict[str, Any], archive: NemoArchive, source: str) -> Tokenizer | None:
+    """The tokenizer of an archive whose files were read; in `values` the keys that name them are left out."""
+    given = values.get("tokenizer")
+    if given is None:
+        return None
+    named = str(given.get("type")).lower() if isinstance(given, dict) else None
+    kind = next((kind for kind in get_args(Kind) if kind == named), None)
+    if kind is None:
+        raise UserError(f"{source}: tokenizer.type: {named!r} is not supported; one tokenizer of type bpe or wpe is")
+    values["tokenizer"] = {
+        "dir": str(given.get("dir") or "tokenizer"),
+        "type": kind,
+        **{key: value for key, value in given.items() if key not in {"dir", "type", "vocab_file", *_ARTIFACTS}},
+    }
+    if archive.tokenizer is None:
+        return None
+    file = PurePosixPath(str(given.get(_READ[kind])).removeprefix("nemo:")).name
+    ends = _ARTIFACTS[_READ[kind]]
+    found = [name for name in archive.tokenizer if PurePosixPath(name).name == file]
+    found = found or [name for name in archive.tokenizer if name.endswith(ends)]
+    if len(found) != 1:
+        held = ", ".join(archive.tokenizer) or "none"
+        raise UserError(f"{source}: tokenizer.{_READ[kind]}: no file {file!r} in the archive (of a tokenizer: {held})")
+    archive_name = source.removesuffix(": model_config.yaml")
+    return tokenizer_from_file(archive.tokenizer[found[0]], kind, f"{archive_name}: {found[0]}")
+
+
+def to_nemo_config(
+    built: Mapping[str, Any], tokenizer: Tokenizer, config: Config
+) -> tuple[dict[str, Any], dict[str, bytes], list[str]]:
+    """Converts a `Config` to NeMo's `model` section.
 
     Args:
         built: `JasperCTC.get_config()`.
+        tokenizer: of the model.
         config: of the model.
+
+    Returns:
+        The section; the files of the tokenizer by their names in the archive; a line for each remaining difference.
 
     Raises:
         UserError: `config` describes another model, or NeMo has no such model.
@@ -114,9 +163,18 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
             model[key] = {"_target_": target, **model[key]}
     model["decoder"] |= {
         "feat_in": model["encoder"]["jasper"][-1]["filters"],
-        "num_classes": len(model["labels"]),
-        "vocabulary": model["labels"],
+        "num_classes": len(tokenizer),
+        "vocabulary": list(tokenizer.vocabulary),
     }
+    is_characters = isinstance(tokenizer, CharacterTokenizer)
+    files = {f"{sha256(content).hexdigest()[:32]}_{name}": content for name, content in tokenizer.files().items()}
+    if is_characters:
+        del model["tokenizer"]
+    else:
+        given = tokenizer.get_config()
+        model["tokenizer"] = {"dir": "tokenizer", "type": given["type"]}
+        stored = {at.partition("_")[2]: at for at in files}
+        model["tokenizer"] |= {key: f"nemo:{stored[name]}" for key, name in _ARTIFACTS.items() if name in stored}
     model["decoding"] = _decoding_section(config)
     for name, _ in config.model.datasets():
         augmentor = model[name]["augmentor"]
@@ -127,7 +185,8 @@ def to_nemo_config(built: Mapping[str, Any], config: Config) -> tuple[dict[str, 
     for section in (*model["encoder"]["jasper"], model["optim"], model["optim"]["sched"] or {}):
         for key in [key for key, value in section.items() if value is None]:
             del section[key]
-    return _without(model, _OURS) | {"target": "nemo.collections.asr.models.ctc_models.EncDecCTCModel"}, notes
+    kind = "ctc_models.EncDecCTCModel" if is_characters else "ctc_bpe_models.EncDecCTCModelBPE"
+    return _without(model, _OURS) | {"target": f"nemo.collections.asr.models.{kind}"}, files, notes
 
 
 def _decoding_section(config: Config) -> dict[str, Any]:

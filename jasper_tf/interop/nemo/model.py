@@ -1,4 +1,4 @@
-"""Imports and exports NeMo's EncDecCTCModel; every tensor is accounted for."""
+"""Imports and exports NeMo's EncDecCTCModel and EncDecCTCModelBPE; every tensor is accounted for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from jasper_tf.config import Config
+from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER, write_tokenizer
 from jasper_tf.errors import UserError
 from jasper_tf.interop.nemo.archive import CONFIG, WEIGHTS, read_archive, write_archive
 from jasper_tf.interop.nemo.config import from_nemo_config, to_nemo_config
@@ -35,7 +36,7 @@ class NemoImport:
     notes: list[str]
 
     def write(self, folder: str | Path) -> None:
-        """Writes `model.keras` and `config.yaml`, as in a run's folder; makes `folder`.
+        """Writes `model.keras`, `config.yaml` and the tokenizer's files, as in a run's folder; makes `folder`.
 
         Raises:
             UserError: `folder` cannot be made or written to.
@@ -47,12 +48,16 @@ class NemoImport:
             raise UserError(f"{folder}: cannot write here ({error.strerror or error})") from None
         with atomic_path(folder / "model.keras") as temporary:
             self.model.save(temporary)
+        write_tokenizer(self.model.tokenizer, folder)
+        values = self.config.to_dict()
+        if values["model"]["tokenizer"] is not None:
+            values["model"]["tokenizer"]["dir"] = str(folder / TOKENIZER_FOLDER)
         with atomic_write(folder / "config.yaml") as file:
-            yaml.safe_dump(self.config.to_dict(), file, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
 
 
 def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
-    """Imports a `.nemo` archive (NeMo 1.x to 3.x) of a character CTC model, without PyTorch.
+    """Imports a `.nemo` archive (NeMo 1.x to 3.x) of a CTC model of characters or word pieces, without PyTorch.
 
     Args:
         path: the archive.
@@ -64,7 +69,7 @@ def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
             shape, by name; values that are not finite.
     """
     archive = read_archive(path)
-    config, notes = from_nemo_config(archive.config, f"{path}: {CONFIG}", Path(path).stem, generation)
+    config, notes = from_nemo_config(archive, f"{path}: {CONFIG}", Path(path).stem, generation)
     notes += [f"{name} in the archive is not read" for name in archive.others]
     checkpoint = read_checkpoint(archive.weights, f"{path}: {WEIGHTS}")
     del archive
@@ -75,7 +80,7 @@ def import_nemo(path: str | Path, generation: str = "modern") -> NemoImport:
 
 
 def export_nemo(model: JasperCTC, config: Config, path: str | Path) -> list[str]:
-    """Writes `model` as an archive that `EncDecCTCModel.restore_from` of NeMo loads.
+    """Writes `model` as an archive that `EncDecCTCModel.restore_from` of NeMo loads, or `EncDecCTCModelBPE`'s.
 
     Args:
         model: a model built from `config`.
@@ -88,7 +93,7 @@ def export_nemo(model: JasperCTC, config: Config, path: str | Path) -> list[str]
     Raises:
         UserError: `config` belongs to another model; NeMo has no such model; `path` cannot be written.
     """
-    nemo_config, notes = to_nemo_config(model.get_config(), config)
+    nemo_config, files, notes = to_nemo_config(model.get_config(), model.tokenizer, config)
     text = yaml.safe_dump(nemo_config, sort_keys=False, allow_unicode=True)
-    write_archive(path, text, write_checkpoint(checkpoint_of(model)))
+    write_archive(path, text, write_checkpoint(checkpoint_of(model)), files)
     return notes

@@ -17,6 +17,7 @@ import yaml
 
 from jasper_tf.config import Config, load_config
 from jasper_tf.config.flatten import differences
+from jasper_tf.decoding.build_tokenizer import build_tokenizer, write_tokenizer
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.environment import git, package_version
@@ -34,6 +35,7 @@ class RunFolder:
     `use_datetime_version` is false. A folder without a training step accepts any configuration.
 
         config.yaml        the resolved configuration
+        tokenizer/         files of the tokenizer, where the labels are word pieces
         environment.json   command, packages, machine, devices, seed, git revision, for each start
         log.txt            what was printed
         metrics.csv        a row every `log_every_n_steps` and after each validation
@@ -123,6 +125,7 @@ class RunFolder:
         if changes or not self.resumed:
             with atomic_write(self.config_file) as file:
                 yaml.safe_dump(cfg.to_dict(), file, sort_keys=False, allow_unicode=True)
+            write_tokenizer(build_tokenizer(cfg), self.path)
         with atomic_write(self.environment_file) as stream:
             json.dump(starts, stream, indent=1)
         self._log = open(self.log_file, "a", encoding="utf-8", buffering=1)

@@ -10,9 +10,10 @@ from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.clean_manifest import write_clean_manifest
 from jasper_tf.data.checks.duplicates import check_duplicates
 from jasper_tf.data.checks.faults import FaultLog
-from jasper_tf.data.checks.lines import check_lines
+from jasper_tf.data.checks.lines import TextRules, check_feasible, check_lines
 from jasper_tf.data.checks.speaking_rate import FEWEST, check_speaking_rate, rate_bounds
 from jasper_tf.errors import UserError
+from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
 
 @pytest.fixture
@@ -62,6 +63,21 @@ def test_what_is_unknown_repeats_nothing(checked):
     assert not log.found
     check_duplicates([], [], log)
     check_duplicates([manifest], [read("empty.json", [b"{"])], log)
+
+
+def test_texts_are_counted_in_pieces(tmp_path):
+    """Five letters are two pieces, that need as many frames, and equal neighbors one more."""
+    rows = [(0.02, "abcab"), (0.01, "abcab"), (0.02, "abc abc"), (0.03, "abc abc"), (1.0, "abx")]
+    (tmp_path / "a.wav").touch()
+    lines = [json.dumps({"audio_filepath": "a.wav", "duration": seconds, "text": text}) for seconds, text in rows]
+    (tmp_path / "m.json").write_text("\n".join(lines))
+    tokenizer = WordPieceTokenizer(["[UNK]", "abc", "##ab", "ab"])
+    rules = TextRules(tokenizer, lambda duration_s: np.rint(duration_s * 100).astype(int))
+    log, manifest = FaultLog(), CheckedManifest(str(tmp_path / "m.json"))
+    check_lines(manifest, log, rules)
+    check_feasible(manifest, log, rules)
+    assert faulty(manifest, log, "infeasible for CTC") == [2, 3]
+    assert faulty(manifest, log, "characters outside labels") == [5]
 
 
 def test_few_wrong_texts_do_not_move_the_bounds():

@@ -2,12 +2,15 @@
 
 python nemo_reference.py INPUT.npz MODEL.nemo ...
 
-INPUT.npz holds audio [B,S] float32, audio_len [B], their labels [B,U] and label_len [B], and paths [N] of recordings.
+INPUT.npz holds audio [B,S] float32, audio_len [B], their labels [B,U] and label_len [B], paths [N] of recordings, and
+given [M], texts.
 Beside each archive appears MODEL.npz: features [B,F,T], feature_len [B], log_probs [B,T',V+1], log_prob_len [B], and
 texts [N] as `transcribe` gives them; of a model with interctc also loss and grad_norm of a training step, and the
-losses that the first is made of.
+losses that the first is made of. Of a model of word pieces also given, ids [M] (JSON) and back [M], the texts of these,
+and the archive MODEL.saved.nemo that NeMo saves.
 """
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -56,6 +59,12 @@ for archive in map(Path, sys.argv[2:]):
     step = {}
     if model.is_interctc_enabled():
         step = training_step(model)
+    pieces = {}
+    if hasattr(model, "tokenizer"):
+        model.save_to(str(archive.with_suffix(".saved.nemo")))
+        ids = [model.tokenizer.text_to_ids(text) for text in given["given"].tolist()]
+        back = [model.tokenizer.ids_to_text(row) for row in ids]
+        pieces = {"given": given["given"], "ids": np.array([json.dumps(row) for row in ids]), "back": np.array(back)}
     np.savez(
         archive.with_suffix(".npz"),
         features=features.numpy(),
@@ -64,4 +73,5 @@ for archive in map(Path, sys.argv[2:]):
         log_prob_len=log_prob_len.numpy(),
         texts=np.array([hypothesis.text for hypothesis in found]),
         **step,
+        **pieces,
     )

@@ -38,14 +38,21 @@ def write(tmp_path, content):
 @pytest.mark.parametrize("prefix", ["./", ""])
 def test_plain_and_gzip(tmp_path, pack, prefix):
     content = member("./", kind=tarfile.DIRTYPE) + member(f"{prefix}model_config.yaml", CONFIG)
-    content += member(f"{prefix}vocab.txt", b"x") + member(f"{prefix}model_weights.ckpt", WEIGHTS) + END
-    assert read_archive(write(tmp_path, pack(content))) == NemoArchive(CONFIG, WEIGHTS, ("vocab.txt",))
+    content += (
+        member(f"{prefix}vocab.txt", b"x")
+        + member(f"{prefix}notes.txt", b"y")
+        + member(f"{prefix}model_weights.ckpt", WEIGHTS)
+        + END
+    )
+    assert read_archive(write(tmp_path, pack(content))) == NemoArchive(
+        CONFIG, WEIGHTS, ("notes.txt",), {"vocab.txt": b"x"}
+    )
 
 
 def test_round_trip_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write_archive(tmp_path / name, CONFIG.decode(), WEIGHTS)
-    assert read_archive(tmp_path / "a") == NemoArchive(CONFIG, WEIGHTS)
+    assert read_archive(tmp_path / "a") == NemoArchive(CONFIG, WEIGHTS, (), {})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     with tarfile.open(tmp_path / "a", "r:") as tar:  # NeMo's way in
         assert tar.getnames() == ["./model_config.yaml", "./model_weights.ckpt"]

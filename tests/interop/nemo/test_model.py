@@ -186,7 +186,7 @@ def test_what_only_training_needs_may_be_unsupported(archive):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"target": "nemo.collections.asr.models.ctc_bpe_models.EncDecCTCModelBPE"}, "target"),
+        ({"target": "nemo.collections.asr.models.rnnt_models.EncDecRNNTModel"}, "target"),
         ({"encoder": {"_target_": "nemo.collections.asr.modules.ConformerEncoder"}}, "ConvASREncoder"),
         ({"preprocessor": {"features": 16, "frame_splicing": 2}}, "frame_splicing: NeMo stacks copies"),
         ({"preprocessor": None}, "preprocessor: missing"),
