@@ -22,9 +22,9 @@ _MOST_BYTES = 1 << 27
 _PATIENCE_S = 600
 # Some web servers do not know that .mjs is JavaScript, and browsers run no module of another type.
 _FILES = {
-    "ort.wasm.bundle.min.js": "package/dist/ort.wasm.bundle.min.mjs",
-    "ort-wasm-simd-threaded.wasm": "package/dist/ort-wasm-simd-threaded.wasm",
-    "package.json": "package/package.json",
+    "package/dist/ort.wasm.bundle.min.mjs": "ort.wasm.bundle.min.js",
+    "package/dist/ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+    "package/package.json": "package.json",
 }
 _LICENSE = Path(__file__).with_name("onnxruntime_license.txt")
 """npm's package only names it."""
@@ -43,10 +43,12 @@ def read_onnxruntime_web(archive: str | None = None) -> dict[str, bytes]:
     content = _pack() if archive is None else read_bounded(archive, _MOST_BYTES, "archive")
     if hashlib.sha512(content).digest() != base64.b64decode(_INTEGRITY):
         raise UserError(f"{archive or 'npm'}: this is not {PACKAGE} (its SHA-512 differs); run npm pack {PACKAGE}")
-    with tarfile.open(fileobj=io.BytesIO(content)) as files:
-        members = {name: files.extractfile(member) for name, member in _FILES.items()}
-        found = {name: file.read() for name, file in members.items() if file is not None}
-    return {**found, "LICENSE": _LICENSE.read_bytes()}
+    found = {"LICENSE": _LICENSE.read_bytes()}
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as members:
+        for member in members:
+            if name := _FILES.get(member.name):
+                found[name] = members.extractfile(member).read()  # type: ignore[union-attr] # a file, by the checksum
+    return found
 
 
 def _pack() -> bytes:

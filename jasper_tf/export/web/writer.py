@@ -32,7 +32,9 @@ def write_web(job: EdgeJob, folder: Path) -> None:
     """
     decoding = job.model.decoding_config if job.decoding is None else job.decoding
     if not decoding.is_greedy:
-        job.say(f"--format web: the page decodes greedily, not with {decoding.strategy}: its texts can have more errors")
+        job.say(
+            f"--format web: the page decodes greedily, not with {decoding.strategy}: its texts can have more errors"
+        )
     if decoding.confidence_cfg.is_active:
         job.say("--format web: the page's certainty of a word is the lowest probability of its labels")
     program = read_onnxruntime_web(job.onnxruntime_web)

@@ -7,7 +7,7 @@
 import * as ort from "../onnxruntime/ort.wasm.bundle.min.js";
 
 // Threads need shared memory, which browsers give only to pages with the headers COOP and COEP.
-const THREADS = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+const THREADS = self.crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1;
 
 ort.env.wasm.numThreads = THREADS;
 ort.env.wasm.wasmPaths = { wasm: new URL("../onnxruntime/ort-wasm-simd-threaded.wasm", import.meta.url).href };

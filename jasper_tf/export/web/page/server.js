@@ -33,7 +33,7 @@ export class Server {
       ready: Boolean(ready),
       state: `Loading the model${share}`,
       failure: failure && `The model cannot be loaded (${failure}). Look whether all files of the export are there.`,
-      model: ready ? `${megabytes(ready.bytes)}, in this browser${threads}` : "",
+      model: ready ? `${megabytes(ready.bytes)} model${threads}` : "",
       sample_rate: this.recognizer?.info.sample_rate,
       picture_s: PICTURE_S,
     };
