@@ -23,15 +23,34 @@ export function asVtt(words) {
 
 /** Divides words into subtitles {lines, startS, endS} of two lines, 1 to 7 seconds, ended by pauses. */
 function makeCues(words) {
-  const fits = (i, j) => words[j - 1].end_s - words[i].start_s <= LONGEST_S && linesOf(words.slice(i, j)).length <= 2;
-  const groups = groupWords(words, PAUSE_S, fits, SHORTEST_S);
+  const parts = words.flatMap(breakWord);
+  const fits = (i, j) => parts[j - 1].end_s - parts[i].start_s <= LONGEST_S && linesOf(parts.slice(i, j)).length <= 2;
+  const groups = groupWords(parts, PAUSE_S, fits, SHORTEST_S);
   let earliest = 0;
-  const starts = groups.map((group) => (earliest = Math.max(earliest, group[0].start_s)));
+  const starts = groups.map((group) => {
+    const start = Math.max(earliest, group[0].start_s);
+    earliest = start + SHORTEST_S;
+    return start;
+  });
   return groups.map((group, i) => {
     const end = Math.max(group.at(-1).end_s + HOLD_S, starts[i] + SHORTEST_S);
     const endS = Math.min(end, starts[i + 1] ?? Infinity, starts[i] + LONGEST_S);
     return { lines: linesOf(group), startS: starts[i], endS };
   });
+}
+
+/** A word in parts that fit into a subtitle, its time divided by their lengths; most words are one part. */
+function breakWord({ text, start_s, end_s }) {
+  const clean = text.replace(/\p{Cc}/gu, " ");
+  const most = 2 * LINE_CHARACTERS;
+  const perCharacter = (end_s - start_s) / Math.max(clean.length, 1);
+  const parts = [];
+  for (let at = 0; at < Math.max(clean.length, 1); at += most) {
+    const part = clean.slice(at, at + most);
+    const end = clean.length <= most ? end_s : start_s + (at + part.length) * perCharacter;
+    parts.push({ text: part, start_s: start_s + at * perCharacter, end_s: end });
+  }
+  return parts;
 }
 
 /**
@@ -61,7 +80,7 @@ export function groupWords(words, pauseS, fits, shortestS) {
 }
 
 function linesOf(words) {
-  const text = words.map((word) => word.text.replace(/\p{Cc}/gu, " ")).join(" ");
+  const text = words.map((word) => word.text).join(" ");
   if (text.length <= LINE_CHARACTERS) return [text];
   let middle = 0;
   for (let at = 0; at < text.length; at++) {
