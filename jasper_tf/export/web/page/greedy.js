@@ -36,7 +36,7 @@ export function groupLabels(labels, pieces, frameS, firstFrame = 0) {
   let inWord = false;
   for (const { label, start, end, confidence } of labels) {
     const startsWord = pieces[label].startsWith(" ");
-    const text = startsWord ? pieces[label].slice(1) : pieces[label];
+    const text = pieces[label].replace(/^ +/, "");
     if (text && (startsWord || !inWord)) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
     inWord = text !== "";
     if (!inWord) continue;

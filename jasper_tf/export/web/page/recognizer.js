@@ -1,6 +1,9 @@
 import { bestPath, collapse, groupLabels } from "./greedy.js";
 import { joinPieces, piecesOf } from "./long_audio.js";
 
+/** What the tokenizers' `decode` removes. */
+const OUTER_SPACES = { bpe: /^ +/, wpe: /^ +| +$/g };
+
 /**
  * The exported model.
  *
@@ -56,7 +59,8 @@ export class Recognizer {
       const labels = collapse(bestPath(await this.logProbs(audio.subarray(start, end))), this.blank);
       signal.throwIfAborted();
       found.push(this.words(labels));
-      texts.push(labels.map(({ label }) => this.info.labels[label]).join(""));
+      const text = labels.map(({ label }) => this.info.labels[label]).join("");
+      texts.push(text.replace(OUTER_SPACES[this.info.tokenizer.type] ?? "", ""));
       certain.push(labels.reduce((sum, label) => sum + label.confidence, 0) / Math.max(1, labels.length));
     }
     if (parts.length === 1) return { text: texts[0], confidence: certain[0], words: found[0] };
