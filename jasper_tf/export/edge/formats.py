@@ -13,6 +13,7 @@ import numpy as np
 from jasper_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from jasper_tf.config.sections.decoding_schema import DecodingConfig
     from jasper_tf.export.edge.calibration import CalibrationClip
     from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -58,6 +59,8 @@ class EdgeJob:
         targets: some of the format's.
         calibration: recordings, for ranges of activations and for the verification; synthesized ones have no text.
         say: takes a line for the user.
+        decoding: how the export's texts are made here. Default: as the model.
+        onnxruntime_web: an archive, see `read_onnxruntime_web`.
     """
 
     model: JasperCTC
@@ -66,6 +69,8 @@ class EdgeJob:
     targets: tuple[str, ...]
     calibration: list[CalibrationClip]
     say: Callable[[str], None]
+    decoding: DecodingConfig | None = None
+    onnxruntime_web: str | None = None
 
 
 PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
@@ -75,7 +80,7 @@ FORMATS = {
     for one in (
         EdgeFormat("litert", "model.tflite", PRECISIONS),
         EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw")),
-        EdgeFormat("web", "model.onnx", ("none", "int8-static")),
+        EdgeFormat("web", "model.onnx", ("none", "float16", "int8-static")),
     )
 }
 
@@ -91,13 +96,15 @@ def find_writer(name: str) -> Callable[[EdgeJob, Path], None]:
         from jasper_tf.export.litert.writer import write_litert
 
         return write_litert
-    if name == "onnx":
-        if missing := [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]:
-            raise UserError(f"--format onnx: needs {' and '.join(missing)}; pip install 'jasper-tf[onnx]'")
-        from jasper_tf.export.onnx.writer import write_onnx
+    if missing := [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]:
+        raise UserError(f"--format {name}: needs {' and '.join(missing)}; pip install 'jasper-tf[onnx]'")
+    if name == "web":
+        from jasper_tf.export.web.writer import write_web
 
-        return write_onnx
-    raise UserError(f"--format {name}: cannot be written by this version; use saved_model, litert or onnx")
+        return write_web
+    from jasper_tf.export.onnx.writer import write_onnx
+
+    return write_onnx
 
 
 def open_model(file: Path, threads: int | None = None) -> EdgeModel:

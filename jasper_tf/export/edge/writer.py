@@ -35,13 +35,15 @@ def export_edge(
     config_yaml: str | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    onnxruntime_web: str | None = None,
 ) -> Path:
     """Writes the folder of an export: complete, or not at all.
 
         model.tflite, model.onnx    raw audio to log-probabilities
         model.json                  see `ModelInfo`
         labels.txt                  the V labels, one per line; the blank is class V
-        config.yaml                 as given
+        config.yaml                 as given; a page has none
+        index.html, ...             a web page, see `write_web`
 
     Args:
         model: a trained recognizer.
@@ -54,6 +56,7 @@ def export_edge(
         config_yaml: the run's configuration.
         overwrite: whether an earlier export may be replaced.
         say: takes the lines of the verification.
+        onnxruntime_web: an archive, see `read_onnxruntime_web`.
 
     Returns:
         The folder.
@@ -66,7 +69,7 @@ def export_edge(
     clips = read_calibration(calibration, model.sample_rate, say) if calibration else []
     clips = clips or synthesize_calibration(model.sample_rate)
     with replace_folder(output, overwrite) as folder:
-        write(EdgeJob(model, known, quantize, targets, clips, say), folder)
+        write(EdgeJob(model, known, quantize, targets, clips, say, decoding, onnxruntime_web), folder)
         found = verify(model, open_model(folder / known.file), clips)
         say(str(found))
         if quantize == "none" and found.p99_difference > _MOST_DIFFERENCE:
@@ -75,7 +78,7 @@ def export_edge(
                 "configuration"
             )
         (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
-        if config_yaml is not None:
+        if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         framing = model.framing
         first_frame = framing.hop_samples + framing.fft_samples - 2 * framing.pad_samples
