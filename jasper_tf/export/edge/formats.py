@@ -31,6 +31,17 @@ class EdgeModel(Protocol):
         """
 
 
+class EdgeStream(Protocol):
+    """An exported model for live audio in its runtime; it keeps nothing between the calls."""
+
+    def step(self, chunk: np.ndarray, state: np.ndarray, chunk_len: np.ndarray) -> tuple[np.ndarray, ...]:
+        """As `StreamingModel.step`: [B,S], [B,N], [B] -> log-probabilities [B,T',V+1], valid frames [B], state [B,N].
+
+        Raises:
+            UserError: the runtime fails.
+        """
+
+
 @dataclass(frozen=True)
 class EdgeFormat:
     """What a format can do.
@@ -40,12 +51,14 @@ class EdgeFormat:
         file: the model, the file that `open_model` takes.
         quantize: the values of `--quantize`; the first is the default.
         targets: the values of `--target`.
+        stream_file: of a model that can stream also its steps, the file that `open_stream` takes; empty for none.
     """
 
     name: str
     file: str
     quantize: tuple[str, ...] = ("none",)
     targets: tuple[str, ...] = ()
+    stream_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,8 +91,8 @@ PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 FORMATS = {
     one.name: one
     for one in (
-        EdgeFormat("litert", "model.tflite", PRECISIONS),
-        EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw")),
+        EdgeFormat("litert", "model.tflite", PRECISIONS, stream_file="model.stream.tflite"),
+        EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw"), "model.stream.onnx"),
         EdgeFormat("web", "model.onnx", ("none", "float16", "int8-static")),
     )
 }
@@ -126,3 +139,14 @@ def open_model(file: Path, threads: int | None = None) -> EdgeModel:
 
         return OnnxModel(file, threads)
     raise UserError(f"{file}: no model that this version can run; give a .tflite or .onnx written by export.py")
+
+
+def open_stream(file: Path, threads: int | None = None) -> EdgeStream:
+    """Loads the steps of an exported model, as `open_model` does the model."""
+    if file.suffix == ".tflite":
+        from jasper_tf.export.litert.runtime import LiteRTStream
+
+        return LiteRTStream(file, threads)
+    from jasper_tf.export.onnx.runtime import OnnxStream
+
+    return OnnxStream(file, threads)
