@@ -82,6 +82,8 @@ def test_the_wheel_trains_exports_and_transcribes_without_a_checkout(installed):
     assert (package / "configs/serving/models.config").is_file()
     assert (package / "serving/http/page/index.html").is_file()
     assert (package / "serving/http/page/drawing/posterior.js").is_file()
+    assert (package / "export/web/page/recognizer.js").is_file()
+    assert (package / "export/web/onnxruntime_license.txt").is_file()
     assert installed("jasper-tf", "--version").stdout == f"jasper-tf {jasper_tf.__version__}\n"
     assert installed("jasper-tf", "train", "-h").stdout.startswith("usage: jasper-tf train ")
     short = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "model.optim.sched.warmup_steps=1"]

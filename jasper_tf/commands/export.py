@@ -13,6 +13,7 @@ from jasper_tf.errors import UserError, printable
 from jasper_tf.export.edge.formats import FORMATS
 from jasper_tf.export.edge.output_folder import validate_output_folder
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import add_overwrite_argument
 
 HELP = "export a trained model: a SavedModel for TensorFlow Serving, or for devices: LiteRT, ONNX, a web page"
@@ -51,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=sorted({value for one in FORMATS.values() for value in one.targets}),
         help="also writes a file for this program; may be repeated",
+    )
+    parser.add_argument(
+        "--onnxruntime-web",
+        metavar="FILE.tgz",
+        help="what `npm pack` gives, for --format web without npm or network (default: npm brings it)",
     )
     add_overwrite_argument(parser)
     parser.add_argument(
@@ -114,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         config,
         arguments.overwrite,
         _say,
+        arguments.onnxruntime_web,
     )
     print(written)
     return 0
@@ -126,6 +133,7 @@ def _validate_format(arguments: argparse.Namespace) -> None:
         "--quantize": (arguments.quantize != "none", not saved_model),
         "--calibration": (arguments.calibration is not None, not saved_model),
         "--target": (bool(arguments.target), not saved_model),
+        "--onnxruntime-web": (arguments.onnxruntime_web is not None, arguments.format == "web"),
         "--overwrite": (arguments.overwrite, not saved_model),
         "--report": (arguments.report is not None, saved_model),
         "--batchable": (arguments.batchable, saved_model),
@@ -150,6 +158,8 @@ def _validate_format(arguments: argparse.Namespace) -> None:
         )
     if arguments.calibration is not None and not os.path.exists(arguments.calibration):
         raise UserError(f"--calibration {arguments.calibration}: no such file; give a manifest")
+    if arguments.onnxruntime_web is not None:
+        require_regular_file(arguments.onnxruntime_web, "archive")
     validate_output_folder(arguments.output, arguments.overwrite)
 
 

@@ -57,6 +57,9 @@ def test_an_export_is_verified_and_transcribes(tmp_path, spoken_corpus):
         (["--format", "litert", "--quantize", "int4"], ["int4", "int8-dynamic"]),
         (["--format", "tflite"], ["tflite", "litert"]),
         (["--format", "litert", "--calibration", "nowhere.json"], ["nowhere.json"]),
+        (["--format", "onnx", "--onnxruntime-web", "a.tgz"], ["--onnxruntime-web", "onnx"]),
+        (["--format", "web", "--onnxruntime-web", "nowhere.tgz"], ["nowhere.tgz"]),
+        (["--format", "web", "--target", "sherpa-raw"], ["--target", "web"]),
     ],
 )
 def test_what_does_not_fit_together_is_said_in_one_line(tmp_path, arguments, words):

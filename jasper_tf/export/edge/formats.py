@@ -13,6 +13,7 @@ import numpy as np
 from jasper_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from jasper_tf.config.sections.decoding_schema import DecodingConfig
     from jasper_tf.export.edge.calibration import CalibrationClip
     from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -30,6 +31,17 @@ class EdgeModel(Protocol):
         """
 
 
+class EdgeStream(Protocol):
+    """An exported model for live audio in its runtime; it keeps nothing between the calls."""
+
+    def step(self, chunk: np.ndarray, state: np.ndarray, chunk_len: np.ndarray) -> tuple[np.ndarray, ...]:
+        """As `StreamingModel.step`: [B,S], [B,N], [B] -> log-probabilities [B,T',V+1], valid frames [B], state [B,N].
+
+        Raises:
+            UserError: the runtime fails.
+        """
+
+
 @dataclass(frozen=True)
 class EdgeFormat:
     """What a format can do.
@@ -39,12 +51,14 @@ class EdgeFormat:
         file: the model, the file that `open_model` takes.
         quantize: the values of `--quantize`; the first is the default.
         targets: the values of `--target`.
+        stream_file: of a model that can stream also its steps, the file that `open_stream` takes; empty for none.
     """
 
     name: str
     file: str
     quantize: tuple[str, ...] = ("none",)
     targets: tuple[str, ...] = ()
+    stream_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class EdgeJob:
         targets: some of the format's.
         calibration: recordings, for ranges of activations and for the verification; synthesized ones have no text.
         say: takes a line for the user.
+        decoding: how the export's texts are made here. Default: as the model.
+        onnxruntime_web: an archive, see `read_onnxruntime_web`.
     """
 
     model: JasperCTC
@@ -66,6 +82,8 @@ class EdgeJob:
     targets: tuple[str, ...]
     calibration: list[CalibrationClip]
     say: Callable[[str], None]
+    decoding: DecodingConfig | None = None
+    onnxruntime_web: str | None = None
 
 
 PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
@@ -73,9 +91,9 @@ PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 FORMATS = {
     one.name: one
     for one in (
-        EdgeFormat("litert", "model.tflite", PRECISIONS),
-        EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw")),
-        EdgeFormat("web", "model.onnx", ("none", "int8-static")),
+        EdgeFormat("litert", "model.tflite", PRECISIONS, stream_file="model.stream.tflite"),
+        EdgeFormat("onnx", "model.onnx", PRECISIONS, ("sherpa-nemo", "sherpa-raw"), "model.stream.onnx"),
+        EdgeFormat("web", "model.onnx", ("none", "float16", "int8-static")),
     )
 }
 
@@ -91,13 +109,15 @@ def find_writer(name: str) -> Callable[[EdgeJob, Path], None]:
         from jasper_tf.export.litert.writer import write_litert
 
         return write_litert
-    if name == "onnx":
-        if missing := [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]:
-            raise UserError(f"--format onnx: needs {' and '.join(missing)}; pip install 'jasper-tf[onnx]'")
-        from jasper_tf.export.onnx.writer import write_onnx
+    if missing := [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]:
+        raise UserError(f"--format {name}: needs {' and '.join(missing)}; pip install 'jasper-tf[onnx]'")
+    if name == "web":
+        from jasper_tf.export.web.writer import write_web
 
-        return write_onnx
-    raise UserError(f"--format {name}: cannot be written by this version; use saved_model, litert or onnx")
+        return write_web
+    from jasper_tf.export.onnx.writer import write_onnx
+
+    return write_onnx
 
 
 def open_model(file: Path, threads: int | None = None) -> EdgeModel:
@@ -119,3 +139,14 @@ def open_model(file: Path, threads: int | None = None) -> EdgeModel:
 
         return OnnxModel(file, threads)
     raise UserError(f"{file}: no model that this version can run; give a .tflite or .onnx written by export.py")
+
+
+def open_stream(file: Path, threads: int | None = None) -> EdgeStream:
+    """Loads the steps of an exported model, as `open_model` does the model."""
+    if file.suffix == ".tflite":
+        from jasper_tf.export.litert.runtime import LiteRTStream
+
+        return LiteRTStream(file, threads)
+    from jasper_tf.export.onnx.runtime import OnnxStream
+
+    return OnnxStream(file, threads)

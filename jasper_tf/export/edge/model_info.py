@@ -22,6 +22,25 @@ _MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
+class StreamInfo:
+    """The steps of a model that can stream; sizes as of `StreamingModel`.
+
+    Attributes:
+        file: the steps.
+        state_size: floats of a stream's state; zeros begin one.
+        frame_samples: a chunk is a multiple of it.
+        flush_samples: of any value, after the end of a stream: they bring its last frames.
+        lookahead_s: seconds from the time of a frame to the end of the audio that it needs.
+    """
+
+    file: str
+    state_size: int
+    frame_samples: int
+    flush_samples: int
+    lookahead_s: float
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The content of `model.json`.
 
@@ -34,6 +53,7 @@ class ModelInfo:
         min_samples: fewest samples that the model takes; a shorter recording needs zeros behind it.
         frame_stride_samples: samples from one frame of the log-probabilities to the next.
         decoding: how the model's own texts are made.
+        stream: None for a model that needs whole recordings.
         files: names of all files of the export.
         verification: see `Verification`.
         versions: of the packages that wrote it.
@@ -47,6 +67,7 @@ class ModelInfo:
     min_samples: int
     frame_stride_samples: int
     decoding: DecodingConfig
+    stream: StreamInfo | None = None
     files: tuple[str, ...] = ()
     verification: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -71,6 +92,7 @@ class ModelInfo:
             "frame_stride_samples": self.frame_stride_samples,
             "frame_s": self.frame_s,
             "decoding": dataclasses.asdict(self.decoding),
+            "stream": None if self.stream is None else dataclasses.asdict(self.stream),
             "files": list(self.files),
             "verification": self.verification,
             "versions": self.versions,
@@ -98,6 +120,7 @@ def read_model_info(file: str | Path) -> ModelInfo:
             min_samples=about["min_samples"],
             frame_stride_samples=about["frame_stride_samples"],
             decoding=read_decoding(about["decoding"]),
+            stream=None if about.get("stream") is None else StreamInfo(**about["stream"]),
             files=tuple(about["files"]),
             verification=about["verification"],
             versions=about["versions"],
@@ -106,10 +129,15 @@ def read_model_info(file: str | Path) -> ModelInfo:
         raise UserError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not of an exported model, or damaged ({one_line(error)}); export it anew") from None
-    for key in ("sample_rate", "min_samples", "frame_stride_samples"):
-        if type(value := getattr(info, key)) is not int or not 1 <= value < 2**24:
+    sizes = {key: getattr(info, key) for key in ("sample_rate", "min_samples", "frame_stride_samples")}
+    if (stream := info.stream) is not None:
+        sizes |= {f"stream.{key}": getattr(stream, key) for key in ("state_size", "frame_samples", "flush_samples")}
+        if type(stream.lookahead_s) not in (int, float) or not 0 <= stream.lookahead_s < math.inf:
+            raise UserError(f"{file}: stream.lookahead_s is not a number of seconds, 0 or more; export it anew")
+    for key, value in sizes.items():
+        if type(value) is not int or not 1 <= value < 2**24:
             raise UserError(f"{file}: {key}: {one_line(repr(value))} is not a whole number above 0; export it anew")
-    for name in (info.file, *info.files):
+    for name in (info.file, *info.files, *([] if stream is None else [stream.file])):
         # Names of this folder only: whoever replaces an export removes them.
         if not isinstance(name, str) or Path(name).name != name or name in (".", ".."):
             raise UserError(f"{file}: files: {one_line(repr(name))} is not the name of a file; export it anew")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,6 +101,11 @@ class Convolution:
     def keeps_length(self) -> bool:
         """Whether T' = T."""
         return self.stride == 1 and sum(self.padding) == self.reach
+
+    def output_length(self, length: Any) -> Any:
+        """`MaskedConv1D.output_length`, of whatever has the operators of Python."""
+        last_start = length + self.length_offset
+        return last_start + 1 if self.stride == 1 else abs(last_start) // self.stride + 1
 
     @property
     def length_offset(self) -> int:

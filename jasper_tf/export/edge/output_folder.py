@@ -53,9 +53,12 @@ def replace_folder(output: str | Path, overwrite: bool) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            for file in temporary.iterdir():
-                with open(file, "rb") as opened:
-                    os.fsync(opened.fileno())
+            for entry in temporary.rglob("*"):
+                if entry.is_dir():
+                    sync_folder(entry)
+                else:
+                    with open(entry, "rb") as opened:
+                        os.fsync(opened.fileno())
             sync_folder(temporary)
             validate_output_folder(output, overwrite)  # the work took long
             replaced = temporary.with_name(f"{temporary.name}-replaced")

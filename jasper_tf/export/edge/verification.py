@@ -12,10 +12,14 @@ import numpy as np
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import DataError
 from jasper_tf.export.edge.calibration import CalibrationClip
-from jasper_tf.export.edge.formats import EdgeModel
+from jasper_tf.export.edge.formats import EdgeModel, EdgeStream
+from jasper_tf.export.edge.model_info import StreamInfo
 from jasper_tf.io.progress import Progress
 from jasper_tf.metrics.error_rate import count_errors
 from jasper_tf.model.jasper_ctc import JasperCTC
+
+_MOST_STREAMED = 20
+_STEP_FRAMES = 7
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,68 @@ def verify(model: JasperCTC, exported: EdgeModel, clips: Sequence[CalibrationCli
         keras_wer=rates[0],
         exported_wer=rates[1],
     )
+
+
+@dataclass(frozen=True)
+class StreamVerification:
+    """Differences between an exported model's steps and itself on whole recordings.
+
+    Attributes:
+        clips: their number.
+        max_difference, p99_difference: as of `Verification`.
+    """
+
+    clips: int
+    max_difference: float
+    p99_difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"verification of live audio: {self.clips} recordings: log-probabilities differ from those of the whole by "
+            f"{self.max_difference:.1e} at most (99 %: {self.p99_difference:.1e})"
+        )
+
+
+def verify_stream(
+    whole: EdgeModel, stream: EdgeStream, info: StreamInfo, clips: Sequence[CalibrationClip]
+) -> StreamVerification:
+    """Runs at most `_MOST_STREAMED` clips as streams.
+
+    Raises:
+        DataError: there is another number of frames than in the whole recording, or values that are not finite.
+    """
+    chosen = clips[:: -(-len(clips) // _MOST_STREAMED)]
+    differences = []
+    for clip in chosen:
+        expected, frames = whole.log_probs(clip.audio[None], np.array([len(clip.audio)], np.int32))
+        found = _log_probs_in_steps(stream, info, clip.audio)
+        if len(found) != frames[0]:
+            raise DataError(
+                f"as live audio the exported model gives {len(found)} frames for {len(clip.audio)} samples, not "
+                f"{frames[0]}; report it with the model's configuration"
+            )
+        differences.append(np.abs(expected[0, : len(found)] - found).ravel())
+    flat = np.concatenate(differences)
+    if not np.isfinite(flat).all():
+        raise DataError("as live audio the exported model gives NaN or infinite values; report its configuration")
+    p99 = float(np.percentile(flat, 99)) if len(flat) else 0.0
+    return StreamVerification(len(chosen), float(flat.max(initial=0.0)), p99)
+
+
+def _log_probs_in_steps(stream: EdgeStream, info: StreamInfo, audio: np.ndarray) -> np.ndarray:
+    """[T',V+1] of a recording [S]."""
+    step = _STEP_FRAMES * info.frame_samples
+    audio_end = len(audio) + -len(audio) % info.frame_samples + info.flush_samples
+    padded = np.pad(audio, (0, audio_end + -audio_end % step - len(audio)))
+    state, found = np.zeros((1, info.state_size), np.float32), []
+    for start in range(0, len(padded), step):
+        given = np.array([np.clip(len(audio) - start, 0, step)], np.int32)
+        log_probs, frames, state = stream.step(padded[None, start : start + step], state, given)
+        found.append(log_probs[0, : frames[0]])
+    return np.concatenate(found)
 
 
 def _text(model: JasperCTC, best: Any) -> str:

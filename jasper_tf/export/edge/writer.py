@@ -10,10 +10,10 @@ from jasper_tf import __version__
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import DataError
 from jasper_tf.export.edge.calibration import read_calibration, synthesize_calibration
-from jasper_tf.export.edge.formats import FORMATS, EdgeJob, find_writer, open_model
-from jasper_tf.export.edge.model_info import MODEL_INFO, ModelInfo
+from jasper_tf.export.edge.formats import FORMATS, EdgeJob, find_writer, open_model, open_stream
+from jasper_tf.export.edge.model_info import MODEL_INFO, ModelInfo, StreamInfo
 from jasper_tf.export.edge.output_folder import replace_folder
-from jasper_tf.export.edge.verification import verify
+from jasper_tf.export.edge.verification import verify, verify_stream
 from jasper_tf.io.environment import git_revision, package_version
 from jasper_tf.model.jasper_ctc import JasperCTC
 
@@ -22,6 +22,8 @@ LABELS = "labels.txt"
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnx", "onnxruntime")
 _MOST_DIFFERENCE = 0.01
 """99 % of the log-probabilities of a float32 export differ by less."""
+_MOST_STEP_DIFFERENCE = 1e-4
+"""The same, between steps and whole recordings in the same runtime: both compute the same sums."""
 
 
 def export_edge(
@@ -35,13 +37,16 @@ def export_edge(
     config_yaml: str | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    onnxruntime_web: str | None = None,
 ) -> Path:
     """Writes the folder of an export: complete, or not at all.
 
         model.tflite, model.onnx    raw audio to log-probabilities
+        model.stream.tflite, .onnx  the steps of a model that can stream
         model.json                  see `ModelInfo`
         labels.txt                  the V labels, one per line; the blank is class V
-        config.yaml                 as given
+        config.yaml                 as given; a page has none
+        index.html, ...             a web page, see `write_web`
 
     Args:
         model: a trained recognizer.
@@ -54,6 +59,7 @@ def export_edge(
         config_yaml: the run's configuration.
         overwrite: whether an earlier export may be replaced.
         say: takes the lines of the verification.
+        onnxruntime_web: an archive, see `read_onnxruntime_web`.
 
     Returns:
         The folder.
@@ -66,16 +72,26 @@ def export_edge(
     clips = read_calibration(calibration, model.sample_rate, say) if calibration else []
     clips = clips or synthesize_calibration(model.sample_rate)
     with replace_folder(output, overwrite) as folder:
-        write(EdgeJob(model, known, quantize, targets, clips, say), folder)
-        found = verify(model, open_model(folder / known.file), clips)
+        write(EdgeJob(model, known, quantize, targets, clips, say, decoding, onnxruntime_web), folder)
+        exported = open_model(folder / known.file)
+        found = verify(model, exported, clips)
         say(str(found))
         if quantize == "none" and found.p99_difference > _MOST_DIFFERENCE:
             raise DataError(
                 f"the exported model differs from the Keras model by {found.p99_difference:.1e}; report it with its "
                 "configuration"
             )
+        verification, stream = found.to_dict(), None
+        if known.stream_file and (folder / known.stream_file).exists():
+            sizes = ("state_size", "frame_samples", "flush_samples", "lookahead_s")
+            stream = StreamInfo(known.stream_file, **{name: getattr(model.streaming, name) for name in sizes})
+            steps = verify_stream(exported, open_stream(folder / known.stream_file), stream, clips)
+            say(str(steps))
+            if quantize in ("none", "float16") and steps.p99_difference > _MOST_STEP_DIFFERENCE:
+                raise DataError(f"live audio differs by {steps.p99_difference:.1e}; report it with the configuration")
+            verification["stream"] = steps.to_dict()
         (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
-        if config_yaml is not None:
+        if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         framing = model.framing
         first_frame = framing.hop_samples + framing.fft_samples - 2 * framing.pad_samples
@@ -91,7 +107,8 @@ def export_edge(
             frame_stride_samples=model.hop * model.encoder.subsampling_factor,
             decoding=model.decoding_config if decoding is None else decoding,
             files=tuple(sorted([MODEL_INFO, *(file.name for file in folder.iterdir())])),
-            verification=found.to_dict(),
+            stream=stream,
+            verification=verification,
             versions={"jasper_tf": __version__, "git_revision": git_revision(), **versions},
         )
         (folder / MODEL_INFO).write_text(info.to_json(), encoding="utf-8")

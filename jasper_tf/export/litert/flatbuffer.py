@@ -18,6 +18,7 @@ _TYPES = {
     "float16": schema.TensorType.FLOAT16,
     "int32": schema.TensorType.INT32,
     "int8": schema.TensorType.INT8,
+    "bool": schema.TensorType.BOOL,
 }
 _SCHEMA_VERSION = 3
 _IDENTIFIER = b"TFL3"
@@ -25,7 +26,7 @@ _MOST_BYTES = 2**31 - 1
 
 
 class FlatBufferModel:
-    """A graph of one input. A tensor is its number.
+    """A graph. A tensor is its number.
 
     A length -1 in a shape is known when the program gives its audio.
     """
@@ -100,7 +101,7 @@ class FlatBufferModel:
         self._operators.append(operator)
         return output
 
-    def to_bytes(self, input_tensor: int, outputs: Sequence[int]) -> bytes:
+    def to_bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """The file, with the signature "serving_default" of these tensors.
 
         Raises:
@@ -110,10 +111,10 @@ class FlatBufferModel:
             raise UserError("the model is above 2 GB, the most that a .tflite may have; quantize it")
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [input_tensor], list(outputs)
+        graph.inputs, graph.outputs = list(inputs), list(outputs)
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-        signature.inputs, signature.outputs = [self._map(input_tensor)], [*map(self._map, outputs)]
+        signature.inputs, signature.outputs = [*map(self._map, inputs)], [*map(self._map, outputs)]
         model = schema.ModelT()
         model.version, model.description = _SCHEMA_VERSION, "jasper-tf: raw audio to CTC log-probabilities"
         model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]

@@ -44,11 +44,11 @@ def build_litert(
     features = _front_end(layers, network.front_end, audio)
     outputs = [features]
     for number, block in enumerate(network.blocks):
-        outputs.append(_block(layers, block, outputs, f"block_{number}"))
+        outputs.append(add_block(layers, block, outputs, f"block_{number}"))
     logits = layers.cast(layers.convolve(outputs[-1], network.head, "head", quantized=True), "float32")
     log_probs = layers.unary(OP.LOG_SOFTMAX, logits, "log_softmax", schema.LogSoftmaxOptionsT())
     output = layers.reshape(log_probs, [1, -1, layers.graph.channels(logits)], OUTPUT)
-    return layers.graph.to_bytes(audio, [output, *(dict.fromkeys(layers.measured) if measured else ())])
+    return layers.graph.to_bytes([audio], [output, *(dict.fromkeys(layers.measured) if measured else ())])
 
 
 def _validate(network: Network) -> None:
@@ -67,15 +67,39 @@ def _front_end(layers: Layers, front: FrontEnd, audio: int) -> int:
     x = layers.reshape(audio, [1, 1, -1, 1], "samples")
     legacy = front.framing.generation == "legacy"
     if front.preemph is not None:
-        taps = np.array([-front.preemph, 1.0], np.float32).reshape(2, 1, 1)
-        x = layers.convolve(x, _convolution(taps, padding=(1, 0)), "preemphasis")
+        x = layers.convolve(x, preemphasis_convolution(front.preemph, 1), "preemphasis")
     # In the modern generation the last frame is not valid; where the padding allows it is not computed.
     (left, right), spare = front.dft_padding, 0 if legacy else 1
     fewer = right - spare * front.framing.hop_samples
     x = layers.pad(x, left, fewer if fewer >= 0 else right, mirrored=legacy)
-    dft = front.dft.astype(np.float32)[:, None]
-    x = layers.convolve(x, _convolution(dft, stride=front.framing.hop_samples), "spectrum")
+    x = layers.convolve(x, dft_convolution(front), "spectrum")
     x = layers.cut(x, 0, spare if fewer < 0 else 0)
+    x = add_energies(layers, front, x)
+    if front.splicing > 1:
+        x = layers.convolve(x, splicing_convolution(front, front.splicing - 1), "spliced")
+    return add_normalization(layers, front, x)
+
+
+def preemphasis_convolution(preemph: float, padding: int) -> Convolution:
+    """Subtracts the sample before; `padding` zeros are added on the left."""
+    taps = np.array([-preemph, 1.0], np.float32).reshape(2, 1, 1)
+    return _convolution(taps, padding=(padding, 0))
+
+
+def dft_convolution(front: FrontEnd) -> Convolution:
+    """Samples [1,1,S,1] to real and imaginary parts of the spectrum."""
+    return _convolution(front.dft.astype(np.float32)[:, None], stride=front.framing.hop_samples)
+
+
+def splicing_convolution(front: FrontEnd, padding: int) -> Convolution:
+    """Stacks `front.splicing` frames; `padding` zeros are added on the right."""
+    bands = front.mel.shape[1]
+    shifted = np.eye(bands * front.splicing, dtype=np.float32).reshape(front.splicing, bands, -1)
+    return _convolution(shifted, padding=(0, padding))
+
+
+def add_energies(layers: Layers, front: FrontEnd, x: int) -> int:
+    """Adds log-mel features of the spectrum."""
     x = layers.multiply(x, x, "power")
     both = np.concatenate([front.mel, front.mel])  # of the cosines and of the sines
     if front.mag_power != 2.0:
@@ -90,14 +114,11 @@ def _front_end(layers: Layers, front: FrontEnd, audio: int) -> int:
         x = layers.binary(OP.MAXIMUM, x, guard, "clamped")
     if front.log_guard is not None:
         x = layers.unary(OP.LOG, x, "log_mel")
-    if front.splicing > 1:
-        bands = front.mel.shape[1]
-        shifted = np.eye(bands * front.splicing, dtype=np.float32).reshape(front.splicing, bands, -1)
-        x = layers.convolve(x, _convolution(shifted, padding=(0, front.splicing - 1)), "spliced")
-    return _normalize(layers, front, x)
+    return x
 
 
-def _normalize(layers: Layers, front: FrontEnd, x: int) -> int:
+def add_normalization(layers: Layers, front: FrontEnd, x: int) -> int:
+    """Adds the normalization of features, by their own statistics or fixed ones."""
     if front.normalize is None:
         return x
     if front.fixed_mean is not None and front.fixed_std is not None:
@@ -121,7 +142,7 @@ def _normalize(layers: Layers, front: FrontEnd, x: int) -> int:
     return layers.binary(OP.DIV, x, deviation, "features", schema.DivOptionsT())
 
 
-def _block(layers: Layers, block: Block, outputs: list[int], name: str) -> int:
+def add_block(layers: Layers, block: Block, outputs: list[int], name: str) -> int:
     """The output of a block; `outputs` are the encoder's input and those of the blocks before."""
     x = outputs[-1]
     for number, stage in enumerate(block.stages):

@@ -85,8 +85,8 @@ class Layers:
             OP.PAD, [x, amounts], y, schema.PadOptionsT(), version=2 if self.graph.dtype(x) == "int8" else 1
         )
 
-    def cut(self, x: int, start: int, end: int) -> int:
-        """The frames from `start` on, without the last `end`."""
+    def cut(self, x: int, start: int, end: int, name: str = "part") -> int:
+        """The frames from `start` on (negative: that many before the end), without the last `end`."""
         if not (start or end):
             return x
         bounds = [
@@ -95,7 +95,7 @@ class Layers:
         ]
         options = schema.StridedSliceOptionsT()
         options.beginMask, options.endMask = 0b1011, 0b1011 if end else 0b1111
-        return self.graph.add_operator(OP.STRIDED_SLICE, [x, *bounds], self._like(x, "part"), options)
+        return self.graph.add_operator(OP.STRIDED_SLICE, [x, *bounds], self._like(x, name), options)
 
     def convolve(
         self, x: int, convolution: Convolution, name: str, activation: str | None = None, quantized: bool = False

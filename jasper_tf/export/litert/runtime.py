@@ -12,6 +12,7 @@ import numpy as np
 from jasper_tf.errors import UserError, one_line
 
 _MOST_THREADS = 4
+_STREAM_OUTPUTS = ("log_probs", "log_probs_len", "next_state")
 
 
 def open_interpreter(model: str | Path | bytes, threads: int = 1) -> Any:
@@ -35,6 +36,21 @@ def open_interpreter(model: str | Path | bytes, threads: int = 1) -> Any:
         return Interpreter(num_threads=threads, **options)
 
 
+def _open(file: str | Path, threads: int | None) -> tuple[Any, list[dict], list[dict]]:
+    """Opens a file of export.py: the interpreter, its inputs and its outputs.
+
+    Raises:
+        UserError: it is damaged, or there is no runtime.
+    """
+    try:
+        interpreter = open_interpreter(file, threads or min(os.cpu_count() or 1, _MOST_THREADS))
+        return interpreter, interpreter.get_input_details(), interpreter.get_output_details()
+    except UserError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{file}: not a LiteRT model, or damaged ({one_line(error)}); export it anew") from None
+
+
 class LiteRTModel:
     """An exported `.tflite`: raw audio to log-probabilities, one recording at a time.
 
@@ -48,14 +64,7 @@ class LiteRTModel:
 
     def __init__(self, file: str | Path, threads: int | None = None):
         self._file = file
-        threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
-        try:
-            self._interpreter = open_interpreter(file, threads)
-            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        except UserError:
-            raise
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"{file}: not a LiteRT model, or damaged ({one_line(error)}); export it anew") from None
+        self._interpreter, inputs, outputs = _open(file, threads)
         self._samples = -1
         shapes = [len(tensor["shape"]) for tensor in (*inputs, *outputs)]
         kinds = [tensor["dtype"] for tensor in (*inputs, *outputs)]
@@ -90,3 +99,40 @@ class LiteRTModel:
             return self._interpreter.get_tensor(self._output)[0]
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{self._file}: LiteRT failed on {len(audio)} samples ({one_line(error)})") from None
+
+
+class LiteRTStream:
+    """An exported `.stream.tflite`: steps through one stream; arguments and errors as of `LiteRTModel`."""
+
+    def __init__(self, file: str | Path, threads: int | None = None):
+        self._file = file
+        self._interpreter, inputs, outputs = _open(file, threads)
+        self._inputs = {tensor["name"]: tensor["index"] for tensor in inputs}
+        self._outputs = {tensor["name"]: tensor["index"] for tensor in outputs}
+        if set(self._inputs) != {"chunk", "chunk_len", "state"} or not set(_STREAM_OUTPUTS) <= set(self._outputs):
+            raise UserError(f"{file}: not a model of export.py: chunk, chunk_len and state; export it anew")
+        self._samples = -1
+
+    def step(self, chunk: np.ndarray, state: np.ndarray, chunk_len: np.ndarray) -> tuple[np.ndarray, ...]:
+        """See `EdgeStream`; the rows of a batch one after the other.
+
+        Raises:
+            UserError: the runtime fails.
+        """
+        rows = [self._run(*row) for row in zip(chunk, state, chunk_len, strict=True)]
+        return tuple(np.concatenate(values) for values in zip(*rows, strict=True))
+
+    def _run(self, chunk: np.ndarray, state: np.ndarray, chunk_len: np.ndarray) -> list[np.ndarray]:
+        interpreter = self._interpreter
+        try:
+            if len(chunk) != self._samples:
+                self._samples = -1
+                interpreter.resize_tensor_input(self._inputs["chunk"], [1, len(chunk)])
+                interpreter.allocate_tensors()
+                self._samples = len(chunk)
+            for name, value in (("chunk", chunk), ("chunk_len", chunk_len), ("state", state)):
+                interpreter.set_tensor(self._inputs[name], value[None])
+            interpreter.invoke()
+            return [interpreter.get_tensor(self._outputs[name]) for name in _STREAM_OUTPUTS]
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{self._file}: LiteRT failed on {len(chunk)} samples ({one_line(error)})") from None

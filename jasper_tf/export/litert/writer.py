@@ -8,10 +8,12 @@ from jasper_tf.export.edge.formats import EdgeJob
 from jasper_tf.export.edge.read_network import read_network
 from jasper_tf.export.litert.activations import measure_activations
 from jasper_tf.export.litert.graph import build_litert
+from jasper_tf.export.litert.stream import build_litert_stream
+from jasper_tf.model.streaming.requirements import is_streamable
 
 
 def write_litert(job: EdgeJob, folder: Path) -> None:
-    """Writes `model.tflite`.
+    """Writes `model.tflite`, and `model.stream.tflite` for a model that can stream.
 
     Raises:
         UserError: as `build_litert`.
@@ -22,3 +24,6 @@ def write_litert(job: EdgeJob, folder: Path) -> None:
     if spoken and job.quantize.startswith("int8"):
         activations = measure_activations(build_litert(network, measured=True), spoken)
     (folder / job.format.file).write_bytes(build_litert(network, job.quantize, activations))
+    if job.format.stream_file and is_streamable(job.model):
+        content = build_litert_stream(network, job.model.streaming, job.quantize, activations)
+        (folder / job.format.stream_file).write_bytes(content)

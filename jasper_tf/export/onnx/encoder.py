@@ -117,6 +117,11 @@ class EncoderWriter:
         return y if quantized is None else replace(y, x=dequantize(self._graph, quantized), quantized=quantized)
 
     def _convolve(self, y: Frames, convolution: Convolution, name: str, precision: Precision) -> Frames:
+        x = self._operate(y, convolution, name, precision)
+        frames = y.frames if convolution.keeps_length else self._output_length(y.frames, convolution)
+        return Frames(x, y.length, is_zero=False, frames=frames)
+
+    def _operate(self, y: Frames, convolution: Convolution, name: str, precision: Precision) -> str:
         graph, (left, right) = self._graph, convolution.padding
         options: dict[str, Any] = {
             "kernel_shape": [1, len(convolution.kernel)],
@@ -126,17 +131,14 @@ class EncoderWriter:
             "pads": [0, left, 0, right],
         }
         if precision == "dynamic" and convolution.groups == 1:
-            x = convolve_dynamic(graph, y.x, convolution, name, options)
+            return convolve_dynamic(graph, y.x, convolution, name, options)
+        if isinstance(precision, StaticInt8) and y.quantized is not None:
+            weights = precision.weights(graph, convolution, name, y.quantized)
         else:
-            if isinstance(precision, StaticInt8) and y.quantized is not None:
-                weights = precision.weights(graph, convolution, name, y.quantized)
-            else:
-                weights = [graph.weight(convolution.kernel.transpose(2, 1, 0)[:, :, None, :], f"{name}/kernel")]
-                if convolution.bias is not None:
-                    weights.append(graph.weight(convolution.bias, f"{name}/bias"))
-            x = graph.op("Conv", y.x, *weights, name=name, **options)
-        frames = y.frames if convolution.keeps_length else self._output_length(y.frames, convolution)
-        return Frames(x, y.length, is_zero=False, frames=frames)
+            weights = [graph.weight(convolution.kernel.transpose(2, 1, 0)[:, :, None, :], f"{name}/kernel")]
+            if convolution.bias is not None:
+                weights.append(graph.weight(convolution.bias, f"{name}/bias"))
+        return graph.op("Conv", y.x, *weights, name=name, **options)
 
     def _output_length(self, length: str, convolution: Convolution) -> str:
         graph, one = self._graph, self._graph.const(1, np.int32)

@@ -30,8 +30,13 @@ def add_features(graph: Graph, front: FrontEnd, audio: str, audio_len: str) -> t
     else:
         x = _pad_samples(graph, x, (left, right), framing.generation)
     x = graph.op("Unsqueeze", x, graph.ints(1, 2))  # [B,1,1,S]
+    return add_energies(graph, front, x), _count_frames(graph, front, audio_len)
+
+
+def add_energies(graph: Graph, front: FrontEnd, x: str) -> str:
+    """Adds log-mel features [B,F,1,T] of padded and pre-emphasized audio [B,1,1,S]."""
     dft = graph.weight(front.dft.T[:, None, None, :].astype(np.float32), "dft")
-    x = graph.op("Conv", x, dft, strides=[1, framing.hop_samples], name="spectrum")  # [B,2K,1,T]
+    x = graph.op("Conv", x, dft, strides=[1, front.framing.hop_samples], name="spectrum")  # [B,2K,1,T]
     real, imaginary = graph.ops("Split", graph.op("Mul", x, x), axis=1, outputs=2)
     x = graph.op("Add", real, imaginary, name="power")
     if front.mag_power != 2.0:
@@ -41,7 +46,7 @@ def add_features(graph: Graph, front: FrontEnd, audio: str, audio_len: str) -> t
         kind, guard = front.log_guard
         x = graph.op("Add" if kind == "add" else "Max", x, graph.const(guard, np.float32))
         x = graph.op("Log", x)
-    return x, _count_frames(graph, front, audio_len)
+    return x
 
 
 def _pad_samples(graph: Graph, audio: str, padding: tuple[int, int], generation: str) -> str:
@@ -80,10 +85,9 @@ def add_normalization(graph: Graph, front: FrontEnd, x: str, feature_len: str) -
     zero = graph.const(0.0, np.float32)
     inside = valid(graph, feature_len, size(graph, x, _TIME), axes=[1, 2, 3])  # [B,1,1,T]
     if front.splicing > 1:
-        x = _splice(graph, graph.op("Where", inside, x, zero), front.splicing)
-    if front.fixed_mean is not None and front.fixed_std is not None:
-        x = graph.op("Sub", x, graph.weight(front.fixed_mean[:, None, None], "mean"))
-        x = graph.op("Div", x, graph.weight(front.fixed_std[:, None, None], "std"))
+        x = splice(graph, graph.op("Where", inside, x, zero), front.splicing)
+    if front.normalize == "fixed":
+        x = add_fixed_normalization(graph, front, x)
     elif front.normalize is not None:
         x = _standardize(graph, front, x, feature_len, inside)
     is_zero = front.pad_value == 0.0
@@ -98,7 +102,16 @@ def add_normalization(graph: Graph, front: FrontEnd, x: str, feature_len: str) -
     return x, is_zero
 
 
-def _splice(graph: Graph, x: str, splicing: int) -> str:
+def add_fixed_normalization(graph: Graph, front: FrontEnd, x: str) -> str:
+    """Adds the normalization of [B,F,1,T] by `fixed_mean` and `fixed_std`, where there are any."""
+    if front.fixed_mean is None or front.fixed_std is None:
+        return x
+    x = graph.op("Sub", x, graph.weight(front.fixed_mean[:, None, None], "mean"))
+    return graph.op("Div", x, graph.weight(front.fixed_std[:, None, None], "std"))
+
+
+def splice(graph: Graph, x: str, splicing: int) -> str:
+    """Adds `FrameSplicing` of [B,F,1,T]; beyond the last frame are zeros."""
     shifted = [graph.op("Pad", x, graph.ints(0, 0, 0, -k, 0, 0, 0, k)) for k in range(splicing)]
     return graph.op("Concat", *shifted, axis=1)
 

@@ -16,6 +16,8 @@ from jasper_tf.export.onnx.int8 import StaticInt8
 from jasper_tf.export.onnx.model import make_onnx
 from jasper_tf.export.onnx.ranges import find_ranges
 from jasper_tf.export.onnx.sherpa import make_sherpa_nemo, make_sherpa_raw, write_tokens
+from jasper_tf.export.onnx.stream import make_onnx_stream
+from jasper_tf.model.streaming.requirements import is_streamable
 
 _MOST_BYTES = 2**31 - 1
 """Of a message of Protocol Buffers."""
@@ -24,7 +26,7 @@ _TARGETS = {"sherpa-nemo": make_sherpa_nemo, "sherpa-raw": make_sherpa_raw}
 
 
 def write_onnx(job: EdgeJob, folder: Path) -> None:
-    """Writes `model.onnx`, and for each target a model of its own and `tokens.txt`.
+    """Writes `model.onnx`, its steps if it can stream, and for each target a model of its own and `tokens.txt`.
 
     Raises:
         UserError: as `read_network`, `make_sherpa_nemo` and `make_sherpa_raw`; the model is larger than 2 GB.
@@ -32,6 +34,8 @@ def write_onnx(job: EdgeJob, folder: Path) -> None:
     network = read_network(job.model)
     precision = _precision(job, network)
     models = {job.format.file: make_onnx(network, precision).proto}
+    if job.format.stream_file and is_streamable(job.model):
+        models[job.format.stream_file] = make_onnx_stream(network, job.model.streaming, precision)
     for target in job.targets:
         models[f"{target}.onnx"] = _TARGETS[target](job, network, precision)
     for name, model in models.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError
-from jasper_tf.export.edge.formats import open_model
+from jasper_tf.export.edge.formats import EdgeStream, open_model, open_stream
 from jasper_tf.export.edge.model_info import MODEL_INFO, read_model_info
 from jasper_tf.inference.model_path import find_edge_model
 from jasper_tf.inference.transcriber import Transcriber
@@ -30,6 +31,9 @@ class EdgeRecognizer:
         path: `model.tflite`, `model.onnx` or the folder of the export; `model.json` is beside it.
         threads: of the runtime. Default: see the runtime of the format.
 
+    Attributes:
+        streaming: sizes of its steps on live audio, as `JasperCTC.streaming` has them; None: it needs whole recordings.
+
     Raises:
         UserError: there is no export, a file of it is damaged, or its runtime is not installed.
     """
@@ -39,10 +43,13 @@ class EdgeRecognizer:
         if file is None:
             raise UserError(f"{path}: holds no exported model; write one with export.py --format litert")
         self.info = read_model_info(file.with_name(MODEL_INFO))
+        self.streaming = self.info.stream
+        if self.streaming is not None and file.name == self.streaming.file:
+            file = file.with_name(self.info.file)
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
-        self._file, self._model = file, open_model(file, threads)
+        self._file, self._threads, self._model = file, threads, open_model(file, threads)
 
     def recognize_batch(
         self,
@@ -77,6 +84,20 @@ class EdgeRecognizer:
                 "the two files are of different exports"
             )
         return log_probs, lengths
+
+    def compute_stream(self, audio: Any, state: Any, audio_len: Any) -> tuple[np.ndarray, ...]:
+        """The same as `JasperCTC.compute_stream`, where `streaming` is not None.
+
+        Raises:
+            UserError: the runtime fails; the file of the steps is missing or damaged.
+        """
+        return self._stream.step(audio, state, audio_len)
+
+    @functools.cached_property
+    def _stream(self) -> EdgeStream:
+        if self.streaming is None:
+            raise UserError(f"{self._file}: this model needs whole recordings")
+        return open_stream(self._file.with_name(self.streaming.file), self._threads)
 
     def _long_enough(self, audio: np.ndarray) -> np.ndarray:
         return np.pad(audio, (0, max(0, self.info.min_samples - len(audio))))

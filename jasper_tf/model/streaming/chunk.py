@@ -29,6 +29,38 @@ UNENDED = 1 << 30
 """The length of a stream that goes on."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """Which of its input frames a layer reads in each step.
+
+    Args:
+        past: frames of the steps before, in front of those of the chunk.
+        skipped: frames from there to the first that is read.
+        unread: frames at the end that are not read.
+        rate, delay: of the input, as `Chunk` has them.
+        is_branch: whether the layer waits for another one, to which its output is added.
+    """
+
+    past: int
+    skipped: int
+    unread: int
+    rate: int
+    delay: int
+    is_branch: bool
+
+
+def is_inside(places: Any, position: Any, rate: int, delay: int, length: Any, xp: Any) -> Any:
+    """Whether frames are in their streams, not before the start or beyond the end; arguments as of `StreamClock`.
+
+    Args:
+        places: of the frames in their chunk: 0, 1, ...
+        position: output frames before the step.
+        rate, delay, length: as of `Chunk`.
+    """
+    index = position * rate - delay + places
+    return xp.logical_and(index >= 0, index < length)
+
+
 class Step:
     """One step of all layers, in their order: every one reads its part of the state and writes the next one.
 
@@ -38,25 +70,22 @@ class Step:
 
     Attributes:
         kept: the parts of the next state, each [B, n] float32.
+        windows_read: of the layers that read more than a frame, and of all convolutions; in the order of computation.
         warm_up: output frames after which no layer has a frame before the start of the stream.
     """
 
     def __init__(self, position: Any, state: Any = None):
         self.position = position
         self.kept: list = []
+        self.windows_read: list[Window] = []
         self.warm_up = 1
         self._state = state
         self._read = 0
 
-    def index(self, chunk: Chunk) -> Any:
-        """[B, n] int32: the numbers of a chunk's frames in their streams."""
-        first = self.position * chunk.rate - chunk.delay
-        return first[:, None] + ops.arange(ops.shape(chunk.values)[1], dtype="int32")
-
     def valid(self, chunk: Chunk) -> Any:
         """[B, n] bool: which frames of a chunk are in their streams, not before the start or beyond the end."""
-        index = self.index(chunk)
-        return ops.logical_and(index >= 0, index < chunk.length[:, None])
+        places = ops.arange(ops.shape(chunk.values)[1], dtype="int32")
+        return is_inside(places, self.position[:, None], chunk.rate, chunk.delay, chunk.length[:, None], ops)
 
     def zero_outside(self, chunk: Chunk) -> Any:
         """The values [B, n, ...] of a chunk, 0 on frames that are not in their streams."""
@@ -92,11 +121,14 @@ class Step:
         Returns:
             values [B, n', ...] that hold exactly the n / stride windows, and their delay.
         """
+        is_branch = delay is not None
         if delay is None:
             ahead = max(width - 1 - left, 0)
             delay = -(-(chunk.delay + ahead + 1) // stride) - 1
-        before = stride * delay + left - chunk.delay  # negative: the first window begins within the chunk
-        values = self.remember(self.zero_outside(chunk), max(before, 0))[:, max(-before, 0) :]
-        count = ops.shape(chunk.values)[1] // stride
+        before = stride * delay + left - chunk.delay
+        past, skipped = max(before, 0), max(-before, 0)  # of the first: the first window begins within the chunk
+        unread = past - skipped - width + stride  # a chunk has a multiple of `stride` frames
+        self.windows_read.append(Window(past, skipped, unread, chunk.rate, chunk.delay, is_branch))
         self.warm_up = max(self.warm_up, -(-chunk.delay // chunk.rate))
-        return values[:, : (count - 1) * stride + width], delay
+        values = self.remember(self.zero_outside(chunk), past)
+        return values[:, skipped : ops.shape(values)[1] - unread], delay

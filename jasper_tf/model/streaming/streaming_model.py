@@ -12,12 +12,10 @@ from jasper_tf.model.blocks.masked_conv import MaskedConv1D
 from jasper_tf.model.encoder import output_length
 from jasper_tf.model.streaming.chunk import UNENDED, Chunk, Step
 from jasper_tf.model.streaming.requirements import require_streamable
+from jasper_tf.model.streaming.stream_clock import COLUMNS, StreamClock
 
 if TYPE_CHECKING:  # it has a StreamingModel
     from jasper_tf.model.jasper_ctc import JasperCTC
-
-_OWN = 3
-"""Columns of the state that are not a layer's: the position, and the end as whole output frames and samples + 1."""
 
 
 class StreamingModel:
@@ -37,6 +35,8 @@ class StreamingModel:
         lookahead_s: seconds from the time of a frame to the end of the audio that it needs, in whole frames.
         flush_samples: samples of a chunk after the end of a stream that brings all frames that are still to come.
         state_size: N.
+        clock: counts the frames.
+        windows: what each layer reads in a step, see `Step.windows_read`.
 
     Raises:
         UserError: the model needs the whole recording; names the key of its configuration.
@@ -56,13 +56,14 @@ class StreamingModel:
         one = ops.zeros((1,), "int32")
         step = Step(one)
         chunk = self._run(step, ops.zeros((1, self.frame_samples), "float32"), one + UNENDED)
-        self.delay_frames, self._warm_up = chunk.delay, max(chunk.delay, step.warm_up)
+        self.delay_frames, self.windows = chunk.delay, tuple(step.windows_read)
         self.lookahead_s = (chunk.delay + 1) * self.frame_samples / model.sample_rate
-        self.state_size = _OWN + sum(part.shape[1] for part in step.kept)
+        self.state_size = COLUMNS + sum(part.shape[1] for part in step.kept)
         # With NeMo's padding of dilated convolutions a recording has more frames at its end.
         many = output_length(model.encoder.blocks, model.framing.frames(self.frame_samples << 10))
-        self._extra_frames = max(1, int(many) - (1 << 10))
-        self.flush_samples = (self.delay_frames + self._extra_frames) * self.frame_samples
+        extra = max(1, int(many) - (1 << 10))
+        self.flush_samples = (self.delay_frames + extra) * self.frame_samples
+        self.clock = StreamClock(self.frame_samples, self.delay_frames, extra, max(chunk.delay, step.warm_up))
 
     def initial_state(self, batch: int = 1) -> Any:
         """The state of streams that begin: zeros [B, N] float32."""
@@ -85,28 +86,17 @@ class StreamingModel:
         state = ops.convert_to_tensor(state, "float32")
         samples = ops.shape(audio)[1]
         frames = samples // self.frame_samples
-        position, whole, rest = (ops.cast(state[:, column], "int32") for column in range(_OWN))
-        end = whole * self.frame_samples + rest - 1
-        ended = rest > 0
-        if audio_len is not None:
-            audio_len = ops.cast(audio_len, "int32")
-            end = ops.where(ended, end, position * self.frame_samples + audio_len)
-            ended = ops.logical_or(ended, audio_len < samples)
-        end = ops.where(ended, end, UNENDED)
-        step = Step(position, state[:, _OWN:])
+        columns = tuple(ops.cast(state[:, column], "int32") for column in range(COLUMNS))
+        audio_len = ops.full_like(columns[0], samples) if audio_len is None else ops.cast(audio_len, "int32")
+        end, ended = self.clock.end(columns, samples, audio_len, ops)
+        step = Step(columns[0], state[:, COLUMNS:])
         chunk = self._run(step, audio, end)
 
         # Valid frames to the left.
-        index = step.index(chunk)
-        first = ops.clip(-index[:, :1], 0, frames)
-        order = ops.minimum(first + ops.arange(frames, dtype="int32")[None], frames - 1)
+        order = self.clock.order(columns[0][:, None], ops.arange(frames, dtype="int32")[None], frames, ops)
         log_probs = ops.take_along_axis(ops.log_softmax(chunk.values, axis=-1), order[:, :, None], axis=1)
         count = ops.sum(ops.cast(step.valid(chunk), "int32"), axis=1)
-
-        # Once the network is filled, only positions relative to the end matter: an endless stream needs no large ones.
-        whole, rest = end // self.frame_samples, end % self.frame_samples
-        most = ops.where(ended, whole + 1 + self.delay_frames + self._extra_frames, self._warm_up)
-        columns = (ops.minimum(position + frames, most), ops.where(ended, whole, 0), ops.where(ended, rest + 1, 0))
+        columns = self.clock.next(columns[0], frames, end, ended, ops)
         own = [ops.cast(column, "float32")[:, None] for column in columns]
         return log_probs, count, ops.concatenate([*own, *step.kept], axis=1)
 

@@ -30,6 +30,7 @@ function showResult(name, transcript, recording) {
 }
 
 function options() {
+  if (!find("hot-words")) return { hot_words: [], n_best: 1 }; // a page without a server
   server.key = find("key").value.trim();
   const words = find("hot-words").value.split(/[\n,]/).map((word) => word.trim().replace(/\s+/g, " "));
   return {
@@ -78,7 +79,7 @@ async function transcribe(name, recording, given, signal) {
   const onProgress = (share, stage) => showProgress(`${stage}${length}`, share);
   onProgress(0, "Sending");
   const sentAs = recording.samples ? `${name}.wav` : name;
-  const transcript = await server.transcribe(recording.blob, sentAs, given, onProgress, signal);
+  const transcript = await server.transcribe(recording, sentAs, given, onProgress, signal);
   showResult(name, transcript, recording);
 }
 
@@ -110,9 +111,7 @@ function toFloat(samples) {
 // ---------- start
 
 function listen() {
-  result = new ResultView(find("result"), about.picture_s, (samples, sampleRate, signal) =>
-    server.analyze(encodeWav(samples, sampleRate), signal),
-  );
+  result = new ResultView(find("result"), about.picture_s, (...given) => server.analyze(...given));
   for (const id of ["choose", "record", "live"]) find(id).disabled = false;
   find("choose").addEventListener("click", () => find("file").click());
   find("file").addEventListener("change", ({ target }) => {
@@ -157,11 +156,16 @@ async function watchServer() {
   for (;;) {
     try {
       about = await server.about();
-      state.textContent = about.ready ? "Ready" : "Loading the model";
+      state.textContent = about.ready ? "Ready" : (about.state ?? "Loading the model");
       state.className = about.ready ? "state ready" : "state";
       find("model").textContent = about.model;
-      find("key-box").hidden = !about.needs_key;
+      if (find("key-box")) find("key-box").hidden = !about.needs_key;
       if (about.ready && !result) listen();
+      if (about.failure) {
+        state.className = "state failed";
+        state.textContent = "Failed";
+        return showError(about.failure);
+      }
     } catch {
       state.textContent = "No answer";
       state.className = "state failed";
@@ -170,5 +174,6 @@ async function watchServer() {
   }
 }
 
+find("why-not-started")?.remove();
 refuseMicrophone();
 watchServer();

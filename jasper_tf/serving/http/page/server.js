@@ -1,4 +1,8 @@
 // All that the page asks of the server. Errors are Error objects with the server's own sentence.
+// A page written by export.py has another file of this name, with the same methods and no server.
+
+import { LiveStream } from "./live/live_stream.js";
+import { encodeWav } from "./wav.js";
 
 const NO_ANSWER = "The server does not answer; look whether it still runs, and try again.";
 
@@ -14,14 +18,14 @@ export class Server {
   }
 
   /**
-   * Transcribes a file to {text, words, segments, confidence, duration_s, n_best}.
+   * Transcribes a recording {blob, samples, sampleRate} to {text, words, segments, confidence, duration_s, n_best}.
    *
    * options: {hot_words: [text], hot_word_weight, n_best}. onProgress(share, stage): 0 to 1, of "Sending" and
    * "Recognizing"; share null where it is not known.
    */
-  transcribe(file, name, options, onProgress, signal) {
+  transcribe(recording, name, options, onProgress, signal) {
     const form = new FormData();
-    form.append("file", file, name);
+    form.append("file", recording.blob, name);
     form.append("response_format", "verbose_json");
     form.append("stream", "true");
     for (const part of ["word", "segment"]) form.append("timestamp_granularities[]", part);
@@ -61,8 +65,9 @@ export class Server {
     });
   }
 
-  /** The numbers of the pictures of a short WAV file: {spectrogram, posterior}, as the drawing modules take them. */
-  async analyze(wav, signal) {
+  /** The numbers of the pictures of samples Float32Array: {spectrogram, posterior}, as the drawing modules take them. */
+  async analyze(samples, sampleRate, signal) {
+    const wav = encodeWav(samples, sampleRate);
     const answer = await this.fetch("v1/analysis", { method: "POST", body: wav, signal });
     const { spectrogram, posterior } = await answer.json();
     return {
@@ -71,9 +76,9 @@ export class Server {
     };
   }
 
-  /** Address of the WebSocket. */
-  get liveUrl() {
-    return new URL("v1/stream", document.baseURI.replace(/^http/, "ws"));
+  openStream(options, on) {
+    const url = new URL("v1/stream", document.baseURI.replace(/^http/, "ws"));
+    return new LiveStream(url, { ...options, key: this.key }, on);
   }
 
   headers() {

@@ -23,7 +23,9 @@ export function asVtt(words) {
 
 /** Divides words into subtitles {lines, startS, endS} of two lines, 1 to 7 seconds, ended by pauses. */
 function makeCues(words) {
-  const groups = groupWords(words.flatMap(breakWord));
+  const parts = words.flatMap(breakWord);
+  const fits = (i, j) => parts[j - 1].end_s - parts[i].start_s <= LONGEST_S && linesOf(parts.slice(i, j)).length <= 2;
+  const groups = groupWords(parts, PAUSE_S, fits, SHORTEST_S);
   let earliest = 0;
   const starts = groups.map((group) => {
     const start = Math.max(earliest, group[0].start_s);
@@ -51,13 +53,17 @@ function breakWord({ text, start_s, end_s }) {
   return parts;
 }
 
-function groupWords(words) {
+/**
+ * Cuts words into groups at pauses, and where they do not fit at their longest gaps: the server's `group_words`.
+ *
+ * fits(i, j): whether words[i:j] may be one group. shortestS: a group does not end at a pause before this time.
+ */
+export function groupWords(words, pauseS, fits, shortestS) {
   const gap = (k) => words[k].start_s - words[k - 1].end_s;
-  const fits = (i, j) => words[j - 1].end_s - words[i].start_s <= LONGEST_S && linesOf(words.slice(i, j)).length <= 2;
   const ends = [];
   let first = 0;
   for (let k = 1; k <= words.length; k++) {
-    if (k < words.length && !(gap(k) >= PAUSE_S && words[k].start_s - words[first].start_s >= SHORTEST_S)) continue;
+    if (k < words.length && !(gap(k) >= pauseS && words[k].start_s - words[first].start_s >= shortestS)) continue;
     for (;;) {
       let most = first + 1;
       while (most < k && fits(first, most + 1)) most++;

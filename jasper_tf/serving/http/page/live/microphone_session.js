@@ -1,10 +1,9 @@
-import { LiveStream } from "./live_stream.js";
 import { openMicrophone } from "./microphone.js";
 import { SessionView } from "./session_view.js";
 
 const LONGEST_RECORDING_S = 1800;
 
-/** Microphone, WebSocket and their card on the page, from the start to the last word. */
+/** Microphone, live stream and their card on the page, from the start to the last word. */
 export class MicrophoneSession {
   /** keepsAudio: a recording, whose samples are given at the end; false: captions, as long as one likes. */
   constructor(element, server, wantedRate, keepsAudio) {
@@ -31,7 +30,7 @@ export class MicrophoneSession {
       const done = await new Promise((resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason));
         const settings = hot_words.length ? { hot_words, hot_word_weight } : {};
-        this.stream = new LiveStream(this.server.liveUrl, { sampleRate, key: this.server.key, settings }, {
+        this.stream = this.server.openStream({ sampleRate, settings }, {
           open: (message) => this.view.showDelay(message.delay_s),
           partial: (message) => {
             this.view.showPartial(message.text);
@@ -95,7 +94,7 @@ export class MicrophoneSession {
 }
 
 /** A segment of words; its confidence is the mean of theirs, each weighted by its characters. */
-function joinWords(words) {
+export function joinWords(words) {
   const letters = words.reduce((sum, word) => sum + word.text.length, 0);
   const weighed = words.reduce((sum, word) => sum + word.confidence * word.text.length, 0);
   return {

@@ -62,11 +62,11 @@ export class SessionView {
     this.state.textContent = text;
   }
 
-  /** Says how far the server is behind the microphone, when that is more than it should be. */
+  /** Says how far the recognition is behind the microphone, when that is more than it should be. */
   showLag(heardS) {
     const behindS = this.heard / this.sampleRate - heardS;
     const late = behindS > this.delayS + LATE_S;
-    this.showState(late ? `The server is ${Math.round(behindS)} s behind; it may be too slow for this model.` : "");
+    this.showState(late ? `Recognition is ${Math.round(behindS)} s behind; this model may be too slow for it.` : "");
   }
 
   /** Shows words that may change, in place of those before. A screen reader waits for the final ones. */

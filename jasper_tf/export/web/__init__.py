@@ -1,0 +1,1 @@
+"""A static web page that transcribes in the browser."""
