@@ -73,7 +73,8 @@ def export_edge(
     clips = clips or synthesize_calibration(model.sample_rate)
     with replace_folder(output, overwrite) as folder:
         write(EdgeJob(model, known, quantize, targets, clips, say, decoding, onnxruntime_web), folder)
-        found = verify(model, open_model(folder / known.file), clips)
+        exported = open_model(folder / known.file)
+        found = verify(model, exported, clips)
         say(str(found))
         if quantize == "none" and found.p99_difference > _MOST_DIFFERENCE:
             raise DataError(
@@ -84,8 +85,7 @@ def export_edge(
         if known.stream_file and (folder / known.stream_file).exists():
             sizes = ("state_size", "frame_samples", "flush_samples", "lookahead_s")
             stream = StreamInfo(known.stream_file, **{name: getattr(model.streaming, name) for name in sizes})
-            whole, live = open_model(folder / known.file), open_stream(folder / known.stream_file)
-            steps = verify_stream(whole, live, stream, clips)
+            steps = verify_stream(exported, open_stream(folder / known.stream_file), stream, clips)
             say(str(steps))
             if quantize in ("none", "float16") and steps.p99_difference > _MOST_STEP_DIFFERENCE:
                 raise DataError(f"live audio differs by {steps.p99_difference:.1e}; report it with the configuration")

@@ -26,7 +26,7 @@ _TARGETS = {"sherpa-nemo": make_sherpa_nemo, "sherpa-raw": make_sherpa_raw}
 
 
 def write_onnx(job: EdgeJob, folder: Path) -> None:
-    """Writes `model.onnx`, `model.stream.onnx` for a model that can stream, and each target's model and `tokens.txt`.
+    """Writes `model.onnx`, its steps if it can stream, and for each target a model of its own and `tokens.txt`.
 
     Raises:
         UserError: as `read_network`, `make_sherpa_nemo` and `make_sherpa_raw`; the model is larger than 2 GB.
