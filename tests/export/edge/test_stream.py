@@ -154,7 +154,15 @@ def test_what_is_wrong_is_named(exported, tmp_path):
         file.write_bytes(wrong)
         with pytest.raises(UserError, match=f"{file.name}: .*export it anew"):
             start_log_probs(load_recognizer(folder), 4.8, 1.6, 1.6).push(np.zeros(20_000, np.float32))
-    for key, value in (("state_size", 0), ("frame_samples", 1280), ("flush_samples", 1.5), ("flush_samples", 7), ("lookahead_s", "x"), ("file", "../x"), ("new", 1)):
+    for key, value in (
+        ("state_size", 0),
+        ("frame_samples", 1280),
+        ("flush_samples", 1.5),
+        ("flush_samples", 7),
+        ("lookahead_s", "x"),
+        ("file", "../x"),
+        ("new", 1),
+    ):
         about = json.loads((exported[0] / "model.json").read_text())
         about["stream"][key] = value
         (folder / "model.json").write_text(json.dumps(about))
