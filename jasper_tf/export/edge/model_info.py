@@ -137,6 +137,9 @@ def read_model_info(file: str | Path) -> ModelInfo:
     for key, value in sizes.items():
         if type(value) is not int or not 1 <= value < 2**24:
             raise UserError(f"{file}: {key}: {one_line(repr(value))} is not a whole number above 0; export it anew")
+    frame = info.frame_stride_samples
+    if stream is not None and (stream.frame_samples != frame or stream.flush_samples % frame):
+        raise UserError(f"{file}: stream: sizes are not those of frames of {frame} samples; export it anew")
     for name in (info.file, *info.files, *([] if stream is None else [stream.file])):
         # Names of this folder only: whoever replaces an export removes them.
         if not isinstance(name, str) or Path(name).name != name or name in (".", ".."):

@@ -153,12 +153,11 @@ def verify_stream(
 def _log_probs_in_steps(stream: EdgeStream, info: StreamInfo, audio: np.ndarray) -> np.ndarray:
     """[T',V+1] of a recording [S]."""
     step = _STEP_FRAMES * info.frame_samples
-    audio_end = len(audio) + -len(audio) % info.frame_samples + info.flush_samples
-    padded = np.pad(audio, (0, audio_end + -audio_end % step - len(audio)))
+    last = len(audio) - len(audio) % step
+    rest = np.pad(audio[last:], (0, -len(audio) % info.frame_samples + info.flush_samples))
     state, found = np.zeros((1, info.state_size), np.float32), []
-    for start in range(0, len(padded), step):
-        given = np.array([np.clip(len(audio) - start, 0, step)], np.int32)
-        log_probs, frames, state = stream.step(padded[None, start : start + step], state, given)
+    for chunk, given in [*((chunk, step) for chunk in audio[:last].reshape(-1, step)), (rest, len(audio) - last)]:
+        log_probs, frames, state = stream.step(chunk[None], state, np.array([given], np.int32))
         found.append(log_probs[0, : frames[0]])
     return np.concatenate(found)
 

@@ -43,13 +43,13 @@ class EdgeRecognizer:
         if file is None:
             raise UserError(f"{path}: holds no exported model; write one with export.py --format litert")
         self.info = read_model_info(file.with_name(MODEL_INFO))
-        self.streaming = self.info.stream
+        self.streaming, self._threads = self.info.stream, threads
         if self.streaming is not None and file.name == self.streaming.file:
             file = file.with_name(self.info.file)
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
-        self._file, self._threads, self._model = file, threads, open_model(file, threads)
+        self._file, self._model = file, open_model(file, threads)
 
     def recognize_batch(
         self,

@@ -27,6 +27,7 @@ FRONT_ENDS = {
     "not_normalized": {"normalize": None},
     "fixed": {"normalize": {"fixed_mean": [-7.0] * 16, "fixed_std": [2.5] * 16}},
     "spliced": {"frame_splicing": 3},
+    "live": {"normalize": None, "frame_splicing": 2, "preemph": None, "window_size": 0.0201, "n_fft": 400},
     "pad_value": {"pad_value": 0.7, "pad_to": 8},
 }
 ENCODERS = {

@@ -19,7 +19,7 @@ CLIPS = [CalibrationClip(row[:n], "") for row, n in zip(*some_audio(), strict=Tr
 
 
 def write(model, quantize, folder) -> tuple[LiteRTModel, int]:
-    write_litert(EdgeJob(model, FORMATS["litert"], quantize, (), CLIPS), folder)
+    write_litert(EdgeJob(model, FORMATS["litert"], quantize, (), CLIPS, lambda line: None), folder)
     file = folder / "model.tflite"
     return LiteRTModel(file, threads=1), file.stat().st_size
 

@@ -1,15 +1,19 @@
 """The folder of a page: whole, without what only a server has, and runnable as an ONNX export too."""
 
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.errors import UserError
+from jasper_tf.export.edge.output_folder import validate_output_folder
 from jasper_tf.export.edge.writer import export_edge
 from jasper_tf.inference.edge.recognizer import EdgeRecognizer
 from tests.serving.http.conftest import noise
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_folder_has_all_that_the_page_names(site):
@@ -33,13 +37,20 @@ def test_the_model_of_the_page_runs_elsewhere(site, web_model):
     assert EdgeRecognizer(site / "speech" / "page").transcribe(audio).text == web_model.transcribe(audio).text != ""
 
 
-def test_what_the_page_leaves_out_is_said(web_model, archive, tmp_path):
-    said = []
-    decoding = read_decoding({"strategy": "beam", "confidence_cfg": {"preserve_word_confidence": True}})
-    options = {"onnxruntime_web": str(archive), "say": said.append, "config_yaml": "manifest: /home/me"}
-    export_edge(web_model, tmp_path / "page", "web", decoding=decoding, **options)
-    assert "greedily, not with beam" in said[0] and "certainty" in said[1]
-    assert not (tmp_path / "page" / "config.yaml").exists()
+@pytest.mark.medium
+def test_the_command_says_what_the_page_leaves_out(archive, tmp_path):
+    output = tmp_path / "page"
+    decoding = ["decoding.strategy=beam", "decoding.confidence_cfg.preserve_word_confidence=true"]
+    options = ["--format", "web", "--onnxruntime-web", archive, "--output", output]
+    run = ROOT / "tests" / "golden" / "begun_run" / "begun"
+    done = subprocess.run(
+        [sys.executable, ROOT / "export.py", run, *decoding, *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.strip() == str(output), done.stderr
+    assert "greedily, not with beam" in done.stderr and "certainty" in done.stderr
+    # Nothing names this machine's files, and another export may take its place.
+    assert (output / "index.html").is_file() and not (output / "config.yaml").exists()
+    validate_output_folder(output, overwrite=True)
 
 
 def test_without_the_program_there_is_no_folder(web_model, tmp_path):

@@ -66,7 +66,7 @@ export class SessionView {
   showLag(heardS) {
     const behindS = this.heard / this.sampleRate - heardS;
     const late = behindS > this.delayS + LATE_S;
-    this.showState(late ? `Recognition is ${Math.round(behindS)} s behind; this model may be too slow for it.` : "");
+    this.showState(late ? `Recognition is ${Math.round(behindS)} s behind; the model may be too slow here.` : "");
   }
 
   /** Shows words that may change, in place of those before. A screen reader waits for the final ones. */
