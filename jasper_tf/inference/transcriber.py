@@ -215,6 +215,7 @@ class Transcriber:
         pieces: Sequence[tuple[Piece, np.ndarray]],
         hot_words: GivenHotWords | None = None,
         decoder: Decoder | None = None,
+        multiple: int = 1,
     ) -> None:
         """Recognizes pieces as one batch; a job whose last piece is among them gets its `result`.
 
@@ -222,12 +223,13 @@ class Transcriber:
             pieces: each with its audio [S] float32, as `Piece.read` gave it; may be of several jobs.
             hot_words: as `transcribe`.
             decoder: in place of that of `decoding`.
+            multiple: the batch is padded to a multiple of this, samples.
 
         Raises:
             UserError: hot words that the decoder cannot use, or the model fails.
         """
         words = self.words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
-        audio, audio_len = pad_audio([audio for _, audio in pieces])
+        audio, audio_len = pad_audio([audio for _, audio in pieces], multiple)
         outputs = self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
         for (piece, _), found in zip(pieces, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found

@@ -287,10 +287,11 @@ class JasperCTC(CTCModel):
         return cls(**config)
 
 
-def pad_audio(audio: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pads recordings [S_i] with zeros to a batch: ([B,S] float32, lengths [B] int32)."""
+def pad_audio(audio: Sequence[np.ndarray], multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Pads recordings [S_i] with zeros to a batch, S a multiple of `multiple`: ([B,S] float32, lengths [B] int32)."""
     audio_len = np.array([len(a) for a in audio], np.int32)
-    batch = np.zeros((len(audio), audio_len.max(initial=1)), np.float32)
+    longest = int(audio_len.max(initial=1))
+    batch = np.zeros((len(audio), longest + -longest % multiple), np.float32)
     for row, samples in zip(batch, audio, strict=True):
         row[: len(samples)] = samples
     return batch, audio_len
