@@ -54,8 +54,7 @@ async def transcriptions(request: Request) -> Response:
             for upload in (value for value in fields.values() if isinstance(value, UploadFile)):
                 files.callback(upload.file.close)
             form = TranscriptionForm.read(fields)
-            options = await run_in_threadpool(_options, worker, form)
-            path = await run_in_threadpool(_path, form.upload, files)
+            options, path = await run_in_threadpool(_prepare, worker, form, files)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             message = f"The upload could not be stored ({reason}); try again later."
@@ -81,12 +80,14 @@ async def translations() -> None:
     raise ApiError(400, message, "unsupported_endpoint")
 
 
-def _options(worker: InferenceWorker, form: TranscriptionForm) -> RecognitionOptions:
+def _prepare(
+    worker: InferenceWorker, form: TranscriptionForm, files: contextlib.ExitStack
+) -> tuple[RecognitionOptions, str]:
     assert worker.decoders is not None
     decoder = worker.decoders.get(form.overrides, form.needs_beam)
     if form.hot_words:
         worker.decoders.validate_hot_words(form.hot_words, decoder)
-    return RecognitionOptions(decoder, form.hot_words)
+    return RecognitionOptions(decoder, form.hot_words), _path(form.upload, files)
 
 
 def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
