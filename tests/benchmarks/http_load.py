@@ -240,13 +240,14 @@ def soak(arguments, served, offline, files):
     return load.report()
 
 
-async def one_stream(host, sound, text, delays, late):
-    """Sends a recording in real time; notes for each final word how long after its end it came, and the text."""
+async def one_stream(host, sound, wait_s, delays, late):
+    """Sends a recording in real time; notes for each final word how long after its end it came."""
     from websockets.asyncio.client import connect
 
     step = round(16000 * STEP_S) * 2
     async with connect(f"ws://{host}/v1/stream?sample_rate=16000", proxy=None) as socket:
-        session = json.loads(await socket.recv())
+        await socket.recv()
+        await asyncio.sleep(wait_s)
         begin = time.monotonic()
 
         async def send():
@@ -257,16 +258,18 @@ async def one_stream(host, sound, text, delays, late):
             await socket.send('{"type": "end"}')
 
         sending = asyncio.ensure_future(send())
-        words = []
         async for message in socket:
             found = json.loads(message)
             if found["type"] == "final":
                 now = time.monotonic() - begin
                 delays += [now - word["end_s"] for word in found.get("words", [])]
-                words += found["text"].split()
         await sending
-    text.append(" ".join(words))
-    return session["delay_s"]
+
+
+async def all_streams(host, sounds, delays, late):
+    # Their chunks end at different times, as those of people do.
+    waits = [1.6 * k / len(sounds) for k in range(len(sounds))]
+    await asyncio.gather(*(one_stream(host, sound, wait_s, delays, late) for sound, wait_s in zip(sounds, waits)))
 
 
 def live(arguments, served, files):
@@ -274,7 +277,11 @@ def live(arguments, served, files):
     from jasper_tf.audio.load import load_audio
 
     silence = np.zeros(8000, np.float32)
-    print("| streams | words | delay p50 s | p95 s | worst s | client late, worst s | server CPU s/s | MB |\n" + "|---" * 8 + "|")
+    print(
+        "| streams | words | delay p50 s | p95 s | worst s | client late, worst s | server CPU s/s | MB |\n"
+        + "|---" * 8
+        + "|"
+    )
     for number in arguments.live:
         rng = np.random.default_rng(0)
         sounds = []
@@ -284,18 +291,9 @@ def live(arguments, served, files):
                 parts += [load_audio(files[rng.integers(len(files))]), silence]
                 size += len(parts[-1]) + len(parts[-2])
             sounds.append(np.round(np.concatenate(parts) * 32767).astype("<i2").tobytes())
-        delays, late, texts = [], [], []
+        delays, late = [], []
         cpu, begin = served.cpu_s(), time.monotonic()
-
-        async def talk():
-            # Their chunks end at different times, as those of people do.
-            async def later(k, sound):
-                await asyncio.sleep(1.6 * k / number)
-                return await one_stream(served.host, sound, texts, delays, late)
-
-            return await asyncio.gather(*(later(k, sound) for k, sound in enumerate(sounds)))
-
-        asyncio.run(talk())
+        asyncio.run(all_streams(served.host, sounds, delays, late))
         cpu = (served.cpu_s() - cpu) / (time.monotonic() - begin)
         p50, p95 = np.percentile(delays, (50, 95))
         print(

@@ -32,7 +32,7 @@ _KEEP_ALIVE_S = 15.0
 """A stream of events says this often that it is alive: proxies close silent connections."""
 _PAUSE_S = 0.5
 """Between looks at what is settled, each of which joins all pieces so far."""
-_STATUS = {"not_audio": 415, "too_long": 413}
+_STATUS = {"not_audio": 415, "too_long": 413, "unreadable": 503}
 _OF_MANIFESTS = re.compile(r"(,? or|;) remove (its line|it)$")
 """The end of messages about a file of a manifest."""
 
