@@ -269,7 +269,9 @@ async def one_stream(host, sound, wait_s, delays, late):
 async def all_streams(host, sounds, delays, late):
     # Their chunks end at different times, as those of people do.
     waits = [1.6 * k / len(sounds) for k in range(len(sounds))]
-    await asyncio.gather(*(one_stream(host, sound, wait_s, delays, late) for sound, wait_s in zip(sounds, waits)))
+    await asyncio.gather(
+        *(one_stream(host, sound, wait_s, delays, late) for sound, wait_s in zip(sounds, waits, strict=True))
+    )
 
 
 def live(arguments, served, files):

@@ -41,8 +41,8 @@ class EdgeRecognizer:
         self.info = read_model_info(file.with_name(MODEL_INFO))
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
-        self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
+        self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         self._file, self._model = file, open_model(file, threads)
 
     def recognize_batch(
