@@ -17,7 +17,7 @@ from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
@@ -47,6 +47,7 @@ class SavedModelTranscriber:
         self._folder = found
         self.tokenizer, self.sample_rate, self.frame_s, self.decoding_config = _read_about(found)
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
+        self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
         validate_graph(found)
         try:
             # The signatures do not keep the variables alive, the loaded object does.
@@ -95,8 +96,8 @@ class SavedModelTranscriber:
                 decoder = decoder or self.decoding
                 frames = self._signatures["log_probs"](**given)
                 hypotheses = decoder.decode(frames["log_probs"], frames["log_probs_len"], hot_words)
-                outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
-            found = {name: value.numpy() for name, value in outputs.items()}
+                outputs = self._text_outputs(hypotheses, decoder.word_aggregation, words)
+            found = {name: np.asarray(value) for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
             raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None

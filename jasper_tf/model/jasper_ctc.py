@@ -18,7 +18,7 @@ from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -265,8 +265,11 @@ class JasperCTC(CTCModel):
         decoder = decoder or self.decoding
         logits, logit_len = self.compute_logits(audio, audio_len)
         hypotheses = decoder.decode(logits, logit_len, hot_words)
-        outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
-        return {name: np.asarray(value) for name, value in outputs.items()}
+        return self._text_outputs(hypotheses, decoder.word_aggregation, words)
+
+    @functools.cached_property
+    def _text_outputs(self) -> TextOutputs:
+        return TextOutputs(self.tokenizer, self.frame_s)
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
