@@ -45,9 +45,9 @@ def export(
     Its signatures are those of `signatures`. The files of `assets.extra`, which the loader of a SavedModel ignores (it
     feeds those of `assets` to the graph):
 
-        model.json      labels, sample_rate, frame_s, the `decoding` section with the SHA-256 of its language model, the
-                        sizes of the signature `stream` where there is one, and the git revision and versions that wrote
-                        it
+        model.json      labels, sample_rate, frame_s, the `decoding` section with the SHA-256 of its language model,
+                        the centers of the mel bands, the sizes of the signature `stream` where there is one, and the
+                        git revision and versions that wrote it
         vocabulary.txt  the labels, one per line
         config.yaml, report.json, environment.json    as given
         tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
@@ -85,6 +85,7 @@ def export(
         about = {"labels": list(model.labels), "sample_rate": model.sample_rate, "frame_s": model.frame_s}
         about |= {"decoding": dataclasses.asdict(decoding), "language_model_sha256": _language_model_sha256(decoding)}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
+        about["band_hz"] = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
         if is_streamable(model):
             sizes = ("frame_samples", "flush_samples", "lookahead_s")
             about["stream"] = {name: getattr(model.streaming, name) for name in sizes}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.decoder import Decoder
@@ -14,7 +16,7 @@ from jasper_tf.inference.streaming.greedy_live_decoder import GreedyLiveDecoder
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
-from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs
+from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs, SteppingModel
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.streaming.requirements import is_streamable
 
@@ -44,9 +46,15 @@ def start_stream(
 
 def start_log_probs(model: AcousticModel, left_s: float, chunk_s: float, right_s: float) -> LogProbStream:
     """The stream of log-probabilities of a model: the exact one where the model has it and it looks not far ahead."""
-    if isinstance(model, JasperCTC) and is_streamable(model) and model.streaming.lookahead_s <= _LONGEST_LOOKAHEAD_S:
+    if _can_step(model) and model.streaming.lookahead_s <= _LONGEST_LOOKAHEAD_S:
         return StatefulLogProbs(model, chunk_s)
     return BufferedLogProbs(model, left_s, chunk_s, right_s)
+
+
+def _can_step(model: AcousticModel) -> TypeGuard[SteppingModel]:
+    if isinstance(model, JasperCTC):
+        return is_streamable(model)
+    return getattr(model, "streaming", None) is not None
 
 
 def start_decoder(decoder: Decoder, model: AcousticModel, hot_words: GivenHotWords | None = None) -> LiveDecoder:

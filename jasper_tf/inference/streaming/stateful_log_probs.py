@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 
+from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
-from jasper_tf.model.jasper_ctc import JasperCTC
 
 STEP_S = 0.32
 """Longest chunk: a longer one delays the words, and hardly saves compute."""
 
 
+class StreamSizes(Protocol):
+    """Sizes of a model's steps; see `StreamingModel`, which has them."""
+
+    @property
+    def frame_samples(self) -> int: ...
+
+    @property
+    def flush_samples(self) -> int: ...
+
+    @property
+    def lookahead_s(self) -> float: ...
+
+    @property
+    def state_size(self) -> int: ...
+
+
+class SteppingModel(AcousticModel, Protocol):
+    """A model that can stream: a JasperCTC without statistics over a recording, or an export of one."""
+
+    @property
+    def streaming(self) -> StreamSizes: ...
+
+    @property
+    def compute_stream(self) -> Any:
+        """Function (audio [B,S], state [B,N], audio_len [B]) -> (log_probs [B,T',V+1], frames [B], state [B,N])."""
+
+
 class StatefulLogProbs(LogProbStream):
-    """Steps through the audio with `JasperCTC.streaming`; the frames are those of the whole recording.
+    """Steps through the audio with the model's state; the frames are those of the whole recording.
 
     There are no provisional frames: what the look-ahead keeps back is not computed yet.
 
     Args:
-        model: with a `StreamingModel`.
+        model: one that can stream.
         chunk_s: seconds of a step, rounded to the model's frames; at most `STEP_S`.
 
     Raises:
         UserError: the model needs the whole recording.
     """
 
-    def __init__(self, model: JasperCTC, chunk_s: float = STEP_S):
+    def __init__(self, model: SteppingModel, chunk_s: float = STEP_S):
         self.sample_rate, self.frame_s = model.sample_rate, model.frame_s
         self._model, self._streaming = model, model.streaming
         frames = max(1, round(min(chunk_s, STEP_S) / self.frame_s))
