@@ -25,7 +25,7 @@ _WHERE = {
     "UserError": "jasper_tf.errors",
 }
 __all__ = list(_WHERE)
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str):

@@ -22,8 +22,12 @@ EXTRAS = {  # a package of each, and what it brings
     "dev": ("pytest", "the tests and linters of this package"),
     "docs": ("mkdocs-material", "the documentation as web pages"),
     "formats": ("av", "m4a, mp4, webm and other formats of FFmpeg"),
+    "litert": ("ai-edge-litert", "LiteRT models: .tflite"),
     "lm": ("kenlm", "language models in KenLM's binary format"),
+    "microphone": ("sounddevice", "a microphone for transcribe --live"),
     "notebook": ("jupyterlab", "JupyterLab, to run the notebooks"),
+    "onnx": ("onnxruntime", "ONNX models, and the page of export --format web"),
+    "server": ("uvicorn", "the live server: serve"),
 }
 FORMATS = {  # how soundfile names them
     "WAV": {"format": "WAV"},
