@@ -36,28 +36,11 @@ from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_fr
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
 _LOG_MEL_KEYS = (
-    "window",
-    "n_fft",
-    "features",
-    "preemph",
-    "dither",
-    "mag_power",
-    "mel_norm",
-    "log",
-    "log_zero_guard_type",
-    "log_zero_guard_value",
-    "exact_pad",
-    "generation",
-)
+    "window n_fft features preemph dither mag_power mel_norm log log_zero_guard_type log_zero_guard_value exact_pad "
+    "generation"
+).split()
 _OTHER_PREPROCESSOR_KEYS = (
-    "window_size",
-    "window_stride",
-    "lowfreq",
-    "highfreq",
-    "normalize",
-    "pad_to",
-    "pad_value",
-    "frame_splicing",
+    "window_size window_stride lowfreq highfreq normalize pad_to pad_value frame_splicing".split()
 )
 
 
@@ -318,16 +301,6 @@ class JasperCTC(CTCModel):
     @classmethod
     def from_config(cls, config: dict, custom_objects=None) -> JasperCTC:
         return cls(**config)
-
-
-def pad_audio(audio: Sequence[np.ndarray], multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Pads recordings [S_i] with zeros to a batch, S a multiple of `multiple`: ([B,S] float32, lengths [B] int32)."""
-    audio_len = np.array([len(a) for a in audio], np.int32)
-    longest = int(audio_len.max(initial=1))
-    batch = np.zeros((len(audio), longest + -longest % multiple), np.float32)
-    for row, samples in zip(batch, audio, strict=True):
-        row[: len(samples)] = samples
-    return batch, audio_len
 
 
 def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.decoder import Decoder
@@ -19,7 +20,6 @@ from jasper_tf.export.edge.formats import EdgeStream, open_model, open_stream
 from jasper_tf.export.edge.model_info import MODEL_INFO, read_model_info
 from jasper_tf.inference.model_path import find_edge_model
 from jasper_tf.inference.transcriber import Transcriber
-from jasper_tf.model.jasper_ctc import pad_audio
 
 
 class EdgeRecognizer:

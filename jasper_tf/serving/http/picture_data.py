@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.inference.transcriber import Recognizer
-from jasper_tf.model.jasper_ctc import pad_audio
 
 LONGEST_S = 30.0
 """Of a recording, seconds: what a screen shows with every frame visible."""
