@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.streaming.live_update import LiveUpdate
 
 _LIVE_OPTIONS: dict[str, Any] = {"sample_rate": 16000, "device": None, "buffer_s": "4.8,1.6,1.6", "endpoint_s": 0.8}
-_OTHER_OPTIONS = ("output_dir", "n_best")
+_OTHER_OPTIONS = ("output_dir",)
 _WAIT_S = 0.1
 _PIPED_BLOCKS = 4
 _DIM, _PLAIN, _CLEAR = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
@@ -74,6 +74,8 @@ def run_live(arguments: argparse.Namespace, names: Sequence[str], overrides: Seq
         raise UserError(f"--live: --format {','.join(arguments.format)}; choose text or json")
     if arguments.words and form == "text":
         raise UserError("--live: --words needs --format json")
+    if arguments.n_best is not None and form == "text":
+        raise UserError("--live: --n-best needs --format json")
     if list(names) not in ([], ["-"]):
         raise UserError(f"--live: {names[0]!r} is no live source; give - for standard input, or nothing")
     if not names and arguments.sample_rate is not None:

@@ -134,6 +134,8 @@ def _live_audio(path: str, sample_rate: int) -> Iterator[np.ndarray]:
     samples = round(_LIVE_BLOCK_S * sample_rate)
     while block := sys.stdin.buffer.read(2 * samples):
         yield to_float(np.frombuffer(block, "<i2", len(block) // 2))
+        if len(block) % 2:
+            print("note: standard input ended in half a sample, which was not sent", file=sys.stderr, flush=True)
 
 
 def _line(path: str, found: Transcript, as_json: bool) -> str:

@@ -58,6 +58,9 @@ class DeferredDecoder(Decoder):
         decoder = self.decoder()
         return decoder(log_probs, logit_len) if hot_words is None else decoder(log_probs, logit_len, hot_words)
 
+    def decode(self, log_probs, logit_len, hot_words: GivenHotWords | None = None) -> Hypotheses:
+        return self.decoder().decode(log_probs, logit_len, hot_words)
+
     def encode_hot_words(self, hot_words: GivenHotWords) -> Any:
         return self.decoder().encode_hot_words(hot_words)
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.confidence import label_confidence
 from jasper_tf.decoding.decoder import Decoder, Hypotheses
 from jasper_tf.decoding.gather import traced
@@ -23,6 +24,12 @@ class GreedyDecoder(Decoder):
 
     def call(self, log_probs, logit_len) -> Hypotheses:
         best = self.with_confidence(_best_path(log_probs, logit_len), log_probs, logit_len)
+        return Hypotheses(*(column[:, None] for column in best))
+
+    def decode(self, log_probs, logit_len, hot_words: GivenHotWords | None = None) -> Hypotheses:
+        if hot_words is not None:
+            self.encode_hot_words(hot_words)
+        best = self.best_path(ops.cast(log_probs, "float32"), ops.cast(logit_len, "int32"))
         return Hypotheses(*(column[:, None] for column in best))
 
     @functools.cached_property

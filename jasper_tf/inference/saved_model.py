@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
@@ -35,6 +37,10 @@ class SavedModelTranscriber:
     Args:
         folder: a version's folder, or the folder above (then the newest version).
 
+    Attributes:
+        band_hz: centers of the bands of `features`, Hz; empty if they are not known.
+        streaming: sizes of its steps on live audio, as `JasperCTC.streaming` has them; None: it needs whole recordings.
+
     Raises:
         UserError: there is no SavedModel, or one not written by `export`, damaged, or with operations that `export`
             never writes.
@@ -45,8 +51,12 @@ class SavedModelTranscriber:
         if found is None:
             raise UserError(f"{folder}: holds no SavedModel (saved_model.pb); write one with export.py")
         self._folder = found
-        self.tokenizer, self.sample_rate, self.frame_s, self.decoding_config = _read_about(found)
+        about = _read_about(found)
+        self.sample_rate, self.frame_s, self.decoding_config = about.sample_rate, about.frame_s, about.decoding
+        self.band_hz = about.band_hz
+        self.tokenizer = about.tokenizer
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
+        self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
         validate_graph(found)
         try:
             # The signatures do not keep the variables alive, the loaded object does.
@@ -56,6 +66,10 @@ class SavedModelTranscriber:
             text = self._signatures["text"]
             default = self._signatures.get("serving_default", text)
             self._gives_words = "words" in default.structured_outputs
+            self.streaming = None
+            if about.stream is not None and "stream" in self._signatures:
+                width = self._signatures["stream"].structured_input_signature[1]["state"].shape[1]
+                self.streaming = dataclasses.replace(about.stream, state_size=int(width))
             inputs, outputs = dict(text.structured_input_signature[1]), text.structured_outputs
         except Exception as error:  # of damaged files: the loader raises every class of exception
             raise UserError(f"{found}: a damaged SavedModel ({one_line(error)}); export it anew") from None
@@ -95,8 +109,8 @@ class SavedModelTranscriber:
                 decoder = decoder or self.decoding
                 frames = self._signatures["log_probs"](**given)
                 hypotheses = decoder.decode(frames["log_probs"], frames["log_probs_len"], hot_words)
-                outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
-            found = {name: value.numpy() for name, value in outputs.items()}
+                outputs = self._text_outputs(hypotheses, decoder.word_aggregation, words)
+            found = {name: np.asarray(value) for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
             raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
@@ -126,9 +140,30 @@ class SavedModelTranscriber:
         Raises:
             UserError: the SavedModel fails.
         """
+        found = self._call("log_probs", audio=audio, audio_len=audio_len)
+        return found["log_probs"].numpy(), found["log_probs_len"].numpy()
+
+    def features(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Audio [B,S] float32, audio_len [B] int32 -> features [B,T,F] as the encoder sees them, valid frames [B].
+
+        Raises:
+            UserError: the SavedModel fails.
+        """
+        found = self._call("features", audio=audio, audio_len=audio_len)
+        return found["features"].numpy(), found["feature_len"].numpy()
+
+    def compute_stream(self, audio: Any, state: Any, audio_len: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The same as `JasperCTC.compute_stream`, where `streaming` is not None.
+
+        Raises:
+            UserError: the SavedModel fails.
+        """
+        found = self._call("stream", chunk=audio, chunk_len=audio_len, state=state)
+        return found["log_probs"], found["log_probs_len"], found["state"]
+
+    def _call(self, signature: str, **inputs: Any) -> Mapping[str, tf.Tensor]:
         try:
-            found = self._signatures["log_probs"](audio=tf.constant(audio), audio_len=tf.constant(audio_len))
-            return found["log_probs"].numpy(), found["log_probs_len"].numpy()
+            return self._signatures[signature](**{name: tf.convert_to_tensor(value) for name, value in inputs.items()})
         except (tf.errors.OpError, LookupError) as error:
             raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
 
@@ -145,14 +180,37 @@ class SavedModelTranscriber:
         return transcriber.transcribe(recordings, sample_rate, hot_words)
 
 
-def _read_about(folder: Path) -> tuple[Tokenizer, int, float, DecodingConfig]:
-    """Reads the tokenizer, sample rate, seconds per frame and the `decoding` section from `model.json`."""
+@dataclass(frozen=True)
+class _StreamSizes:
+    """As `StreamingModel` has them."""
+
+    frame_samples: int
+    flush_samples: int
+    lookahead_s: float
+    state_size: int = 0
+
+
+@dataclass(frozen=True)
+class _About:
+    """What `model.json` says; `stream` is None for a model that needs whole recordings."""
+
+    tokenizer: Tokenizer
+    sample_rate: int
+    frame_s: float
+    decoding: DecodingConfig
+    band_hz: list[int]
+    stream: _StreamSizes | None
+
+
+def _read_about(folder: Path) -> _About:
     file = folder / EXTRA / "model.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         labels, sample_rate, frame_s = about["labels"], about["sample_rate"], about["frame_s"]
         decoding = about.get("decoding", {})  # exports before the beam search have none
         of_pieces = about.get("tokenizer")
+        band_hz = about.get("band_hz", [])  # like the others, not in older exports
+        stream = None if about.get("stream") is None else _StreamSizes(**about["stream"])
     except OSError:
         raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
@@ -164,11 +222,18 @@ def _read_about(folder: Path) -> tuple[Tokenizer, int, float, DecodingConfig]:
         or not 1 <= sample_rate < 2**31
         or type(frame_s) not in (int, float)
         or not 0 < frame_s < math.inf
+        or not isinstance(band_hz, list)
+        or not all(type(hz) is int for hz in band_hz)
     ):
-        raise UserError(f"{file}: labels, sample_rate and frame_s are not texts and two numbers above 0")
+        raise UserError(f"{file}: labels, sample_rate, frame_s or band_hz are not texts and numbers; export it anew")
+    if stream is not None:
+        samples, frame = (stream.frame_samples, stream.flush_samples), max(1, round(frame_s * sample_rate))
+        is_wrong = not all(type(value) is int and 0 < value < 2**24 and value % frame == 0 for value in samples)
+        if is_wrong or type(stream.lookahead_s) not in (int, float) or not 0 <= stream.lookahead_s < math.inf:
+            raise UserError(f"{file}: stream: not the sizes of a stream of frames of {frame_s:g} s; export it anew")
     try:
         tokenizer = tokenizer_from_config(of_pieces) if of_pieces else CharacterTokenizer(labels)
-        return tokenizer, sample_rate, frame_s, read_decoding(decoding)
+        return _About(tokenizer, sample_rate, frame_s, read_decoding(decoding), band_hz, stream)
     except UserError as error:
         raise UserError(f"{file}: {error}; export it anew") from None
 

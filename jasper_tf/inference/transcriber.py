@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jasper_tf.audio.load import ChannelSelector
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
@@ -24,7 +25,6 @@ from jasper_tf.inference.segments import Segmentation
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.start_stream import start_stream
 from jasper_tf.inference.transcript import Transcript, read_outputs
-from jasper_tf.model.jasper_ctc import pad_audio
 
 _READERS = 4
 _LOOK_AHEAD = 128

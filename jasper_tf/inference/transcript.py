@@ -56,13 +56,18 @@ class Transcript:
             if timings is not None:
                 found[name] = word_rows(timings)
         if self.n_best is not None:
-            found["n_best"] = [{"text": one.text, "score": round(one.score, 4)} for one in self.n_best]
+            found["n_best"] = n_best_rows(self.n_best)
         return found
 
 
 def word_rows(timings: Iterable[WordTiming]) -> list[dict[str, Any]]:
     """Words or segments as values for JSON, numbers rounded to four places."""
     return [{key: value if key == "text" else round(value, 4) for key, value in asdict(one).items()} for one in timings]
+
+
+def n_best_rows(n_best: Iterable[ScoredText]) -> list[dict[str, Any]]:
+    """Scored texts as values for JSON, scores rounded to four places."""
+    return [{"text": one.text, "score": round(one.score, 4)} for one in n_best]
 
 
 def read_outputs(outputs: Mapping[str, np.ndarray]) -> list[Transcript]:

@@ -18,7 +18,7 @@ from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -36,28 +36,11 @@ from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_fr
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
 _LOG_MEL_KEYS = (
-    "window",
-    "n_fft",
-    "features",
-    "preemph",
-    "dither",
-    "mag_power",
-    "mel_norm",
-    "log",
-    "log_zero_guard_type",
-    "log_zero_guard_value",
-    "exact_pad",
-    "generation",
-)
+    "window n_fft features preemph dither mag_power mel_norm log log_zero_guard_type log_zero_guard_value exact_pad "
+    "generation"
+).split()
 _OTHER_PREPROCESSOR_KEYS = (
-    "window_size",
-    "window_stride",
-    "lowfreq",
-    "highfreq",
-    "normalize",
-    "pad_to",
-    "pad_value",
-    "frame_splicing",
+    "window_size window_stride lowfreq highfreq normalize pad_to pad_value frame_splicing".split()
 )
 
 
@@ -265,8 +248,11 @@ class JasperCTC(CTCModel):
         decoder = decoder or self.decoding
         logits, logit_len = self.compute_logits(audio, audio_len)
         hypotheses = decoder.decode(logits, logit_len, hot_words)
-        outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
-        return {name: np.asarray(value) for name, value in outputs.items()}
+        return self._text_outputs(hypotheses, decoder.word_aggregation, words)
+
+    @functools.cached_property
+    def _text_outputs(self) -> TextOutputs:
+        return TextOutputs(self.tokenizer, self.frame_s)
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
@@ -315,16 +301,6 @@ class JasperCTC(CTCModel):
     @classmethod
     def from_config(cls, config: dict, custom_objects=None) -> JasperCTC:
         return cls(**config)
-
-
-def pad_audio(audio: Sequence[np.ndarray], multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Pads recordings [S_i] with zeros to a batch, S a multiple of `multiple`: ([B,S] float32, lengths [B] int32)."""
-    audio_len = np.array([len(a) for a in audio], np.int32)
-    longest = int(audio_len.max(initial=1))
-    batch = np.zeros((len(audio), longest + -longest % multiple), np.float32)
-    for row, samples in zip(batch, audio, strict=True):
-        row[: len(samples)] = samples
-    return batch, audio_len
 
 
 def build_model(cfg: Config, synchronized: bool = False) -> JasperCTC:

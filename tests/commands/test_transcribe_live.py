@@ -41,8 +41,8 @@ def command(file, *arguments):
     return [sys.executable, "-m", "jasper_tf", "transcribe", "--live", "--model", file, *arguments]
 
 
-def expected(model, *seconds):
-    live = Transcriber(model).stream(*seconds)
+def expected(model, *seconds, decoding=None):
+    live = Transcriber(model, decoding=decoding).stream(*seconds)
     return [*live.push(SAMPLES), *live.finish()]
 
 
@@ -64,12 +64,13 @@ def test_piped_samples(model, file):
 def test_a_piped_wav_as_json_lines(model, file):
     content = io.BytesIO()
     soundfile.write(content, SAMPLES, 16_000, format="WAV", subtype="PCM_16")
-    options = ("--format", "json", "--words", "--buffer-s", "1,0.5,0.5", "--endpoint-s", "0", "-")
+    options = ("--format", "json", "--words", "--n-best", "2", "--buffer-s", "1,0.5,0.5", "--endpoint-s", "0", "-")
     done = subprocess.run(command(file, *options), input=content.getvalue(), cwd=ROOT, capture_output=True, timeout=300)
     assert done.returncode == 0 and b"1.0 s later" in done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert found == [one.as_json() for one in expected(model, 1.0, 0.5, 0.5, 0)]
-    assert {one["type"] for one in found} == {"partial", "final"}
+    decoding = {"strategy": "beam", "beam": {"n_best": 2}}
+    assert found == [one.as_json() for one in expected(model, 1.0, 0.5, 0.5, 0, decoding=decoding)]
+    assert {one["type"] for one in found} == {"partial", "final"} and len(found[-1]["n_best"]) == 2
 
 
 @pytest.mark.slow
@@ -143,7 +144,7 @@ def test_rows_of_a_terminal(monkeypatch):
         (["--live", "--format", "text,json", "-"], "text,json"),
         (["--live", "--words", "-"], "--words"),
         (["--live", "--output-dir", "x", "-"], "--output-dir: not with --live"),
-        (["--live", "--n-best", "2", "-"], "--n-best: not with --live"),
+        (["--live", "--n-best", "2", "-"], "--n-best needs --format json"),
         (["--live", "--buffer-s", "1,2", "-"], "three numbers"),
         (["--live", "--buffer-s", "a,b,c", "-"], "three numbers"),
         (["--live", "--device", "1", "-"], "--device"),

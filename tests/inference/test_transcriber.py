@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.audio.silence import trim_silence
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.data.manifest.line import Utterance
@@ -26,7 +27,6 @@ from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.inference.segments import Segmentation
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
-from jasper_tf.model.jasper_ctc import pad_audio
 
 ROOT = Path(__file__).parents[2]
 LABELS = list(" abcdefghijklmnopqrstuvwxyz'")

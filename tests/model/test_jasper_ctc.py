@@ -9,12 +9,13 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.losses.ctc import CTCLoss
 from jasper_tf.metrics.keras_metric import ErrorRate
-from jasper_tf.model.jasper_ctc import JasperCTC, build_model, pad_audio
+from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.training.datasets import build_batches, build_dataset
 

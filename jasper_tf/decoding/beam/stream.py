@@ -15,6 +15,9 @@ from jasper_tf.decoding.beam.hot_words import HotWords
 _MOST_OPEN = 256
 """Labels behind which a difference between texts is decided for the best one of this moment."""
 
+_LEAST_SCORE = -1e29
+"""Of a text: where a beam has fewer, the others are below."""
+
 
 class BeamStream:
     """Decodes one recording part by part: the same labels as of the whole, if texts do not compete for too long.
@@ -84,9 +87,15 @@ class BeamStream:
 
     def finish(self) -> list[int]:
         """The rest of the labels; after that no more frames can be given."""
-        _, entries = self._search.finish(self._state, 1)
-        rest = list(self._open[int(np.asarray(entries)[0, 0])])
-        return rest[:-1] if rest and rest[-1] == self._search.packer.space else rest
+        return self.finish_n_best(1)[0][0]
+
+    def finish_n_best(self, count: int) -> list[tuple[list[int], float]]:
+        """`finish`, with the next best texts up to `count`: what each adds to the final labels, and its score."""
+        scores, entries = (np.asarray(column)[0] for column in self._search.finish(self._state, count))
+        found = [(list(self._open[k]), float(score)) for k, score in zip(entries, scores, strict=True)]
+        texts = [(rest, score) for rest, score in found if score > _LEAST_SCORE] or found[:1]
+        space = self._search.packer.space
+        return [(rest[:-1] if rest and rest[-1] == space else rest, score) for rest, score in texts]
 
 
 def decode_parts(decoder: BeamDecoder, parts: Iterable[Any]) -> Iterator[list[int]]:

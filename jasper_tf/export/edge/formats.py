@@ -85,6 +85,11 @@ class EdgeJob:
     decoding: DecodingConfig | None = None
     onnxruntime_web: str | None = None
 
+    @property
+    def recordings(self) -> list[CalibrationClip]:
+        """The user's calibration recordings, without synthesized ones."""
+        return [clip for clip in self.calibration if clip.text is not None]
+
 
 PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 

@@ -7,8 +7,8 @@ part of the convolution before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,7 @@ class Convolution:
         padding: frames of zeros added to the left and the right.
         masked: the input must be zero beyond each utterance's length. False where that cannot change a valid frame of
             the network's output, as with a 1x1 convolution.
+        scale: [C_out] float32, of 8-bit weights: the kernel has multiples of it. None where it is not rounded.
         keeps_length: T' = T, and utterances keep their lengths.
     """
 
@@ -87,6 +88,7 @@ class Convolution:
     groups: int
     padding: tuple[int, int]
     masked: bool
+    scale: np.ndarray | None = None
 
     @property
     def is_depthwise(self) -> bool:
@@ -225,3 +227,18 @@ class Network:
         for block in self.blocks:
             for stage in (*block.stages, *(residual.stage for residual in block.residuals)):
                 yield from stage.convolutions
+
+    def with_convolutions(self, convolutions: Sequence[Convolution]) -> Network:
+        """The network with others: those of `convolutions()`, then the head."""
+        *others, head = convolutions
+        following = iter(others)
+
+        def stage(one: Stage) -> Stage:
+            return replace(one, convolutions=tuple(next(following) for _ in one.convolutions))
+
+        blocks = []
+        for block in self.blocks:
+            stages = tuple(stage(one) for one in block.stages)
+            residuals = tuple(replace(residual, stage=stage(residual.stage)) for residual in block.residuals)
+            blocks.append(replace(block, stages=stages, residuals=residuals))
+        return replace(self, blocks=tuple(blocks), head=head)

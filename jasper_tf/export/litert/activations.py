@@ -23,12 +23,10 @@ class Activation:
 
     Attributes:
         low, high: the range of 99.98 % of the values of each recording; the widest of all.
-        mean: [C] over all frames.
     """
 
     low: float
     high: float
-    mean: np.ndarray
 
 
 def measure_activations(model: bytes, clips: Sequence[CalibrationClip]) -> dict[str, Activation]:
@@ -42,8 +40,6 @@ def measure_activations(model: bytes, clips: Sequence[CalibrationClip]) -> dict[
     interpreter = open_interpreter(model)
     entry = interpreter.get_input_details()[0]["index"]
     ranges: dict[str, list[tuple[float, float]]] = {}
-    sums: dict[str, np.ndarray] = {}
-    frames: dict[str, int] = {}
     with Progress("measuring activations", len(chosen)) as progress:
         for number in chosen.tolist():
             audio = clips[number].audio
@@ -56,10 +52,7 @@ def measure_activations(model: bytes, clips: Sequence[CalibrationClip]) -> dict[
                 some = values.ravel()[:: 1 + values.size // _MOST_VALUES]
                 low, high = np.percentile(some, _PERCENTILES)
                 ranges.setdefault(name, []).append((low, high))
-                sums[name] = sums.get(name, 0) + values.sum(axis=0, dtype=np.float64)
-                frames[name] = frames.get(name, 0) + len(values)
             progress.advance()
     return {
-        name: Activation(min(low for low, _ in found), max(high for _, high in found), sums[name] / frames[name])
-        for name, found in ranges.items()
+        name: Activation(min(low for low, _ in found), max(high for _, high in found)) for name, found in ranges.items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -32,7 +33,7 @@ def build_litert(
         quantize: "none"; "float16" (weights); "int8-dynamic" (weights of the encoder's and the head's dense
             convolutions by channel; inputs of these in each call); "int8-static" (their inputs
             and outputs too, with the ranges of `activations`).
-        activations: of the float32 model on recordings: "int8-static" needs them; they correct the means of int8.
+        activations: of the float32 model on recordings, for "int8-static".
         measured: whether the tensors that 8 bits depend on are outputs too, for `measure_activations`.
 
     Raises:
@@ -201,9 +202,7 @@ def _convolution(
 
 def _shuffled(convolution: Convolution, groups: int) -> Convolution:
     """The convolution with its output channels interleaved, as `shuffle_groups` does; its groups are gone."""
-    kernel = without_groups(convolution)
-    order = np.arange(kernel.shape[2]).reshape(groups, -1).T.ravel()
-    bias = None if convolution.bias is None else convolution.bias[order]
-    return Convolution(
-        kernel[:, :, order], bias, convolution.stride, convolution.dilation, 1, convolution.padding, convolution.masked
-    )
+    dense = without_groups(convolution)
+    order = np.arange(dense.kernel.shape[2]).reshape(groups, -1).T.ravel()
+    bias, scale = (None if values is None else values[order] for values in (dense.bias, dense.scale))
+    return replace(dense, kernel=dense.kernel[:, :, order], bias=bias, scale=scale)

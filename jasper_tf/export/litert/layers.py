@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
+from jasper_tf.export.edge.kernel_rounding import quantize_kernel
 from jasper_tf.export.edge.network import Convolution
 from jasper_tf.export.litert.activations import Activation
 from jasper_tf.export.litert.flatbuffer import OP, FlatBufferModel
@@ -28,8 +30,7 @@ class Layers:
 
     Args:
         quantize: "none", "float16", "int8-dynamic" or "int8-static": of the layers that ask for it.
-        activations: of the float32 model, by the names of its tensors: "int8-static" needs them, "int8-dynamic" is more
-            precise with them.
+        activations: of the float32 model, by the names of its tensors, for "int8-static".
     """
 
     def __init__(self, quantize: str = "none", activations: Mapping[str, Activation] | None = None):
@@ -103,11 +104,11 @@ class Layers:
         """A convolution with its bias and activation. `quantized`: its weights may be less precise."""
         if convolution.is_depthwise:
             return self.activate(self._depthwise(self.cast(x, "float32"), convolution, name), activation, name)
-        kernel = without_groups(convolution).transpose(2, 0, 1)[:, None]  # [C_out, 1, k, C_in]
-        channels = len(kernel)
+        convolution = without_groups(convolution)
+        channels = convolution.kernel.shape[2]
         bias = np.zeros(channels, np.float32) if convolution.bias is None else convolution.bias
         kind = self.quantize if quantized else "none"
-        entry, source = x, self.graph.name(x).removesuffix("/int8")
+        entry = x
         x = self.cast(x, "int8" if kind == "int8-static" else "float32")
         options = schema.Conv2DOptionsT()
         x, options.padding = self._padded(x, convolution)
@@ -116,14 +117,11 @@ class Layers:
         options.fusedActivationFunction = _FUSED.get(activation or "", _NO_ACTIVATION)
         y, version = self.frames(name, channels, self.graph.dtype(x)), 1
         if kind.startswith("int8"):
-            values, scale = quantize_channels(kernel)
-            if source in self.activations:  # what the rounded weights change on average is taken off
-                lost = kernel - values * scale[:, None, None, None]
-                bias = bias + (lost.sum(axis=(1, 2)) @ self.activations[source].mean).astype(np.float32)
-            weights = self.graph.add_constant(f"{name}/kernel", values, scale)
+            values, scale = quantize_kernel(convolution)
+            weights = self.graph.add_constant(f"{name}/kernel", _for_litert(values), scale)
             version = 5
         else:
-            weights = self._float_constant(f"{name}/kernel", kernel, small=quantized)
+            weights = self._float_constant(f"{name}/kernel", _for_litert(convolution.kernel), small=quantized)
         if kind == "int8-static":
             version = 3
             of_bias = scale * self._scale(x)
@@ -262,12 +260,9 @@ class Layers:
         return self.graph.affine(x)[0]
 
 
-def quantize_channels(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [C_out, ...] -> int8 of the same shape and the scales [C_out]; symmetric, -127 to 127."""
-    largest = np.abs(kernel).reshape(len(kernel), -1).max(axis=1)
-    scale = np.maximum(largest, np.finfo(np.float32).tiny * 2**10) / 127
-    rounded = np.rint(kernel / scale.reshape(-1, *[1] * (kernel.ndim - 1)))
-    return np.clip(rounded, -127, 127).astype(np.int8), scale.astype(np.float32)
+def _for_litert(kernel: np.ndarray) -> np.ndarray:
+    """[k, C_in, C_out] -> [C_out, 1, k, C_in]."""
+    return np.ascontiguousarray(kernel.transpose(2, 0, 1)[:, None])
 
 
 def _affine(low: float, high: float) -> tuple[float, int]:
@@ -277,14 +272,14 @@ def _affine(low: float, high: float) -> tuple[float, int]:
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
-def without_groups(convolution: Convolution) -> np.ndarray:
-    """[k, C_in, C_out]: where channels are convolved in groups, with zeros between them."""
+def without_groups(convolution: Convolution) -> Convolution:
+    """The same convolution of all channels: where they are convolved in groups, with zeros between them."""
     kernel, groups = convolution.kernel, convolution.groups
     if groups == 1:
-        return kernel
+        return convolution
     width, inputs, outputs = kernel.shape
     dense = np.zeros((width, inputs * groups, outputs), np.float32)
     for k in range(groups):
         into = slice(outputs // groups * k, outputs // groups * (k + 1))
         dense[:, inputs * k : inputs * (k + 1), into] = kernel[:, :, into]
-    return dense
+    return replace(convolution, kernel=dense, groups=1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from jasper_tf.export.edge.kernel_rounding import quantize_kernel
 from jasper_tf.export.edge.network import Convolution
 from jasper_tf.export.onnx.graph import Graph
 
@@ -56,7 +57,7 @@ class StaticInt8:
         bias = convolution.bias
         # Of a channel with almost no weights, the bias must fit into 32 bits too.
         floor = 0.0 if bias is None else np.abs(bias) / np.float32(y.scale_value * 2**30)
-        integers, scale = _quantize_kernel(convolution, floor)
+        integers, scale = _kernel(convolution, floor)
         zeros = graph.const(np.zeros(len(scale)), np.int8)
         inputs = graph.weight(integers, f"{name}/kernel_int8"), graph.weight(scale, f"{name}/kernel_scale")
         found = [graph.op("DequantizeLinear", *inputs, zeros, axis=0, name=f"{name}/kernel")]
@@ -76,7 +77,7 @@ def dequantize(graph: Graph, y: Quantized) -> str:
 
 def convolve_dynamic(graph: Graph, x: str, convolution: Convolution, name: str, options: dict[str, Any]) -> str:
     """Adds a convolution in integers whose input is quantized by its own range, that of the whole batch."""
-    integers, scale = _quantize_kernel(convolution)
+    integers, scale = _kernel(convolution)
     q, x_scale, x_zero = graph.ops("DynamicQuantizeLinear", x, outputs=3)
     # ONNX Runtime takes no int8 kernel here.
     kernel = graph.weight((integers.astype(np.int16) + 128).astype(np.uint8), f"{name}/kernel_uint8")
@@ -88,9 +89,7 @@ def convolve_dynamic(graph: Graph, x: str, convolution: Convolution, name: str, 
     return graph.op("Add", y, graph.weight(convolution.bias[:, None, None], f"{name}/bias"))
 
 
-def _quantize_kernel(convolution: Convolution, floor: Any = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel [C_out, C_in // groups, 1, k] int8, scale [C_out] float32, not below `floor`)."""
-    kernel = convolution.kernel.transpose(2, 1, 0)[:, :, None, :]
-    scale = np.maximum(np.abs(kernel).max(axis=(1, 2, 3)) / np.float32(127), floor)
-    scale = np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
-    return np.rint(kernel / scale[:, None, None, None]).astype(np.int8), scale
+def _kernel(convolution: Convolution, floor: Any = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel [C_out, C_in // groups, 1, k] int8, scale [C_out])."""
+    integers, scale = quantize_kernel(convolution, floor)
+    return integers.transpose(2, 1, 0)[:, :, None, :], scale

@@ -77,7 +77,7 @@ def make_sherpa_raw(job: EdgeJob, network: Network, precision: Precision) -> onn
             f"--target sherpa-raw: sherpa-onnx gives audio of {_RATE} Hz, the model takes "
             f"{network.front_end.sample_rate} Hz; leave the target out"
         )
-    if all(clip.text is None for clip in job.calibration):  # synthesized
+    if not job.recordings:
         raise UserError("--target sherpa-raw: needs recordings, for their level; add --calibration MANIFEST")
     if not np.isclose(job.model.frame_s, _RAW_FRAME_S):
         job.say(

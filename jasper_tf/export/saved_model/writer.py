@@ -47,8 +47,8 @@ def export(
     feeds those of `assets` to the graph):
 
         model.json      labels, of word pieces also their tokenizer, sample_rate, frame_s, the `decoding` section with
-                        the SHA-256 of its language model, the sizes of the signature `stream` where there is one, and
-                        the git revision and versions that wrote it
+                        the SHA-256 of its language model, the centers of the mel bands, the sizes of the signature
+                        `stream` where there is one, and the git revision and versions that wrote it
         vocabulary.txt  the labels, one per line; a space in front of a word piece is one that it writes
         config.yaml, report.json, environment.json    as given
         tf_serving_warmup_requests    requests that TensorFlow Serving runs before it answers
@@ -92,6 +92,7 @@ def export(
             about["tokenizer"] = model.tokenizer.get_config()
         about |= {"decoding": dataclasses.asdict(decoding), "language_model_sha256": _language_model_sha256(decoding)}
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
+        about["band_hz"] = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
         if is_streamable(model):
             sizes = ("frame_samples", "flush_samples", "lookahead_s")
             about["stream"] = {name: getattr(model.streaming, name) for name in sizes}

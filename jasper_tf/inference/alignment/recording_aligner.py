@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.long_alignment import Alignment, align_long
@@ -14,7 +15,6 @@ from jasper_tf.inference.alignment.recording_frames import AcousticModel, read_r
 from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import Recording, open_recording
-from jasper_tf.model.jasper_ctc import pad_audio
 
 _READERS = 4
 _BATCH_S = 240.0

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
 from jasper_tf.inference.recording import Recording
 from jasper_tf.inference.transcript import Transcript
-from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.text.tokenizer import Tokenizer
 
 _BATCH_S = 160.0

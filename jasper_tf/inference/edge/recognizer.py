@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.outputs import text_outputs
+from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import EdgeStream, open_model, open_stream
 from jasper_tf.export.edge.model_info import MODEL_INFO, read_model_info
 from jasper_tf.inference.model_path import find_edge_model
 from jasper_tf.inference.transcriber import Transcriber
-from jasper_tf.model.jasper_ctc import pad_audio
 
 
 class EdgeRecognizer:
@@ -48,6 +48,7 @@ class EdgeRecognizer:
             file = file.with_name(self.info.file)
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
+        self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         self._file, self._model = file, open_model(file, threads)
 
@@ -66,8 +67,7 @@ class EdgeRecognizer:
         """
         decoder = decoder or self.decoding
         hypotheses = decoder.decode(*self.log_probs(audio, audio_len), hot_words)
-        outputs = text_outputs(hypotheses, self.tokenizer, self.frame_s, decoder.word_aggregation, words)
-        return {name: np.asarray(value) for name, value in outputs.items()}
+        return self._text_outputs(hypotheses, decoder.word_aggregation, words)
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `JasperCTC.log_probs`.

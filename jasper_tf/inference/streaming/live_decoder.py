@@ -9,6 +9,7 @@ import numpy as np
 
 from jasper_tf.decoding.alignment import WordTiming, split_words, time_labels, word_text
 from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.inference.transcript import ScoredText
 from jasper_tf.text.tokenizer import Tokenizer
 
 _AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
@@ -23,6 +24,10 @@ class LiveDecoder(ABC):
         tokenizer: of the model.
         frame_s: seconds of a frame.
         aggregation: of the confidences of a word's labels: the decoder's `word_aggregation`.
+
+    Attributes:
+        n_best: the best texts that `finish` found the last time, from the frames since the time before, if the decoder
+            returns several and they are not thousands of labels long.
     """
 
     _kept = 0
@@ -30,6 +35,7 @@ class LiveDecoder(ABC):
 
     def __init__(self, tokenizer: Tokenizer, frame_s: float, aggregation: str):
         self.tokenizer, self.frame_s, self.aggregation = tokenizer, frame_s, aggregation
+        self.n_best: tuple[ScoredText, ...] | None = None
         self._frames = np.zeros((0, len(tokenizer) + 1), np.float32)
         self._first = 0  # of `_frames`, in frames of the stream
 

@@ -12,6 +12,7 @@ from jasper_tf.inference.streaming.endpoint import EndpointDetector
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_update import LiveUpdate
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
+from jasper_tf.inference.transcript import ScoredText
 
 _LONGEST_OPEN_S = 30.0
 """A text whose words are not final for so long is ended: no word is so long, and memory is bounded."""
@@ -64,6 +65,7 @@ class LiveTranscription:
         self._pushed = 0  # at the rate of the audio
         self._partial = ""
         self._finished = False
+        self._is_cut = False  # the line, where a word had no end
 
     @property
     def heard_s(self) -> float:
@@ -97,7 +99,7 @@ class LiveTranscription:
         heard_s = self.heard_s
         updates += self._decode(self._log_probs.finish(), heard_s)
         words = self._decoder.finish()
-        return [*updates, LiveUpdate.of_words("final", words, heard_s, endpoint=True)]
+        return [*updates, LiveUpdate.of_words("final", words, heard_s, True, self._n_best())]
 
     def warm_up(self) -> None:
         """Runs a step of silence and ends the stream, so that the next ones of this model begin without waiting."""
@@ -121,14 +123,19 @@ class LiveTranscription:
         updates, words = [], []
         for frames, is_end in self._endpoint.split(log_probs):
             words += self._decoder.push(frames)
-            if is_end or self._decoder.open_s > _LONGEST_OPEN_S:
-                words += self._decoder.finish()
             if is_end:
-                updates.append(LiveUpdate.of_words("final", words, heard_s, endpoint=True))
-                words = []
+                words += self._decoder.finish()
+                updates.append(LiveUpdate.of_words("final", words, heard_s, True, self._n_best()))
+                words, self._is_cut = [], False
+            elif self._decoder.open_s > _LONGEST_OPEN_S:
+                words += self._decoder.finish()
+                self._is_cut = True
         if words:
             updates.append(LiveUpdate.of_words("final", words, heard_s))
         return updates
+
+    def _n_best(self) -> tuple[ScoredText, ...] | None:
+        return None if self._is_cut else self._decoder.n_best
 
     def _look_ahead(self, provisional: np.ndarray, heard_s: float, changed: bool) -> list[LiveUpdate]:
         update = LiveUpdate.of_words("partial", self._decoder.look_ahead(provisional), heard_s)

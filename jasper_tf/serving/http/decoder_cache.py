@@ -54,6 +54,8 @@ class DecoderCache:
         """
         if needs_beam and self._config.is_greedy:
             overrides = ["decoding.strategy=beam", *overrides]
+        if not overrides:
+            return None  # to read the section would cost a third of a short recording's work
         try:
             config = override_decoding(self._config, overrides)
         except UserError as error:

@@ -18,6 +18,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.inference.recording_job import Piece
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.channel_limit import validate_channels
 from jasper_tf.serving.http.decoder_cache import DecoderCache
 from jasper_tf.serving.http.recognition import ReadyPiece, Recognition, RecognitionOptions, choose_batch
 from jasper_tf.serving.http.server_metrics import ServerMetrics
@@ -162,6 +163,7 @@ class InferenceWorker:
         if recognition.future.done():
             return
         try:
+            validate_channels(recognition.path)
             job = transcriber.open_job(recognition.path)
             if isinstance(job.result, UserError):
                 raise job.result

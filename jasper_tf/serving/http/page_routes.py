@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.memory_file import in_memory
 from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.channel_limit import validate_channels
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     import numpy as np
@@ -90,11 +91,16 @@ def _decode(content: bytes, sample_rate: int) -> np.ndarray:
     from jasper_tf.inference.recording import open_recording
     from jasper_tf.serving.http.picture_data import LONGEST_S
 
-    try:
-        recording = open_recording(io.BytesIO(content), sample_rate)
-    except UserError as error:
-        raise ApiError(400, f"the body {str(error).partition(': ')[2] or error}", "invalid_audio") from None
-    if recording.samples > LONGEST_S * sample_rate:
-        seconds = recording.samples / sample_rate
-        raise ApiError(413, f"a recording of {seconds:.0f} s; send at most {LONGEST_S:g} s", "audio_too_long")
-    return recording.whole()
+    # As a file: its header is read before the samples.
+    with in_memory(content) as path:
+        try:
+            validate_channels(path)
+            recording = open_recording(path, sample_rate)
+            if recording.samples > LONGEST_S * sample_rate:
+                seconds = recording.samples / sample_rate
+                raise ApiError(413, f"a recording of {seconds:.0f} s; send at most {LONGEST_S:g} s", "audio_too_long")
+            return recording.whole()
+        except ApiError:
+            raise
+        except UserError as error:
+            raise ApiError(400, f"the body {str(error).partition(': ')[2] or error}", "invalid_audio") from None

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.inference.transcriber import Recognizer
-from jasper_tf.model.jasper_ctc import pad_audio
 
 LONGEST_S = 30.0
 """Of a recording, seconds: what a screen shows with every frame visible."""
@@ -21,7 +21,7 @@ def picture_data(model: Recognizer, audio: np.ndarray) -> dict[str, Any]:
     """Returns values for JSON: what the model hears and answers.
 
     Args:
-        model: one that gives no log-mel features, as an exported one, has no spectrogram.
+        model: one that gives no features, such as an edge model, has no spectrogram.
         audio: [S] float32 at the model's rate, up to `LONGEST_S`.
 
     Returns:
@@ -35,14 +35,18 @@ def picture_data(model: Recognizer, audio: np.ndarray) -> dict[str, Any]:
 
 
 def _spectrogram(model: Any, batch: np.ndarray, batch_len: np.ndarray) -> dict[str, Any] | None:
-    if not hasattr(model, "spectrograms"):
+    if hasattr(model, "spectrograms"):
+        features, _, feature_len = model.spectrograms({"audio": batch, "audio_len": batch_len})
+        band_hz = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
+    elif hasattr(model, "features"):
+        features, feature_len = model.features(batch, batch_len)
+        band_hz = model.band_hz
+    else:
         return None
-    features, _, feature_len = model.spectrograms({"audio": batch, "audio_len": batch_len})
     frames = int(feature_len[0])
     features = np.asarray(features)[0, :frames]
     # A few clicks or an empty band must not compress the scale.
     low, high = np.percentile(features, [1, 99.5]) if features.size else (0.0, 1.0)
-    band_hz = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
     return {
         "values": _bytes((features - low) / max(high - low, 1e-6)),
         "frames": frames,

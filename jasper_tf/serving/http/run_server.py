@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
+import logging
 import os
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,8 +31,11 @@ _HEADERS_S = 30.0
 _KEEP_ALIVE_S = 30
 """So is one that sends no further request: longer than clients wait before they use a connection again."""
 _BACKLOG = 512
+_FILE_LIMIT_LOG_S = 10.0
 _PONG_S = 120.0
 """A client that sends a whole recording at once answers a ping behind it."""
+
+logger = logging.getLogger(__name__)
 
 
 def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, DecodingConfig]]) -> None:
@@ -101,10 +107,32 @@ class _Server(uvicorn.Server):
             os._exit(128 + sig)
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_FileLimitLog())
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if not self._app.state.stopping.done():
             self._app.state.stopping.set_result(None)
         await super().shutdown(sockets)
+
+
+class _FileLimitLog:
+    """Says once in a while that no connection can be accepted; asyncio (3.11) writes thousands of tracebacks a second.
+
+    Everything else is logged as always.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._next:
+            self._next = loop.time() + _FILE_LIMIT_LOG_S
+            logger.warning("too many open files: connections have to wait; raise the limit (ulimit -n)")
 
 
 class _Connection(H11Protocol):
@@ -114,15 +142,33 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._silence = self.loop.call_later(self.headers_s, self._close_if_silent)
+        self._silence: asyncio.TimerHandle | None = self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        if self._silence is None:  # uvicorn waits without end for the rest of a second request
+            self._silence = self._expect_request()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._stop_expecting()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._silence.cancel()
+        self._stop_expecting()
         super().connection_lost(exc)
+
+    def _expect_request(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.headers_s, self._close_if_silent)
+
+    def _stop_expecting(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def _close_if_silent(self) -> None:
         # A WebSocket has another protocol by now.
-        if self.cycle is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
+        is_silent = self.cycle is None or self.cycle.response_complete
+        if is_silent and not self.transport.is_closing() and self.transport.get_protocol() is self:
             self.transport.close()
 
 

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.decoding.alignment import time_labels
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.metrics.error_rate import wer
-from jasper_tf.model.jasper_ctc import pad_audio
 from jasper_tf.plots.speech import alignment_picture, spec_augment_picture
 from jasper_tf.training.run.log import RunLog
 from jasper_tf.training.run.training_state import TrainingState

@@ -9,7 +9,6 @@ from jasper_tf.export.edge.read_network import read_network
 from jasper_tf.export.edge.verification import verify
 from jasper_tf.export.litert.activations import measure_activations
 from jasper_tf.export.litert.graph import build_litert
-from jasper_tf.export.litert.layers import quantize_channels
 from jasper_tf.export.litert.runtime import LiteRTModel
 from jasper_tf.export.litert.writer import write_litert
 from tests.export.edge.models import small_model, some_audio
@@ -63,16 +62,6 @@ def test_activations_are_those_of_the_float_model(tmp_path):
     network = read_network(model)
     found = measure_activations(build_litert(network, measured=True), CLIPS[:1])
     features = model.spectrograms({"audio": CLIPS[0].audio[None], "audio_len": np.array([16000])})[1][0, :100]
-    np.testing.assert_allclose(found["features"].mean, np.mean(features, axis=0), atol=1e-4)
     low, high = np.percentile(features, (0.01, 99.99))
     assert (found["features"].low, found["features"].high) == pytest.approx((low, high), abs=1e-3)
     assert found["block_0/0/convolution"].low == 0  # after its activation
-
-
-def test_channels_are_rounded_each_with_its_own_scale():
-    kernel = np.random.default_rng(1).normal(size=(6, 1, 3, 4)) * 10.0 ** np.arange(-3, 3)[:, None, None, None]
-    kernel[2] = 0
-    values, scale = quantize_channels(kernel)
-    error = np.abs(values * scale[:, None, None, None] - kernel).max(axis=(1, 2, 3))
-    assert (error <= scale * 0.501).all() and (np.abs(values).max(axis=(1, 2, 3))[[0, 1, 3, 4, 5]] == 127).all()
-    assert not values[2].any()

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.load_model import load_model
-from jasper_tf.model.jasper_ctc import build_model, pad_audio
+from jasper_tf.model.jasper_ctc import build_model
 
 ONLY_TENSORFLOW = """
 import sys

@@ -1,6 +1,7 @@
 """The signatures for live audio: together, the answers to a stream are those to its whole recording."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,8 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import EXTRA, export
 from jasper_tf.inference.saved_model import SavedModelTranscriber
+from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs
+from jasper_tf.inference.streaming.start_stream import start_log_probs
+from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs
+from jasper_tf.inference.transcriber import Transcriber
 
 pytestmark = pytest.mark.medium
 
@@ -186,6 +192,56 @@ def test_it_transcribes_recordings_too(streaming_model, exported, noises):
     """Its operations are among those that are loaded (`validate_graph`)."""
     texts = [str(found) for found in SavedModelTranscriber(exported).transcribe(noises)]
     assert texts == [offline(streaming_model, sound)[0] for sound in noises]
+
+
+def frames_of(stream, sound, parts=9):
+    final = [stream.push(part)[0] for part in np.array_split(sound, parts)]
+    return np.concatenate([*final, stream.finish()])
+
+
+def test_an_export_says_live_what_it_says_of_the_whole(streaming_model, exported, noises):
+    model = SavedModelTranscriber(exported)
+    stream = start_log_probs(model, 4.8, 1.6, 1.6)
+    assert type(stream) is StatefulLogProbs and stream.delay_s == StatefulLogProbs(streaming_model).delay_s
+    np.testing.assert_allclose(frames_of(stream, noises[1]), offline(streaming_model, noises[1])[1], atol=1e-5)
+    transcriber = Transcriber(model)
+    live = transcriber.stream(endpoint_s=0)
+    updates = [update for part in np.array_split(noises[0], 30) for update in live.push(part)] + live.finish()
+    words = [word.text for update in updates if update.kind == "final" for word in update.words]
+    assert words == [word.text for word in transcriber.transcribe(noises[0]).words] and words
+
+
+def test_an_export_that_needs_whole_recordings_streams_by_windows(untrained_model, noises, tmp_path):
+    trained = untrained_model(list(" abcdefghijklmnopqrstuvwxyz'"))
+    model = SavedModelTranscriber(export(trained, tmp_path))
+    assert type(start_log_probs(model, 4.8, 1.6, 1.6)) is BufferedLogProbs
+
+    class OfAudio:
+        """The model before its export, by the same windows."""
+
+        tokenizer, sample_rate, frame_s = trained.tokenizer, trained.sample_rate, trained.frame_s
+        log_probs = staticmethod(trained.log_probs)
+
+    seconds = (0.5, 0.3, 0.2)
+    found = frames_of(BufferedLogProbs(model, *seconds), noises[0])
+    np.testing.assert_allclose(found, frames_of(BufferedLogProbs(OfAudio(), *seconds), noises[0]), atol=1e-4)
+    transcriber = Transcriber(model)
+    live = transcriber.stream(9.0, 1.0, 9.0, endpoint_s=0)
+    updates = [*live.push(noises[0]), *live.finish()]
+    assert " ".join(one.text for one in updates if one.kind == "final") == transcriber.transcribe(noises[0]).text != ""
+
+
+@pytest.mark.parametrize(
+    "change", [{"frame_samples": 641}, {"flush_samples": 0}, {"lookahead_s": None}, {"size": 1}], ids=str
+)
+def test_damaged_sizes(exported, tmp_path, change):
+    folder = shutil.copytree(exported, tmp_path / "1")
+    file = folder / EXTRA / "model.json"
+    about = json.loads(file.read_text())
+    about["stream"] |= change
+    file.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"model\.json"):
+        SavedModelTranscriber(folder)
 
 
 def test_a_batchable_export_streams(streaming_model, tmp_path):

@@ -230,6 +230,29 @@ def test_hot_words_and_a_language_model_change_what_is_heard(tmp_path):
     assert heard({"cab": 2.0}) == heard(ngram_lm_model=str(lm), ngram_lm_alpha=0.5) == ["ab", "cab", "ab"]
 
 
+@pytest.mark.medium
+def test_n_best_texts_are_those_of_each_line():
+    lines, pause = ("_a_bb_ c_a", "_c_ _ab"), "_" * 30
+    log_probs = frames_of(f"{lines[0]}{pause}{lines[1]}{pause}", 0.6)
+    decoder = BeamDecoder(TOKENIZER, {"beam_size": 8, "n_best": 3})
+    updates = transcribe(log_probs, decoder=lambda: BeamLiveDecoder(decoder, FRAME_S), endpoint_s=0.4)
+    first = len(lines[0]) + 20  # frames: up to the endpoint
+    ends = [one for one in updates if one.endpoint]
+    assert len(ends) == 3 and all(one.n_best is None for one in updates if not one.endpoint)
+    for part, end in ((log_probs[:first], ends[0]), (log_probs[first : first + 10 + len(lines[1]) + 20], ends[1])):
+        best = decoder(part[None], np.array([len(part)]))
+        texts = [TOKENIZER.decode([k for k in labels if k >= 0]) for labels in best.labels[0].numpy()]
+        assert [one.text for one in end.n_best] == texts and len({*texts}) == 3
+        np.testing.assert_allclose([one.score for one in end.n_best], best.score[0], rtol=1e-4)
+    assert ends[2].n_best[0].text == ends[2].text and len(ends[2].n_best) <= 3
+    begin = updates.index(ends[0]) + 1
+    for line, end in ((updates[:begin], ends[0]), (updates[begin : updates.index(ends[1]) + 1], ends[1])):
+        assert " ".join(word.text for word in words_of(line)) == end.n_best[0].text
+    rows = ends[0].as_json()["n_best"]
+    assert rows[0] == {"text": ends[0].n_best[0].text, "score": round(ends[0].n_best[0].score, 4)}
+    assert "n_best" not in transcribe("_a_")[-1].as_json()
+
+
 def test_beam_words_have_the_times_of_the_whole():
     text = "__ab__c ab_cc__ c_ab c_____________a__"
     found = words_of(transcribe(text, decoder=lambda: BeamLiveDecoder(BEAM, FRAME_S), endpoint_s=0))

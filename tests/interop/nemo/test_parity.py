@@ -13,12 +13,13 @@ import yaml
 
 from jasper_tf.__main__ import main
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config import config_from_dict
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.metrics.error_rate import count_errors
-from jasper_tf.model.jasper_ctc import build_model, pad_audio
+from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.text.tokenizer import CharacterTokenizer
 from jasper_tf.text.train_sentencepiece import SentencePieceOptions, train_sentencepiece
 from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer

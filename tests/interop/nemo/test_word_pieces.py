@@ -7,13 +7,14 @@ import pytest
 import yaml
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.errors import UserError
 from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.interop.nemo.archive import read_archive, write_archive
 from jasper_tf.interop.nemo.model import export_nemo, import_nemo
 from jasper_tf.losses.ctc import CTCLoss
-from jasper_tf.model.jasper_ctc import build_model, pad_audio
+from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
 

@@ -27,11 +27,13 @@ class WatchedModel:
 
     def __init__(self, model):
         self._model = model
-        self.tokenizer, self.sample_rate, self.decoding = model.tokenizer, model.sample_rate, model.decoding
         self.batches: list[tuple[list[int], object, object]] = []
         self.go = threading.Event()
         self.go.set()
         self.fail = lambda lengths: None
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
 
     def recognize_batch(self, audio, audio_len, words, decoder, hot_words):
         lengths = sorted(audio_len.tolist())

@@ -1,7 +1,10 @@
 import base64
 
 import numpy as np
+import pytest
 
+from jasper_tf.export.saved_model.writer import export
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.serving.http.picture_data import picture_data
 from tests.serving.http.conftest import noise
 
@@ -30,12 +33,22 @@ def test_the_pictures_show_features_and_probabilities_of_the_model(http_model):
     np.testing.assert_allclose(shown, np.clip((features - low) / (high - low), 0, 1), atol=0.003)
 
 
+@pytest.mark.medium
+def test_the_pictures_of_an_export_are_those_of_its_model(http_model, tmp_path):
+    audio = noise(3, 1.5)
+    ours = picture_data(http_model, audio)
+    found = picture_data(SavedModelTranscriber(export(http_model, tmp_path)), audio)
+    for name in ("spectrogram", "posterior"):
+        np.testing.assert_allclose(bytes_of(found[name]), bytes_of(ours[name]), atol=0.005)
+    assert found["spectrogram"]["band_hz"] == ours["spectrogram"]["band_hz"] != []
+
+
 def test_a_model_without_features_and_audio_without_sound_are_no_errors(http_model):
-    class Exported:
+    class Edge:
         sample_rate, frame_s, tokenizer = http_model.sample_rate, http_model.frame_s, http_model.tokenizer
         log_probs = staticmethod(http_model.log_probs)
 
     silence = np.zeros(1600, np.float32)
-    found = picture_data(Exported(), silence)
+    found = picture_data(Edge(), silence)
     assert found["spectrogram"] is None and found["posterior"]["labels"][0] == ""
     assert picture_data(http_model, silence[:1])["posterior"]["frames"] >= 0

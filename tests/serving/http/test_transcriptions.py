@@ -211,7 +211,7 @@ def test_clients_that_vanish(server, recordings, expected):
     before = server.metric("jasper_canceled_total")
     body = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-        + as_wav(noise(60, 30.0))
+        + as_wav(np.tile(noise(60, 30.0), 20), subtype="PCM_16")  # it takes longer than to leave
         + b"\r\n--x--\r\n"
     )
     head = (

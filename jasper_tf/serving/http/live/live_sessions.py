@@ -71,6 +71,7 @@ class LiveSessions:
         self._sessions: dict[str, LiveSession] = {}
 
     def __len__(self) -> int:
+        self._forget_idle()
         return len(self._sessions)
 
     def require_room(self) -> None:

@@ -16,6 +16,7 @@ from jasper_tf.serving.http.api_error import ApiError
 _SHORTEST_CHUNK_S = 0.1
 _LONGEST_DECODING = 2000
 """Characters; it also bounds how deep it is."""
+_MOST_N_BEST = 1024
 _LONGEST_WINDOW_S = 60.0
 """A stream may cost the server so much: window / chunk times the work of an offline recognition."""
 
@@ -28,6 +29,7 @@ class LiveSettings:
         sample_rate: of its PCM, Hz; not with `session_id`.
         hot_words: words or phrases that are expected, or a mapping to their weights.
         hot_word_weight: of hot words without a weight of their own.
+        n_best: how many texts of a line its last final message has.
         decoding: keys of the section `decoding`, such as `{"beam.beam_size": 8}`.
         left_s, chunk_s, right_s, endpoint_s: as `Transcriber.stream` takes them.
         session_id: of a stream to go on with.
@@ -37,6 +39,7 @@ class LiveSettings:
     sample_rate: int | None = None
     hot_words: list[str] | dict[str, float] | None = None
     hot_word_weight: float | None = None
+    n_best: int | None = None
     decoding: dict[str, Any] | None = None
     left_s: float = 4.8
     chunk_s: float = 1.6
@@ -74,12 +77,14 @@ class LiveSettings:
         found = [f"decoding.{key}={json.dumps(value)}" for key, value in flatten(self.decoding or {}).items()]
         if self.hot_word_weight is not None:
             found.append(f"decoding.beam.hot_word_weight={self.hot_word_weight!r}")
+        if self.n_best is not None:
+            found.append(f"decoding.beam.n_best={self.n_best}")
         return found
 
     @property
     def needs_beam(self) -> bool:
         """Whether only a beam search can do what is asked for."""
-        return bool(self.hot_words) or self.hot_word_weight is not None
+        return bool(self.hot_words) or self.hot_word_weight is not None or self.n_best is not None
 
     @classmethod
     def read_query(cls, query: Mapping[str, str]) -> LiveSettings:
@@ -111,6 +116,9 @@ def _validate(name: str, value: Any) -> None:
     elif name == "last_seq":
         if type(value) is not int or value < 0:
             raise _wrong(name, "must be a whole number, 0 or more")
+    elif name == "n_best":
+        if type(value) is not int or not 1 <= value <= _MOST_N_BEST:
+            raise _wrong(name, f"must be a whole number from 1 to {_MOST_N_BEST}")
     elif name == "session_id":
         if not isinstance(value, str):
             raise _wrong(name, "must be a text")

@@ -32,7 +32,7 @@ _KEEP_ALIVE_S = 15.0
 """A stream of events says this often that it is alive: proxies close silent connections."""
 _PAUSE_S = 0.5
 """Between looks at what is settled, each of which joins all pieces so far."""
-_STATUS = {"not_audio": 415, "too_long": 413}
+_STATUS = {"not_audio": 415, "too_long": 413, "unreadable": 503}
 _OF_MANIFESTS = re.compile(r"(,? or|;) remove (its line|it)$")
 """The end of messages about a file of a manifest."""
 
@@ -54,8 +54,7 @@ async def transcriptions(request: Request) -> Response:
             for upload in (value for value in fields.values() if isinstance(value, UploadFile)):
                 files.callback(upload.file.close)
             form = TranscriptionForm.read(fields)
-            options = await run_in_threadpool(_options, worker, form)
-            path = await run_in_threadpool(_path, form.upload, files)
+            options, path = await run_in_threadpool(_prepare, worker, form, files)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             message = f"The upload could not be stored ({reason}); try again later."
@@ -81,12 +80,14 @@ async def translations() -> None:
     raise ApiError(400, message, "unsupported_endpoint")
 
 
-def _options(worker: InferenceWorker, form: TranscriptionForm) -> RecognitionOptions:
+def _prepare(
+    worker: InferenceWorker, form: TranscriptionForm, files: contextlib.ExitStack
+) -> tuple[RecognitionOptions, str]:
     assert worker.decoders is not None
     decoder = worker.decoders.get(form.overrides, form.needs_beam)
     if form.hot_words:
         worker.decoders.validate_hot_words(form.hot_words, decoder)
-    return RecognitionOptions(decoder, form.hot_words)
+    return RecognitionOptions(decoder, form.hot_words), _path(form.upload, files)
 
 
 def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
