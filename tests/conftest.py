@@ -126,6 +126,24 @@ def untrained_model():
 
 
 @pytest.fixture(scope="session")
+def piece_tokenizers(golden):
+    """Those of NeMo-made models by kind, "unigram" and "wpe"."""
+    from jasper_tf.interop.nemo.archive import read_archive
+    from jasper_tf.text.sentencepiece_tokenizer import SentencePieceTokenizer
+    from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
+
+    def content(kind: str, ending: str) -> bytes:
+        files = read_archive(golden / f"{kind}.nemo").tokenizer
+        return next(content for name, content in files.items() if name.endswith(ending))
+
+    lines = content("wpe", "vocab.txt").decode().splitlines()
+    return {
+        "unigram": SentencePieceTokenizer(content("unigram", ".model")),
+        "wpe": WordPieceTokenizer(lines),
+    }
+
+
+@pytest.fixture(scope="session")
 def tiny_config(spoken_corpus: Path, built_once):
     """`tiny_config("trainer.max_epochs=2", ...)`: a Config of 3 blocks, 22 training and 5 validation utterances.
 

@@ -20,8 +20,9 @@ from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, valida
 
 if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.alignment.long_alignment import Alignment
+    from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
 
-HELP = "forced alignment: times and scores of the words and letters of known texts"
+HELP = "forced alignment: times and scores of the words of known texts, and of their letters or word pieces"
 
 _WINDOW = 64
 """Utterances whose alignments are in memory at a time."""
@@ -63,8 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Aligns every utterance of the manifest; returns 1 if one cannot be aligned (it is named), after the others."""
     from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.inference.alignment.formats import alignment_files, as_json, format_alignment
+    from jasper_tf.inference.alignment.formats import alignment_files, as_json, format_alignment, label_kind
+    from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
     from jasper_tf.inference.inputs import Input, output_names
+    from jasper_tf.inference.load_model import load_recognizer
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
@@ -85,12 +88,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     _make_folders({path.parent for path in written} | {folder})
 
+    aligner = RecordingAligner(load_recognizer(arguments.model), arguments.batch_size, arguments.long_s)
+    labels = label_kind(aligner.aligner.tokenizer)
     failed = doubtful = words = 0
     progress = Progress("aligning", round(float(utterances.duration_s.sum())), clock)
     with ExitStack() as outputs:
         lines = outputs.enter_context(atomic_write(lines_file)) if lines_file else None
         outputs.enter_context(progress)
-        for i, found in enumerate(_align(arguments, utterances, progress)):
+        for i, found in enumerate(_align(aligner, utterances, progress)):
             utterance = utterances[i]
             line: dict[str, Any] = {
                 "audio_filepath": utterance.path,
@@ -104,11 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"error: {utterance.source}: {found}", file=sys.stderr)
                 line["error"] = str(found)
             else:
-                line |= as_json(found)
+                line |= as_json(found, labels)
                 words += len(found.words)
                 doubtful += _report(utterance.source, found, progress)
                 for form, paths in planned[i].items():
-                    contents = format_alignment(found, form, names[i], utterance.duration_s)
+                    contents = format_alignment(found, form, names[i], utterance.duration_s, labels)
                     for path, content in zip(paths, contents, strict=True):
                         with atomic_write(path) as file:
                             file.write(content)
@@ -122,12 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _align(arguments: argparse.Namespace, utterances: Any, progress: Progress) -> Iterator[Alignment | UserError]:
+def _align(aligner: RecordingAligner, utterances: Any, progress: Progress) -> Iterator[Alignment | UserError]:
     """The alignments in the order of the manifest."""
-    from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
-    from jasper_tf.inference.load_model import load_recognizer
-
-    aligner = RecordingAligner(load_recognizer(arguments.model), arguments.batch_size, arguments.long_s)
     rest = iter(utterances)
     while window := list(islice(rest, _WINDOW)):
         yield from aligner.align(window, lambda seconds: progress.advance(round(seconds)))

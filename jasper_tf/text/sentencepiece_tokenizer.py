@@ -54,6 +54,10 @@ class SentencePieceTokenizer(Tokenizer):
     def vocabulary(self) -> Sequence[str]:
         return self.model.pieces
 
+    @property
+    def written(self) -> Sequence[str]:
+        return [piece.replace(SPACE, " ") for piece in self._written]
+
     @functools.cached_property
     def _processor(self) -> Any:
         import sentencepiece  # only encoding needs it

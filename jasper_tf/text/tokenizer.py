@@ -35,6 +35,14 @@ class Tokenizer(ABC):
         """The V labels as their file has them."""
         return self.pieces
 
+    @property
+    def written(self) -> Sequence[str]:
+        """What each label adds to a text: joined, what `decode` gives, but for spaces at the beginning.
+
+        They are the pieces, but for `<unk>`, which is also followed by a space.
+        """
+        return self.pieces
+
     def __len__(self) -> int:
         """V: the number of labels, the blank not counted."""
         return len(self.pieces)

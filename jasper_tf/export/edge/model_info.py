@@ -78,14 +78,19 @@ class ModelInfo:
         return self.frame_stride_samples / self.sample_rate
 
     def to_json(self) -> str:
-        """The text of `model.json`."""
+        """The text of `model.json`.
+
+        Beside the attributes: `labels`, the lines of labels.txt, and `first_labels`, what a label writes where no label
+        before it has written anything: mostly the same without the space.
+        """
         about = {
             "format_version": FORMAT_VERSION,
             "format": self.format,
             "file": self.file,
             "quantization": self.quantization,
             "sample_rate": self.sample_rate,
-            "labels": list(self.tokenizer.pieces),
+            "labels": list(self.tokenizer.written),
+            "first_labels": [self.tokenizer.decode([label]) for label in range(len(self.tokenizer))],
             "blank": len(self.tokenizer),
             "tokenizer": self.tokenizer.get_config(),
             "min_samples": self.min_samples,

@@ -44,9 +44,12 @@ def export_edge(
         model.tflite, model.onnx    raw audio to log-probabilities
         model.stream.tflite, .onnx  the steps of a model that can stream
         model.json                  see `ModelInfo`
-        labels.txt                  the V labels, one per line; the blank is class V
+        labels.txt                  what each of the V labels writes, one per line; the blank is class V
         config.yaml                 as given; a page has none
         index.html, ...             a web page, see `write_web`
+
+    The lines of labels.txt are `Tokenizer.written`: a word piece that starts a word begins with a space, and a line may
+    be empty. The lines of the best path, repeats and blanks removed, joined and stripped, are the text.
 
     Args:
         model: a trained recognizer.
@@ -90,7 +93,7 @@ def export_edge(
             if quantize in ("none", "float16") and steps.p99_difference > _MOST_STEP_DIFFERENCE:
                 raise DataError(f"live audio differs by {steps.p99_difference:.1e}; report it with the configuration")
             verification["stream"] = steps.to_dict()
-        (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.written), encoding="utf-8")
         if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         framing = model.framing

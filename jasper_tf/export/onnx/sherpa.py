@@ -103,12 +103,15 @@ def make_sherpa_raw(job: EdgeJob, network: Network, precision: Precision) -> onn
 def write_tokens(tokenizer: Tokenizer, file: Path) -> None:
     """Writes sherpa-onnx's `tokens.txt`: a piece and its class on each line, a space as `▁`, then the blank.
 
+    A label that writes nothing, such as `<s>`, has its name there.
+
     Raises:
-        UserError: a label is another white space, which the file cannot hold.
+        UserError: a label is or has another white space, which the file cannot hold.
     """
-    pieces = [piece.replace(" ", "▁") for piece in tokenizer.pieces]
+    named = zip(tokenizer.pieces, tokenizer.vocabulary, strict=True)
+    pieces = [piece.replace(" ", "▁") or name for piece, name in named]
     for piece in pieces:
-        if not piece or any(character.isspace() for character in piece):
+        if any(character.isspace() for character in piece):
             raise UserError(f"--target: the label {piece!r} cannot be written to tokens.txt; leave the target out")
     lines = [f"{piece} {number}\n" for number, piece in enumerate([*pieces, "<blk>"])]
     file.write_text("".join(lines), encoding="utf-8")

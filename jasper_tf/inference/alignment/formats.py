@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.errors import printable
 from jasper_tf.inference.segments import segment_words
 from jasper_tf.inference.subtitles import format_transcript
 from jasper_tf.inference.transcript import Transcript
+from jasper_tf.text.sentencepiece_model import SPACE
+from jasper_tf.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # a wrong --format is answered without TensorFlow
     from jasper_tf.inference.alignment.long_alignment import Alignment
     from jasper_tf.inference.alignment.text_aligner import AlignedLabel, AlignedWord
 
 FORMATS = ("json", "ctm", "textgrid", "srt")
+LabelKind = Literal["letters", "pieces"]
 
 
 def alignment_files(name: str, form: str) -> list[str]:
@@ -25,7 +29,14 @@ def alignment_files(name: str, form: str) -> list[str]:
     return [f"{form}/{name}.{'TextGrid' if form == 'textgrid' else form}"]
 
 
-def format_alignment(alignment: Alignment, form: str, name: str, duration_s: float) -> list[str]:
+def label_kind(tokenizer: Tokenizer) -> LabelKind:
+    """What the files call the parts of words: "letters", or "pieces" of more than one character."""
+    return "letters" if all(len(piece) == 1 for piece in tokenizer.pieces) else "pieces"
+
+
+def format_alignment(
+    alignment: Alignment, form: str, name: str, duration_s: float, labels: LabelKind = "letters"
+) -> list[str]:
     """The contents of the files of `alignment_files`.
 
     Args:
@@ -33,24 +44,29 @@ def format_alignment(alignment: Alignment, form: str, name: str, duration_s: flo
         form: ctm, textgrid or srt.
         name: of the recording, for CTM.
         duration_s: of the recording, seconds.
+        labels: what the parts of words are.
     """
     if form == "ctm":
         return [_ctm(name, alignment.words), _ctm(name, _labels(alignment.words))]
     if form == "textgrid":
         last_s = alignment.words[-1].end_s if alignment.words else 0.0
-        return [_text_grid(alignment.words, max(duration_s, last_s))]  # the manifest's duration need not be exact
+        end_s = max(duration_s, last_s)  # the manifest's duration need not be exact
+        return [_text_grid(alignment.words, end_s, labels)]
     words = tuple(alignment.words)
     text = " ".join(word.text for word in words)
     return [format_transcript(Transcript(text, words=words, segments=segment_words(words)), "srt")]
 
 
-def as_json(alignment: Alignment) -> dict[str, Any]:
-    """Values for a line of JSON: seconds and scores rounded to four decimals; `score` is a mean log-posterior."""
+def as_json(alignment: Alignment, labels: LabelKind = "letters") -> dict[str, Any]:
+    """Values for a line of JSON: seconds and scores rounded to four decimals; `score` is a mean log-posterior.
+
+    Each word has its `letters` or `pieces`; a piece that starts a word begins with `▁`.
+    """
     frames = [(word.score, word.end_s - word.start_s) for word in alignment.words]
     weight = sum(seconds for _, seconds in frames)
     return {
         "score": round(sum(score * seconds for score, seconds in frames) / weight, 4) if weight else None,
-        "words": [{**_timing(word), "letters": [_timing(label) for label in word.labels]} for word in alignment.words],
+        "words": [{**_timing(word), labels: [_timing(one) for one in _labels([word])]} for word in alignment.words],
         "unmatched_text": [
             {"text": one.text, "start_s": round(one.start_s, 4), "end_s": round(one.end_s, 4)}
             for one in alignment.unmatched_text
@@ -67,20 +83,20 @@ def _timing(one: AlignedLabel) -> dict[str, Any]:
 
 
 def _labels(words: Sequence[AlignedWord]) -> list[AlignedLabel]:
-    return [label for word in words for label in word.labels]
+    """Those of all words; a space, with which only word pieces begin, as the tokenizer's file has it."""
+    return [replace(one, text=one.text.replace(" ", SPACE)) for word in words for one in word.labels]
 
 
 def _ctm(name: str, timings: Sequence[WordTiming]) -> str:
-    """A line `utterance channel start duration text` for each; spaces are `<space>`, in names dashes (NeMo)."""
+    """A line `utterance channel start duration text` for each; spaces in names are dashes (NeMo)."""
     name = printable(name).replace(" ", "-")
     return "".join(
-        f"{name} 1 {one.start_s:.2f} {one.end_s - one.start_s:.2f} {printable(one.text).replace(' ', '<space>')}\n"
-        for one in timings
+        f"{name} 1 {one.start_s:.2f} {one.end_s - one.start_s:.2f} {printable(one.text)}\n" for one in timings
     )
 
 
-def _text_grid(words: Sequence[AlignedWord], duration_s: float) -> str:
-    """Praat's long format, with a tier of words and one of characters."""
+def _text_grid(words: Sequence[AlignedWord], duration_s: float, labels: LabelKind) -> str:
+    """Praat's long format, with a tier of words and one of characters or word pieces."""
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
@@ -91,7 +107,8 @@ def _text_grid(words: Sequence[AlignedWord], duration_s: float) -> str:
         "size = 2",
         "item []:",
     ]
-    for number, (tier, timings) in enumerate((("words", words), ("characters", _labels(words))), 1):
+    parts = "characters" if labels == "letters" else labels
+    for number, (tier, timings) in enumerate((("words", words), (parts, _labels(words))), 1):
         intervals = _without_gaps(timings, duration_s)
         lines += [
             f"    item [{number}]:",

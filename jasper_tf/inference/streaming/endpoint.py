@@ -12,7 +12,8 @@ from jasper_tf.errors import UserError
 class EndpointDetector:
     """Cuts frames where, after something was said, nothing is said for a while: an endpoint.
 
-    A frame says nothing if its best class is the blank or a space. One pause has one endpoint.
+    A frame says nothing if its best class is the blank, a space or a label that writes nothing. One pause has one
+    endpoint.
 
     Args:
         pause_s: how long nothing must be said, seconds; 0: there are no endpoints. CTC ends words early, so that

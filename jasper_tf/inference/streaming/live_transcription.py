@@ -59,7 +59,7 @@ class LiveTranscription:
         self.delay_s, self.note = log_probs.delay_s, log_probs.note
         self._log_probs, self._decoder = log_probs, decoder
         self._resampler = StreamResampler(self.sample_rate, log_probs.sample_rate)
-        silent = np.array([piece == " " for piece in decoder.tokenizer.pieces] + [True])
+        silent = np.array([not piece for piece in decoder.tokenizer.word_pieces] + [True])
         self._endpoint = EndpointDetector(endpoint_s, log_probs.frame_s, silent)
         self._samples = 0  # at the model's rate
         self._pushed = 0  # at the rate of the audio

@@ -9,6 +9,7 @@ import numpy as np
 
 from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.inference.transcriber import Recognizer
+from jasper_tf.text.tokenizer import Tokenizer
 
 LONGEST_S = 30.0
 """Of a recording, seconds: what a screen shows with every frame visible."""
@@ -57,6 +58,7 @@ def _spectrogram(model: Any, batch: np.ndarray, batch_len: np.ndarray) -> dict[s
 def _posterior(model: Any, batch: np.ndarray, batch_len: np.ndarray) -> dict[str, Any] | None:
     if not hasattr(model, "log_probs"):
         return None
+    tokenizer: Tokenizer = model.tokenizer
     log_probs, frames = model.log_probs(batch, batch_len)
     posterior = np.exp(log_probs[0, : frames[0]])
     highest = posterior[:, :-1].max(axis=0, initial=0.0)
@@ -66,7 +68,7 @@ def _posterior(model: Any, batch: np.ndarray, batch_len: np.ndarray) -> dict[str
     return {
         "values": _bytes(posterior[:, [blank, *shown[::-1]]]),  # the first label is the highest row
         "frames": len(posterior),
-        "labels": ["", *(model.tokenizer.pieces[label] for label in shown[::-1])],
+        "labels": ["", *(tokenizer.pieces[label] or tokenizer.vocabulary[label] for label in shown[::-1])],
         "frame_s": model.frame_s,
     }
 

@@ -42,7 +42,7 @@ def test_what_is_written_is_read(tmp_path):
         ("sample_rate", 0, "sample_rate"),
         ("frame_stride_samples", True, "frame_stride_samples"),
         ("tokenizer", {"type": "hieroglyphs"}, "hieroglyphs"),
-        ("tokenizer", None, "damaged"),
+        ("tokenizer", None, "not supported"),
         ("decoding", {"strategy": "guess"}, "guess"),
         ("files", ["../../etc/passwd"], "passwd"),
         ("files", 5, "damaged"),

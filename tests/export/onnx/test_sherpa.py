@@ -89,3 +89,13 @@ def test_tokens_are_those_of_sherpa(tmp_path):
     assert (tmp_path / "tokens.txt").read_text(encoding="utf-8") == "▁ 0\na 1\né 2\n' 3\n<blk> 4\n"
     with pytest.raises(UserError, match="tokens.txt"):
         write_tokens(CharacterTokenizer(["a", "\t"]), tmp_path / "other.txt")
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wpe"])
+def test_tokens_of_word_pieces_join_to_the_text(piece_tokenizers, tmp_path, kind):
+    tokenizer = piece_tokenizers[kind]
+    write_tokens(tokenizer, tmp_path / "tokens.txt")
+    rows = [line.split(" ") for line in (tmp_path / "tokens.txt").read_text(encoding="utf-8").splitlines()]
+    assert [int(number) for _, number in rows] == [*range(len(tokenizer) + 1)] and rows[-1][0] == "<blk>"
+    ids = tokenizer.encode_batch(["seven of nine"])[0]
+    assert "".join(rows[i][0] for i in ids).replace("▁", " ").strip() == tokenizer.decode(ids) != ""

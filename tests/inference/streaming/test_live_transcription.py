@@ -19,6 +19,7 @@ from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
 from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.text.tokenizer import CharacterTokenizer
+from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
 TOKENIZER = CharacterTokenizer(" abc")
 FRAME_S = 0.02
@@ -303,3 +304,14 @@ def test_transcriber_streams_any_model_at_any_rate(untrained_model):
     with pytest.raises(UserError, match="strategy=beam"):
         transcriber.stream(hot_words=["ab"])
     transcriber.stream(hot_words=None).warm_up()
+
+
+def test_word_pieces_are_final_when_the_next_word_starts_and_pause_where_nothing_is_written():
+    pieces = ["[UNK]", "[PAD]", "on", "##es", "six"]
+    tokenizer = WordPieceTokenizer(pieces)
+    path = [2, 5, 3, 5, 4, *[5, 1] * 15, 2, 5, 5]  # [PAD] writes nothing
+    log_probs = np.full((len(path), 6), -9, np.float32)
+    log_probs[np.arange(len(path)), path] = -0.01
+    updates = transcribe(log_probs, decoder=lambda: GreedyLiveDecoder(GreedyDecoder(), tokenizer, FRAME_S), chunk=5)
+    final = [(update.text, update.endpoint) for update in updates if update.kind == "final"]
+    assert final == [("ones", False), ("six", True), ("on", True)]

@@ -6,6 +6,7 @@ import pytest
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.saved_model import SavedModelTranscriber
 from jasper_tf.serving.http.picture_data import picture_data
+from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 from tests.serving.http.conftest import noise
 
 
@@ -52,3 +53,24 @@ def test_a_model_without_features_and_audio_without_sound_are_no_errors(http_mod
     found = picture_data(Edge(), silence)
     assert found["spectrogram"] is None and found["posterior"]["labels"][0] == ""
     assert picture_data(http_model, silence[:1])["posterior"]["frames"] >= 0
+
+
+def test_of_a_thousand_pieces_those_that_occur_have_a_named_row():
+    pieces = ["[UNK]", "[PAD]", *(f"w{number}" for number in range(1022))]
+    rng = np.random.default_rng(0)
+    log_probs = np.full((1, 200, 1025), -20, np.float32)
+    said = rng.permutation(1024)[:60]
+    said[0] = 1  # [PAD] writes nothing
+    log_probs[0, np.arange(60), said] = np.log(np.linspace(0.95, 0.05, 60))
+
+    class Exported:
+        sample_rate, frame_s, tokenizer = 16000, 0.08, WordPieceTokenizer(pieces)
+
+        def log_probs(self, audio, audio_len):
+            return log_probs, np.array([200])
+
+    posterior = picture_data(Exported(), np.zeros(1600, np.float32))["posterior"]
+    assert sorted(posterior["labels"][1:]) == sorted(
+        "[PAD]" if label == 1 else "[UNK]" if label == 0 else f" {pieces[label]}" for label in said[:48]
+    )
+    assert bytes_of(posterior).shape == (200, 49)

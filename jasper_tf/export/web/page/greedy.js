@@ -26,6 +26,11 @@ export function collapse(path, blank) {
   return labels;
 }
 
+/** The text of labels, as the tokenizers' `decode` gives it. info: what model.json says. */
+export function decode(labels, { labels: pieces, first_labels: first }) {
+  return labels.reduce((text, { label }) => text + (text ? pieces : first)[label], "");
+}
+
 /**
  * Groups labels into words {text, start_s, end_s, confidence}; a word is as certain as its least certain label.
  *
@@ -36,7 +41,7 @@ export function groupLabels(labels, pieces, frameS, firstFrame = 0) {
   let inWord = false;
   for (const { label, start, end, confidence } of labels) {
     const startsWord = pieces[label].startsWith(" ");
-    const text = pieces[label].replace(/^ +/, "");
+    const text = pieces[label].replace(/^ +| +$/g, "");
     if (text && (startsWord || !inWord)) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
     inWord = text !== "";
     if (!inWord) continue;

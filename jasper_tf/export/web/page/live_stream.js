@@ -19,7 +19,7 @@ export class LiveStream {
     const { frame_s, frame_stride_samples, sample_rate, labels } = recognizer.info;
     this.frames = (seconds) => Math.round(seconds / frame_s);
     this.perFrame = (frame_stride_samples * sampleRate) / sample_rate; // samples of the microphone
-    this.isSilent = (label) => label === labels.length || labels[label] === " ";
+    this.isSilent = (label) => !labels[label]?.trim(); // the blank has none
     this.kept = new Int16Array(0); // from the sample `first` on
     this.first = this.heard = 0;
     this.final = 0; // frames

@@ -1,8 +1,5 @@
-import { bestPath, collapse, groupLabels } from "./greedy.js";
+import { bestPath, collapse, decode, groupLabels } from "./greedy.js";
 import { joinPieces, piecesOf } from "./long_audio.js";
-
-/** What the tokenizers' `decode` removes. */
-const OUTER_SPACES = { bpe: /^ +/, wpe: /^ +| +$/g };
 
 /**
  * The exported model.
@@ -59,8 +56,7 @@ export class Recognizer {
       const labels = collapse(bestPath(await this.logProbs(audio.subarray(start, end))), this.blank);
       signal.throwIfAborted();
       found.push(this.words(labels));
-      const text = labels.map(({ label }) => this.info.labels[label]).join("");
-      texts.push(text.replace(OUTER_SPACES[this.info.tokenizer.type] ?? "", ""));
+      texts.push(decode(labels, this.info));
       certain.push(labels.reduce((sum, label) => sum + label.confidence, 0) / Math.max(1, labels.length));
     }
     if (parts.length === 1) return { text: texts[0], confidence: certain[0], words: found[0] };

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.inference.subtitles import format_transcript
 from jasper_tf.inference.transcript import Transcript
+from jasper_tf.text.tokenizer import Tokenizer
 
 _LEAST_PROBABILITY = 1e-10
 
@@ -26,7 +26,7 @@ def json_values(transcript: Transcript, logprobs: bool) -> dict[str, Any]:
 
 def verbose_values(
     transcript: Transcript,
-    encode: Callable[[str], Any],
+    tokenizer: Tokenizer,
     language: str,
     temperature: float,
     words: bool,
@@ -39,7 +39,7 @@ def verbose_values(
 
     Args:
         transcript: with words.
-        encode: text -> labels, for `tokens`.
+        tokenizer: of the model, for `tokens`.
         language: as the client named it.
         temperature: as the client gave it.
         words, segments: which of them are wanted.
@@ -54,6 +54,9 @@ def verbose_values(
     if transcript.confidence is not None:
         found["confidence"] = round(transcript.confidence, 4)
     if segments:
+        found_segments = transcript.segments or ()
+        # Without the error of `encode`: a text may hold what stands for the unknown.
+        labels = tokenizer.encode_batch([one.text for one in found_segments])
         found["segments"] = [
             {
                 "id": number,
@@ -61,14 +64,14 @@ def verbose_values(
                 "start": round(one.start_s, 4),
                 "end": round(one.end_s, 4),
                 "text": one.text,
-                "tokens": [int(label) for label in encode(one.text)],
+                "tokens": [int(label) for label in tokens],
                 "temperature": temperature,
                 "avg_logprob": _log(one.confidence),
                 "compression_ratio": round(_compression(one.text), 4),
                 "no_speech_prob": 0.0,
                 "confidence": round(one.confidence, 4),
             }
-            for number, one in enumerate(transcript.segments or ())
+            for number, (one, tokens) in enumerate(zip(found_segments, labels, strict=True))
         ]
     if words:
         found["words"] = [

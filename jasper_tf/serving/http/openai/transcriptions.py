@@ -136,8 +136,8 @@ def _json_values(worker: InferenceWorker, form: TranscriptionForm, transcript: T
     if form.response_format != "verbose_json":
         return json_values(transcript, form.logprobs)
     assert worker.transcriber is not None
-    encode, language = worker.transcriber.model.tokenizer.encode, form.language or "unknown"
-    return verbose_values(transcript, encode, language, form.temperature, form.words, form.segments)
+    tokenizer, language = worker.transcriber.model.tokenizer, form.language or "unknown"
+    return verbose_values(transcript, tokenizer, language, form.temperature, form.words, form.segments)
 
 
 async def _events(
