@@ -55,7 +55,7 @@ class ModelInfo:
         decoding: how the model's own texts are made.
         stream: None for a model that needs whole recordings.
         files: names of all files of the export.
-        verification: see `Verification`.
+        verification: see `Verification`; with `stream` also what `StreamVerification` has, under that key.
         versions: of the packages that wrote it.
     """
 

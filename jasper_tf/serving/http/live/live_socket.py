@@ -76,13 +76,11 @@ def create_live_router(settings: ServerSettings, metrics: ServerMetrics) -> APIR
                 await connection.run()
             except ApiError as error:
                 await connection.refuse(error)
-            except UserError as error:
-                await connection.refuse(ApiError(400, str(error), "invalid_value"))
             except WebSocketDisconnect:
                 raise
             except Exception:
                 logger.exception("the live stream %s failed", connection.name)
-                await connection.refuse(internal_error(connection.name))
+                await connection.give_up()
             finally:
                 connection.leave()
 
@@ -127,6 +125,12 @@ class _Connection:
             await self._socket.send_json({"type": "error", **error.body()})
             await self._socket.close(code)
 
+    async def give_up(self) -> None:
+        """Ends the stream after a fault: what its transcription knows is not to be trusted."""
+        if self._session is not None:
+            self._sessions.drop(self._session)
+        await self.refuse(internal_error(self.name))
+
     def leave(self) -> None:
         if self._session is not None:
             self._sessions.leave(self._session, self)
@@ -161,11 +165,15 @@ class _Connection:
         self._sessions.require_room()
         self._worker.require_ready()
         decoder = await run_in_threadpool(self._decoder, settings)
-        live = await self._worker.run(self._start_live, decoder, settings)
-        self._sessions.require_room()  # others came in the meantime
+        try:
+            live = await self._worker.run(self._start_live, decoder, settings)
+        except ApiError:
+            raise
+        except UserError as error:
+            raise ApiError(400, str(error), "invalid_value") from None
         session = LiveSession(live)
         session.connection = self
-        self._sessions.add(session)
+        self._sessions.add(session)  # others may have come in the meantime
         return session
 
     async def _greet(self, session: LiveSession, last_seq: int) -> None:
