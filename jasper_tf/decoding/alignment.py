@@ -50,12 +50,13 @@ def time_labels(best: Hypotheses, tokenizer: Tokenizer, frame_s: float) -> list[
 
 
 def split_words(labels: Sequence[Timing]) -> list[list[Timing]]:
-    """Splits labels at spaces into the labels of each word; the piece " " belongs to none."""
+    """Splits labels at spaces into the labels of each word; those that add nothing to it belong to none."""
     words: list[list[Timing]] = [[]]
     for label in labels:
-        if label.text.startswith(" "):
+        writes = bool(label.text.strip(" "))
+        if label.text.startswith(" ") or not writes:
             words.append([])
-        if label.text != " ":
+        if writes:
             words[-1].append(label)
     return [word for word in words if word]
 

@@ -34,6 +34,7 @@ TOKENIZERS = {
     "last": CharacterTokenizer("aé "),
     "none": CharacterTokenizer("abc"),
     "in pieces": WordPieces([" a", "b", " "]),
+    "a piece that writes nothing": WordPieces([" a", "b", ""]),
 }
 GRAPHS = {space: in_graph(tokenizer) for space, tokenizer in TOKENIZERS.items()}
 
