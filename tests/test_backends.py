@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # The whole model and its training step run on TensorFlow.
-ON_TENSORFLOW = {"ctc_model.py", "jasper_ctc.py"}
+ON_TENSORFLOW = {"acoustic_stages.py", "ctc_model.py", "jasper_ctc.py"}
 
 # In a process of another backend TensorFlow must not even be importable.
 WITHOUT_TENSORFLOW = """

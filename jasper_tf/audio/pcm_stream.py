@@ -17,6 +17,9 @@ _LARGEST_CHUNK = 1 << 20
 
 _EXTENSIBLE = 0xFFFE
 
+_ENCODED = (b"ID3", b"fLaC", b"OggS", b"FORM", b"\x1a\x45\xdf\xa3")
+"""How MP3, FLAC, Ogg, AIFF and Matroska files begin. An MP3 without a tag begins as samples may."""
+
 
 class PcmStream:
     """Signed 16-bit little-endian samples of one channel, raw or behind a WAV header, as arecord, sox and FFmpeg write.
@@ -27,7 +30,7 @@ class PcmStream:
         name: of the file, for messages.
 
     Raises:
-        AudioError: a WAV header that is cut, or states another format than 16 bits and one channel.
+        AudioError: a WAV header that is cut, or states another format than 16 bits and one channel; an encoded file.
 
     Attributes:
         sample_rate: Hz; a WAV header states its own.
@@ -36,6 +39,9 @@ class PcmStream:
     def __init__(self, file: BinaryIO, sample_rate: int = 16000, name: str = "standard input"):
         self._file, self._name, self.sample_rate = file, name, sample_rate
         self._begun = self._read(4)
+        if self._begun.startswith(_ENCODED):
+            detail = "is an encoded file; send samples: ffmpeg -i FILE -f s16le -ar 16000 -ac 1 -"
+            raise AudioError(self._name, "not_audio", detail)
         if self._begun == b"RIFF":
             self._begun = b""
             self._read_header()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         with atomic_write(folder / name, binary=True) as file:
             file.write(content)
     labels, characters = sum(map(len, tokenizer.encode_batch(texts))), sum(map(len, texts))
+    if len(tokenizer) < a.vocab_size:
+        print(f"--vocab-size {a.vocab_size}: the texts have only {len(tokenizer)} pieces", file=sys.stderr)
     print(
         f"{len(tokenizer)} pieces of {len(texts):,} texts, {characters / max(1, labels):.2f} characters a piece: "
         f"{folder / MODEL}"

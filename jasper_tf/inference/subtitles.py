@@ -86,8 +86,9 @@ def make_cues(
     Args:
         words: in temporal order.
         pause_s: a gap between words from which on a subtitle ends, seconds.
-        most_words: of a subtitle; None for as many as fit.
+        most_words: of a subtitle, which then is shown at its words' time, however short; None for as many as fit.
     """
+    shortest_s = SHORTEST_S if most_words is None else 0.0
     words = [part for word in words for part in _broken(word)]
 
     def fits(i: int, j: int) -> bool:
@@ -95,14 +96,14 @@ def make_cues(
             return False
         return words[j - 1].end_s - words[i].start_s <= LONGEST_S and len(_lines(words[i:j])) <= 2
 
-    groups = group_words(words, pause_s, fits, SHORTEST_S)
+    groups = group_words(words, pause_s, fits, shortest_s)
     starts, earliest_s = [], 0.0
     for group in groups:
         starts.append(max(earliest_s, group[0].start_s))
-        earliest_s = starts[-1] + SHORTEST_S
+        earliest_s = starts[-1] + shortest_s
     cues = []
     for group, (start_s, next_s) in zip(groups, pairwise([*starts, float("inf")]), strict=True):
-        end_s = max(group[-1].end_s + _HOLD_S, start_s + SHORTEST_S)
+        end_s = max(group[-1].end_s + _HOLD_S, start_s + shortest_s)
         cues.append(Cue(tuple(_lines(group)), start_s, min(end_s, next_s, start_s + LONGEST_S)))
     return cues
 

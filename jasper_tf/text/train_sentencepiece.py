@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,6 +75,10 @@ def train_sentencepiece(texts: Iterable[str], options: SentencePieceOptions) -> 
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, UserError):
             raise
+        if too_few := re.search(r"\d+ vs (\d+)\. Increase vocab_size", str(error)):
+            raise UserError(
+                f"--vocab-size {options.vocab_size}: the characters of the texts alone need {too_few[1]}; give more"
+            ) from None
         raise UserError(
             f"SentencePiece cannot train this tokenizer ({one_line(error)}); give other texts or another size"
         ) from None

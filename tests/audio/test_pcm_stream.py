@@ -79,3 +79,11 @@ def test_wav_that_is_not_taken(content, kind):
     with pytest.raises(AudioError) as error:
         read(content)
     assert error.value.kind == kind
+
+
+@pytest.mark.parametrize("encoding", [{"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}, {"format": "AIFF"}])
+def test_an_encoded_file_is_no_samples(encoding):
+    file = io.BytesIO()
+    soundfile.write(file, SAMPLES[:16000], 16000, **encoding)
+    with pytest.raises(AudioError, match="encoded"):
+        read(file.getvalue())

@@ -64,7 +64,7 @@ def add_error_handlers(app: FastAPI) -> None:
         codes = {404: "unknown_url", 405: "method_not_allowed"}
         detail = str(error.detail)
         if error.status_code in codes:
-            detail = f"{detail}: {request.method} {request.url.path}; this server has /v1/audio/transcriptions"
+            detail = f"{detail}: {request.method} {request.url.path}; this server has POST /v1/audio/transcriptions"
         found = ApiError(error.status_code, detail, codes.get(error.status_code))
         return JSONResponse(found.body(), error.status_code, error.headers)
 

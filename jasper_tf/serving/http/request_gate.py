@@ -85,7 +85,7 @@ class RequestGate:
     def _admit(self, scope: Scope) -> None:
         if not self._is_authorized(scope):
             self._metrics.rejected.labels("unauthorized").inc()
-            message = "Wrong or missing API key; send the header Authorization: Bearer KEY."
+            message = "Wrong or missing API key; give the key of this server (header Authorization: Bearer KEY)."
             raise ApiError(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length) > self._settings.max_upload_bytes:
