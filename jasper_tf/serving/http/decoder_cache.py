@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jasper_tf.config.decoding_overrides import override_decoding
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
     from jasper_tf.inference.transcriber import Transcriber
 
 _KEPT = 8
+_DEEPEST = 3
+"""Keys in each other, of the section `decoding`."""
 _OF_THE_SERVER = ("ngram_lm_model", "kenlm_path", "jit_compile")
 """Keys of the beam that name files of the server, or cost seconds for each length."""
 
@@ -36,7 +39,7 @@ class DecoderCache:
 
     def __init__(self, transcriber: Transcriber, config: DecodingConfig, max_beam_size: int):
         self._model = transcriber.model
-        self._own: Any = transcriber.decoder or getattr(transcriber.model, "decoding", None)
+        self._own: Any = transcriber.decoder or transcriber.model.decoding
         self._config = config
         self._max_beam_size = max_beam_size
         self._decoders: OrderedDict[str, Decoder] = OrderedDict()
@@ -78,10 +81,8 @@ class DecoderCache:
         Raises:
             ApiError: it cannot; says which word.
         """
-        used = decoder or self._own
         try:
-            if used is not None:
-                used.encode_hot_words(hot_words)
+            (decoder or self._own).encode_hot_words(hot_words)
         except UserError as error:
             raise ApiError(400, str(error), "invalid_value", "hot_words") from None
 
@@ -109,6 +110,22 @@ class DecoderCache:
     def _language_model(self) -> LanguageModel | None:
         own = self._own.decoder() if hasattr(self._own, "decoder") else self._own
         return getattr(own, "language_model", None)
+
+
+def decoding_overrides(values: Mapping[str, Any]) -> list[str]:
+    """Keys of the section `decoding`, nested or with dots, as `decoding.KEY=value` for `DecoderCache.get`."""
+    return [f"decoding.{key}={value}" for key, value in _flatten(values, ())]
+
+
+def _flatten(values: Mapping[str, Any], parents: tuple[str, ...]) -> list[tuple[str, str]]:
+    found = []
+    for key, value in values.items():
+        keys = (*parents, key)
+        if isinstance(value, dict) and len(parents) < _DEEPEST and keys != ("beam", "hot_words"):
+            found += _flatten(value, keys)
+        else:
+            found.append((".".join(keys), json.dumps(value)))  # JSON is YAML
+    return found
 
 
 def _wrong(message: str) -> ApiError:

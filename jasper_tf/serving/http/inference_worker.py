@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import AudioError, UserError
 from jasper_tf.inference.recording_job import Piece
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.serving.http.api_error import ApiError
@@ -233,11 +233,12 @@ class InferenceWorker:
                     self._recognize(batch)
                     self._hand_over(batch)
         except BaseException as error:
-            self.failure, self._stopping = error, True
-            for recognition in list(self._accepted):
-                self._finish(recognition, error)
-            for future, _ in self._calls:
-                future.cancel()
+            with self._changed:  # nothing is accepted from here on
+                self.failure, self._stopping = error, True
+                for recognition in list(self._accepted):
+                    self._finish(recognition, error)
+                for future, _ in self._calls:
+                    future.cancel()
             self._on_failure()
 
     def _next_work(self) -> tuple[list[_Call], list[ReadyPiece]] | None:
@@ -313,7 +314,7 @@ class InferenceWorker:
                 self._metrics.audio_s.inc(result.duration_s or 0.0)
                 recognition.future.set_result(result)
                 return
-            if not isinstance(result, UserError):
+            if not isinstance(result, ApiError | AudioError):  # its sentence may name files of the server
                 logger.error("a recording failed", exc_info=result)
                 kind = type(result).__name__
                 message = f"The recording could not be transcribed ({kind}); the log of the server says why."

@@ -98,9 +98,7 @@ class RequestGate:
             return True
         if scope["method"] == "OPTIONS":
             return True  # asks what is allowed, without the key
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else ""
-        return hmac.compare_digest(given.encode("utf-8"), key.encode("utf-8"))
+        return hmac.compare_digest(bearer_key(Headers(scope=scope)), key.encode())
 
     def _record(self, scope: Scope, request_id: str, status: int | None, size: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
@@ -121,6 +119,12 @@ class RequestGate:
             logger.info("%s", json.dumps({"time": round(time.time(), 3), **values}))
         else:
             logger.info("%s", " ".join([*map(str, list(values.values())[:4]), f"{seconds:.3f}s {size}B {request_id}"]))
+
+
+def bearer_key(headers: Headers) -> bytes:
+    """The key of `Authorization: Bearer KEY`; empty without such a header."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip().encode() if scheme.lower() == "bearer" else b""
 
 
 def too_large(settings: ServerSettings) -> ApiError:

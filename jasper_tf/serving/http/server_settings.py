@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from jasper_tf.errors import UserError
@@ -61,8 +62,8 @@ class ServerSettings:
             if getattr(self, name) < 1:
                 raise UserError(f"{_option(name)} {getattr(self, name)}: must be 1 or more")
         for name in ("batch_s", "max_upload_mb", "max_audio_s", "live_keep_s", "body_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{_option(name)} {getattr(self, name):g}: must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{_option(name)} {getattr(self, name):g}: must be a number above 0")
         if not 0 <= self.batch_wait_ms <= 10_000:
             raise UserError(f"--batch-wait-ms {self.batch_wait_ms:g}: must be from 0 to 10000")
         if self.tls_key and not self.tls_cert:

@@ -68,6 +68,13 @@ def test_an_unknown_field_is_named_with_the_nearest():
     assert error.value.param == "hotwords" and "hot_words" in str(error.value)
 
 
+@pytest.mark.parametrize("hot_words", ["[1]", '[{"one": 3}]', '[["one"]]'])
+def test_hot_words_that_are_no_words(hot_words):
+    with pytest.raises(ApiError) as error:
+        read(("hot_words", hot_words), ("hot_word_weight", "5"))
+    assert error.value.param == "hot_words"
+
+
 NAMES = ["decoding", "decoding[a]", "hot_words", "hot_words[]", "hot_words[a]", "n_best", "temperature", "stream"]
 
 

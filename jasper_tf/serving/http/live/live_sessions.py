@@ -75,21 +75,21 @@ class LiveSessions:
         return len(self._sessions)
 
     def require_room(self) -> None:
-        """Lets sessions go that are over, then the longest idle one, until there is room for another.
-
-        Raises:
-            ApiError: all are connected.
-        """
+        """Raises ApiError unless another session can be added: all are connected."""
         self._forget_idle()
-        if len(self._sessions) >= self.most:
-            idle = [session for session in self._sessions.values() if session.connection is None]
-            if not idle:
-                raise ApiError(
-                    503, f"{self.most} live streams are open, no more at a time; try again later", "too_many_streams"
-                )
-            self.drop(min(idle, key=lambda session: session.idle_since))
+        if len(self._sessions) >= self.most and not self._idle():
+            message = f"{self.most} live streams are open, no more at a time; try again later"
+            raise ApiError(503, message, "too_many_streams")
 
     def add(self, session: LiveSession) -> None:
+        """Adds a session, in the place of the longest idle one if there are as many as there may be.
+
+        Raises:
+            ApiError: as `require_room`.
+        """
+        self.require_room()
+        if len(self._sessions) >= self.most:
+            self.drop(min(self._idle(), key=lambda one: one.idle_since))
         self._sessions[session.session_id] = session
 
     def get(self, session_id: str) -> LiveSession:
@@ -112,6 +112,9 @@ class LiveSessions:
 
     def drop(self, session: LiveSession) -> None:
         self._sessions.pop(session.session_id, None)
+
+    def _idle(self) -> list[LiveSession]:
+        return [session for session in self._sessions.values() if session.connection is None]
 
     def _forget_idle(self) -> None:
         now = time.monotonic()

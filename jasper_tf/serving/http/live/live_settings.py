@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jasper_tf.audio.load import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from jasper_tf.config.flatten import flatten
 from jasper_tf.errors import shorten
 from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.decoder_cache import decoding_overrides
 
 _SHORTEST_CHUNK_S = 0.1
 _LONGEST_DECODING = 2000
@@ -28,7 +28,7 @@ class LiveSettings:
     Args:
         sample_rate: of its PCM, Hz; not with `session_id`.
         hot_words: words or phrases that are expected, or a mapping to their weights.
-        hot_word_weight: of hot words without a weight of their own.
+        hot_word_weight: of each of them, where they are a list.
         n_best: how many texts of a line its last final message has.
         decoding: keys of the section `decoding`, such as `{"beam.beam_size": 8}`.
         left_s, chunk_s, right_s, endpoint_s: as `Transcriber.stream` takes them.
@@ -69,14 +69,16 @@ class LiveSettings:
             raise _wrong("chunk_s", f"{settings.chunk_s:g} s, below {_SHORTEST_CHUNK_S:g} s: costs too much")
         if settings.left_s + settings.chunk_s + settings.right_s > _LONGEST_WINDOW_S:
             raise _wrong("left_s", f"more than {_LONGEST_WINDOW_S:g} s together with chunk_s and right_s")
-        return settings
+        if settings.hot_word_weight is None:
+            return settings
+        if not isinstance(settings.hot_words, list):
+            raise _wrong("hot_word_weight", "is for hot_words without weights of their own")
+        return dataclasses.replace(settings, hot_words=dict.fromkeys(settings.hot_words, settings.hot_word_weight))
 
     @property
     def overrides(self) -> list[str]:
         """Of the section `decoding`, as `DecoderCache.get` takes them."""
-        found = [f"decoding.{key}={json.dumps(value)}" for key, value in flatten(self.decoding or {}).items()]
-        if self.hot_word_weight is not None:
-            found.append(f"decoding.beam.hot_word_weight={self.hot_word_weight!r}")
+        found = decoding_overrides(self.decoding or {})
         if self.n_best is not None:
             found.append(f"decoding.beam.n_best={self.n_best}")
         return found
@@ -84,7 +86,7 @@ class LiveSettings:
     @property
     def needs_beam(self) -> bool:
         """Whether only a beam search can do what is asked for."""
-        return bool(self.hot_words) or self.hot_word_weight is not None or self.n_best is not None
+        return bool(self.hot_words) or self.n_best is not None
 
     @classmethod
     def read_query(cls, query: Mapping[str, str]) -> LiveSettings:
@@ -123,7 +125,7 @@ def _validate(name: str, value: Any) -> None:
         if not isinstance(value, str):
             raise _wrong(name, "must be a text")
     elif name == "hot_words":
-        if not isinstance(value, list | dict):
+        if not isinstance(value, list | dict) or not all(isinstance(word, str) for word in value):
             raise _wrong(name, "must be a list of words, or words with their weights")
     elif name == "decoding":
         if not isinstance(value, dict):

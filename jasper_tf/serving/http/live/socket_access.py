@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import WebSocket
 
 from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.request_gate import bearer_key
 
 if TYPE_CHECKING:
     from jasper_tf.serving.http.server_settings import ServerSettings
@@ -41,9 +42,8 @@ def validate_access(socket: WebSocket, settings: ServerSettings) -> None:
 
 
 def _given_key(socket: WebSocket) -> bytes:
-    scheme, _, key = socket.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return key.strip().encode()
+    if key := bearer_key(socket.headers):
+        return key
     for offered in socket.scope.get("subprotocols", []):
         if offered.startswith(_KEY):
             encoded = offered.removeprefix(_KEY)

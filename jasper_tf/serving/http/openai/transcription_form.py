@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from jasper_tf.decoding.beam.hot_word_file import LARGEST_WEIGHT
 from jasper_tf.errors import shorten
 from jasper_tf.serving.http.api_error import ApiError
+from jasper_tf.serving.http.decoder_cache import decoding_overrides
 
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
@@ -25,8 +26,6 @@ _FIELDS = (
     *_OWN,
 )
 _LONGEST_DECODING = 10_000
-_DEEPEST = 3
-"""Keys in each other, of the section `decoding`."""
 _GRANULARITIES = ("word", "segment")
 _BRACKETS = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 """Clients write lists and mappings as `a[]=1&a[]=2` and `a[b]=1`."""
@@ -179,6 +178,8 @@ class _Fields:
                     words += found if isinstance(found, list) else []
                 else:
                     words += [word for part in re.split(r"[,\n]", text) if (word := part.strip())]
+        if not all(isinstance(word, str) for word in words):
+            raise _wrong("hot_words", "the list holds something else than words")
         if words and weights:
             raise _wrong("hot_words", "give all words their weights, or none")
         weight = self.number("hot_word_weight", -LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -197,7 +198,7 @@ class _Fields:
             if any(path):
                 found.append(f"decoding.{'.'.join(path)}={text}")
             elif text.startswith("{"):
-                found += [f"decoding.{key}={value}" for key, value in _flatten(_json("decoding", text))]
+                found += decoding_overrides(_json("decoding", text))
             else:
                 for line in filter(None, map(str.strip, text.splitlines())):
                     if "=" not in line:
@@ -213,16 +214,6 @@ class _Fields:
         if count != int(count):
             raise _wrong("n_best", "is not a whole number")
         return [f"decoding.beam.n_best={int(count)}"]
-
-
-def _flatten(values: dict[str, Any], parents: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    found = []
-    for key, value in values.items():
-        if isinstance(value, dict) and len(parents) < _DEEPEST and (*parents, key) != ("beam", "hot_words"):
-            found += _flatten(value, (*parents, key))
-        else:
-            found.append((".".join((*parents, key)), json.dumps(value)))  # JSON is YAML
-    return found
 
 
 def _json(name: str, text: str) -> Any:

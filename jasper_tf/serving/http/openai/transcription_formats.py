@@ -8,7 +8,7 @@ from typing import Any
 
 from jasper_tf.decoding.alignment import WordTiming
 from jasper_tf.inference.subtitles import format_transcript
-from jasper_tf.inference.transcript import Transcript
+from jasper_tf.inference.transcript import Transcript, n_best_rows
 from jasper_tf.text.tokenizer import Tokenizer
 
 _LEAST_PROBABILITY = 1e-10
@@ -18,7 +18,7 @@ def json_values(transcript: Transcript, logprobs: bool) -> dict[str, Any]:
     """`response_format=json`: text, usage, and what was asked for of n_best and logprobs."""
     found: dict[str, Any] = {"text": transcript.text, "usage": _usage(transcript)}
     if transcript.n_best is not None:
-        found["n_best"] = transcript.as_json(words=False)["n_best"]
+        found["n_best"] = n_best_rows(transcript.n_best)
     if logprobs:
         found["logprobs"] = word_logprobs(transcript.words or ())
     return found
@@ -84,7 +84,7 @@ def verbose_values(
             for one in transcript.words or ()
         ]
     if transcript.n_best is not None:
-        found["n_best"] = transcript.as_json(words=False)["n_best"]
+        found["n_best"] = n_best_rows(transcript.n_best)
     return found
 
 

@@ -198,10 +198,9 @@ def _event(values: dict[str, Any]) -> str:
 
 
 def _api_error(error: UserError, name: str) -> ApiError:
-    """The answer to a recording that cannot be read, with the name that the client gave it, or to a failed model."""
+    """The answer to a recording that cannot be read, with the name that the client gave it."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, AudioError):
-        detail = _OF_MANIFESTS.sub("", error.detail)
-        return ApiError(_STATUS.get(error.kind, 400), f"{name}: {detail}", error.kind, "file")
-    return ApiError(500, str(error), "model_failed")
+    assert isinstance(error, AudioError)  # the worker gives no others
+    detail = _OF_MANIFESTS.sub("", error.detail)
+    return ApiError(_STATUS.get(error.kind, 400), f"{name}: {detail}", error.kind, "file")

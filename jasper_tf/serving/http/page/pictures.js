@@ -35,6 +35,7 @@ export class Pictures {
     this.words = words;
     this.durationS = durationS;
     this.kept = new Map();
+    this.found = null;
     this.startS = this.endS = 0;
     this.element.hidden = false;
     this.partS = Math.max(LEAST_S, Math.min(this.longestS, Math.floor(this.stack.clientWidth / PX_PER_S)));

@@ -25,6 +25,7 @@ export class MicrophoneSession {
     try {
       this.view.showState("Waiting for the microphone");
       this.microphone = await openMicrophone(this.wantedRate, (samples) => this.hear(samples));
+      signal.throwIfAborted(); // while the browser asked
       const { sampleRate } = this.microphone;
       this.view.open(sampleRate);
       const done = await new Promise((resolve, reject) => {
