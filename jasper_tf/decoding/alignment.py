@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,10 +60,10 @@ def split_words(labels: Sequence[Timing]) -> list[list[Timing]]:
     return [word for word in words if word]
 
 
-def join_words(labels: Sequence[WordTiming]) -> list[WordTiming]:
-    """Joins labels to words at spaces; the confidence of a word is the lowest of its labels (NeMo: "min")."""
+def join_words(labels: Sequence[WordTiming], aggregate: Callable[[Iterable[float]], float] = min) -> list[WordTiming]:
+    """Joins labels to words at spaces; `aggregate` makes the confidence of a word of its labels' (NeMo: "min")."""
     return [
-        WordTiming(word_text(word), word[0].start_s, word[-1].end_s, min(label.confidence for label in word))
+        WordTiming(word_text(word), word[0].start_s, word[-1].end_s, aggregate([label.confidence for label in word]))
         for word in split_words(labels)
     ]
 

@@ -34,8 +34,8 @@ def context_frames(blocks: Sequence[JasperBlock]) -> tuple[float, float]:
     before = after = 0.0
     stride = 1
     for block in blocks:
-        for number, convolution in enumerate(block.convolutions):
-            for layer in (*block.depthwise[number : number + 1], convolution):
+        for number in range(len(block.convolutions)):
+            for layer in block.layers_of_sub_block(number):
                 left = layer.padding[0]
                 before += stride * left
                 after += stride * (layer.dilation * (layer.kernel_width - 1) - left)

@@ -217,11 +217,6 @@ class Network:
         strides = [c.stride for block in self.blocks for stage in block.stages for c in stage.convolutions]
         return int(np.prod(strides))
 
-    @property
-    def needs_mask(self) -> bool:
-        """Whether the frames beyond an utterance's length must be told from the valid ones after the features."""
-        return any(c.masked for c in self.convolutions()) or any(block.excitation for block in self.blocks)
-
     def convolutions(self) -> Iterator[Convolution]:
         """Yields those of the blocks in the order of computation, residual branches after the stages of their block."""
         for block in self.blocks:

@@ -102,17 +102,15 @@ def _dft(log_mel: LogMelSpectrogram) -> tuple[np.ndarray, int, np.ndarray]:
 
 def _read_block(block: JasperBlock, panes: list[int]) -> Block:
     stages = []
-    for number, (convolution, normalization) in enumerate(zip(block.convolutions, block.normalizations, strict=True)):
-        layers = (*block.depthwise[number : number + 1], convolution)
+    for number, normalization in enumerate(block.normalizations):
+        layers = block.layers_of_sub_block(number)
         stages.append(_read_stage(layers, normalization, block.conv_mask, block.groups))
-    residuals: list[Residual] = []
-    if block.residual:
-        sources = panes if block.residual_dense else panes[-1:]
-        branches = zip(sources, block.residual_convolutions, block.residual_normalizations, strict=True)
-        residuals = [
-            Residual(source, _read_stage((convolution,), normalization, block.conv_mask))
-            for source, convolution, normalization in branches
-        ]
+    sources = block.residual_sources(panes)
+    branches = zip(sources, block.residual_convolutions, block.residual_normalizations, strict=True)
+    residuals = [
+        Residual(source, _read_stage([convolution], normalization, block.conv_mask))
+        for source, convolution, normalization in branches
+    ]
     excitation = None
     if block.excitation is not None:
         squeeze, excite = _weights(block.excitation.squeeze), _weights(block.excitation.excite)
@@ -128,7 +126,7 @@ def _read_block(block: JasperBlock, panes: list[int]) -> Block:
 
 
 def _read_stage(
-    layers: tuple[MaskedConv1D, ...], normalization: BatchNorm | GroupNorm, conv_mask: bool, shuffle: int = 1
+    layers: list[MaskedConv1D], normalization: BatchNorm | GroupNorm, conv_mask: bool, shuffle: int = 1
 ) -> Stage:
     if not isinstance(normalization, BatchNorm | GroupNorm):
         raise UserError(f"encoder: a {type(normalization).__name__} cannot be exported to this format")

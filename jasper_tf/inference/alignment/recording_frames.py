@@ -25,7 +25,7 @@ _LEAST = float(np.finfo(np.float16).min)
 
 
 class AcousticModel(Protocol):
-    """The interface of a model that texts are aligned with: JasperCTC, SavedModelTranscriber, EdgeRecognizer."""
+    """A model that gives log-probabilities of audio: JasperCTC, SavedModelTranscriber and EdgeRecognizer."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...

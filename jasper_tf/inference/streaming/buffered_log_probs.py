@@ -20,6 +20,24 @@ LONGEST_WINDOW_S = 300.0
 """Of left, chunk and right together; it bounds the memory."""
 
 
+def validate_window(left_s: float, chunk_s: float, right_s: float) -> None:
+    """Requires that the seconds of a window are possible.
+
+    Raises:
+        UserError: a value is below 0, not finite, or the window longer than `LONGEST_WINDOW_S`.
+    """
+    for name, value in (("left_s", left_s), ("right_s", right_s)):
+        if not value >= 0:
+            raise UserError(f"{name} {value:g}: must be a number of seconds, 0 or more")
+    if not chunk_s > 0:
+        raise UserError(f"chunk_s {chunk_s:g}: must be a number of seconds above 0")
+    if not left_s + chunk_s + right_s <= LONGEST_WINDOW_S:
+        raise UserError(
+            f"left_s, chunk_s and right_s: {left_s + chunk_s + right_s:g} s together, more than "
+            f"{LONGEST_WINDOW_S:g} s; shorten them"
+        )
+
+
 class BufferedLogProbs(LogProbStream):
     """Runs a model over `left_s + chunk_s + right_s` seconds for each chunk, and keeps the chunk's frames.
 
@@ -38,22 +56,13 @@ class BufferedLogProbs(LogProbStream):
         right_s: audio behind the chunk that the model waits for.
 
     Raises:
-        UserError: a value is below 0, not finite, or the window longer than `LONGEST_WINDOW_S`.
+        UserError: as `validate_window`.
 
     Source: NeMo: speech_to_text_buffered_infer_ctc.py (FrameBatchASR).
     """
 
     def __init__(self, model: AcousticModel, left_s: float = 4.8, chunk_s: float = 1.6, right_s: float = 1.6):
-        for name, value in (("left_s", left_s), ("right_s", right_s)):
-            if not value >= 0:
-                raise UserError(f"{name} {value:g}: must be a number of seconds, 0 or more")
-        if not chunk_s > 0:
-            raise UserError(f"chunk_s {chunk_s:g}: must be a number of seconds above 0")
-        if not left_s + chunk_s + right_s <= LONGEST_WINDOW_S:
-            raise UserError(
-                f"left_s, chunk_s and right_s: {left_s + chunk_s + right_s:g} s together, more than "
-                f"{LONGEST_WINDOW_S:g} s; shorten them"
-            )
+        validate_window(left_s, chunk_s, right_s)
         self.sample_rate, self.frame_s = model.sample_rate, model.frame_s
         self._step = round(model.frame_s * model.sample_rate)  # samples from frame to frame
         self._window: AcousticWindow

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from jasper_tf.decoding.alignment import WordTiming, split_words, time_labels, word_text
+from jasper_tf.decoding.alignment import WordTiming, join_words, split_words, time_labels
 from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.inference.transcript import ScoredText
 from jasper_tf.text.tokenizer import Tokenizer
 
-_AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {"mean": np.mean, "min": min, "max": max, "prod": np.prod}
+_AGGREGATIONS: dict[str, Callable[[Iterable[float]], float]] = {
+    "mean": statistics.fmean,
+    "min": min,
+    "max": max,
+    "prod": math.prod,
+}
+"""As `group_words` of `decoding/words.py` has them, of one word."""
 
 
 class LiveDecoder(ABC):
@@ -92,11 +100,4 @@ class LiveDecoder(ABC):
         return time_labels(best, self.tokenizer, self.frame_s)[0]
 
     def _words(self, labels: list[WordTiming]) -> list[WordTiming]:
-        return [
-            WordTiming(word_text(word), word[0].start_s, word[-1].end_s, self._confidence(word))
-            for word in split_words(labels)
-        ]
-
-    def _confidence(self, word: list[WordTiming]) -> float:
-        """As `group_words` has it, of one word."""
-        return float(_AGGREGATIONS[self.aggregation]([label.confidence for label in word]))
+        return join_words(labels, _AGGREGATIONS[self.aggregation])

@@ -11,7 +11,7 @@ from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.beam_live_decoder import BeamLiveDecoder
-from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs
+from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs, validate_window
 from jasper_tf.inference.streaming.greedy_live_decoder import GreedyLiveDecoder
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
@@ -45,7 +45,12 @@ def start_stream(
 
 
 def start_log_probs(model: AcousticModel, left_s: float, chunk_s: float, right_s: float) -> LogProbStream:
-    """The stream of log-probabilities of a model: the exact one where the model has it and it looks not far ahead."""
+    """The stream of log-probabilities of a model: the exact one where the model has it and does not look far ahead.
+
+    Raises:
+        UserError: as `validate_window`, also where the model needs no window.
+    """
+    validate_window(left_s, chunk_s, right_s)
     if _can_step(model) and model.streaming.lookahead_s <= _LONGEST_LOOKAHEAD_S:
         return StatefulLogProbs(model, chunk_s)
     return BufferedLogProbs(model, left_s, chunk_s, right_s)

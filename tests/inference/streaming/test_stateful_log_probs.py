@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jasper_tf import Transcriber
+from jasper_tf.errors import UserError
 from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs
 from jasper_tf.inference.streaming.start_stream import start_log_probs
 from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs
@@ -38,6 +39,12 @@ def test_steps_and_delay(streaming_model):
     assert stream.samples_to_next == step
     assert StatefulLogProbs(streaming_model, chunk_s=1.6).samples_to_next == 5120
     assert not len(StatefulLogProbs(streaming_model).finish())
+
+
+@pytest.mark.parametrize("window", [(1.0, float("nan"), 1.0), (1.0, -1.0, 1.0), (float("inf"), 1.0, 1.0)])
+def test_impossible_windows_are_refused_though_none_is_needed(streaming_model, window):
+    with pytest.raises(UserError, match="_s"):
+        Transcriber(streaming_model).stream(*window)
 
 
 def test_live_text_is_offline_text(streaming_model, audio):
