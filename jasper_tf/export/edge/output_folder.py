@@ -49,6 +49,7 @@ def replace_folder(output: str | Path, overwrite: bool) -> Iterator[Path]:
     output = Path(os.path.realpath(output))
     created = [folder for folder in output.parents if not folder.exists()]
     temporary = output.with_name(f".writing-{secrets.token_hex(8)}")
+    replaced = temporary.with_name(f"{temporary.name}-replaced")
     try:
         temporary.mkdir(parents=True)
         try:
@@ -61,13 +62,14 @@ def replace_folder(output: str | Path, overwrite: bool) -> Iterator[Path]:
                         os.fsync(opened.fileno())
             sync_folder(temporary)
             validate_output_folder(output, overwrite)  # the work took long
-            replaced = temporary.with_name(f"{temporary.name}-replaced")
             if output.exists():
                 output.rename(replaced)
             temporary.rename(output)
             sync_folder(output.parent)
             shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
+            if replaced.exists() and not output.exists():
+                replaced.rename(output)
             shutil.rmtree(temporary, ignore_errors=True)
             with contextlib.suppress(OSError):  # another export may be writing there
                 for folder in created:

@@ -35,6 +35,23 @@ def test_an_error_leaves_everything_as_it_was(tmp_path):
     assert (tmp_path / "edge" / "model.tflite").read_text() == "one"
 
 
+def test_an_export_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    output = tmp_path / "edge"
+    output.mkdir()
+    write(output, "one")
+    rename = type(output).rename
+
+    def fails_on_the_new_one(self, target):
+        if (self / "model.tflite").read_text() == "two":
+            raise OSError("the disk is gone")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(output), "rename", fails_on_the_new_one)
+    with pytest.raises(UserError, match="the disk is gone"), replace_folder(output, overwrite=True) as folder:
+        write(folder, "two")
+    assert (output / "model.tflite").read_text() == "one" and [*tmp_path.iterdir()] == [output]
+
+
 def test_an_earlier_export_is_replaced_only_when_asked_for(tmp_path):
     output, link = tmp_path / "edge", tmp_path / "link"
     output.mkdir()  # an empty folder may be there
