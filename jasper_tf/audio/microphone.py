@@ -56,16 +56,21 @@ class Microphone:
                 callback=self._take,
             )
         except (sounddevice.PortAudioError, ValueError) as error:
-            shown = "the system's" if device is None else repr(device)
-            raise UserError(
-                f"--device: {shown} cannot record ({one_line(error)}); name another, or pipe samples to -"
-            ) from None
+            raise _cannot_record("the system's" if device is None else repr(device), error) from None
+        self._failure = sounddevice.PortAudioError
         self._blocks: queue.Queue[np.ndarray] = queue.Queue(_MOST_BLOCKS)
         self.lost_s = 0.0
 
     def start(self) -> None:
-        """Begins to record."""
-        self._stream.start()
+        """Begins to record.
+
+        Raises:
+            UserError: the device cannot record any more, or another program has it.
+        """
+        try:
+            self._stream.start()
+        except self._failure as error:
+            raise _cannot_record(repr(self.name), error) from None
 
     def close(self) -> None:
         """Ends the recording."""
@@ -83,3 +88,7 @@ class Microphone:
             self._blocks.put_nowait(recorded[:, 0].copy())
         except queue.Full:
             self.lost_s += frames / self.sample_rate
+
+
+def _cannot_record(shown: str, error: Exception) -> UserError:
+    return UserError(f"--device: {shown} cannot record ({one_line(error)}); name another, or pipe samples to -")

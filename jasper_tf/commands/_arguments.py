@@ -14,7 +14,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="M",
-        help="a run's folder, a model.keras, a .nemo, or a folder or .tflite written by export.py",
+        help="a run's folder, a model.keras, a .nemo, or a folder, .tflite or .onnx written by export.py",
     )
 
 

@@ -215,7 +215,12 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--concurrency", arguments.concurrency, arguments.concurrency >= 1, "must be 1 or more"),
         ("--max-message-mb", arguments.max_message_mb, 0 < arguments.max_message_mb < 2048, "from 0 to 2047"),
         ("--sample-rate", arguments.sample_rate, arguments.sample_rate >= 1000, "must be 1000 or more"),
-        ("--chunk-s", arguments.chunk_s, not arguments.live or arguments.chunk_s > 0, "must be above 0 with --live"),
+        (
+            "--chunk-s",
+            arguments.chunk_s,
+            not arguments.live or 0 < arguments.chunk_s <= 60,
+            "must be above 0 with --live, and at most 60",
+        ),
         ("--version", arguments.version, arguments.version is None or arguments.version >= 0, "must be 0 or more"),
     )
     for option, value, holds, must in rules:

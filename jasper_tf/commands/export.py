@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
 from jasper_tf.errors import UserError, printable
-from jasper_tf.export.edge.formats import FORMATS
+from jasper_tf.export.edge.formats import FORMATS, PRECISIONS
 from jasper_tf.export.edge.output_folder import validate_output_folder
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.file_access import require_regular_file
@@ -20,7 +20,6 @@ HELP = "export a trained model: a SavedModel for TensorFlow Serving, or for devi
 INTERMIXED = True
 
 _SAVED_MODEL = "saved_model"
-_PRECISIONS = ("none", "float16", "int8-dynamic", "int8-static")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantize",
-        choices=sorted({value for one in FORMATS.values() for value in one.quantize}, key=_PRECISIONS.index),
+        choices=PRECISIONS,
         default="none",
         help="precision of the weights; int8-static also of the activations, and needs --calibration (%(default)s)",
     )

@@ -14,7 +14,7 @@ HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_one_model(parser, "MODEL.nemo", "a Jasper, QuartzNet or Citrinet with characters")
+    add_one_model(parser, "MODEL.nemo", "a Jasper, QuartzNet or Citrinet, of characters or word pieces")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for model.keras and config.yaml; made if absent"
     )

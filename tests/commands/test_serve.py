@@ -44,6 +44,7 @@ def serve(tmp_path_factory):
         ("--model run --queue 0", "--queue"),
         ("--model run --batch-wait-ms -1", "--batch-wait-ms"),
         ("--model run --max-upload-mb 0", "--max-upload-mb"),
+        ("--model run --max-upload-mb inf", "--max-upload-mb"),
         ("--model run --chunk-s 1 --overlap-s 1", "--overlap-s"),
         ("--model run --host 203.0.113.1", "--host 203.0.113.1"),
         ("--model run --host no.such.host.invalid", "no.such.host.invalid"),

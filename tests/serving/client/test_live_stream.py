@@ -136,6 +136,7 @@ def test_standard_input(servers, sound, text):
     [
         (["a.wav", "b.wav"], "--live: takes one recording, not 2"),
         (["--chunk-s", "0", "a.wav"], "--chunk-s 0: must be above 0 with --live"),
+        (["--chunk-s", "inf", "a.wav"], "--chunk-s inf: must be above 0 with --live"),
         (["--hot-words", "words.txt", "a.wav"], "--live: the server decodes a stream greedily"),
     ],
 )
