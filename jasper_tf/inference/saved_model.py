@@ -24,6 +24,7 @@ from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
 from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.model.streaming.stream_sizes import StreamSizes
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
 _HOT_WORDS = {"hot_words": (tf.string, 1), "hot_word_weights": (tf.float32, 1)}
@@ -181,25 +182,18 @@ class SavedModelTranscriber:
 
 
 @dataclass(frozen=True)
-class _StreamSizes:
-    """As `StreamingModel` has them."""
-
-    frame_samples: int
-    flush_samples: int
-    lookahead_s: float
-    state_size: int = 0
-
-
-@dataclass(frozen=True)
 class _About:
-    """What `model.json` says; `stream` is None for a model that needs whole recordings."""
+    """What `model.json` says.
+
+    `stream` is None for a model that needs whole recordings; its `state_size` is not known before the signature is.
+    """
 
     tokenizer: Tokenizer
     sample_rate: int
     frame_s: float
     decoding: DecodingConfig
     band_hz: list[int]
-    stream: _StreamSizes | None
+    stream: StreamSizes | None
 
 
 def _read_about(folder: Path) -> _About:
@@ -210,7 +204,7 @@ def _read_about(folder: Path) -> _About:
         decoding = about.get("decoding", {})  # exports before the beam search have none
         of_pieces = about.get("tokenizer")
         band_hz = about.get("band_hz", [])  # like the others, not in older exports
-        stream = None if about.get("stream") is None else _StreamSizes(**about["stream"])
+        stream = None if about.get("stream") is None else StreamSizes(state_size=1, **about["stream"])
     except OSError:
         raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
@@ -226,11 +220,8 @@ def _read_about(folder: Path) -> _About:
         or not all(type(hz) is int for hz in band_hz)
     ):
         raise UserError(f"{file}: labels, sample_rate, frame_s or band_hz are not texts and numbers; export it anew")
-    if stream is not None:
-        samples, frame = (stream.frame_samples, stream.flush_samples), max(1, round(frame_s * sample_rate))
-        is_wrong = not all(type(value) is int and 0 < value < 2**24 and value % frame == 0 for value in samples)
-        if is_wrong or type(stream.lookahead_s) not in (int, float) or not 0 <= stream.lookahead_s < math.inf:
-            raise UserError(f"{file}: stream: not the sizes of a stream of frames of {frame_s:g} s; export it anew")
+    if stream is not None and not stream.fits(max(1, round(frame_s * sample_rate))):
+        raise UserError(f"{file}: stream: not the sizes of a stream of frames of {frame_s:g} s; export it anew")
     try:
         tokenizer = tokenizer_from_config(of_pieces) if of_pieces else CharacterTokenizer(labels)
         return _About(tokenizer, sample_rate, frame_s, read_decoding(decoding), band_hz, stream)

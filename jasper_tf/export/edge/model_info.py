@@ -13,6 +13,7 @@ from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.io.bounded_file import read_bounded
+from jasper_tf.model.streaming.stream_sizes import StreamSizes
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
 MODEL_INFO = "model.json"
@@ -21,23 +22,15 @@ FORMAT_VERSION = 1
 _MOST_BYTES = 1 << 24
 
 
-@dataclass(frozen=True)
-class StreamInfo:
-    """The steps of a model that can stream; sizes as of `StreamingModel`.
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo(StreamSizes):
+    """The steps of a model that can stream.
 
     Attributes:
         file: the steps.
-        state_size: floats of a stream's state; zeros begin one.
-        frame_samples: a chunk is a multiple of it.
-        flush_samples: of any value, after the end of a stream: they bring its last frames.
-        lookahead_s: seconds from the time of a frame to the end of the audio that it needs.
     """
 
     file: str
-    state_size: int
-    frame_samples: int
-    flush_samples: int
-    lookahead_s: float
 
 
 @dataclass(frozen=True)
@@ -135,15 +128,11 @@ def read_model_info(file: str | Path) -> ModelInfo:
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: not of an exported model, or damaged ({one_line(error)}); export it anew") from None
     sizes = {key: getattr(info, key) for key in ("sample_rate", "min_samples", "frame_stride_samples")}
-    if (stream := info.stream) is not None:
-        sizes |= {f"stream.{key}": getattr(stream, key) for key in ("state_size", "frame_samples", "flush_samples")}
-        if type(stream.lookahead_s) not in (int, float) or not 0 <= stream.lookahead_s < math.inf:
-            raise UserError(f"{file}: stream.lookahead_s is not a number of seconds, 0 or more; export it anew")
     for key, value in sizes.items():
         if type(value) is not int or not 1 <= value < 2**24:
             raise UserError(f"{file}: {key}: {one_line(repr(value))} is not a whole number above 0; export it anew")
-    frame = info.frame_stride_samples
-    if stream is not None and (stream.frame_samples != frame or stream.flush_samples % frame):
+    stream, frame = info.stream, info.frame_stride_samples
+    if stream is not None and not stream.fits(frame):
         raise UserError(f"{file}: stream: sizes are not those of frames of {frame} samples; export it anew")
     for name in (info.file, *info.files, *([] if stream is None else [stream.file])):
         # Names of this folder only: whoever replaces an export removes them.

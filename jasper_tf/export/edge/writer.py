@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,8 +87,7 @@ def export_edge(
             )
         verification, stream = found.to_dict(), None
         if known.stream_file and (folder / known.stream_file).exists():
-            sizes = ("state_size", "frame_samples", "flush_samples", "lookahead_s")
-            stream = StreamInfo(known.stream_file, **{name: getattr(model.streaming, name) for name in sizes})
+            stream = StreamInfo(file=known.stream_file, **dataclasses.asdict(model.streaming.sizes))
             steps = verify_stream(exported, open_stream(folder / known.stream_file), stream, clips)
             say(str(steps))
             if quantize in ("none", "float16") and steps.p99_difference > _MOST_STEP_DIFFERENCE:

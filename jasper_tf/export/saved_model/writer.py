@@ -94,8 +94,9 @@ def export(
         about |= {"git_revision": git_revision(), "jasper_tf": __version__, "tensorflow": tf.__version__}
         about["band_hz"] = [round(float(hz)) for hz in model.get_layer("log_mel").band_hz]
         if is_streamable(model):
-            sizes = ("frame_samples", "flush_samples", "lookahead_s")
-            about["stream"] = {name: getattr(model.streaming, name) for name in sizes}
+            sizes = dataclasses.asdict(model.streaming.sizes)
+            del sizes["state_size"]  # the signature's state also has the last label
+            about["stream"] = sizes
         (extra / "model.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
         (extra / "vocabulary.txt").write_text("".join(f"{label}\n" for label in model.labels), encoding="utf-8")
         given = {"config.yaml": config_yaml, "report.json": report_json, "environment.json": environment_json}

@@ -8,32 +8,18 @@ import numpy as np
 
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
+from jasper_tf.model.streaming.stream_sizes import StreamSizes
+from jasper_tf.model.streaming.streaming_model import StreamingModel
 
 STEP_S = 0.32
 """Longest chunk: a longer one delays the words, and hardly saves compute."""
-
-
-class StreamSizes(Protocol):
-    """Sizes of a model's steps; see `StreamingModel`, which has them."""
-
-    @property
-    def frame_samples(self) -> int: ...
-
-    @property
-    def flush_samples(self) -> int: ...
-
-    @property
-    def lookahead_s(self) -> float: ...
-
-    @property
-    def state_size(self) -> int: ...
 
 
 class SteppingModel(AcousticModel, Protocol):
     """A model that can stream: a JasperCTC without statistics over a recording, or an export of one."""
 
     @property
-    def streaming(self) -> StreamSizes: ...
+    def streaming(self) -> StreamingModel | StreamSizes: ...
 
     @property
     def compute_stream(self) -> Any:

@@ -13,6 +13,7 @@ from jasper_tf.model.encoder import output_length
 from jasper_tf.model.streaming.chunk import UNENDED, Chunk, Step
 from jasper_tf.model.streaming.requirements import require_streamable
 from jasper_tf.model.streaming.stream_clock import COLUMNS, StreamClock
+from jasper_tf.model.streaming.stream_sizes import StreamSizes
 
 if TYPE_CHECKING:  # it has a StreamingModel
     from jasper_tf.model.jasper_ctc import JasperCTC
@@ -64,6 +65,16 @@ class StreamingModel:
         extra = max(1, int(many) - (1 << 10))
         self.flush_samples = (self.delay_frames + extra) * self.frame_samples
         self.clock = StreamClock(self.frame_samples, self.delay_frames, extra, max(chunk.delay, step.warm_up))
+
+    @property
+    def sizes(self) -> StreamSizes:
+        """The sizes, for an export."""
+        return StreamSizes(
+            state_size=self.state_size,
+            frame_samples=self.frame_samples,
+            flush_samples=self.flush_samples,
+            lookahead_s=self.lookahead_s,
+        )
 
     def initial_state(self, batch: int = 1) -> Any:
         """The state of streams that begin: zeros [B, N] float32."""

@@ -25,6 +25,8 @@ CHUNKING = Chunking(4, 1)
 class WatchedModel:
     """A recognizer that notes its batches, waits where it is told to, and fails where it is told to."""
 
+    streaming = None  # it needs whole recordings
+
     def __init__(self, model):
         self._model = model
         self.batches: list[tuple[list[int], object, object]] = []

@@ -102,7 +102,7 @@ class _Connection:
 
     async def run(self) -> None:
         settings = await self._read_settings()
-        session = self._session = await self._attach(settings)
+        session = await self._attach(settings)
         async with session.lock:
             await self._greet(session, settings.last_seq)
         while session.done is None:
@@ -127,7 +127,7 @@ class _Connection:
 
     async def give_up(self) -> None:
         """Ends the stream after a fault: what its transcription knows is not to be trusted."""
-        if self._session is not None:
+        if self._session is not None and self._session.connection is self:
             self._sessions.drop(self._session)
         await self.refuse(internal_error(self.name))
 
@@ -152,13 +152,12 @@ class _Connection:
     async def _attach(self, settings: LiveSettings) -> LiveSession:
         if settings.session_id is None:
             return await self._start(settings)
-        session = self._sessions.get(settings.session_id)
-        if session.connection is not None:  # a broken connection that the server did not notice
-            other, session.connection = session.connection, self
+        session = self._session = self._sessions.get(settings.session_id)
+        other, session.connection = session.connection, self
+        if other is not None:  # a broken connection that the server did not notice
             error = ApiError(400, "the stream goes on in another connection", "taken_over", "session_id")
             with contextlib.suppress(TimeoutError, WebSocketDisconnect):
                 await asyncio.wait_for(other.refuse(error), _FAREWELL_S)
-        session.connection = self
         return session
 
     async def _start(self, settings: LiveSettings) -> LiveSession:
@@ -174,9 +173,16 @@ class _Connection:
         session = LiveSession(live)
         session.connection = self
         self._sessions.add(session)  # others may have come in the meantime
+        self._session = session
         return session
 
+    def _require_own(self, session: LiveSession) -> None:
+        """Ends this connection if another one has taken the stream over."""
+        if session.connection is not self:
+            raise WebSocketDisconnect(1008)
+
     async def _greet(self, session: LiveSession, last_seq: int) -> None:
+        self._require_own(session)
         session.acknowledge(last_seq)
         await self._socket.send_json(
             {
@@ -215,8 +221,7 @@ class _Connection:
         samples = np.frombuffer(content[:whole], "<i2")
         step = round(_STEP_S * session.sample_rate)
         for at in range(0, len(samples), step):
-            if session.connection is not self:
-                raise WebSocketDisconnect(1008)
+            self._require_own(session)
             part = samples[at : at + step]
             assert session.live is not None
             updates = await self._worker.run(session.live.push, part)
@@ -225,8 +230,7 @@ class _Connection:
             await self._send(session, updates)
 
     async def _obey(self, session: LiveSession, message: dict[str, Any]) -> None:
-        if session.connection is not self:
-            raise WebSocketDisconnect(1008)
+        self._require_own(session)
         kind = message.get("type")
         if kind == "ack" and type(message.get("seq")) is int:
             session.acknowledge(message["seq"])
@@ -246,8 +250,7 @@ class _Connection:
         # All are kept before the first is sent: the connection may break meanwhile.
         messages = [session.keep(one) if one["type"] == "final" else one for one in messages]
         for message in messages:
-            if session.connection is not self:
-                raise WebSocketDisconnect(1008)
+            self._require_own(session)
             await self._socket.send_json(message)
 
     def _decoder(self, settings: LiveSettings) -> Decoder:
