@@ -26,6 +26,8 @@ _IDLE_S = 30.0
 _LINGER_S = 3.0
 """After an answer that did not read the body: so long what still arrives is discarded, because closing at once would
 take the answer from a client that is still sending."""
+_LINGER_BYTES = 1 << 28
+"""The most that is discarded then."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 logger = logging.getLogger("jasper_tf.serving.http.access")
@@ -158,11 +160,12 @@ class _Body:
             raise too_large(self._settings)
         return message
 
-    async def discard(self, seconds: float) -> None:
-        """Reads on for so long, and throws away what comes."""
+    async def discard(self, seconds: float, most_bytes: int) -> None:
+        """Reads on for so long, or so much, and throws away what comes."""
+        most = self.size + most_bytes
         try:
             async with asyncio.timeout(seconds):
-                while not (self.is_read or self._is_awaited):
+                while not (self.is_read or self._is_awaited) and self.size < most:
                     self._count(await self._receive())
         except TimeoutError:
             pass
@@ -202,6 +205,6 @@ class _Answer:
                 headers["Connection"] = "close"
         elif not message.get("more_body", False) and not self._body.is_read:
             await self._send({**message, "more_body": True})
-            await self._body.discard(_LINGER_S)
+            await self._body.discard(_LINGER_S, _LINGER_BYTES)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
