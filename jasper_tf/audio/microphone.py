@@ -65,7 +65,7 @@ class Microphone:
         """Begins to record.
 
         Raises:
-            UserError: the device cannot record any more, or another program has it.
+            UserError: the device was removed, or another program uses it.
         """
         try:
             self._stream.start()

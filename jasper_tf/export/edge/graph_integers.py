@@ -51,7 +51,7 @@ class Integer:
 
 
 class GraphIntegers(ABC):
-    """Stands in for keras.ops where a formula computes with `Integer`: a formula's `xp`."""
+    """Array namespace (`xp`) with which the length formulas write graph nodes instead of computing numbers."""
 
     @abstractmethod
     def add(self, kind: str, tensors: list[Any]) -> Any:

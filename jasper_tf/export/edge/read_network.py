@@ -87,7 +87,7 @@ def _dft(log_mel: LogMelSpectrogram) -> tuple[np.ndarray, int, np.ndarray]:
     """(dft [W, 2K], dft_start, mel [K, F]) of `FrontEnd`, for the frequencies with a weight in a mel filter."""
     framing, window = log_mel.framing, log_mel.window_values.astype(np.float64)
     before = (framing.fft_samples - len(window)) // 2  # Keras centers the window
-    # Wider than the window only where the padding is shorter than what lies beside it (a hop longer than the window).
+    # The padding may be shorter than the margin of the window in the FFT when the hop exceeds the window.
     start = min(before, framing.pad_samples)
     end = max(before + len(window), framing.fft_samples - framing.pad_samples)
     windowed = np.zeros(end - start)

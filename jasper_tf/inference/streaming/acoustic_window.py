@@ -31,7 +31,7 @@ class AcousticWindow(ABC):
 
     @abstractmethod
     def log_probs(self, start: int, is_whole: bool) -> np.ndarray:
-        """The frames [T',V+1] from sample `start` on; what lies before is not needed any more.
+        """Returns the frames [T',V+1] from sample `start` on, and drops the audio before it.
 
         `is_whole`: the stream ends here.
         """

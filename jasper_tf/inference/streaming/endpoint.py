@@ -10,7 +10,7 @@ from jasper_tf.errors import UserError
 
 
 class EndpointDetector:
-    """Cuts frames where, after something was said, nothing is said for a while: an endpoint.
+    """Detects endpoints: splits frames after each pause of `pause_s` that follows speech.
 
     A frame says nothing if its best class is the blank, a space or a label that writes nothing. One pause has one
     endpoint.

@@ -11,7 +11,7 @@ from jasper_tf.serving.client.rest_client import RestClient
 from jasper_tf.serving.client.server_error import ServerError, foreign_model
 
 _LONGEST_S = 3600
-"""A frame or a look-ahead beyond it is no model's."""
+"""Largest plausible frame or look-ahead, in seconds; longer ones mean that the server has another model."""
 
 
 def stream_text(
