@@ -44,9 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     # After the checks of the arguments, which need no TensorFlow.
     import numpy as np
 
+    from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
     from jasper_tf.interop.nemo.model import import_nemo
 
     imported = import_nemo(archive, arguments.features)
+    files = [folder / TOKENIZER_FOLDER / name for name in imported.model.tokenizer.files()]
+    pieces = [Output("--output", file, "tokenizer" if file.suffix == ".model" else "text") for file in files]
+    validate_outputs(pieces, [archive], arguments.overwrite, makes_folders=True)
     for name, became in imported.tensors.items():
         print(f"{name} {became}")
     for note in imported.notes:

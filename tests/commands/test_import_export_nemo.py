@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +117,13 @@ def test_mistakes_leave_one_line_and_no_files(folder, tmp_path, monkeypatch, cap
         out, err = capfd.readouterr()
         assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and word in err, err
     assert sorted(os.listdir()) == before and (tmp_path / "held" / "config.yaml").read_text() == "mine"
+
+
+def test_the_tokenizer_of_another_model_is_kept(tmp_path, capfd):
+    archive = Path(__file__).parents[1] / "golden" / "unigram.nemo"
+    mine = tmp_path / "run" / "tokenizer" / "tokenizer.model"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert main(["import-nemo", str(archive), "--output", str(tmp_path / "run")]) == 2
+    assert "tokenizer.model: exists" in capfd.readouterr().err
+    assert mine.read_text() == "mine" and not (tmp_path / "run" / "model.keras").exists()
