@@ -57,7 +57,7 @@ demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, t
 		[print("  said:  " + u["text"] + "\n  heard: " + u["pred_text"]) for u in heard[:: len(heard) // 5][:5]]'
 
 test: $(STAMP) ## run every test that needs no GPU
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations=30 -m 'not gpu and not nemo'
 
 test-fast: $(STAMP) ## run the quick tests of every part, between two edits: under 100 s on 2 cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet -m 'not slow and not medium and not gpu and not nemo'
