@@ -201,7 +201,7 @@ def logged_figures():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
-    timed = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
+    timed = ("utterances_per_s", "steps_per_s", "model_flop_per_s", "mfu")
 
     def logged_figures(folder: Path):
         rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
@@ -225,6 +225,7 @@ def tiny_run(tiny_config, built_once):
         return tiny_config(
             "trainer.max_epochs=3",
             "trainer.log_every_n_steps=4",
+            "trainer.peak_tflop_per_s=0.25",
             "exp_manager.create_tensorboard_logger=true",
             f"exp_manager.exp_dir={folder}",
             "exp_manager.resume_if_exists=true",

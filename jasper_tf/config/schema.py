@@ -45,6 +45,8 @@ class TrainerConfig(Section):
         overfit_batches: trains and validates on that many first batches, or that fraction of them; 0 is off.
         enable_checkpointing: whether checkpoints are written.
         log_every_n_steps: optimizer steps from one line of metrics.csv to the next.
+        peak_tflop_per_s: of one device, to which `train/mfu` relates; null: a GPU's by its name, a CPU's is measured.
+            Not in NeMo.
         check_val_every_n_epoch: epochs from one validation to the next.
         ema: averaged weights; null is none. Not in NeMo (there `exp_manager.ema`).
     """
@@ -64,6 +66,7 @@ class TrainerConfig(Section):
     overfit_batches: StepsOrZero | BelowOne = 0
     enable_checkpointing: bool = True
     log_every_n_steps: Steps = 50
+    peak_tflop_per_s: Annotated[float, Range(1e-6, 10**6)] | None = None
     check_val_every_n_epoch: Epochs = 1
     ema: EMAConfig | None = None
 

@@ -22,6 +22,7 @@ from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
 from jasper_tf.optim.optimizer import build_optimizer
 from jasper_tf.training.callbacks.build_callbacks import build_callbacks
 from jasper_tf.training.callbacks.interruption import Interruption, TrainingInterruptedError
+from jasper_tf.training.distributed.device_peak import peak_flop_per_s
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
@@ -98,7 +99,10 @@ def train(cfg: Config) -> Path:
             )
             return folder.path
         with _user_errors(folder, strategy):
-            _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps))
+            peak = peak_flop_per_s(cfg.trainer, devices, strategy.num_replicas_in_sync)
+            if peak:
+                folder.say(f"{peak / 1e12:.3g} TFLOP/s are the peak of matrix multiplication, to which MFU relates")
+            _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps, peak))
     return folder.path
 
 
