@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test test-fast fuzz nemo-parity lint docs clean
+.PHONY: help venv install demo test test-fast fuzz nemo-parity bench lint docs clean
 
 # The first Python of the supported range that can make a virtual environment.
 ifndef PYTHON
@@ -57,7 +57,7 @@ demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, t
 		[print("  said:  " + u["text"] + "\n  heard: " + u["pred_text"]) for u in heard[:: len(heard) // 5][:5]]'
 
 test: $(STAMP) ## run every test that needs no GPU
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations=30 -m 'not gpu and not nemo'
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not gpu and not nemo'
 
 test-fast: $(STAMP) ## run the quick tests of every part, between two edits: under 100 s on 2 cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet -m 'not slow and not medium and not gpu and not nemo'
@@ -68,6 +68,9 @@ fuzz: $(STAMP) ## read damaged files of every kind for SECONDS=600; one that fai
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py
+
+bench: $(STAMP) ## measure beside NeMo and PyTorch, write docs/benchmarks.md (ONLY=step,ctc QUICK=1 CHECK=1)
+	$(BIN)/python -m tests.benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(CHECK),--check) $(if $(QUICK),--quick)
 
 # torch comes first and alone, so that a CPU build found by PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL satisfies NeMo.
 $(NEMO_STAMP): $(NEMO_CONSTRAINTS)

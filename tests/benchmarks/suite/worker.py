@@ -1,0 +1,59 @@
+"""Answers the harness: prepares one measurement, then runs it whenever asked. Any Python; standard library only.
+
+    python worker.py FILE FUNCTION ARGUMENTS
+
+FUNCTION of FILE takes the ARGUMENTS (JSON) and returns `run`, which does the work once and waits for its result. `run`
+may return the seconds itself, if some of what it does does not count. Requests come as lines of JSON, the arguments of
+`run`; answers go back the same way: {"ready": versions}, {"seconds": s, "flop": n} or {"error": message}.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "nemo": "nemo_toolkit",
+    "torch": "torch",
+    "ai_edge_litert": "ai-edge-litert",
+    "onnxruntime": "onnxruntime",
+    "pyctcdecode": "pyctcdecode",
+}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
+
+    def answer(**values) -> None:
+        answers.write(json.dumps(values) + "\n")
+
+    try:
+        file, function, arguments = sys.argv[1:]
+        sys.path.insert(0, str(Path(file).parent))
+        spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        run = getattr(module, function)(**json.loads(arguments))
+        answer(ready={d: metadata.version(d) for m, d in PACKAGES.items() if m in sys.modules})
+        for line in sys.stdin:
+            values = json.loads(line)
+            began = time.perf_counter()
+            own = run(**values)
+            took = time.perf_counter() - began
+            counted = getattr(run, "flop", None)
+            answer(seconds=took if own is None else own, flop=counted(**values) if counted else None)
+    except Exception as error:
+        traceback.print_exc()
+        text = (str(error).strip().splitlines() or [""])[0]
+        answer(error=f"{type(error).__name__}: {text}"[:300])
+
+
+if __name__ == "__main__":
+    main()
