@@ -19,6 +19,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -29,7 +30,8 @@ from tests.benchmarks.suite.session import MeasurementError, Session
 ROOT = Path(__file__).resolve().parents[3]
 LINE_S = 10.0  # rounds of a line
 ROUNDS = range(5, 31)
-PAUSE_S = 0.2  # threads of the last one that wait for work without sleeping
+TURN_S = 0.25  # of work that is shorter
+PAUSE_S = 0.1  # threads of the last one that wait for work without sleeping
 ABSENT = ("FileNotFoundError", "ModuleNotFoundError")
 
 
@@ -63,22 +65,30 @@ def main() -> int:
         parser.error(str(error))
 
     rounds = a.rounds or (2 if a.quick else None)
-    found, failed = _measure_all(chosen, module.matmul(a.quick), nemo, rounds)
+    found: dict[str, Any] = {}
+    failed = False
+    for name, result in _measure_all(chosen, module.matmul(a.quick), nemo, rounds):
+        failed = failed or result is None
+        if result is None:
+            continue
+        found[name] = result
+        if not (a.quick or a.check):
+            merged = before | found
+            write_results(a.folder, {line: merged[line] for line in (*lines, *merged) if line in merged})
     got_worse = [] if a.quick else worse(before, found)
     for sentence in got_worse:
         _say(f"worse: {sentence}")
     if a.quick or a.check:
         print(table(found))
     elif found:
-        merged = before | found
-        write_results(a.folder, {name: merged[name] for name in (*lines, *merged) if name in merged})
         _say(f"written: {a.folder / 'benchmarks.md'}")
     return 1 if failed or (a.check and got_worse) else 0
 
 
-def _measure_all(chosen: list, matmul: Any, nemo: str | None, rounds: int | None) -> tuple[dict[str, Any], bool]:
-    """Measures the lines; returns them by name, and whether one failed."""
-    found, failed = {}, False
+def _measure_all(
+    chosen: list, matmul: Any, nemo: str | None, rounds: int | None
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yields the name and the results of each line; None for one that failed, nothing for one that is left out."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench"))
         os.environ["BENCH_FOLDER"] = folder
@@ -86,17 +96,17 @@ def _measure_all(chosen: list, matmul: Any, nemo: str | None, rounds: int | None
         sessions = stack.enter_context(_Sessions(nemo, log))
         for number, line in enumerate(chosen):
             try:
-                found[line.name] = _measure(line, matmul, sessions, rounds)
-                _say(f"{line.name}: {_summary(found[line.name])}")
+                result = _measure(line, matmul, sessions, rounds)
+                _say(f"{line.name}: {_summary(result)}")
+                yield line.name, result
             except MeasurementError as error:
                 is_absent = str(error).startswith(ABSENT)
-                failed = failed or not is_absent
                 _say(f"{'left out' if is_absent else 'error'}: {line.name}: {error}")
                 if not is_absent:
                     log.seek(0)
                     _say("".join(log.readlines()[-20:]).rstrip())
+                    yield line.name, None
             sessions.keep(matmul, *(chosen[number + 1].competitors if number + 1 < len(chosen) else ()))
-    return found, failed
 
 
 def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None) ->
             break
         for competitor in here[number % len(here) :] + here[: number % len(here)]:
             time.sleep(PAUSE_S if rounds is None else 0)
-            took, count = sessions.of(competitor).run(competitor.run)
+            took, count = sessions.of(competitor).run(competitor.run, TURN_S if rounds is None else 0)
             if number >= 0:
                 seconds[competitor.name].append(took)
             if count:

@@ -1,5 +1,6 @@
 """This package's training step, inference, features, CTC, greedy decoding and batches."""
 
+import functools
 import os
 import sys
 import tempfile
@@ -42,6 +43,11 @@ def matmul(size: int):
 
     run.flop = lambda: 2 * size**3
     return run
+
+
+@functools.cache
+def _tensors(numbers, *size) -> list[tf.Tensor]:
+    return [tf.constant(array) for array in numbers(*size)]
 
 
 def _config(config: str, *overrides: str):
@@ -110,8 +116,8 @@ def features(config: str):
     compute = tf.function(lambda x: spectrograms(x, training=False)[0], reduce_retracing=True)
 
     def run(batch: int, seconds: float):
-        audio, audio_len = work.recordings(batch, seconds)
-        compute({"audio": tf.constant(audio), "audio_len": tf.constant(audio_len)}).numpy()
+        audio, audio_len = _tensors(work.recordings, batch, seconds)
+        compute({"audio": audio, "audio_len": audio_len}).numpy()
 
     return run
 
@@ -127,7 +133,7 @@ def ctc(jit_compile: bool = False):
         return loss, tape.gradient(loss, logits)
 
     def run(batch: int, frames: int, size: int):
-        given = [tf.constant(a) for a in (*work.labels(batch, size), *work.logits(batch, frames))]
+        given = _tensors(work.labels, batch, size) + _tensors(work.logits, batch, frames)
         loss_and_gradient(*given)[1].numpy()
 
     return run
@@ -143,8 +149,7 @@ def greedy():
         return tokenizer.decode_in_graph(decoder(log_probs, logit_len).best().labels)
 
     def run(batch: int, frames: int):
-        given = [tf.constant(a) for a in work.spoken_log_probs(batch, frames)]
-        texts(*given).numpy()
+        texts(*_tensors(work.spoken_log_probs, batch, frames)).numpy()
 
     return run
 

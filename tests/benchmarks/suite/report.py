@@ -73,9 +73,14 @@ def worse(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def table(lines: dict[str, Any]) -> str:
     """The results as Markdown."""
     environments: dict[str, int] = {}
+    versions: dict[str, set[str]] = {}
     rows = []
     for name, line in lines.items():
-        number = environments.setdefault(_environment(line), len(environments) + 1)
+        where = _where(line)
+        number = environments.setdefault(where, len(environments) + 1)
+        versions.setdefault(where, set()).update(
+            f"{package} {version}" for package, version in line["versions"].items()
+        )
         for place, (competitor, time) in enumerate(line["times"].items()):
             speed = line["flop"] / time["s"] if line["flop"] else None
             against = [f"{ratio:.2f} x {other}" for other, ratio in time.get("against", {}).items()]
@@ -92,8 +97,8 @@ def table(lines: dict[str, Any]) -> str:
             ]
             rows.append(f"| {' | '.join(cells)} |")
     head = "| work | run by | median | ± | x real time | GFLOP/s | of the peak | speed | where |"
-    where = [f"{number}. {text}" for text, number in environments.items()]
-    return "\n".join([head, "|---|---|---:|---:|---:|---:|---:|---|---|", *rows, "", *where])
+    notes = [f"{number}. {where}; {', '.join(sorted(versions[where]))}" for where, number in environments.items()]
+    return "\n".join([head, "|---|---|---:|---:|---:|---:|---:|---|---|", *rows, "", *notes])
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -138,7 +143,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
-def _environment(line: dict[str, Any]) -> str:
+def _where(line: dict[str, Any]) -> str:
     date = datetime.date.fromisoformat(line["date"])
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(line["versions"].items()))
-    return f"{date.day} {date:%B %Y}, {line['machine']}; {versions}"
+    return f"{date.day} {date:%B %Y}, {line['machine']}"

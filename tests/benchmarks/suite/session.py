@@ -40,11 +40,11 @@ class Session:
             self.close()
             raise
 
-    def run(self, arguments: dict[str, Any]) -> tuple[float, int | None]:
-        """Has the work done once: seconds, and its floating point operations where they are known."""
+    def run(self, arguments: dict[str, Any], least_s: float = 0.0) -> tuple[float, int | None]:
+        """Has the work done, short work several times: seconds, and floating point operations where they are known."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(arguments) + "\n")
+            self._process.stdin.write(json.dumps({"run": arguments, "least_s": least_s}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise MeasurementError(f"its process ended with status {self._process.wait()}") from None
