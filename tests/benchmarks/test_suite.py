@@ -128,6 +128,19 @@ def test_wrong_use(bench, tmp_path, arguments, named):
     assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_line_of_the_table_in_tiny(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.suite", "--quick", "--only", "step/quartznet"]
+        + ["--folder", tmp_path, "--nemo-python", tmp_path / "no_python"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tiny.yaml`, 1 x 1 s, U 5 | jasper_tf |" in done.stdout and not list(tmp_path.iterdir())
+
+
 def test_a_page_without_its_marks(bench, tmp_path):
     (tmp_path / "benchmarks.md").write_text("# Before\n")
     done = bench("--only", "step/alone")

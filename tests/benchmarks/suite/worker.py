@@ -4,9 +4,10 @@
 
 FUNCTION of FILE takes the ARGUMENTS (JSON) and returns `run`, which does the work once and waits for its result. `run`
 may return the seconds itself, if some of what it does does not count. Requests come as lines of JSON, {"run": arguments
-of `run`, "least_s": s}; answers go back the same way: {"ready": versions}, {"seconds": s, "flop": n} or {"error":
-message}. Work that takes less than half of `least_s` is done once more, for caches that the others filled, and then again
-and again for that long; the median counts.
+of `run`, "least_s": s}; so do answers, {"ready": versions}, {"seconds": s, "flop": n} or {"error": text}.
+
+Work that takes less than half of `least_s` is then repeated for that long, and the median counts: its first time, the
+caches are full of what others did.
 """
 
 import importlib.util
