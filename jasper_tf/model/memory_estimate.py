@@ -44,7 +44,7 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
 
     jasper = [dataclasses.asdict(block) for block in model.encoder.jasper]
     blocks = build_blocks(jasper, model.encoder.residual_mode, conv_mask=model.encoder.conv_mask)
-    panes, largest = [model.encoder.feat_in * model.encoder.frame_splicing], (0, "")
+    panes, largest, recomputed = [model.encoder.feat_in * model.encoder.frame_splicing], (0, ""), 0
     for number, block in enumerate(blocks):
         channels = panes[-1]
         values = outputs = 0
@@ -61,8 +61,13 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
             values += sum(sources) * block.filters
             outputs += len(sources) * frames * block.filters
         found[f"weights of {key}; reduce its filters, kernel or repeat"] = 4 * copies * values
-        found[f"activations of {key}; reduce {batch_keys}"] = _KEPT_OUTPUTS * activation_bytes * rows * outputs
+        activations = _KEPT_OUTPUTS * activation_bytes * rows * outputs
+        if model.encoder.recompute:  # of one block at a time; of the others the outputs are kept
+            recomputed = max(recomputed, activations)
+            activations = activation_bytes * rows * frames * block.filters
+        found[f"activations of {key}; reduce {batch_keys}"] = activations
         panes = [*panes, block.filters] if block.residual_dense else [block.filters]
+    found[f"activations of the largest block; reduce {batch_keys}"] = recomputed
     # Drawing the initial values takes two more copies.
     found[f"initial values of {largest[1]}; reduce its filters or kernel"] = 2 * 4 * largest[0]
     classes = len(model.labels or ()) + max(0, model.decoder.num_classes if not model.labels else 0) + 1
