@@ -213,8 +213,10 @@ class JasperBlock(keras.layers.Layer):
         """The generators of random numbers, in the order and as often as a call in training uses them."""
         dropout = [self.dropout.seed_generator] if self.dropout.rate else []
         inner, last = dropout * (len(self.convolutions) - 1), dropout
-        moves = self.excitation is not None and self.excitation.context_size >= 0
-        return [*inner, *([self.excitation.seed_generator] if moves else []), *last]
+        window = []
+        if self.excitation is not None and self.excitation.context_size >= 0:
+            window = [self.excitation.seed_generator]
+        return [*inner, *window, *last]
 
     def _compute(self, panes, length, training):
         first_mask = mask = self._valid(panes[-1], length) if self.conv_mask else None
