@@ -89,11 +89,11 @@ def find_batch_duration(cfg: Config) -> tuple[float, str]:
     with tf.device(devices[0]):
         trial = Trial(cfg, int(buckets.samples[-1]), int(buckets.labels[-1]))
         if "GPU" in devices[0]:
-            rows = most_rows_that_fit(trial.fits)
-            found = f"{rows} of {trial.seconds:.1f} s fit in {SHARE:.0%} of the GPU"
-            if rows < 1:
+            fitting = most_rows_that_fit(trial.fits)
+            if fitting < 1:
                 raise _nothing_fits(trial.seconds)
-            return largest_duration(rows * SHARE, trial.seconds), found
+            found = f"{SHARE:.0%} of {fitting} x {trial.seconds:.1f} s, which fit into the GPU"
+            return largest_duration(fitting * SHARE, trial.seconds), found
         limit = SHARE * available_memory()
         rows, row = extrapolate_rows(trial.peak_memory, limit)
     rows /= len(devices)
