@@ -40,6 +40,8 @@ class TrainerConfig(Section):
         accumulate_grad_batches: micro-batches of a step.
         precision: of the computation; weights are float32.
         jit_compile: XLA compiles the step; one device. Not in NeMo.
+        auto_batch_duration: finds the longest `model.train_ds.batch_duration` that fits into the memory, where none is
+            given. Not in NeMo.
         gradient_clip_val: largest norm of the gradient; null and 0 do not clip.
         fast_dev_run: the longest batch through training, validation, checkpoint and export, in a temporary folder.
         overfit_batches: trains and validates on that many first batches, or that fraction of them; 0 is off.
@@ -61,6 +63,7 @@ class TrainerConfig(Section):
     accumulate_grad_batches: Annotated[int, Range(1, 10_000)] = 1
     precision: Literal[32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed"] = 32
     jit_compile: bool = False
+    auto_batch_duration: bool = False
     gradient_clip_val: NonNegative | None = None
     fast_dev_run: bool = False
     overfit_batches: StepsOrZero | BelowOne = 0

@@ -16,8 +16,8 @@ from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
-from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
@@ -235,7 +235,7 @@ class JasperCTC(CTCModel):
         audio: np.ndarray,
         audio_len: np.ndarray,
         words: bool = True,
-        decoder: Decoder | None = None,
+        decoder: HypothesisDecoder | None = None,
         hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.

@@ -14,14 +14,13 @@ from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.errors import UserError
-from jasper_tf.losses.ctc import CTCLoss
-from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.model.memory_estimate import require_memory
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
-from jasper_tf.optim.optimizer import build_optimizer
+from jasper_tf.training.auto_batch_duration import with_batch_duration
 from jasper_tf.training.callbacks.build_callbacks import build_callbacks
 from jasper_tf.training.callbacks.interruption import Interruption, TrainingInterruptedError
+from jasper_tf.training.compilation import compile_model
 from jasper_tf.training.distributed.device_peak import peak_flop_per_s
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
@@ -38,21 +37,6 @@ from jasper_tf.training.training_run import TrainingRun
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
-def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epoch: int = 1) -> None:
-    """Compiles `model` with the configuration's optimizer, loss, error rates, accumulation and clipping."""
-    model.compile(
-        optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
-        loss=CTCLoss(cfg.model.ctc_reduction),
-        # Greedy, whatever decodes later: a beam in each validation takes minutes, and a language model hides what the
-        # acoustic model has not learned.
-        metrics=[ErrorRate(model.tokenizer, unit) for unit in ("word", "character")],
-        accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
-        gradient_clip_val=cfg.trainer.gradient_clip_val,
-        jit_compile=cfg.trainer.jit_compile,
-    )
-    model.optimizer.build(model.trainable_variables)
-
-
 def train(cfg: Config) -> Path:
     """Trains the model of `cfg`, or resumes its run; returns the run's folder.
 
@@ -62,11 +46,15 @@ def train(cfg: Config) -> Path:
         WorkerLostError: another machine of the job is gone; a new process can resume.
     """
     require_training_inputs(cfg)
+    # Before TensorFlow takes a GPU's memory for this process.
+    cfg, batch_duration = with_batch_duration(cfg)
     strategy, devices = strategy_of(cfg.trainer)
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: an error in a manifest shows at once, however large the model.
     data = read_data(cfg, strategy.num_replicas_in_sync)
+    if batch_duration:
+        data.report.append(batch_duration)
     _require_memory(cfg, data, strategy, devices)
     # A resumed run has all weights in its checkpoints; the pretrained file may be gone.
     resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(run_path(cfg) / "checkpoints").paths()

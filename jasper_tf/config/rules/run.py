@@ -20,6 +20,9 @@ _PATH_BYTES = 1024  # of PATH_MAX, 4096: files in the run's folder need the rest
 def check_run(config: Config, source: ConfigSource) -> None:
     """Checks `trainer` and `exp_manager` beyond the types of their values. Raises UserError."""
     _check_durations(config, source)
+    if config.trainer.auto_batch_duration and config.trainer.num_nodes > 1:
+        message = "is for one machine; find the value on one, and set model.train_ds.batch_duration"
+        raise source.error(("trainer", "auto_batch_duration"), message)
     devices, manager = config.trainer.devices, config.exp_manager
     if isinstance(devices, list) and len(set(devices)) != max(1, len(devices)):
         raise source.error(("trainer", "devices"), "expected different devices, at least one")

@@ -19,7 +19,7 @@ from jasper_tf.serving.http.live.live_settings import LiveSettings
 from jasper_tf.serving.http.live.socket_access import SUBPROTOCOL, validate_access
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.decoding.decoder import Decoder
+    from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
     from jasper_tf.inference.streaming.live_transcription import LiveTranscription
     from jasper_tf.inference.streaming.live_update import LiveUpdate
     from jasper_tf.serving.http.inference_worker import InferenceWorker
@@ -253,7 +253,7 @@ class _Connection:
             self._require_own(session)
             await self._socket.send_json(message)
 
-    def _decoder(self, settings: LiveSettings) -> Decoder:
+    def _decoder(self, settings: LiveSettings) -> HypothesisDecoder:
         transcriber, decoders = self._worker.transcriber, self._worker.decoders
         assert transcriber is not None and decoders is not None
         decoder = decoders.get(settings.overrides, settings.needs_beam)
@@ -261,7 +261,7 @@ class _Connection:
             decoders.validate_hot_words(settings.hot_words, decoder)
         return decoder or transcriber.decoder or transcriber.model.decoding
 
-    def _start_live(self, decoder: Decoder, settings: LiveSettings) -> LiveTranscription:
+    def _start_live(self, decoder: HypothesisDecoder, settings: LiveSettings) -> LiveTranscription:
         from jasper_tf.inference.streaming.start_stream import start_stream  # TensorFlow is there by now
 
         assert self._worker.transcriber is not None
