@@ -13,7 +13,7 @@ from jasper_tf.config import Config, config_from_dict
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.inference.edge.recognizer import EdgeRecognizer
 from jasper_tf.inference.keras_weights import StoredWeights, extract_keras_weights
-from jasper_tf.inference.model_path import find_edge_model, find_model_file
+from jasper_tf.inference.model_path import find_edge_model, find_model_file, local_model
 from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 from jasper_tf.interop.nemo.model import import_nemo
 from jasper_tf.io.keras_archive import CONFIG, read_keras_config
@@ -43,6 +43,7 @@ def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | Edg
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
+    path = local_model(path)
     if find_edge_model(path):
         return EdgeRecognizer(path)
     exported = find_saved_model(path) if os.path.isdir(path) else None
@@ -58,7 +59,7 @@ def load_model(path: str | Path) -> JasperCTC:
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
-    return _load(find_model_file(path))
+    return _load(find_model_file(local_model(path)))
 
 
 def _load(file: Path) -> JasperCTC:

@@ -29,7 +29,8 @@ from jasper_tf.training.loop import run_epochs
 from jasper_tf.training.requirements import require_training_inputs
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.event_files import event_file_error
-from jasper_tf.training.run.folder import RunFolder, run_path
+from jasper_tf.training.run.folder import RunFolder
+from jasper_tf.training.run.place import RunPlace, run_place
 from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.training_run import TrainingRun
@@ -52,8 +53,8 @@ def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epo
     model.optimizer.build(model.trainable_variables)
 
 
-def train(cfg: Config) -> Path:
-    """Trains the model of `cfg`, or resumes its run; returns the run's folder.
+def train(cfg: Config) -> Path | str:
+    """Trains the model of `cfg`, or resumes its run; returns the run's folder, a URL where it is in object storage.
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
@@ -61,20 +62,26 @@ def train(cfg: Config) -> Path:
         WorkerLostError: another machine of the job is gone; a new process can resume.
     """
     require_training_inputs(cfg)
-    strategy, devices = strategy_of(cfg.trainer)
+    strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
+    with run_place(cfg) as place:
+        _train(cfg, place, strategy, devices)
+    return place.name
+
+
+def _train(cfg: Config, place: RunPlace, strategy: tf.distribute.Strategy, devices: Sequence[str]) -> None:
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: an error in a manifest shows at once, however large the model.
     data = read_data(cfg, strategy.num_replicas_in_sync)
     _require_memory(cfg, data, strategy, devices)
     # A resumed run has all weights in its checkpoints; the pretrained file may be gone.
-    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(run_path(cfg) / "checkpoints").paths()
+    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(place.path / "checkpoints").paths()
     pretrained = None if resumes else read_pretrained(cfg)
     with strategy.scope():
         model = build_model(cfg, synchronized=strategy.num_replicas_in_sync > 1 and cfg.trainer.sync_batchnorm)
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
-    with RunFolder(cfg, devices, writes=is_chief(strategy)) as folder:
+    with RunFolder(cfg, devices, is_chief(strategy), place) as folder:
         for line in _describe(cfg, folder, model, data, devices, strategy):
             folder.say(line)
         with strategy.scope():
@@ -96,10 +103,9 @@ def train(cfg: Config) -> Path:
             folder.say(
                 f"{folder.path}: this run is complete ({total_steps} steps); start another with exp_manager.name=..."
             )
-            return folder.path
+            return
         with _user_errors(folder, strategy):
             _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps))
-    return folder.path
 
 
 def _run(run: TrainingRun) -> None:
@@ -158,7 +164,7 @@ def _build_checkpoints(cfg: Config, folder: RunFolder) -> CheckpointManager | No
         wanted = cfg.trainer.enable_checkpointing
     params = cfg.exp_manager.checkpoint_callback_params
     keep = params.monitor, params.save_top_k, params.save_last, params.mode
-    return CheckpointManager(folder.checkpoints, *keep) if wanted else None
+    return CheckpointManager(folder.checkpoints, *keep, on_save=folder.save) if wanted else None
 
 
 def _restore(folder: RunFolder, checkpoints: CheckpointManager | None, model: JasperCTC) -> TrainingState | None:
