@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.inference.edge.recognizer import EdgeRecognizer
-from jasper_tf.inference.model_path import find_edge_model, find_model_file
+from jasper_tf.inference.model_path import find_edge_model, find_model_file, local_model
 from jasper_tf.io.keras_archive import CONFIG
 
 if TYPE_CHECKING:  # an edge model does without TensorFlow, whose import takes seconds
@@ -22,6 +22,7 @@ def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | Edg
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
+    path = local_model(path)
     if find_edge_model(path):
         return EdgeRecognizer(path)
     if os.path.isdir(path):
@@ -41,7 +42,7 @@ def load_model(path: str | Path) -> JasperCTC:
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
-    return _load(find_model_file(path))
+    return _load(find_model_file(local_model(path)))
 
 
 def _load(file: Path) -> JasperCTC:

@@ -9,6 +9,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,7 +23,6 @@ from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.model.memory_estimate import available_memory
 from jasper_tf.training.compilation import compile_model
 from jasper_tf.training.distributed.devices import choose_devices, set_precision
-from jasper_tf.training.run.folder import run_path
 from jasper_tf.training.run_data import read_data
 
 SHARE = 0.8
@@ -34,12 +34,16 @@ _MOST_ROWS = 4096
 _GIB = 2**30
 
 
-def with_batch_duration(cfg: Config) -> tuple[Config, str | None]:
+def with_batch_duration(cfg: Config, folder: Path) -> tuple[Config, str | None]:
     """Fills in `model.train_ds.batch_duration` where `trainer.auto_batch_duration` asks for it.
 
     A run that resumes has the value of its config.yaml. Steps are tried in a process of its own, with random audio of
     the longest padded length. On the CPU batches of 1, 2 and 4 utterances tell how the memory grows, and no larger one
     is tried; on a GPU batches grow until one does not fit.
+
+    Args:
+        cfg: of the run.
+        folder: of the run, on this machine.
 
     Returns:
         the configuration, and a line for the log.
@@ -52,7 +56,7 @@ def with_batch_duration(cfg: Config) -> tuple[Config, str | None]:
         return cfg, None
     if dataset.batch_duration is not None:
         return cfg, f"auto_batch_duration: batches of {dataset.batch_duration:g} s, as batch_duration says"
-    file = run_path(cfg) / "config.yaml"
+    file = folder / "config.yaml"
     if cfg.exp_manager.resume_if_exists and file.is_file():
         before = load_config(file)
         if before.trainer.auto_batch_duration and before.model.train_ds and before.model.train_ds.batch_duration:

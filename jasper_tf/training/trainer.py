@@ -29,7 +29,8 @@ from jasper_tf.training.loop import run_epochs
 from jasper_tf.training.requirements import require_training_inputs
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.event_files import event_file_error
-from jasper_tf.training.run.folder import RunFolder, run_path
+from jasper_tf.training.run.folder import RunFolder
+from jasper_tf.training.run.place import RunPlace, run_place
 from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.training_run import TrainingRun
@@ -37,8 +38,8 @@ from jasper_tf.training.training_run import TrainingRun
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
-def train(cfg: Config) -> Path:
-    """Trains the model of `cfg`, or resumes its run; returns the run's folder.
+def train(cfg: Config) -> Path | str:
+    """Trains the model of `cfg`, or resumes its run; returns the run's folder, a URL where it is in object storage.
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
@@ -46,9 +47,15 @@ def train(cfg: Config) -> Path:
         WorkerLostError: another machine of the job is gone; a new process can resume.
     """
     require_training_inputs(cfg)
-    # Before TensorFlow takes a GPU's memory for this process.
-    cfg, batch_duration = with_batch_duration(cfg)
-    strategy, devices = strategy_of(cfg.trainer)
+    with run_place(cfg) as place:
+        # Before TensorFlow takes a GPU's memory for this process.
+        cfg, batch_duration = with_batch_duration(cfg, place.path)
+        _train(cfg, place, batch_duration)
+    return place.name
+
+
+def _train(cfg: Config, place: RunPlace, batch_duration: str | None) -> None:
+    strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: an error in a manifest shows at once, however large the model.
@@ -57,13 +64,13 @@ def train(cfg: Config) -> Path:
         data.report.append(batch_duration)
     _require_memory(cfg, data, strategy, devices)
     # A resumed run has all weights in its checkpoints; the pretrained file may be gone.
-    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(run_path(cfg) / "checkpoints").paths()
+    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(place.path / "checkpoints").paths()
     pretrained = None if resumes else read_pretrained(cfg)
     with strategy.scope():
         model = build_model(cfg, synchronized=strategy.num_replicas_in_sync > 1 and cfg.trainer.sync_batchnorm)
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
-    with RunFolder(cfg, devices, writes=is_chief(strategy)) as folder:
+    with RunFolder(cfg, devices, is_chief(strategy), place) as folder:
         for line in _describe(cfg, folder, model, data, devices, strategy):
             folder.say(line)
         with strategy.scope():
@@ -85,13 +92,12 @@ def train(cfg: Config) -> Path:
             folder.say(
                 f"{folder.path}: this run is complete ({total_steps} steps); start another with exp_manager.name=..."
             )
-            return folder.path
+            return
         with _user_errors(folder, strategy):
             peak = peak_flop_per_s(cfg.trainer, devices, strategy.num_replicas_in_sync)
             if peak:
                 folder.say(f"{peak / 1e12:.3g} TFLOP/s are the peak of matrix multiplication, to which MFU relates")
             _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps, peak))
-    return folder.path
 
 
 def _run(run: TrainingRun) -> None:
@@ -150,7 +156,7 @@ def _build_checkpoints(cfg: Config, folder: RunFolder) -> CheckpointManager | No
         wanted = cfg.trainer.enable_checkpointing
     params = cfg.exp_manager.checkpoint_callback_params
     keep = params.monitor, params.save_top_k, params.save_last, params.mode
-    return CheckpointManager(folder.checkpoints, *keep) if wanted else None
+    return CheckpointManager(folder.checkpoints, *keep, on_save=folder.save) if wanted else None
 
 
 def _restore(folder: RunFolder, checkpoints: CheckpointManager | None, model: JasperCTC) -> TrainingState | None:

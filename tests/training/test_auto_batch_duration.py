@@ -11,7 +11,7 @@ from jasper_tf.training.auto_batch_duration import (
     most_rows_that_fit,
     with_batch_duration,
 )
-from jasper_tf.training.run.folder import run_path
+from jasper_tf.training.run.place import run_path
 
 
 @pytest.mark.parametrize(("rows", "seconds", "expected"), [(1.0, 16.7, 16.7), (12.9, 16.0, 200.0), (7.3, 2.0, 14.0)])
@@ -54,7 +54,7 @@ def automatic(cfg):
 def test_a_run_that_resumes_keeps_what_it_found(tiny_config):
     cfg = automatic(tiny_config())
     cfg = dataclasses.replace(cfg, exp_manager=dataclasses.replace(cfg.exp_manager, resume_if_exists=True))
-    found, line = with_batch_duration(cfg)
+    found, line = with_batch_duration(cfg, run_path(cfg))
     duration = found.model.train_ds.batch_duration
     assert duration >= 1 and f"{duration:g} s" in line
     assert cfg.model.train_ds.batch_duration is None
@@ -63,8 +63,8 @@ def test_a_run_that_resumes_keeps_what_it_found(tiny_config):
     kept = dataclasses.replace(found.model.train_ds, batch_duration=7.0)
     found = dataclasses.replace(found, model=dataclasses.replace(found.model, train_ds=kept))
     (folder / "config.yaml").write_text(yaml.safe_dump(found.to_dict()), encoding="utf-8")
-    assert with_batch_duration(cfg)[0].model.train_ds.batch_duration == 7.0
+    assert with_batch_duration(cfg, run_path(cfg))[0].model.train_ds.batch_duration == 7.0
     # A value that is given is used.
     given = dataclasses.replace(cfg.model.train_ds, batch_duration=9.0)
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, train_ds=given))
-    assert with_batch_duration(cfg)[0].model.train_ds.batch_duration == 9.0
+    assert with_batch_duration(cfg, run_path(cfg))[0].model.train_ds.batch_duration == 9.0

@@ -10,7 +10,7 @@ from jasper_tf.config.rules.monitor import check_monitor
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys
-from jasper_tf.errors import shorten
+from jasper_tf.errors import hide_secrets, shorten
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _NAME_BYTES = 255  # NAME_MAX of Linux
@@ -58,6 +58,8 @@ def _check_folder(config: Config, source: ConfigSource) -> None:
         if value in (None, MISSING):
             continue
         place = str(value)
+        if hide_secrets(place) != place:
+            raise source.error(keys, "has credentials in it; give them in the environment")
         parts = PurePath(place).parts
         if _CONTROL.search(place):
             raise source.error(keys, "has a control character; use letters, digits, - and _")

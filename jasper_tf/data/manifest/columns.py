@@ -99,7 +99,7 @@ def read_manifest(
     mark, CRLF and blank lines are tolerated.
 
     Args:
-        paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
+        paths: a path, several separated by commas, or a list of paths; in object storage too (gs://).
             A folder of shards or its index.json is taken for its manifest.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
             recording they lack.
