@@ -5,6 +5,7 @@ from keras import ops
 
 from jasper_tf.errors import UserError
 from jasper_tf.model.blocks.initialization import weight_initializer
+from jasper_tf.model.blocks.same_convolution import convolve_same, has_faster_gradients
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -95,7 +96,7 @@ class MaskedConv1D(keras.layers.Layer):
             name="kernel", shape=shape, initializer=weight_initializer(self.init_mode, self.seed)
         )
 
-    def call(self, x, valid=None, pad=True):
+    def call(self, x, valid=None, pad=True, training=None):
         batch, frames, channels = ops.shape(x)
         if valid is not None:
             x = x * valid
@@ -108,6 +109,10 @@ class MaskedConv1D(keras.layers.Layer):
         # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
         unpadded = frames if pad else frames - sum(self.padding)
         shape = (batch, self.output_length(unpadded), self.filters or channels)
+        if training and same and self.filters and self.groups == 1:
+            kernel = ops.convert_to_tensor(self.kernel)
+            if has_faster_gradients(kernel.shape, self.dilation):
+                return ops.reshape(convolve_same(x, kernel, self.dilation), shape)
         return ops.reshape(self._convolve(x, "same" if same else "valid"), shape)
 
     def _convolve(self, x, padding: str):
