@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import pickle
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,10 +18,15 @@ from jasper_tf.errors import UserError
 if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.data.jobs.runner import Runner
 
+UNFINISHED = ".unfinished"
+"""The folder of finished parts in the folder of a command's outputs."""
+
 _ENGINES = ("direct", "flink", "spark", "dataflow")
 
 
-def add_runner_arguments(parser: argparse.ArgumentParser, what: str, workers: int | None = None, work_dir: bool = True) -> None:
+def add_runner_arguments(
+    parser: argparse.ArgumentParser, what: str, workers: int | None = None, work_dir: bool = True
+) -> None:
     """Adds `--workers`, `--runner`, `--runner-options` and, unless the output folder serves for it, `--work-dir`.
 
     Args:
@@ -32,8 +39,12 @@ def add_runner_arguments(parser: argparse.ArgumentParser, what: str, workers: in
     add = group.add_argument
     shown = "one for each CPU core" if workers is None else str(workers)
     add("--workers", type=int, metavar="N", help=f"processes or threads of this machine (default: {shown})")
-    add("--runner", choices=_ENGINES, help="an engine in place of them: Apache Beam's runners, or Spark (docs/scale.md)")
-    add("--runner-options", metavar="OPTIONS", help="of the engine, such as '--parallelism=4' or '--master=spark://H:P'")
+    add(
+        "--runner", choices=_ENGINES, help="an engine in place of them: Apache Beam's runners, or Spark (docs/scale.md)"
+    )
+    add(
+        "--runner-options", metavar="OPTIONS", help="of the engine, such as '--parallelism=4' or '--master=spark://H:P'"
+    )
     if work_dir:
         add("--work-dir", type=Path, metavar="DIR", help="keeps finished parts until the end: the same command goes on")
     parser.set_defaults(default_workers=workers)
@@ -67,6 +78,15 @@ def read_runner(arguments: argparse.Namespace, work_dir: bool = False) -> Runner
     if wrong := next((option for option in options if option.startswith("--runner")), None):
         raise UserError(f"--runner-options {wrong}: the engine is named by --runner")
     return Runner(engine, options, workers or arguments.default_workers or os.cpu_count() or 1)
+
+
+def describe_job(verb: str, arguments: argparse.Namespace, items: Any) -> dict[str, Any]:
+    """What the results of the parts depend on: the options, the model's file and the items (picklable)."""
+    where = ("workers", "runner", "runner_options", "work_dir", "overwrite")
+    options = {key: str(value) for key, value in vars(arguments).items() if key not in where}
+    changed = os.stat(arguments.model).st_mtime_ns if getattr(arguments, "model", None) else 0
+    inputs = hashlib.sha256(pickle.dumps(items)).hexdigest()
+    return {"verb": verb, "options": options, "model": changed, "inputs": inputs}
 
 
 @contextmanager

@@ -130,8 +130,8 @@ def _examined(
 ) -> Iterator[tuple[Iterator[Any], bool]]:
     """For each part what `examine_part` gives, and whether an earlier run had it."""
     if runner is not None and folder is not None:
-        for found in run_parts(functools.partial(examine_part, rules), parts, runner, folder):
-            yield iter(found.value), found.kept
+        for done in run_parts(functools.partial(examine_part, rules), parts, runner, folder):
+            yield iter(done.value), done.kept
         return
     one_by_one = zip(parts.manifest.utterances(), parts.whole, strict=True)
     found = map_in_order(lambda one: examine(one[0], rules, bool(one[1])), one_by_one, os.cpu_count() or 1)

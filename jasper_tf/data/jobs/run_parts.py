@@ -50,7 +50,8 @@ def run_parts(
     folder.mkdir(exist_ok=True)
     kept = [result_file(folder, number).exists() for number in range(len(parts))]
     todo = [number for number, done in enumerate(kept) if not done]
-    stop, failure = threading.Event(), []
+    stop = threading.Event()
+    failure: list[BaseException] = []
     for old in folder.glob("parts-*.pickle"):
         old.unlink()
 
@@ -69,6 +70,8 @@ def run_parts(
     try:
         for number in range(len(parts)):
             yield PartResult(_wait_for(folder, number, worker, failure), kept[number])
+        if todo:
+            worker.join()  # an engine that is left before its end complains
     finally:
         stop.set()
 

@@ -6,7 +6,10 @@ import argparse
 import logging
 import multiprocessing
 import os
+import shlex
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,14 +19,8 @@ from typing import Any
 from jasper_tf.errors import DataError, UserError, one_line
 from jasper_tf.io.thread_pool import map_in_order
 
-_BEAM_RUNNERS = {
-    # Not DirectRunner: it asks the network for a Go binary first.
-    "direct": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    "flink": "FlinkRunner",
-    "spark": "SparkRunner",
-    "dataflow": "DataflowRunner",
-}
-ENGINES = tuple(_BEAM_RUNNERS)
+ENGINES = ("direct", "flink", "spark", "dataflow")
+_BEAM_RUNNERS = {"flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,9 @@ class Runner:
                 if stop.is_set():
                     return
         except BrokenProcessPool:
-            raise DataError("a worker process was ended (killed, or out of memory); run the same command again") from None
+            raise DataError(
+                "a worker process was ended (killed, or out of memory); run the same command again"
+            ) from None
 
     def _on_spark(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
         try:
@@ -88,7 +87,9 @@ class Runner:
         if unknown or not all("=" in one for one in options.conf):
             wrong = [*unknown, *options.conf][0]
             raise UserError(f"--runner-options {wrong}: Spark's are --master=URL and --conf=KEY=VALUE")
-        builder = SparkSession.builder.appName("jasper-tf")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        quiet = {"spark.log.level": "OFF", "spark.ui.showConsoleProgress": "false", "spark.ui.enabled": "false"}
+        builder = SparkSession.builder.appName("jasper-tf").config(map=quiet)
         if options.master:
             builder = builder.master(options.master)
         for key, _, value in (one.partition("=") for one in options.conf):
@@ -104,19 +105,30 @@ class Runner:
 
     def _on_beam(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
         assert self.engine is not None
+        logging.disable(logging.WARNING)  # about optional packages of Beam's
         try:
-            import apache_beam as beam
-            from apache_beam.options.pipeline_options import PipelineOptions
+            with warnings.catch_warnings(action="ignore"):
+                import apache_beam as beam
+                from apache_beam.options.pipeline_options import PipelineOptions
+                from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+                from apache_beam.transforms.environments import SubprocessSDKEnvironment
         except ImportError:
             raise UserError(
                 f'--runner {self.engine}: needs Apache Beam; pip install --only-binary :all: "jasper-tf[beam]"'
             ) from None
+        finally:
+            logging.disable(logging.NOTSET)
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-        own = [f"--runner={_BEAM_RUNNERS[self.engine]}"]
-        if self.engine == "direct":
-            own += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
         try:
-            with beam.Pipeline(options=PipelineOptions([*own, *self.options])) as pipeline:
+            # Not DirectRunner: it asks the network for a Go binary first.
+            runner: Any = _BEAM_RUNNERS.get(self.engine)
+            if runner is None:  # the workers' log says nothing that the driver does not learn
+                command = (
+                    f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>/dev/null"
+                )
+                runner = FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+            options = PipelineOptions([f"--direct_num_workers={self.workers}", *self.options])
+            with beam.Pipeline(runner, options) as pipeline:
                 _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
         except (Exception, SystemExit) as error:  # argparse's, gRPC's, an engine's; of any class
             raise _failed(self.engine, error) from error

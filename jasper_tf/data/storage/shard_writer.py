@@ -39,7 +39,6 @@ from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import logger
 from jasper_tf.io.thread_pool import map_in_order
 
-
 _FEW = 4
 """Shards for each process: for fewer its start, with TensorFlow, takes longer than it saves."""
 
@@ -178,7 +177,9 @@ def _by_workers(
     runner: Runner,
 ) -> Iterator[_Written]:
     bad = 0
-    results = run_parts(functools.partial(_write_part, str(output), settings, most), parts, runner, output / UNFINISHED_NAME)
+    results = run_parts(
+        functools.partial(_write_part, str(output), settings, most), parts, runner, output / UNFINISHED_NAME
+    )
     for number, found in enumerate(results):
         written = _read(found.value)
         bad += len(written.skipped)
