@@ -65,6 +65,10 @@ class ManifestFile:
         with open(self._original if as_written else self.local, "rb") as file:
             yield from read_lines(file)
 
+    def identity(self) -> tuple[str, int, int]:
+        """Path, bytes and time of the last change (0 of a remote one): other ones are another manifest."""
+        return self.path, self._opened.st_size, self._opened.st_mtime_ns if self._original == self.path else 0
+
     def utterance(self, number: int, start: int, end: int, duration_s: float) -> Utterance:
         """The utterance of a line that was read before.
 
