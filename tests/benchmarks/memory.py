@@ -9,7 +9,6 @@ of noise: the difference of their peaks is what the batch takes. Prints a table 
 import argparse
 import subprocess
 import sys
-import time
 
 VARIANTS = {
     "float32": [],
@@ -20,22 +19,16 @@ VARIANTS = {
 
 
 def measure(config: str, overrides: list[str], seconds: float, rows: int) -> None:
-    """Prints bytes of a batch-second, bytes of the step of one recording, and seconds of a step of `rows`."""
+    """Prints bytes of a second of a batch, and of the process in a step of one recording."""
     from jasper_tf.config import load_config
-    from jasper_tf.io.peak_memory import peak_memory_bytes
     from jasper_tf.training.auto_batch_duration import Trial
     from jasper_tf.training.distributed.devices import set_precision
 
     cfg = load_config(config, ["model.train_ds.manifest_filepath=none", *overrides])
     set_precision(cfg.trainer.precision)
     trial = Trial(cfg, round(seconds * cfg.model.sample_rate), 50)
-    trial.step(1)
-    first = peak_memory_bytes()
-    trial.step(rows)
-    began = time.perf_counter()
-    trial.step(rows)
-    step_s = time.perf_counter() - began
-    print(int((peak_memory_bytes() - first) / ((rows - 1) * seconds)), first, step_s)
+    first, last = trial.peak_memory(1), trial.peak_memory(rows)
+    print((last - first) / ((rows - 1) * seconds), first)
 
 
 def main() -> None:
@@ -48,16 +41,16 @@ def main() -> None:
     if arguments.variant:
         measure(arguments.configs[0], VARIANTS[arguments.variant], arguments.seconds, arguments.rows)
         return
-    print("| configuration | | MiB for a second | share of float32 | one recording, GiB | step, s |")
-    print("|---|---|---|---|---|---|")
+    print("| configuration | | MiB for a second | of float32 | one recording, GiB |")
+    print("|---|---|---|---|---|")
     for config in arguments.configs:
         whole = None
         for name in VARIANTS:
             options = ["--variant", name, "--seconds", str(arguments.seconds), "--rows", str(arguments.rows)]
             done = subprocess.run([sys.executable, __file__, config, *options], check=True, stdout=subprocess.PIPE)
-            row, first, step_s = (float(value) for value in done.stdout.split()[-3:])
+            row, first = (float(value) for value in done.stdout.split()[-2:])
             whole = whole or row
-            cells = [config, name, f"{row / 2**20:.1f}", f"{row / whole:.0%}", f"{first / 2**30:.2f}", f"{step_s:.2f}"]
+            cells = [config, name, f"{row / 2**20:.1f}", f"{row / whole:.0%}", f"{first / 2**30:.2f}"]
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
