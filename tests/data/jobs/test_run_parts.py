@@ -40,9 +40,9 @@ def calls_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.medium
-def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_missing(tmp_path, fails):
+def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_missing(tmp_path):
     folder = tmp_path / "work"
-    with fails("a worker process was ended"):
+    with pytest.raises(UserError, match="a worker process was ended"):
         compute(folder, Runner(workers=2), kill=True)
     done = {int(file.stem.rpartition("-")[2]) for file in folder.glob("result-*.json")}
     assert done and 5 not in done
@@ -58,7 +58,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
         [sys.executable, __file__, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
     )
     workers: set[str] = set()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while time.monotonic() < until and len(workers) < 2:
         workers = set((tmp_path / "pids").read_text().split()) if (tmp_path / "pids").exists() else set()
         time.sleep(0.05)
@@ -70,27 +70,27 @@ def test_workers_end_with_a_killed_driver(tmp_path):
 
 
 @pytest.mark.medium
-def test_an_error_names_itself_and_its_part_is_tried_again(tmp_path, fails):
+def test_an_error_names_itself_and_its_part_is_tried_again(tmp_path):
     folder = tmp_path / "work"
     for _ in range(2):
-        with fails("part -1 is wrong"):
+        with pytest.raises(UserError, match="part -1 is wrong"):
             compute(folder, Runner(workers=2), parts=[3, -1])
     assert compute(folder, Runner(workers=2), parts=[3, 4]) == [9, 16]
     assert calls_of(folder) == [-1, -1, 3, 4]
 
 
-def test_a_work_folder_is_of_one_job(tmp_path, fails):
+def test_a_work_folder_is_of_one_job(tmp_path):
     folder = tmp_path / "work"
     with pytest.raises(KeyboardInterrupt), work_folder(folder, "--work-dir", JOB):
-        with fails(str(folder), "another run works there"), work_folder(folder, "--work-dir", JOB):
+        with pytest.raises(UserError, match="another run works there"), work_folder(folder, "--work-dir", JOB):
             pass
         raise KeyboardInterrupt
-    with fails("another options", str(folder)), work_folder(folder, "--work-dir", {**JOB, "options": [1]}):
+    with pytest.raises(UserError, match="another options"), work_folder(folder, "--work-dir", {**JOB, "options": [1]}):
         pass
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "thesis.tex").write_text("years")
-    with fails("thesis.tex"), work_folder(theirs, "--work-dir", JOB):
+    with pytest.raises(UserError, match="thesis.tex"), work_folder(theirs, "--work-dir", JOB):
         pass
     assert (theirs / "thesis.tex").read_text() == "years"
 
@@ -98,7 +98,7 @@ def test_a_work_folder_is_of_one_job(tmp_path, fails):
 @pytest.mark.medium
 def test_beam_computes_the_same(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
-    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}")  # of Beam's workers
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # of Beam's workers
     folder = tmp_path / "work"
     assert compute(folder, Runner("direct", workers=2)) == [n * n for n in range(12)]
     assert calls_of(folder) == list(range(12))
