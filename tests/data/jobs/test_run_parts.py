@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,29 @@ def test_beam_computes_the_same(tmp_path, monkeypatch):
     folder = tmp_path / "work"
     assert compute(folder, Runner("direct", workers=2)) == [n * n for n in range(12)]
     assert calls_of(folder) == list(range(12))
+
+
+def killed_once(folder: str, part: int) -> int:
+    """Kills its own process at part 5, the first time."""
+    if part == 5 and not os.path.exists(os.path.join(folder, "killed")):
+        Path(folder, "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(os.path.join(folder, "calls"), False, part)
+
+
+@pytest.mark.slow
+def test_a_spark_cluster_goes_on_when_a_worker_is_killed(tmp_path, monkeypatch):
+    pytest.importorskip("pyspark", reason="PySpark is not installed")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    runner = Runner("spark", ["--master=local-cluster[2,1,512]", "--conf=spark.executor.memory=512m"])
+    function = functools.partial(killed_once, str(tmp_path))
+    with work_folder(tmp_path / "work", "--work-dir", JOB) as place:
+        found = [one.value for one in run_parts(function, range(12), runner, place)]
+    assert found == [n * n for n in range(12)] and (tmp_path / "killed").exists()
+    assert sorted(set(map(int, (tmp_path / "calls").read_text().split()))) == list(range(12))
 
 
 def wait_here(folder: str, part: int) -> None:
