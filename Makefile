@@ -44,6 +44,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[lm]' || \
 		echo 'note: without kenlm, which needs a C++ compiler: language models in the binary format of KenLM are not read'
+	@$(BIN)/python -m pip install --quiet --only-binary :all: --constraint $(CONSTRAINTS) 'apache-beam>=2.77' 2>/dev/null || \
+		echo 'note: without Apache Beam, which does not install beside this TensorFlow: --runner of data jobs is not tested'
 	@touch $@
 
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe

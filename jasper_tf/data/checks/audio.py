@@ -116,26 +116,29 @@ def check_audio(
     content = np.zeros(len(manifest), np.uint64)
     i = 0
     for examined, kept in _examined(AudioParts(manifest), rules, runner, folder):
+        milliseconds = 0
         for content[i], faults in examined:
             for kind, detail in faults:
                 log.add(manifest.path, manifest.line[i], kind, detail, manifest.duration_s[i])
-            if progress:
-                (progress.skip if kept else progress.advance)(round(1000 * manifest.duration_s[i]))
+            milliseconds += round(1000 * manifest.duration_s[i])
             i += 1
+        if progress:
+            (progress.skip if kept else progress.advance)(milliseconds)
     return content
 
 
 def _examined(
     parts: AudioParts, rules: AudioRules, runner: Runner | None, folder: str | Path | None
-) -> Iterator[tuple[Iterator[Any], bool]]:
-    """For each part what `examine_part` gives, and whether an earlier run had it."""
+) -> Iterator[tuple[Sequence[Any], bool]]:
+    """What `examine_part` gives, a part or an utterance at a time, and whether an earlier run had it."""
     if runner is not None and folder is not None:
         for done in run_parts(functools.partial(examine_part, rules), parts, runner, folder):
-            yield iter(done.value), done.kept
+            yield done.value, done.kept
         return
     one_by_one = zip(parts.manifest.utterances(), parts.whole, strict=True)
     found = map_in_order(lambda one: examine(one[0], rules, bool(one[1])), one_by_one, os.cpu_count() or 1)
-    yield ((one.content, one.faults) for one in found), False
+    for one in found:
+        yield [(one.content, one.faults)], False
 
 
 def examine_part(rules: AudioRules, part: tuple[UtteranceSpan, bytes]) -> list[tuple[int, list[tuple[str, str]]]]:
