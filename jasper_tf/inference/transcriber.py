@@ -235,12 +235,26 @@ class Transcriber:
         Raises:
             UserError: hot words that the decoder cannot use, or the model fails.
         """
+        outputs = self.compute_outputs(pieces, hot_words, decoder, multiple)
+        self.finish_pieces([piece for piece, _ in pieces], outputs)
+
+    def compute_outputs(
+        self,
+        pieces: Sequence[tuple[Piece, np.ndarray]],
+        hot_words: GivenHotWords | None = None,
+        decoder: HypothesisDecoder | None = None,
+        multiple: int = 1,
+    ) -> Mapping[str, np.ndarray]:
+        """The first half of `recognize_pieces`: the model's outputs, for `finish_pieces`."""
         words = self.words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
         audio, audio_len = pad_audio([audio for _, audio in pieces], multiple)
-        outputs = self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
-        for (piece, _), found in zip(pieces, read_outputs(outputs), strict=True):
+        return self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
+
+    def finish_pieces(self, pieces: Sequence[Piece], outputs: Mapping[str, np.ndarray]) -> None:
+        """The second half of `recognize_pieces`, which may be called in another thread."""
+        for piece, found in zip(pieces, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
-        for job in {id(piece.job): piece.job for piece, _ in pieces}.values():
+        for job in {id(piece.job): piece.job for piece in pieces}.values():
             job.finish(self.model.sample_rate, self.words, self.segmentation)
 
     def _batches(self, jobs: _Jobs) -> Iterator[list[Piece]]:

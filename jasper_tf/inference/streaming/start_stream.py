@@ -10,6 +10,7 @@ from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
+from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.beam_live_decoder import BeamLiveDecoder
 from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs, validate_window
@@ -18,8 +19,6 @@ from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
 from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs, SteppingModel
-from jasper_tf.model.jasper_ctc import JasperCTC
-from jasper_tf.model.streaming.requirements import is_streamable
 
 _LONGEST_LOOKAHEAD_S = 2.0
 """A deep network with symmetric kernels looks many seconds ahead: buffered chunks answer sooner."""
@@ -58,9 +57,10 @@ def start_log_probs(model: AcousticModel, left_s: float, chunk_s: float, right_s
 
 
 def _can_step(model: AcousticModel) -> TypeGuard[SteppingModel]:
-    if isinstance(model, JasperCTC):
-        return is_streamable(model)
-    return getattr(model, "streaming", None) is not None
+    try:
+        return getattr(model, "streaming", None) is not None
+    except UserError:  # of a JasperCTC that needs the whole recording, or of what passes its attributes on
+        return False
 
 
 def start_decoder(

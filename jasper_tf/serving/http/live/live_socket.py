@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, printable, shorten
 from jasper_tf.serving.http.api_error import ApiError, internal_error
 from jasper_tf.serving.http.live.live_sessions import LiveSession, LiveSessions
 from jasper_tf.serving.http.live.live_settings import LiveSettings
@@ -83,6 +83,11 @@ def create_live_router(settings: ServerSettings, metrics: ServerMetrics) -> APIR
                 await connection.give_up()
             finally:
                 connection.leave()
+
+    @router.websocket("/{path:path}")
+    async def elsewhere(socket: WebSocket) -> None:
+        message = f"Not Found: {shorten(printable(socket.url.path), 80)}; the WebSocket of this server is /v1/stream"
+        await socket.send_denial_response(ApiError(404, message, "unknown_url").response())
 
     return router
 
@@ -161,18 +166,18 @@ class _Connection:
         return session
 
     async def _start(self, settings: LiveSettings) -> LiveSession:
-        self._sessions.require_room()
-        self._worker.require_ready()
-        decoder = await run_in_threadpool(self._decoder, settings)
-        try:
-            live = await self._worker.run(self._start_live, decoder, settings)
-        except ApiError:
-            raise
-        except UserError as error:
-            raise ApiError(400, str(error), "invalid_value") from None
+        with self._sessions.starting():
+            self._worker.require_ready()
+            decoder = await run_in_threadpool(self._decoder, settings)
+            try:
+                live = await self._worker.run(self._start_live, decoder, settings)
+            except ApiError:
+                raise
+            except UserError as error:
+                raise ApiError(400, str(error), "invalid_value") from None
         session = LiveSession(live)
         session.connection = self
-        self._sessions.add(session)  # others may have come in the meantime
+        self._sessions.add(session)  # clients that were away may have come back in the meantime
         self._session = session
         return session
 
