@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -64,6 +65,7 @@ def main() -> int:
     except ReportError as error:
         parser.error(str(error))
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # processes and the temporary folder end with it
     rounds = a.rounds or (2 if a.quick else None)
     found: dict[str, Any] = {}
     failed = False
