@@ -147,9 +147,10 @@ def _where(line: dict[str, Any]) -> str:
 
 def _about(lines: list[dict[str, Any]]) -> str:
     """The peaks and versions of lines."""
-    peaks = [line["matmul_flop_per_s"] / 1e9 for line in lines]
+    peaks = [line["matmul_flop_per_s"] / 1e9 for line in lines if line["flop"]]
     versions = {f"{package} {version}" for line in lines for package, version in line["versions"].items()}
-    return f"peak {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; {', '.join(sorted(versions))}"
+    peak = f"peak {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; " if peaks else ""
+    return f"{peak}{', '.join(sorted(versions))}"
 
 
 def _multiple(ratio: float) -> str:
