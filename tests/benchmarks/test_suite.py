@@ -31,6 +31,8 @@ LINES = """
 from pathlib import Path
 from tests.benchmarks.suite.lines import Competitor, Line
 
+TURN_S = 0.02
+
 def slept(name, variable, **options):
     run = {{"rounds": 1}}
     return Competitor(name, "sleep", {{"name": variable}}, run, file={file!r}, **options)

@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -30,7 +31,6 @@ from tests.benchmarks.suite.session import MeasurementError, Session
 ROOT = Path(__file__).resolve().parents[3]
 LINE_S = 10.0  # rounds of a line
 ROUNDS = range(5, 31)
-TURN_S = 0.25  # of work that is shorter
 PAUSE_S = 0.1  # threads of the last one that wait for work without sleeping
 ABSENT = ("FileNotFoundError", "ModuleNotFoundError")
 
@@ -64,10 +64,11 @@ def main() -> int:
     except ReportError as error:
         parser.error(str(error))
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # processes and the temporary folder end with it
     rounds = a.rounds or (2 if a.quick else None)
     found: dict[str, Any] = {}
     failed = False
-    for name, result in _measure_all(chosen, module.matmul(a.quick), nemo, rounds):
+    for name, result in _measure_all(chosen, module.matmul(a.quick), nemo, rounds, 0 if a.quick else module.TURN_S):
         failed = failed or result is None
         if result is None:
             continue
@@ -86,7 +87,7 @@ def main() -> int:
 
 
 def _measure_all(
-    chosen: list, matmul: Any, nemo: str | None, rounds: int | None
+    chosen: list, matmul: Any, nemo: str | None, rounds: int | None, turn_s: float
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yields the name and the results of each line; None for one that failed, nothing for one that is left out."""
     with contextlib.ExitStack() as stack:
@@ -96,7 +97,7 @@ def _measure_all(
         sessions = stack.enter_context(_Sessions(nemo, log))
         for number, line in enumerate(chosen):
             try:
-                result = _measure(line, matmul, sessions, rounds)
+                result = _measure(line, matmul, sessions, rounds, turn_s)
                 _say(f"{line.name}: {_summary(result)}")
                 yield line.name, result
             except MeasurementError as error:
@@ -109,7 +110,7 @@ def _measure_all(
             sessions.keep(matmul, *(chosen[number + 1].competitors if number + 1 < len(chosen) else ()))
 
 
-def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None) -> dict[str, Any]:
+def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None, turn_s: float) -> dict[str, Any]:
     """The line as it is kept; a competitor of others that cannot be prepared is named and left out."""
     here = []
     for competitor in (matmul, *line.competitors):
@@ -134,7 +135,7 @@ def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None) ->
             break
         for competitor in here[number % len(here) :] + here[: number % len(here)]:
             time.sleep(PAUSE_S if rounds is None else 0)
-            took, count = sessions.of(competitor).run(competitor.run, TURN_S if rounds is None else 0)
+            took, count = sessions.of(competitor).run(competitor.run, turn_s)
             if number >= 0:
                 seconds[competitor.name].append(took)
             if count:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+TURN_S = 0.25
+"""Shorter work is repeated for that long in each round."""
 TINY = "tests/benchmarks/suite/tiny.yaml"
 
 

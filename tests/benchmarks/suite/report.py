@@ -72,15 +72,12 @@ def worse(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def table(lines: dict[str, Any]) -> str:
     """The results as Markdown."""
-    environments: dict[str, int] = {}
-    versions: dict[str, set[str]] = {}
+    places: dict[str, list[dict[str, Any]]] = {}
+    for line in lines.values():
+        places.setdefault(_where(line), []).append(line)
     rows = []
     for name, line in lines.items():
-        where = _where(line)
-        number = environments.setdefault(where, len(environments) + 1)
-        versions.setdefault(where, set()).update(
-            f"{package} {version}" for package, version in line["versions"].items()
-        )
+        number = 1 + list(places).index(_where(line))
         for place, (competitor, time) in enumerate(line["times"].items()):
             speed = line["flop"] / time["s"] if line["flop"] else None
             against = [f"{ratio:.2f} x {other}" for other, ratio in time.get("against", {}).items()]
@@ -89,7 +86,7 @@ def table(lines: dict[str, Any]) -> str:
                 competitor,
                 _duration(time["s"]),
                 f"{time['spread']:.0%}",
-                f"{line['audio_s'] / time['s']:,.0f}" if line["audio_s"] else "",
+                _multiple(line["audio_s"] / time["s"]) if line["audio_s"] else "",
                 f"{speed / 1e9:,.0f}" if speed else "",
                 f"{speed / line['matmul_flop_per_s']:.0%}" if speed else "",
                 ", ".join(against),
@@ -97,7 +94,7 @@ def table(lines: dict[str, Any]) -> str:
             ]
             rows.append(f"| {' | '.join(cells)} |")
     head = "| work | run by | median | ± | x real time | GFLOP/s | of the peak | speed | where |"
-    notes = [f"{number}. {where}; {', '.join(sorted(versions[where]))}" for where, number in environments.items()]
+    notes = [f"{number}. {where}, {_about(measured)}" for number, (where, measured) in enumerate(places.items(), 1)]
     return "\n".join([head, "|---|---|---:|---:|---:|---:|---:|---|---|", *rows, "", *notes])
 
 
@@ -146,3 +143,15 @@ def _duration(seconds: float) -> str:
 def _where(line: dict[str, Any]) -> str:
     date = datetime.date.fromisoformat(line["date"])
     return f"{date.day} {date:%B %Y}, {line['machine']}"
+
+
+def _about(lines: list[dict[str, Any]]) -> str:
+    """The peaks and versions of lines."""
+    peaks = [line["matmul_flop_per_s"] / 1e9 for line in lines if line["flop"]]
+    versions = {f"{package} {version}" for line in lines for package, version in line["versions"].items()}
+    peak = f"peak {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; " if peaks else ""
+    return f"{peak}{', '.join(sorted(versions))}"
+
+
+def _multiple(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
