@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv install demo test test-fast fuzz nemo-parity lint docs clean
+.PHONY: help venv install demo test test-fast fuzz nemo-parity bench lint docs clean
 
 # The first Python of the supported range that can make a virtual environment.
 ifndef PYTHON
@@ -44,6 +44,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[lm]' || \
 		echo 'note: without kenlm, which needs a C++ compiler: language models in the binary format of KenLM are not read'
+	@$(BIN)/python -m pip install --quiet --only-binary :all: --constraint $(CONSTRAINTS) 'apache-beam>=2.77' 2>/dev/null || \
+		echo 'note: without Apache Beam, which does not install beside this TensorFlow: --runner of data jobs is not tested'
 	@touch $@
 
 demo: $(STAMP) ## synthesize speech, train, evaluate on unseen voices, export, transcribe
@@ -68,6 +70,9 @@ fuzz: $(STAMP) ## read damaged files of every kind for SECONDS=600; one that fai
 
 nemo-parity: $(STAMP) $(NEMO_STAMP) ## run the comparison with NVIDIA NeMo itself (installs it: 2 GB)
 	NEMO_PYTHON=$(CURDIR)/$(NEMO_VENV)/bin/python $(BIN)/python -m pytest -m nemo -s tests/interop/nemo/test_parity.py
+
+bench: $(STAMP) ## measure beside NeMo and PyTorch, write docs/benchmarks.md (ONLY=step,ctc QUICK=1 CHECK=1)
+	$(BIN)/python -m tests.benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(CHECK),--check) $(if $(QUICK),--quick)
 
 # torch comes first and alone, so that a CPU build found by PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL satisfies NeMo.
 $(NEMO_STAMP): $(NEMO_CONSTRAINTS)

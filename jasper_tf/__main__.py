@@ -66,6 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_verb(verb, argv[1:], f"{program_name()} {verb}")
 
 
+def _join_runner_options(argv: Sequence[str]) -> list[str]:
+    """Makes `--runner-options=--a=1` of `--runner-options --a=1`, where argparse takes --a for an option of its own."""
+    joined = list(argv)
+    if "--runner-options" in joined[:-1]:
+        i = joined.index("--runner-options")
+        joined[i : i + 2] = [f"--runner-options={joined[i + 1]}"]
+    return joined
+
+
 def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
     """Runs one verb as `program`, the name in its usage line; `argv` None means `sys.argv[1:]`.
 
@@ -79,7 +88,7 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
         parser = argparse.ArgumentParser(prog=program, description=module.HELP)
         module.add_arguments(parser)
         parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
-        return module.run(parse(argv))
+        return module.run(parse(_join_runner_options(sys.argv[1:] if argv is None else argv)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -22,6 +22,9 @@ AudioErrorKind = Literal[
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """C0 and C1, line and paragraph separators, directional overrides, and surrogates, which no encoding can write."""
 
+_PASSWORD = re.compile(r"(\b\w+://)[^/\s@]+:[^/\s@]*@")
+_QUERY = re.compile(r"(\b\w+://[^\s?]+)\?[^\s?]*=[^\s;,)]*")
+
 _LONGEST = 1000
 """Characters of a message."""
 
@@ -31,6 +34,11 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def printable(text: str) -> str:
     r"""`text` as one line that steers no terminal: controls become \n, \r, \t or \uXXXX, as in JSON."""
     return _CONTROL.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+
+
+def hide_secrets(text: str) -> str:
+    """`text` with *** in place of user and password in a URL, and of a query with values, which may be signed."""
+    return _QUERY.sub(r"\1?***", _PASSWORD.sub(r"\1***@", text))
 
 
 def shorten(value: object, most: int = 300) -> str:
@@ -50,14 +58,14 @@ class UserError(ValueError):
 
     The message is one line that names the place (file, line or key), says what is wrong and what to do.
     Command lines print it as `error: ...` and leave with `exit_status`, without a traceback. Whatever text the message
-    is made of (a path, a server's reply), its control characters are escaped, and of a very long one the middle is left
-    out.
+    is made of (a path, a server's reply), its control characters are escaped, passwords in URLs are hidden, and of a
+    very long one the middle is left out.
     """
 
     exit_status = 2
 
     def __init__(self, message: object = ""):
-        super().__init__(shorten(printable(str(message)), _LONGEST))
+        super().__init__(shorten(printable(hide_secrets(str(message))), _LONGEST))
 
 
 class AudioError(UserError):

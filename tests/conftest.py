@@ -12,6 +12,12 @@ import shutil
 # TensorFlow reads it once, at its first import: before any test module is collected.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -201,7 +207,7 @@ def logged_figures():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
-    timed = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
+    timed = ("utterances_per_s", "steps_per_s", "model_flop_per_s", "mfu")
 
     def logged_figures(folder: Path):
         rows = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
@@ -225,6 +231,7 @@ def tiny_run(tiny_config, built_once):
         return tiny_config(
             "trainer.max_epochs=3",
             "trainer.log_every_n_steps=4",
+            "trainer.peak_tflop_per_s=0.25",
             "exp_manager.create_tensorboard_logger=true",
             f"exp_manager.exp_dir={folder}",
             "exp_manager.resume_if_exists=true",
@@ -350,3 +357,42 @@ def streaming_model():
     ]
     encoder = {"feat_in": 16, "jasper": jasper}
     return JasperCTC(list(" abcdefghijklmnopqrstuvwxyé'"), preprocessor, encoder, seed=4)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """moto's S3 server, a process on loopback: (URL, environment with made-up credentials)."""
+    pytest.importorskip("moto", reason="needs moto and s3fs: pip install 'jasper-tf[cloud,dev]'")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "AKIAMADEUPFORTESTS",
+        "AWS_SECRET_ACCESS_KEY": "made/up+secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "JASPER_STORAGE_TIMEOUT_S": "60",
+    }
+    while True:
+        assert process.poll() is None
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/").close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield url, environment
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> str:
+    """A new bucket."""
+    url, environment = s3_server
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{secrets.token_hex(4)}"
+    urllib.request.urlopen(urllib.request.Request(f"{url}/{bucket}", method="PUT")).close()
+    return f"s3://{bucket}"

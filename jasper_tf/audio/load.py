@@ -13,9 +13,10 @@ import soxr
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
 from jasper_tf.audio.media_file import MEDIA_SLACK_S, MediaFile, media_format
-from jasper_tf.errors import AudioError, UserError
+from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 from jasper_tf.io.file_access import why_no_access
-from jasper_tf.io.memory_file import in_memory, read_remote
+from jasper_tf.io.memory_file import in_memory
+from jasper_tf.io.object_storage import StorageError, read_remote
 from jasper_tf.io.remote import is_remote
 
 ChannelSelector = Literal["average"] | int
@@ -63,7 +64,7 @@ def load_audio(
     mixed before resampling (soxr HQ), so the work does not grow with them.
 
     Args:
-        path: the file; one with a scheme (gs://, s3://) is read whole by `tf.io.gfile`.
+        path: the file; one with a scheme (gs://, s3://) is read whole from object storage.
         sample_rate: wanted rate in Hz.
         offset_s: where to begin, seconds.
         duration_s: how much to read, seconds; a file that ends up to `DURATION_SLACK_S` earlier gives what it has.
@@ -119,7 +120,12 @@ def load_audio(
 
 
 def _load_remote(path: str, *arguments) -> np.ndarray:
-    with in_memory(read_remote(path)) as name:
+    try:
+        content = read_remote(path)
+    except StorageError as error:
+        kind: AudioErrorKind = "missing" if error.kind == "missing" else "unreadable"
+        raise AudioError(path, kind, f"cannot be read ({error.detail})") from None
+    with in_memory(content) as name:
         try:
             return load_audio(name, *arguments)
         except AudioError as error:

@@ -16,7 +16,7 @@ from jasper_tf.io.peak_memory import peak_memory_bytes
 from jasper_tf.training import trainer
 
 
-def train(cfg: Config) -> Path:
+def train(cfg: Config) -> Path | str:
     """Trains the model of `cfg`, or runs `fast_dev_run` if `cfg` sets it; returns the run's folder.
 
     Raises:
@@ -39,7 +39,7 @@ def fast_dev_run(cfg: Config) -> Path:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fast_dev_run-") as folder:
         place = dataclasses.replace(cfg.exp_manager, exp_dir=folder, resume_if_exists=False, version="run")
-        run = trainer.train(dataclasses.replace(cfg, exp_manager=place))
+        run = Path(trainer.train(dataclasses.replace(cfg, exp_manager=place)))
         if not run.is_dir():  # another machine's process wrote it
             return run
         saved = export(load_model(run), Path(folder) / "serving", (run / "config.yaml").read_text(encoding="utf-8"))

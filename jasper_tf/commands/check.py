@@ -67,10 +67,12 @@ A byte order mark, CRLF and blank lines are no faults. A leak is reported at the
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._runner import add_runner_arguments, parts_folder, read_runner
 from jasper_tf.errors import UserError, printable
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from jasper_tf.data.checks.checked_manifest import CheckedManifest
     from jasper_tf.data.checks.faults import FaultLog
     from jasper_tf.data.checks.lines import TextRules
+    from jasper_tf.data.jobs.runner import Runner
     from jasper_tf.data.storage.tar_index import TarIndex
 
 HELP = "find what is wrong in manifests and audio files: a table by kind, a list, a manifest without the faulty lines"
@@ -133,6 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-clipped", type=float, default=0.001, metavar="SHARE", help="of samples at full scale (%(default)s)"
     )
+    add_runner_arguments(parser, "of --audio")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of C, such as model.train_ds.manifest_filepath=F"
     )
@@ -152,6 +156,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from jasper_tf.data.checks.report import summary, table
 
     _validate_arguments(arguments)
+    runner = read_runner(arguments, work_dir=True)
     cfg, sets = _sets(arguments)
     outputs = {"--list": arguments.list, "--write-clean": arguments.write_clean, "--picture": arguments.picture}
     validate_outputs(
@@ -184,7 +189,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rates = _check_rates(arguments, every, log)
         _check_repeats(training, held_out, log)
         if arguments.audio:
-            content = _check_audio(arguments, cfg, manifests, log)
+            content = _check_audio(arguments, cfg, manifests, log, runner)
             _check_repeats(training, held_out, log, content)
     alphabet = "".join(sorted(set().union(*(manifest.alphabet for manifest in every))))
     characters = f"characters: {printable(repr(alphabet))}"
@@ -221,6 +226,9 @@ def _validate_arguments(arguments: argparse.Namespace) -> None:
         raise UserError(f"--tolerance {arguments.tolerance:g}: must be 0 seconds or more")
     if not 0 <= arguments.max_clipped <= 1:
         raise UserError(f"--max-clipped {arguments.max_clipped:g}: must be a share between 0 and 1")
+    if (arguments.runner or arguments.work_dir) and not arguments.audio:
+        option = "--runner" if arguments.runner else "--work-dir"
+        raise UserError(f"{option}: is for reading audio, which takes long; add --audio, or leave it out")
     if arguments.picture and not arguments.picture.lower().endswith(".png"):
         raise UserError(f"--picture {arguments.picture}: is drawn as PNG; give a name that ends in .png")
 
@@ -310,25 +318,46 @@ def _check_repeats(
 
 
 def _check_audio(
-    arguments: argparse.Namespace, cfg: Config | None, manifests: dict[str, list[CheckedManifest]], log: FaultLog
+    arguments: argparse.Namespace,
+    cfg: Config | None,
+    manifests: dict[str, list[CheckedManifest]],
+    log: FaultLog,
+    runner: Runner,
 ) -> list[np.ndarray]:
     """For each manifest, [utterances] uint64 that are equal for equal samples."""
-    from jasper_tf.data.checks.audio import AudioRules, check_audio
+    from jasper_tf.data.checks.audio import PART, AudioRules, check_audio
     from jasper_tf.data.checks.lines import ASSUMED_RATE_HZ
 
-    total_ms = round(1000 * sum(sum(manifest.duration_s) for group in manifests.values() for manifest in group))
-    content = []
-    with Progress("reading audio", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h") as progress:
+    every = [manifest for group in manifests.values() for manifest in group]
+    if any(manifest.tarred for manifest in every) and (runner.engine or arguments.work_dir):
+        raise UserError("--runner, --work-dir: recordings in tar files are read on one machine; leave them out")
+    rules = {}
+    for name in manifests:
+        dataset = getattr(cfg.model, name) if cfg else None
+        rules[name] = AudioRules(
+            cfg.model.sample_rate if cfg else ASSUMED_RATE_HZ,
+            arguments.tolerance,
+            arguments.silence,
+            arguments.max_clipped,
+            dataset.channel_selector if dataset else "average",
+        )
+    job = {
+        "verb": "check",
+        "manifest": [manifest.identity() for manifest in every],
+        "options": [dataclasses.astuple(one) for one in rules.values()],
+    }
+    total_ms = round(1000 * sum(sum(manifest.duration_s) for manifest in every))
+    content: list[np.ndarray] = []
+    with (
+        parts_folder(arguments, job) as folder,
+        Progress("reading audio", total_ms, lambda ms: f"{ms / 3_600_000:.2f} h") as progress,
+    ):
         for name, group in manifests.items():
-            dataset = getattr(cfg.model, name) if cfg else None
-            rules = AudioRules(
-                cfg.model.sample_rate if cfg else ASSUMED_RATE_HZ,
-                arguments.tolerance,
-                arguments.silence,
-                arguments.max_clipped,
-                dataset.channel_selector if dataset else "average",
-            )
-            content += [check_audio(manifest, log, rules, progress) for manifest in group]
+            for manifest in group:
+                # Processes take a moment to start.
+                alone = manifest.tarred or not (runner.engine or arguments.work_dir or len(manifest) > PART)
+                place = None if alone else folder / str(len(content))
+                content.append(check_audio(manifest, log, rules[name], progress, runner, place))
     return content
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ EXTRAS = {  # a package of each, and what it brings
     "onnx": ("onnxruntime", "ONNX models, and the page of export --format web"),
     "server": ("uvicorn", "the live server: serve"),
 }
+_WORTH_IT = 0.85
+"""A share of float32's time below which bfloat16 is recommended."""
+
 FORMATS = {  # how soundfile names them
     "WAV": {"format": "WAV"},
     "FLAC": {"format": "FLAC"},
@@ -90,9 +94,28 @@ def _report_devices() -> list[str]:
     if not tf.config.list_physical_devices("GPU"):
         built = tf.test.is_built_with_cuda()
         _line("GPU", "none seen" + ("" if built else "; this TensorFlow is built for the CPU only"))
+    share = _bf16_time()
+    advice = "train with" if share < _WORTH_IT else "slower, or hardly faster: do not train with"
+    _line("bf16-mixed", f"a convolution takes {share:.2f} of float32's time; {advice} trainer.precision=bf16-mixed")
     if keras.config.backend() != "tensorflow":
         return [f"the Keras backend is {keras.config.backend()}: set it to tensorflow in keras.json"]
     return []
+
+
+def _bf16_time() -> float:
+    """Time of a convolution in bfloat16 as a share of that in float32, on the device that training uses."""
+    import tensorflow as tf
+
+    times = []
+    for kind in (tf.float32, tf.bfloat16):
+        x, kernel = tf.ones((4, 200, 256), kind), tf.ones((11, 256, 256), kind)
+        laps = []
+        for _ in range(6):
+            began = time.perf_counter()
+            float(tf.reduce_sum(tf.nn.conv1d(x, kernel, 1, "SAME")))
+            laps.append(time.perf_counter() - began)
+        times.append(min(laps))
+    return times[1] / times[0]
 
 
 def _report_audio() -> list[str]:

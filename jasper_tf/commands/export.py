@@ -11,10 +11,12 @@ from pathlib import Path
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
 from jasper_tf.errors import UserError, printable
 from jasper_tf.export.edge.formats import FORMATS, PRECISIONS
+from jasper_tf.export.edge.model_info import MODEL_INFO
 from jasper_tf.export.edge.output_folder import validate_output_folder
-from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.inference.model_path import local_model, require_model_path
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import add_overwrite_argument
+from jasper_tf.io.working_copy import output_folder
 
 HELP = "export a trained model: a SavedModel for TensorFlow Serving, or for devices: LiteRT, ONNX, a web page"
 INTERMIXED = True
@@ -80,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the export and prints its folder."""
-    model_path = Path(arguments.run)
-    require_model_path(model_path)
+    require_model_path(arguments.run)
+    model_path = local_model(arguments.run)
     if model_path.is_dir() and Path(arguments.output).is_dir() and os.path.samefile(model_path, arguments.output):
         raise UserError(f"--output {arguments.output}: is the model's own folder; name another")
     # Before the long work.
@@ -101,27 +103,30 @@ def run(arguments: argparse.Namespace) -> int:
         if model_path.is_dir() or model_path.name == "model.keras":
             report = report or _text(folder / "report.json")
     decoding = options.apply(model.decoding_config)
-    if arguments.format == _SAVED_MODEL:
-        from jasper_tf.export.saved_model.writer import export
+    saved_model = arguments.format == _SAVED_MODEL
+    last = "saved_model.pb" if saved_model else MODEL_INFO
+    with output_folder(arguments.output, last, arguments.overwrite) as output:
+        if saved_model:
+            from jasper_tf.export.saved_model.writer import export
 
-        print(export(model, arguments.output, config, report, environment, arguments.batchable, decoding))
-        return 0
-    from jasper_tf.export.edge.writer import export_edge
+            written = export(model, output, config, report, environment, arguments.batchable, decoding)
+        else:
+            from jasper_tf.export.edge.writer import export_edge
 
-    written = export_edge(
-        model,
-        arguments.output,
-        arguments.format,
-        arguments.quantize,
-        tuple(dict.fromkeys(arguments.target)),
-        arguments.calibration,
-        decoding,
-        config,
-        arguments.overwrite,
-        _say,
-        arguments.onnxruntime_web,
-    )
-    print(written)
+            written = export_edge(
+                model,
+                output,
+                arguments.format,
+                arguments.quantize,
+                tuple(dict.fromkeys(arguments.target)),
+                arguments.calibration,
+                decoding,
+                config,
+                arguments.overwrite,
+                _say,
+                arguments.onnxruntime_web,
+            )
+    print(str(written).replace(str(output), arguments.output.rstrip("/"), 1))
     return 0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from contextlib import redirect_stdout
-from pathlib import Path
 
 from jasper_tf.commands._arguments import add_one_model, one_model
 from jasper_tf.errors import UserError
-from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.inference.model_path import local_model, require_model_path
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
@@ -27,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    source = Path(one_model(arguments))
-    require_model_path(source)
+    require_model_path(one_model(arguments))
+    source = local_model(one_model(arguments))
     folder = source if source.is_dir() else source.parent
     validate_outputs(
         [Output("--output", arguments.output, "nemo")],

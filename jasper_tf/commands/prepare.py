@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._runner import UNFINISHED, add_runner_arguments, describe_job, parts_folder, read_runner
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for column in ("audio", "text", "speaker"):
         add(f"--{column}-column", metavar="NAME", help="column of the table (default: its usual names)")
     add("--speaker-from-folder", action="store_true", help="the name of a recording's folder is its speaker")
+    add_runner_arguments(parser, "are read", workers=1)
     text = parser.add_argument_group("transcripts")
     add = text.add_argument
     add("--language", metavar="CODE", help="of numbers and symbols in words (en; common-voice: its own)")
@@ -86,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file, give a folder")
     _validate_options(arguments)
+    runner = read_runner(arguments)
     shares = parse_shares(arguments.split) if arguments.split else {}
     _text_rules(arguments)  # reports mistakes in them before anything is downloaded
     archives = _archives(arguments)
@@ -100,10 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     recordings = _read(arguments, archives)
     normalizer, labels = _text_rules(arguments)
-    splits = {
-        split: manifests.prepare_split(split, members, normalizer, arguments.threads)
-        for split, members in recordings.items()
-    }
+    parts = bool(runner.engine or arguments.work_dir or runner.workers > 1)
+    job = describe_job("prepare", arguments, recordings) if parts else {}
+    with parts_folder(arguments, job, output / UNFINISHED if parts else None) as place:
+        splits = {
+            split: manifests.prepare_split(
+                split, members, normalizer, arguments.threads, runner if parts else None, place / str(number)
+            )
+            for number, (split, members) in enumerate(recordings.items())
+        }
     for split, prepared in splits.items():
         if not prepared.utterances:
             raise UserError(f"{split}: no utterance to use: " + ("; ".join(prepared.reasons()) or "it is empty"))

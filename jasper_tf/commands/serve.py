@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.serving.http.server_settings import ServerSettings
 
@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=default.batch_size, metavar="N", help="recordings at a time (%(default)s)"
     )
     work.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="of the model's operations (all cores; of a model below 10 MB all but one, for the requests)",
+    )
+    work.add_argument(
         "--chunk-s", type=float, default=40.0, metavar="S", help="longer recordings are cut into pieces (%(default)g)"
     )
     work.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
@@ -98,15 +104,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{others[0]}: is not decoding.KEY=value; the server takes recordings from its clients")
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise UserError(f"serve needs {', '.join(missing)}; pip install 'jasper-tf[server]'")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads}: must be 1 or more")
     settings = _settings(arguments)
     decoding = DecodingOptions(arguments, overrides)
     require_model_path(arguments.model, exports=True)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
 
     def load() -> tuple[Transcriber, DecodingConfig]:
+        print(f"loading {printable(arguments.model)}", file=sys.stderr, flush=True)
         from jasper_tf.inference.load_model import load_recognizer  # TensorFlow, after the server listens
         from jasper_tf.inference.transcriber import Transcriber
+        from jasper_tf.serving.http.model_threads import limit_threads
 
+        limit_threads(arguments.model, arguments.threads)
         model = load_recognizer(arguments.model)
         config = decoding.apply(model.decoding_config)
         transcriber = Transcriber(model, chunking, config if decoding.given else None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
+from jasper_tf.commands._runner import add_runner_arguments, read_runner
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
 
@@ -29,24 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel-selector", default="average", metavar="C", help="average (default), or a channel's number, from 0"
     )
     parser.add_argument("--shard-size", type=float, default=256, metavar="MB", help="about, of each (default 256)")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one for each CPU core)")
     parser.add_argument(
         "--on-bad-audio", choices=("error", "skip"), default="error", help="stop (default), or leave out and name"
     )
     parser.add_argument(
         "--max-bad-audio", type=float, default=0.01, metavar="SHARE", help="that may be left out (default 0.01)"
     )
+    add_runner_arguments(parser, "are shards", work_dir=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where the shards are and what was done to the samples; status 1 when --verify finds a fault."""
-    workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise UserError(f"--workers {workers}: give 1 or more")
+    runner = read_runner(arguments)
     if arguments.verify:
+        if runner.engine:
+            raise UserError("--runner, --verify: one of them; shards are verified on one machine")
         if arguments.manifest:
             raise UserError("--verify looks at the shards in --output only; leave --manifest out")
-        return verify(arguments.output, workers)
+        return verify(arguments.output, runner.workers)
     if not arguments.manifest:
         raise UserError("--manifest is missing: name the manifest whose recordings are packed")
 
@@ -68,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.manifest,
             arguments.output,
             settings,
-            workers=workers,
+            workers=runner.workers,
             on_bad_audio=arguments.on_bad_audio,
             max_bad_audio=arguments.max_bad_audio,
             progress=progress,
+            runner=runner,
         )
     size = sum(shard.bytes for shard in index.shards) / 1e6
     shards = _counted(len(index.shards), "shard")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jasper_tf.commands._arguments import add_model_argument, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
 from jasper_tf.commands._live import add_live_arguments, run_live, validate_live_arguments
+from jasper_tf.commands._runner import UNFINISHED, add_runner_arguments, describe_job, parts_folder, read_runner
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
@@ -20,12 +24,16 @@ from jasper_tf.io.progress import Progress, clock
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:  # `--help` waits for no library
+    from jasper_tf.data.jobs.runner import Runner
     from jasper_tf.inference.inputs import Input
-    from jasper_tf.inference.long_audio import Chunking
+    from jasper_tf.inference.transcriber import Transcriber
     from jasper_tf.inference.transcript import Transcript
 
 HELP = "print the text of audio files, one line per file: path, tab, text; write subtitles and JSON; or listen (--live)"
 INTERMIXED = True
+
+_PART = 128
+"""Recordings that are a unit of work: a window of the Transcriber, so that its batches are the same."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlap-s", type=float, default=4.0, metavar="S", help="overlap of pieces (%(default)g)")
     add_live_arguments(parser)
+    add_runner_arguments(parser, "load the model once per worker", workers=1)
     parser.add_argument(
         "files",
         nargs="*",
@@ -83,32 +92,28 @@ def run(arguments: argparse.Namespace) -> int:
     _validate(arguments)
     decoding = DecodingOptions(arguments, overrides)
     require_model_path(arguments.model, exports=True)
-    chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
+    Chunking(arguments.chunk_s, arguments.overlap_s)  # refuses wrong ones
     inputs = find_inputs(names, getattr(sys.stdin, "buffer", None))
     good = [one for one in inputs if one.error is None]
     files = _plan_files(arguments, good, [*names, *decoding.files])
     if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):
         raise UserError(f"--format {arguments.format[0]}: {len(good)} recordings; name a folder with --output-dir")
+    runner = read_runner(arguments, work_dir=arguments.output_dir is None)
     failed = without_list = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        found, planned = _transcribe(arguments, chunking, decoding, good), iter(files)
+        found = _deliveries(arguments, decoding, good, files, runner)
         for one in inputs:
-            result = one.error or next(found)
-            paths = {} if one.error or not files else next(planned)
-            if isinstance(result, UserError):
+            done: dict[str, Any] = {"error": str(one.error)} if one.error else next(found)
+            if error := done.get("error"):
                 failed += 1
                 where = f"{one.line}: " if one.line and not one.error else ""
-                print(f"error: {where}{result}", file=sys.stderr)
+                print(f"error: {where}{error}", file=sys.stderr)
                 continue
-            without_list += (arguments.n_best or 1) > 1 and result.n_best is None
-            if paths:
-                for form, path in paths.items():
-                    _write(path, result, form, arguments.words)
-                    print(printable(path), file=stdout, flush=True)
-            else:
-                _print(one, result, arguments, stdout)
+            without_list += done["without_list"]
+            print(done["printed"], end="", file=stdout, flush=True)
+        next(found, None)  # the work folder is deleted
     if without_list:
         print(
             f"{without_list} recordings were cut into pieces and have one text; --chunk-s 0 cuts none", file=sys.stderr
@@ -152,7 +157,8 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: S
     ]
     outputs = [Output("--output-dir", path) for paths in files for path in paths.values()]
     read = [*(one.name for one in inputs), *named]
-    validate_outputs(outputs, read, arguments.overwrite, makes_folders=True)
+    unfinished = os.path.isdir(arguments.work_dir or os.path.join(folder, UNFINISHED))
+    validate_outputs(outputs, read, arguments.overwrite or unfinished, makes_folders=True)
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -160,51 +166,100 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: S
     return files
 
 
-def _transcribe(
-    arguments: argparse.Namespace, chunking: Chunking, decoding: DecodingOptions, inputs: Sequence[Input]
-) -> Iterator[Transcript | UserError]:
+def _deliveries(
+    arguments: argparse.Namespace,
+    decoding: DecodingOptions,
+    inputs: Sequence[Input],
+    files: Sequence[dict[str, str]],
+    runner: Runner,
+) -> Iterator[dict[str, Any]]:
+    """For each recording what `_deliver` returns, in order."""
     if not inputs:
         return
+    settings = pickle.dumps((arguments, decoding))
+    items = list(zip(inputs, files or [{}] * len(inputs), strict=True))
+    if not (runner.engine or arguments.work_dir or runner.workers > 1):
+        progress = Progress("transcribing", None, clock)
+
+        def show(done_s: float, opened_s: float, opened: int) -> None:
+            # Files whose headers are not read yet are assumed to have the mean length of the others.
+            progress.total = round(opened_s / opened * len(inputs))
+            progress.advance(round(done_s) - progress.done)
+
+        with progress:
+            found = _load(settings).transcribe_each((one.source for one in inputs), on_progress=show)
+            for (one, paths), transcript in zip(items, found, strict=True):
+                progress.clear()
+                yield _deliver(arguments, one, transcript, paths)
+        return
+    from jasper_tf.data.jobs.run_parts import run_parts
+
+    if any(one.name == "-" for one in inputs):
+        raise UserError("-: standard input is read by one process; leave --workers and --runner out, or name the file")
+    parts = [items[i : i + _PART] for i in range(0, len(items), _PART)]
+    beside = Path(arguments.output_dir, UNFINISHED) if arguments.output_dir else None
+    with (
+        parts_folder(arguments, describe_job("transcribe", arguments, items), beside) as place,
+        Progress("transcribing", len(items)) as progress,
+    ):
+        for result in run_parts(functools.partial(_transcribe_part, settings), parts, runner, place):
+            for done in result.value:
+                (progress.skip if result.kept else progress.advance)(1)
+                progress.clear()
+                yield done
+
+
+def _transcribe_part(settings: bytes, part: Sequence[tuple[Input, dict[str, str]]]) -> list[dict[str, Any]]:
+    """Transcribes a part of the recordings; what the workers call."""
+    arguments, _ = pickle.loads(settings)
+    found = _load(settings).transcribe_each(one.source for one, _ in part)
+    return [_deliver(arguments, one, result, paths) for (one, paths), result in zip(part, found, strict=True)]
+
+
+@functools.lru_cache(1)
+def _load(settings: bytes) -> Transcriber:
+    """Loads the model, once in a process."""
     from jasper_tf.inference.load_model import load_recognizer
+    from jasper_tf.inference.long_audio import Chunking
     from jasper_tf.inference.transcriber import Transcriber
 
+    arguments, decoding = pickle.loads(settings)
     words = arguments.words or arguments.output_dir is not None or arguments.format != ("text",)
     model = load_recognizer(arguments.model)
     config = decoding.apply(model.decoding_config) if decoding.given else None
-    transcriber = Transcriber(model, chunking, config, words, arguments.batch_size)
-    progress = Progress("transcribing", None, clock)
-
-    def show(done_s: float, opened_s: float, opened: int) -> None:
-        # Files whose headers are not read yet are assumed to have the mean length of the others.
-        progress.total = round(opened_s / opened * len(inputs))
-        progress.advance(round(done_s) - progress.done)
-
-    with progress:
-        for one in transcriber.transcribe_each((one.source for one in inputs), on_progress=show):
-            progress.clear()
-            yield one
+    return Transcriber(model, Chunking(arguments.chunk_s, arguments.overlap_s), config, words, arguments.batch_size)
 
 
-def _print(one: Input, found: Transcript, arguments: argparse.Namespace, stdout: TextIO) -> None:
+def _deliver(
+    arguments: argparse.Namespace, one: Input, found: Transcript | UserError, paths: dict[str, str]
+) -> dict[str, Any]:
+    """Writes the files of a recording; returns what is to be printed, or the error."""
+    if isinstance(found, UserError):
+        return {"error": str(found)}
+    for form, path in paths.items():
+        _write(path, found, form, arguments.words)
+    printed = "".join(f"{printable(path)}\n" for path in paths.values()) or _format(one, found, arguments)
+    return {"printed": printed, "without_list": (arguments.n_best or 1) > 1 and found.n_best is None}
+
+
+def _format(one: Input, found: Transcript, arguments: argparse.Namespace) -> str:
     from jasper_tf.inference.subtitles import format_transcript
 
     [form], path = arguments.format, printable(one.name)
     if form == "json":
         values = {"audio_filepath": one.name, **one.part, **found.as_json(arguments.words)}
-        lines = printable(json.dumps(values, ensure_ascii=False)) + "\n"
+        return printable(json.dumps(values, ensure_ascii=False)) + "\n"
     elif form != "text":
-        lines = format_transcript(found, form, arguments.words)
+        return format_transcript(found, form, arguments.words)
     elif arguments.n_best is not None:
         # A recording that was cut into pieces has one text, without a score.
         texts = [(f"{one.score:.4f}", one.text) for one in found.n_best or ()] or [("", found.text)]
         rows = (f"{path}\t{rank}\t{score}\t{printable(text)}\n" for rank, (score, text) in enumerate(texts, 1))
-        lines = "".join(rows)
+        return "".join(rows)
     elif arguments.words:
         words = found.words or ()
-        lines = "".join(f"{path}\t{w.start_s:.2f}\t{w.end_s:.2f}\t{printable(w.text)}\n" for w in words)
-    else:
-        lines = f"{path}\t{printable(found.text)}\n"
-    print(lines, end="", file=stdout, flush=True)
+        return "".join(f"{path}\t{w.start_s:.2f}\t{w.end_s:.2f}\t{printable(w.text)}\n" for w in words)
+    return f"{path}\t{printable(found.text)}\n"
 
 
 def _write(path: str, found: Transcript, form: str, words: bool) -> None:

@@ -40,11 +40,15 @@ class TrainerConfig(Section):
         accumulate_grad_batches: micro-batches of a step.
         precision: of the computation; weights are float32.
         jit_compile: XLA compiles the step; one device. Not in NeMo.
+        auto_batch_duration: finds the longest `model.train_ds.batch_duration` that fits into the memory, where none is
+            given. Not in NeMo.
         gradient_clip_val: largest norm of the gradient; null and 0 do not clip.
         fast_dev_run: the longest batch through training, validation, checkpoint and export, in a temporary folder.
         overfit_batches: trains and validates on that many first batches, or that fraction of them; 0 is off.
         enable_checkpointing: whether checkpoints are written.
         log_every_n_steps: optimizer steps from one line of metrics.csv to the next.
+        peak_tflop_per_s: of one device, to which `train/mfu` relates; null: a GPU's by its name, a CPU's is measured.
+            Not in NeMo.
         check_val_every_n_epoch: epochs from one validation to the next.
         ema: averaged weights; null is none. Not in NeMo (there `exp_manager.ema`).
     """
@@ -59,11 +63,13 @@ class TrainerConfig(Section):
     accumulate_grad_batches: Annotated[int, Range(1, 10_000)] = 1
     precision: Literal[32, "32", "32-true", 16, "16", "16-mixed", "bf16", "bf16-mixed"] = 32
     jit_compile: bool = False
+    auto_batch_duration: bool = False
     gradient_clip_val: NonNegative | None = None
     fast_dev_run: bool = False
     overfit_batches: StepsOrZero | BelowOne = 0
     enable_checkpointing: bool = True
     log_every_n_steps: Steps = 50
+    peak_tflop_per_s: Annotated[float, Range(1e-6, 10**6)] | None = None
     check_val_every_n_epoch: Epochs = 1
     ema: EMAConfig | None = None
 

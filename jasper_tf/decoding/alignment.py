@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:  # the server's client uses WordTiming and starts without Keras
-    from jasper_tf.decoding.decoder import Hypotheses
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from keras import ops
-
 from jasper_tf.config.sections.confidence_schema import ConfidenceMethodConfig
+from jasper_tf.decoding.numpy_ops import ops_of
 
 # Smallest logarithm of a probability: its product with 0 is 0, where that of -inf is NaN.
 _LOG_ZERO = -1e30
@@ -26,6 +25,7 @@ def frame_confidence(log_probs: Any, method: ConfidenceMethodConfig) -> Any:
     Returns:
         [B,T'] float32.
     """
+    ops = ops_of(log_probs)
     log_probs = ops.maximum(ops.cast(log_probs, "float32"), _LOG_ZERO)
     classes, alpha = log_probs.shape[-1], method.alpha
     if method.name == "max_prob":
@@ -45,6 +45,7 @@ def _above_uniform(value: Any, classes: float) -> Any:
 
 
 def _gibbs(log_probs: Any, alpha: float, classes: int, linear: bool) -> Any:
+    ops = ops_of(log_probs)
     negative = ops.sum(ops.exp(alpha * log_probs) * log_probs, axis=-1)
     if linear:
         return 1 + negative / (math.log(classes) * classes ** (1 - alpha))
@@ -53,6 +54,7 @@ def _gibbs(log_probs: Any, alpha: float, classes: int, linear: bool) -> Any:
 
 
 def _tsallis(log_probs: Any, alpha: float, classes: int, linear: bool) -> Any:
+    ops = ops_of(log_probs)
     negative = 1 - ops.sum(ops.exp(alpha * log_probs), axis=-1)
     if linear:
         return 1 + negative / (classes ** (1 - alpha) - 1)
@@ -61,6 +63,7 @@ def _tsallis(log_probs: Any, alpha: float, classes: int, linear: bool) -> Any:
 
 
 def _renyi(log_probs: Any, alpha: float, classes: int, linear: bool) -> Any:
+    ops = ops_of(log_probs)
     negative = ops.log(ops.sum(ops.exp(alpha * log_probs), axis=-1)) / (alpha - 1)
     return 1 + negative / math.log(classes) if linear else _above_uniform(ops.exp(negative), classes)
 
@@ -80,6 +83,7 @@ def aggregate(values: Any, group: Any, groups: Any, aggregation: str) -> Any:
     Returns:
         [B,G] float32; 0 for groups without values.
     """
+    ops = ops_of(values)
     rows = ops.shape(values)[0]
     row = ops.arange(rows, dtype="int32")[:, None]
     number = ops.reshape(ops.where(group < 0, rows * groups, row * groups + group), [-1])
@@ -115,6 +119,7 @@ def label_confidence(
     Returns:
         [B,U] float32; 0 where padded.
     """
+    ops = ops_of(frames)
     rows, size = ops.shape(start_frame)
     count = ops.shape(frames)[1]
     column, frame = ops.arange(size, dtype="int32"), ops.arange(count, dtype="int32")

@@ -12,7 +12,8 @@ import keras
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
-from jasper_tf.decoding.decoder import Decoder, Hypotheses
+from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.decoding.gather import gather
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.decoding.scan import scan
 
 _CLOSED = -1e30

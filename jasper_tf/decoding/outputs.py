@@ -1,4 +1,4 @@
-"""What a recognizer returns of its hypotheses, as flat TensorFlow tensors: the same in Python and in a SavedModel."""
+"""What a recognizer returns of its hypotheses, as flat arrays: the same in Python and in a SavedModel."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.decoding.decoder import Hypotheses
-from jasper_tf.decoding.words import utterance_confidence, word_outputs
+from jasper_tf.decoding.hypotheses import Hypotheses
+from jasper_tf.decoding.words import group_words, utterance_confidence, word_outputs
 from jasper_tf.text.tokenizer import Tokenizer
 
 
 def text_outputs(
     hypotheses: Hypotheses, tokenizer: Tokenizer, frame_s: float, aggregation: str, words: bool = True
 ) -> dict[str, Any]:
-    """Returns texts, confidences and words of the best hypotheses, and the n-best.
+    """Returns texts, confidences and words of the best hypotheses, and the n-best, as TensorFlow tensors.
 
     Args:
         hypotheses: of a decoder.
@@ -44,7 +44,7 @@ def text_outputs(
 
 
 class TextOutputs:
-    """`text_outputs` as NumPy arrays, by graphs for all shapes: operation by operation a batch takes 10 ms longer.
+    """`text_outputs` as NumPy arrays, without TensorFlow.
 
     Args:
         tokenizer: of the model.
@@ -53,30 +53,41 @@ class TextOutputs:
 
     def __init__(self, tokenizer: Tokenizer, frame_s: float):
         self._tokenizer, self._frame_s = tokenizer, frame_s
-        self._graphs: dict[tuple[bool, str, bool], Any] = {}
 
     def __call__(self, hypotheses: Hypotheses, aggregation: str, words: bool = True) -> dict[str, np.ndarray]:
-        key = hypotheses.labels.shape[1] == 1, aggregation, words
-        if key not in self._graphs:
-            self._graphs[key] = self._trace(*key)
-        return {name: np.asarray(value) for name, value in self._graphs[key](*hypotheses).items()}
+        hypotheses = Hypotheses(*map(np.asarray, hypotheses))
+        best = hypotheses.best()
+        found = {"text": self._texts(best.labels), "confidence": utterance_confidence(best)}
+        if words:
+            found |= self._words(best, aggregation)
+        batch, count, _ = hypotheses.labels.shape
+        if count != 1:
+            texts = self._texts(hypotheses.labels.reshape(batch * count, -1)).reshape(batch, count)
+            found["n_best_text"] = np.where(hypotheses.score > -1e29, texts, b"")
+            found["n_best_score"] = hypotheses.score
+        return found
 
-    def _trace(self, is_one: bool, aggregation: str, words: bool) -> Any:
-        import tensorflow as tf  # as in `text_outputs`
+    def _texts(self, labels: np.ndarray) -> np.ndarray:
+        texts = [self._tokenizer.decode(row[row >= 0].tolist()) for row in labels]
+        return _strings(texts)
 
-        count = 1 if is_one else None
-        integers, floats = (tf.TensorSpec([None, count, None], kind) for kind in (tf.int32, tf.float32))
-        spec = Hypotheses(
-            labels=integers,
-            label_len=tf.TensorSpec([None, count], tf.int32),
-            start_frame=integers,
-            end_frame=integers,
-            confidence=floats,
-            score=tf.TensorSpec([None, count], tf.float32),
-        )
+    def _words(self, best: Hypotheses, aggregation: str) -> dict[str, np.ndarray]:
+        words = group_words(best, self._tokenizer, aggregation)
+        is_word = np.arange(best.labels.shape[1]) < words.words_len[:, None]
+        in_word = words.word_of_label >= 0
+        number = words.word_of_label + (np.cumsum(words.words_len) - words.words_len)[:, None]
+        texts = [""] * int(words.words_len.sum())
+        for n, label in zip(number[in_word].tolist(), best.labels[in_word].tolist(), strict=True):
+            texts[n] += self._tokenizer.word_pieces[label]
+        return {
+            "words": _strings(texts),
+            "words_start_s": words.start_frame[is_word].astype(np.float32) * self._frame_s,
+            "words_end_s": words.end_frame[is_word].astype(np.float32) * self._frame_s,
+            "words_confidence": words.confidence[is_word],
+            "words_row_lengths": words.words_len.astype(np.int64),
+        }
 
-        @tf.function(input_signature=spec, autograph=False)
-        def trace(*columns):
-            return text_outputs(Hypotheses(*columns), self._tokenizer, self._frame_s, aggregation, words)
 
-        return trace
+def _strings(texts: list[str]) -> np.ndarray:
+    """Texts as TensorFlow has them, in UTF-8."""
+    return np.array([text.encode() for text in texts], object)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from jasper_tf.decoding.confidence import aggregate
-from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.decoding.hypotheses import Hypotheses
+from jasper_tf.decoding.numpy_ops import ops_of
 from jasper_tf.text.tokenizer import Tokenizer
 
 
@@ -40,6 +40,7 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer, aggregation: str = "min"
         tokenizer: of the model.
         aggregation: of the confidences of a word's labels: the decoder's `word_aggregation`.
     """
+    ops = ops_of(best.labels)
     rows, columns = ops.shape(best.labels)
     column = ops.arange(columns, dtype="int32")[None, :]
     label = ops.where(best.labels < 0, len(tokenizer), best.labels)
@@ -76,6 +77,7 @@ def utterance_confidence(best: Hypotheses) -> Any:
 
     Label by label, so that a long label weighs no more than a short one.
     """
+    ops = ops_of(best.confidence)
     total = ops.sum(best.confidence, axis=1)
     return total / ops.cast(ops.maximum(best.label_len, 1), "float32")
 

@@ -10,7 +10,7 @@ from jasper_tf.config import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.export.saved_model.writer import EXTRA
-from jasper_tf.inference.model_path import find_edge_model
+from jasper_tf.inference.model_path import find_edge_model, local_model
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.inference.saved_model import find_saved_model
 from jasper_tf.interop.nemo.archive import CONFIG, NemoArchive, read_archive
@@ -43,7 +43,7 @@ def read_audio_settings(model: str | Path) -> AudioSettings:
     Raises:
         UserError: the configuration of the model cannot be read.
     """
-    found = _find_config(Path(model))
+    found = _find_config(local_model(model))
     if found is not None:
         config, where = found
         for name in _SECTIONS:

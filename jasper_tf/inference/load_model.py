@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import tempfile
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jasper_tf.config import Config, config_from_dict
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.inference.edge.recognizer import EdgeRecognizer
-from jasper_tf.inference.keras_weights import StoredWeights, extract_keras_weights
-from jasper_tf.inference.model_path import find_edge_model, find_model_file
-from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
-from jasper_tf.interop.nemo.model import import_nemo
-from jasper_tf.io.keras_archive import CONFIG, read_keras_config
-from jasper_tf.model.jasper_ctc import JasperCTC, build_model
-from jasper_tf.model.validate_weights import validate_weights
+from jasper_tf.inference.model_path import find_edge_model, find_model_file, local_model
+from jasper_tf.io.keras_archive import CONFIG
 
-_KNOWN = {
-    "labels",
-    "preprocessor",
-    "encoder",
-    "spec_augment",
-    "interctc",
-    "decoder_init_mode",
-    "decoding",
-    "sample_rate",
-    "seed",
-    "tokenizer",
-    "name",
-}
-# Samples of a frame times mel bands: 2**15 in the published models.
-_LARGEST_FILTERBANK = 2**24
+if TYPE_CHECKING:  # an edge model does without TensorFlow, whose import takes seconds
+    from jasper_tf.inference.saved_model import SavedModelTranscriber
+    from jasper_tf.model.jasper_ctc import JasperCTC
 
 
 def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | EdgeRecognizer:
@@ -43,10 +22,15 @@ def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | Edg
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
+    path = local_model(path)
     if find_edge_model(path):
         return EdgeRecognizer(path)
-    exported = find_saved_model(path) if os.path.isdir(path) else None
-    return SavedModelTranscriber(exported) if exported else _load(find_model_file(path, exports=True))
+    if os.path.isdir(path):
+        from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+
+        if exported := find_saved_model(path):
+            return SavedModelTranscriber(exported)
+    return _load(find_model_file(path, exports=True))
 
 
 def load_model(path: str | Path) -> JasperCTC:
@@ -58,14 +42,19 @@ def load_model(path: str | Path) -> JasperCTC:
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
-    return _load(find_model_file(path))
+    return _load(find_model_file(local_model(path)))
 
 
 def _load(file: Path) -> JasperCTC:
     if file.suffix == ".nemo":
+        from jasper_tf.interop.nemo.model import import_nemo
+
         return import_nemo(file).model
+    from jasper_tf.inference.keras_file import load_keras_file
+    from jasper_tf.model.validate_weights import validate_weights
+
     try:
-        model = _load_keras(file)
+        model = load_keras_file(file)
     except Exception as error:  # of damaged files: Keras, TensorFlow and h5py raise every class of exception
         if isinstance(error, UserError):
             raise UserError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from error
@@ -73,60 +62,3 @@ def _load(file: Path) -> JasperCTC:
         raise UserError(f"{file}: its weights are not those of its {CONFIG} ({reason}); get the file again") from error
     validate_weights(model.weights, str(file))
     return model
-
-
-def _load_keras(file: Path) -> JasperCTC:
-    """By `load_weights`: `keras.saving.load_model` would create objects of the classes that the file names."""
-    arguments = read_keras_config(file)
-    config = _checked_config(arguments, f"{file}: {CONFIG}")
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        weights, stored = extract_keras_weights(file, folder)
-        _validate_size(config, stored, f"{file}: {CONFIG}")
-        model = build_model(config, synchronized=bool(arguments["encoder"].get("synchronized")))
-        warnings.simplefilter("ignore")  # of Keras, about the optimizer that it skips
-        model.load_weights(weights)
-    return model
-
-
-def _checked_config(arguments: dict[str, Any], source: str) -> Config:
-    unknown = arguments.keys() - _KNOWN
-    if unknown:
-        raise UserError(f"{source}: {min(unknown)[:80]!r} is not an argument of JasperCTC")
-    model = {key: arguments.get(key) for key in ("labels", "sample_rate", "spec_augment", "interctc", "decoding")}
-    for key in ("preprocessor", "encoder"):
-        if not isinstance(arguments.get(key), dict):
-            raise UserError(f"{source}: {key}: missing")
-        model[key] = {name: value for name, value in arguments[key].items() if name != "synchronized"}
-    # Only training reads it, but the schema requires an optimizer.
-    model |= {"decoder": {"init_mode": arguments.get("decoder_init_mode")}, "optim": {"name": "sgd", "lr": 0.1}}
-    tokenizer = arguments.get("tokenizer")
-    if tokenizer is not None:
-        if not isinstance(tokenizer, dict):
-            raise UserError(f"{source}: tokenizer: not a mapping")
-        model["tokenizer"] = {"dir": "tokenizer", "type": tokenizer.get("type")}
-    config = config_from_dict({"name": "model", "seed": arguments.get("seed"), "model": model}, source)
-    if config.model.tokenizer is not None:
-        config.model.tokenizer.content = tokenizer
-    config.require(config.model.labels_key, "model.preprocessor", "model.encoder")
-    return config
-
-
-def _validate_size(config: Config, stored: StoredWeights, source: str) -> None:
-    """Compares the smallest size of the model with the size of the file, before the model is built."""
-    front, encoder = config.model.preprocessor, config.model.encoder
-    frame = max(front.n_fft or 0, front.window_size * config.model.sample_rate)
-    if frame * front.features > _LARGEST_FILTERBANK:
-        raise UserError(f"{source}: preprocessor: frames of {frame:.0f} samples in {front.features} bands; too large")
-    arrays = values = panes = 0
-    widths = [encoder.feat_in * encoder.frame_splicing, *(block.filters for block in encoder.jasper)]
-    for block, (before, filters) in zip(encoder.jasper, itertools.pairwise(widths), strict=True):
-        panes = panes + 1 if block.residual and block.residual_dense else 1
-        pairs = block.repeat + (panes if block.residual else 0)
-        arrays += 2 * pairs
-        values += pairs * filters + block.repeat * before * filters // block.groups
-        values += int(block.kernel[0] * block.kernel_size_factor)
-    if arrays > stored.arrays or values > stored.values:
-        raise UserError(
-            f"{source}: describes a model of at least {values} values in {arrays} arrays, the file holds "
-            f"{stored.values} in {stored.arrays}; damaged or malicious"
-        )

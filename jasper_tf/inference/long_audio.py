@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,9 @@ class Chunking:
     def __post_init__(self) -> None:
         if self.chunk_s != 0 and not 0.1 <= self.chunk_s <= MAX_PART_S:
             raise UserError(f"--chunk-s {self.chunk_s:g}: must be 0 (never cut), or from 0.1 to {MAX_PART_S} seconds")
-        if not (self.overlap_s >= 0 and (not self.chunk_s or 2 * self.overlap_s < self.chunk_s)):
+        if not 0 <= self.overlap_s < math.inf:
+            raise UserError(f"--overlap-s {self.overlap_s:g}: must be a number of seconds, 0 or more")
+        if self.chunk_s and not 2 * self.overlap_s < self.chunk_s:
             raise UserError(f"--overlap-s {self.overlap_s:g}: must be less than half of --chunk-s {self.chunk_s:g}")
 
     def parts(self, samples: int, sample_rate: int) -> list[tuple[int, int]]:

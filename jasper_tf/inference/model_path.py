@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import functools
 import itertools
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import FORMATS
 from jasper_tf.export.edge.model_info import MODEL_INFO
+from jasper_tf.io.object_storage import download, download_folder, list_remote
+from jasper_tf.io.remote import is_remote
 
 KERAS = "model.keras"
 
+_NOT_COPIED = ("checkpoints", "tensorboard")
 _MOST_ENTRIES = 1000
 """Entries of a folder that are looked at for a message."""
 _MOST_NAMED = 4
@@ -58,8 +65,38 @@ def require_model_path(path: str | Path, exports: bool = False) -> None:
     Raises:
         UserError: as `find_model_file`.
     """
-    if not (exports and (find_edge_model(path) or _is_saved_model(Path(path)))):
-        find_model_file(path, exports)
+    copy = local_model(path)
+    if exports and (find_edge_model(copy) or _is_saved_model(copy)):
+        return
+    try:
+        find_model_file(copy, exports)
+    except UserError as error:
+        raise UserError(str(error).replace(str(copy), str(path))) from None
+
+
+def local_model(path: str | Path) -> Path:
+    """Returns `path`, or where it is in object storage a copy on this machine, without checkpoints and curves.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+    """
+    return _copied(str(path)) if is_remote(str(path)) else Path(path)
+
+
+@functools.cache
+def _copied(url: str) -> Path:
+    url = url.rstrip("/")
+    folder = tempfile.mkdtemp(prefix="jasper-tf-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = Path(folder, os.path.basename(url))
+    names = list_remote(url)
+    if names and "" not in names:
+        wanted = [name for name in names if name.split("/")[0] not in _NOT_COPIED]
+        copy.mkdir()
+        download_folder(url, copy, wanted)
+    else:
+        download(url, copy)
+    return copy
 
 
 def find_edge_model(path: str | Path) -> Path | None:

@@ -11,7 +11,7 @@ from jasper_tf import config
 from jasper_tf.config.pretrained import INIT_KEYS, PRETRAINED_SECTIONS
 from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
 from jasper_tf.errors import UserError
-from jasper_tf.inference.model_path import find_model_file
+from jasper_tf.inference.model_path import find_model_file, local_model
 from jasper_tf.interop.nemo.archive import CONFIG, read_archive
 from jasper_tf.interop.nemo.config import from_nemo_config
 from jasper_tf.io.keras_archive import read_keras_config
@@ -60,11 +60,11 @@ def read_sections(key: str, path: str) -> dict[str, Any]:
         other = INIT_KEYS[nemo]
         raise UserError(f"{path}: {'not a .nemo file' if nemo else 'a NeMo archive'}; use {other}")
     if nemo:
-        found, _ = from_nemo_config(read_archive(path), f"{path}: {CONFIG}", Path(path).stem, "modern")
+        found, _ = from_nemo_config(read_archive(local_model(path)), f"{path}: {CONFIG}", Path(path).stem, "modern")
         given = found.model.tokenizer
         sections = {name: found.to_dict()["model"][name] for name in PRETRAINED_SECTIONS}
         return sections | {"tokenizer": given and given.content}
-    file = find_model_file(path)
+    file = find_model_file(local_model(path))
     built = read_keras_config(file)
     for name in ("preprocessor", "encoder"):
         if not isinstance(built.get(name), dict):

@@ -17,8 +17,8 @@ from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
-from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
@@ -89,7 +89,7 @@ class SavedModelTranscriber:
         audio: np.ndarray,
         audio_len: np.ndarray,
         words: bool = True,
-        decoder: Decoder | None = None,
+        decoder: HypothesisDecoder | None = None,
         hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.

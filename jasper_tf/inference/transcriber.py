@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,17 +14,18 @@ from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
-from jasper_tf.decoding.build_decoder import build_decoder
-from jasper_tf.decoding.decoder import Decoder
+from jasper_tf.decoding.build_array_decoder import build_array_decoder
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples, is_one_recording, open_recording
 from jasper_tf.inference.recording_job import Piece, RecordingJob
 from jasper_tf.inference.segments import Segmentation
-from jasper_tf.inference.streaming.live_transcription import LiveTranscription
-from jasper_tf.inference.streaming.start_stream import start_stream
 from jasper_tf.inference.transcript import Transcript, read_outputs
+
+if TYPE_CHECKING:
+    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 
 _READERS = 4
 _LOOK_AHEAD = 128
@@ -35,14 +36,14 @@ class Recognizer(AcousticModel, Protocol):
     """The interface of a model that a Transcriber uses: JasperCTC, SavedModelTranscriber and EdgeRecognizer have it."""
 
     @property
-    def decoding(self) -> Decoder: ...
+    def decoding(self) -> HypothesisDecoder: ...
 
     def recognize_batch(
         self,
         audio: np.ndarray,
         audio_len: np.ndarray,
         words: bool,
-        decoder: Decoder | None,
+        decoder: HypothesisDecoder | None,
         hot_words: GivenHotWords | None,
     ) -> Mapping[str, np.ndarray]:
         """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs that `read_outputs` takes.
@@ -93,7 +94,7 @@ class Transcriber:
         self.model = model
         chunking = Chunking() if chunking is None else chunking
         self.chunking = chunking if model.tokenizer.starts_word.any() else Chunking(chunk_s=0)
-        self.decoder = None if decoding is None else build_decoder(read_decoding(decoding), model.tokenizer)
+        self.decoder = None if decoding is None else build_array_decoder(read_decoding(decoding), model.tokenizer)
         self.words = words
         self.batch_size = batch_size
         self.batch_s = batch_s
@@ -185,6 +186,8 @@ class Transcriber:
         Raises:
             UserError: a value is out of range; hot words that the decoder cannot use.
         """
+        from jasper_tf.inference.streaming.start_stream import start_stream  # Keras, which an edge model does without
+
         return start_stream(
             self.model,
             self.decoder or self.model.decoding,
@@ -218,7 +221,7 @@ class Transcriber:
         self,
         pieces: Sequence[tuple[Piece, np.ndarray]],
         hot_words: GivenHotWords | None = None,
-        decoder: Decoder | None = None,
+        decoder: HypothesisDecoder | None = None,
         multiple: int = 1,
     ) -> None:
         """Recognizes pieces as one batch; a job whose last piece is among them gets its `result`.
@@ -232,12 +235,26 @@ class Transcriber:
         Raises:
             UserError: hot words that the decoder cannot use, or the model fails.
         """
+        outputs = self.compute_outputs(pieces, hot_words, decoder, multiple)
+        self.finish_pieces([piece for piece, _ in pieces], outputs)
+
+    def compute_outputs(
+        self,
+        pieces: Sequence[tuple[Piece, np.ndarray]],
+        hot_words: GivenHotWords | None = None,
+        decoder: HypothesisDecoder | None = None,
+        multiple: int = 1,
+    ) -> Mapping[str, np.ndarray]:
+        """The first half of `recognize_pieces`: the model's outputs, for `finish_pieces`."""
         words = self.words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
         audio, audio_len = pad_audio([audio for _, audio in pieces], multiple)
-        outputs = self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
-        for (piece, _), found in zip(pieces, read_outputs(outputs), strict=True):
+        return self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
+
+    def finish_pieces(self, pieces: Sequence[Piece], outputs: Mapping[str, np.ndarray]) -> None:
+        """The second half of `recognize_pieces`, which may be called in another thread."""
+        for piece, found in zip(pieces, read_outputs(outputs), strict=True):
             piece.job.found[piece.k] = found
-        for job in {id(piece.job): piece.job for piece, _ in pieces}.values():
+        for job in {id(piece.job): piece.job for piece in pieces}.values():
             job.finish(self.model.sample_rate, self.words, self.segmentation)
 
     def _batches(self, jobs: _Jobs) -> Iterator[list[Piece]]:

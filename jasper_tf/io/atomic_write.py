@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import upload
+from jasper_tf.io.remote import is_remote
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # the file system, or a folder's mode, forbids it
@@ -27,7 +29,7 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
 
     A temporary file next to `path` is written, synced to the disk and renamed; after an error `path` is unchanged. The
     target of a link is replaced, the link stays. The mode bits of an existing file are kept. A device, a pipe or an
-    open descriptor is written directly; "-" is standard output.
+    open descriptor is written directly; "-" is standard output; what is in object storage is uploaded at the end.
 
     Raises:
         UserError: `path` is a folder or cannot be written; the disk is full.
@@ -43,6 +45,12 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """As `atomic_write`, for a library that opens files by name: yields the path to write, with the same suffix."""
+    if is_remote(os.fspath(path)):
+        with tempfile.TemporaryDirectory() as folder:
+            complete = Path(folder) / Path(path).name
+            yield complete
+            upload(complete, os.fspath(path))
+        return
     if is_stream(path):
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +86,8 @@ def is_stream(path: str | Path) -> bool:
     Raises:
         UserError: `path` is a folder, or not a valid path.
     """
+    if is_remote(os.fspath(path)):
+        return False
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

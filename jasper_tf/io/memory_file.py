@@ -1,4 +1,4 @@
-"""Gives bytes in memory a path, and reads remote files."""
+"""Gives bytes in memory a path."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from jasper_tf.errors import AudioError
-
-_LONGEST_REASON = 120
 
 
 @contextmanager
@@ -26,22 +22,3 @@ def in_memory(content: bytes) -> Iterator[str]:
             temporary.write(content)
             temporary.flush()
             yield temporary.name
-
-
-def read_remote(path: str) -> bytes:
-    """Reads a file with `tf.io.gfile`, from a path with a scheme (gs://, s3://).
-
-    Raises:
-        AudioError: no such file ("missing"), or no access ("unreadable").
-    """
-    import tensorflow as tf  # takes seconds; local files do without
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
-    except tf.errors.NotFoundError:
-        raise AudioError(path, "missing", "cannot be read (no such file); check the path") from None
-    except tf.errors.OpError as error:
-        # Some file systems give no reason, others a page of HTTP.
-        reason = " ".join(error.message.split())[:_LONGEST_REASON] or type(error).__name__.removesuffix("Error")
-        raise AudioError(path, "unreadable", f"cannot be read ({reason}); check the path and the access") from None

@@ -14,6 +14,8 @@ from typing import Literal, TextIO
 
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import is_stdout, is_stream
+from jasper_tf.io.object_storage import remote_exists
+from jasper_tf.io.remote import is_remote
 
 FileKind = Literal["text", "config", "png", "keras", "nemo", "wav", "arpa", "tokenizer"]
 
@@ -72,6 +74,12 @@ def validate_outputs(
     written: dict[object, Output] = {}
     for output in outputs:
         path, place = output.path, f"{output.option} {output.path}"
+        if is_remote(str(path)):
+            if str(path) in map(str, read.values()):
+                raise UserError(f"{place}: is read by this command; name another")
+            if not overwrite and remote_exists(str(path)):
+                raise UserError(f"{place}: exists already; name another, or replace it with --overwrite")
+            continue
         try:
             stream = is_stream(path)
         except UserError as error:

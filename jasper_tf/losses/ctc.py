@@ -4,9 +4,7 @@ import keras
 from keras import ops
 
 from jasper_tf.errors import UserError
-
-# Used for log 0; finite, so that the difference of two of them is not NaN.
-_LOG_ZERO = -1e30
+from jasper_tf.losses.forward_backward import forward_backward
 
 _REDUCTIONS = ("mean_batch", "mean_volume", "mean", "sum")
 
@@ -33,87 +31,22 @@ def ctc_feasible(labels, label_len, logit_len):
     return label_len + ops.sum(ops.cast(repeats, "int32"), axis=1) <= ops.cast(logit_len, "int32")
 
 
-def _walk(emission, active, jump_cost, start):
-    """Computes the log-probability of each state after each frame, minus the sum of the row's earlier maxima.
-
-    With n = 2 U + 1 states.
-
-    Args:
-        emission: [T', B, n] log-probabilities of the states' symbols.
-        active: [T', B] bool; in other frames a row keeps its values.
-        jump_cost: [B, n], 0 where state s can follow state s - 2, else log 0.
-        start: [B, n + 2], the values before the first frame; two columns on the left avoid edge cases.
-
-    Returns:
-        (last [B, n + 2], all [T', B, n + 2]).
-    """
-    edge = ops.full_like(start[:, :2], _LOG_ZERO)
-
-    def step(mass, t):
-        stay, move, jump = mass[:, 2:], mass[:, 1:-1], mass[:, :-2] + jump_cost
-        top = ops.maximum(ops.maximum(stay, move), jump)
-        total = top + ops.log(ops.exp(stay - top) + ops.exp(move - top) + ops.exp(jump - top))
-        # Without subtracting the maximum, values fall below -1000, where float32 has steps of 1e-4: too coarse for
-        # the gradient.
-        # `initial` is for B = 0, and avoids an assertion per frame.
-        total = total + (emission[t] - ops.max(mass, axis=1, keepdims=True, initial=_LOG_ZERO))
-        mass = ops.where(active[t][:, None], ops.concatenate([edge, total], axis=1), mass)
-        return mass, mass
-
-    # Scans over frame numbers: on TensorFlow keras.ops.scan takes no second tensor of unknown length (keras 3.15).
-    return ops.scan(step, start, ops.arange(ops.shape(emission)[0], dtype="int32"))
-
-
 def _nll_and_gradient(labels, label_len, logits, logit_len):
-    """Negative log-likelihood [B] and its gradient [B, T', V + 1] for the logits; both undefined in infeasible rows.
-
-    The states are blank, label, blank, ..., blank: 2 U + 1. The backward pass is the forward pass over the reversed
-    utterance, so both run in one loop, concatenated along the batch.
-    """
+    """Negative log-likelihood [B] and its gradient [B, T', V + 1] for the logits; both undefined in infeasible rows."""
     batch, frames, classes = ops.shape(logits)
     size = ops.shape(labels)[1]
-    states = 2 * size + 1
-    blank = classes - 1
-    state = ops.arange(states, dtype="int32")
-
-    labels = ops.where(_inside(label_len, size), ops.clip(labels, 0, blank), blank)
-    pairs = ops.reshape(ops.stack([ops.full_like(labels, blank), labels], axis=2), (batch, 2 * size))
-    nothing = ops.full((batch, 2), -1, dtype="int32")
-    symbols = ops.concatenate([pairs, ops.full((batch, 1), blank, dtype="int32")], axis=1)
-    before = ops.concatenate([nothing, symbols], axis=1)[:, :-2]
-    after = ops.concatenate([symbols, nothing], axis=1)[:, 2:]
-
     log_probs = ops.log_softmax(logits, axis=-1)
-    columns = ops.reshape(symbols + classes * ops.arange(batch, dtype="int32")[:, None], (-1,))
-    emission = ops.reshape(ops.transpose(log_probs, (0, 2, 1)), (batch * classes, frames))
-    emission = ops.reshape(ops.take(emission, columns, axis=0), (batch, states, frames))
-    # With the states beyond the labels closed, the reversed utterance can start anywhere in the row.
-    last = 2 * label_len[:, None]
-    emission = ops.where((state <= last)[:, :, None], emission, _LOG_ZERO)
-    emission = ops.transpose(emission, (2, 0, 1))
-    active = ops.transpose(_inside(logit_len, frames))
-
-    column = ops.arange(states + 2, dtype="int32")
-    entry = ops.concatenate([ops.ones_like(last), states - last], axis=0)
-    jumps = ops.concatenate([symbols != before, ops.flip(symbols != after, axis=1)], axis=0)
-    end, masses = _walk(
-        ops.concatenate([emission, ops.flip(emission, axis=(0, 2))], axis=1),
-        ops.concatenate([active, ops.flip(active, axis=0)], axis=1),
-        ops.where(jumps, 0.0, _LOG_ZERO),
-        ops.where(column == entry, 0.0, _LOG_ZERO),
+    labels = ops.where(_inside(label_len, size), ops.clip(labels, 0, classes - 1), classes - 1)
+    active = _inside(logit_len, frames)
+    likelihood, symbols, posterior = forward_backward(
+        ops.transpose(log_probs, (1, 2, 0)), ops.transpose(labels), label_len, ops.transpose(active)
     )
-
-    final = ops.logical_or(column == last + 2, column == last + 1)
-    nll = -ops.logsumexp(ops.where(final, end[:batch], _LOG_ZERO), axis=1)
-    # The first frame subtracts the maximum of `start`, which is 0.
-    taken = ops.where(active[1:], ops.max(masses[:-1, :batch], axis=2, initial=_LOG_ZERO), 0.0)
-    nll = nll - ops.sum(taken, axis=0)
-
-    posterior = masses[:, :batch, 2:] + ops.flip(masses[:, batch:, 2:], axis=(0, 2)) - emission
-    posterior = ops.transpose(ops.softmax(posterior, axis=2), (1, 2, 0))
-    posterior = ops.segment_sum(ops.reshape(posterior, (batch * states, frames)), columns, batch * classes)
-    posterior = ops.transpose(ops.reshape(posterior, (batch, classes, frames)), (0, 2, 1))
-    return nll, ops.exp(log_probs) - posterior
+    rows = ops.reshape(symbols * batch + ops.arange(batch, dtype="int32"), (-1,))
+    posterior = ops.transpose(ops.reshape(posterior, (frames, (size + 1) * batch)))
+    posterior = ops.segment_sum(posterior, rows, classes * batch)
+    posterior = ops.transpose(ops.reshape(posterior, (classes, batch, frames)), (1, 2, 0))
+    invalid = ops.any(ops.logical_and(active, ops.isnan(log_probs[:, :, 0])), axis=1)
+    return ops.where(invalid, float("nan"), -likelihood), ops.exp(log_probs) - posterior
 
 
 def ctc_loss(labels, label_len, logits, logit_len):
@@ -142,7 +75,8 @@ def ctc_loss(labels, label_len, logits, logit_len):
 
     @ops.custom_gradient
     def loss(logits):
-        nll, gradient = _nll_and_gradient(labels, label_len, logits, logit_len)
+        # Called eagerly, TensorFlow would otherwise derive the gradient of the loops too.
+        nll, gradient = _nll_and_gradient(labels, label_len, ops.stop_gradient(logits), logit_len)
         nll = ops.where(feasible, nll, 0.0)
         gradient = ops.where(counted[:, :, None], gradient, 0.0)
 

@@ -32,6 +32,7 @@ class ConvASREncoder(keras.Model):
         init_mode: see `weight_initializer`.
         frame_splicing: frames stacked in the input, which then has `feat_in * frame_splicing` features.
         synchronized: batch-norm statistics over all replicas of a distribution strategy.
+        recompute: see `JasperBlock`.
         seed: of initial weights and dropout.
 
     Call arguments:
@@ -60,6 +61,7 @@ class ConvASREncoder(keras.Model):
         init_mode: str | None = "xavier_uniform",
         frame_splicing: int = 1,
         synchronized: bool = False,
+        recompute: bool = False,
         seed: int = 0,
         name: str = "encoder",
         dtype=None,
@@ -72,6 +74,7 @@ class ConvASREncoder(keras.Model):
             "norm_groups": norm_groups,
             "init_mode": init_mode,
             "synchronized": synchronized,
+            "recompute": recompute,
             "dtype": dtype,
         }
         blocks = build_blocks(jasper, residual_mode, seed, **shared)

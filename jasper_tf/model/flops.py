@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from jasper_tf.model.blocks.jasper_block import JasperBlock
+from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.jasper_ctc import JasperCTC
 
 
@@ -25,13 +26,17 @@ def forward_flops(model: JasperCTC, samples: int) -> int:
     for layer in model.layers:
         if layer.name in ("log_mel", "splicing", "normalization"):
             shape, _ = layer.compute_output_shape(shape, (1,))
-    _, frames, channels = shape
+    flops, frames = encoder_flops(model.encoder, *shape[1:])
+    return flops + 2 * frames * math.prod(model.decoder.kernel.shape)
+
+
+def encoder_flops(encoder: ConvASREncoder, frames: int, channels: int) -> tuple[int, int]:
+    """The encoder's part of `forward_flops` for features [frames, channels]; returned with the frames of its output."""
     multiply_adds = 0
-    for block in model.encoder.blocks:
+    for block in encoder.blocks:
         multiply_adds += _block_multiply_adds(block, frames, channels)
         frames, channels = int(block.output_frames(frames)), block.filters
-    multiply_adds += frames * math.prod(model.decoder.kernel.shape)
-    return 2 * multiply_adds
+    return 2 * multiply_adds, frames
 
 
 def training_flops(model: JasperCTC, samples: int) -> int:

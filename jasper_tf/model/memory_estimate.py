@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from jasper_tf.model.encoder import build_blocks
 from jasper_tf.model.frames import audio_framing
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUP_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+_MEMINFO = Path("/proc/meminfo")
 # State values per weight of each optimizer.
 _OPTIMIZER_COPIES = {"novograd": 1, "adamw": 2, "adam": 2, "sgd": 1, "adafactor": 0, "lion": 1}
 _KEPT_OUTPUTS = 3
@@ -44,7 +47,7 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
 
     jasper = [dataclasses.asdict(block) for block in model.encoder.jasper]
     blocks = build_blocks(jasper, model.encoder.residual_mode, conv_mask=model.encoder.conv_mask)
-    panes, largest = [model.encoder.feat_in * model.encoder.frame_splicing], (0, "")
+    panes, largest, recomputed = [model.encoder.feat_in * model.encoder.frame_splicing], (0, ""), 0
     for number, block in enumerate(blocks):
         channels = panes[-1]
         values = outputs = 0
@@ -61,8 +64,13 @@ def estimate_memory(cfg: Config, rows: int = 0, samples: int = 0) -> dict[str, i
             values += sum(sources) * block.filters
             outputs += len(sources) * frames * block.filters
         found[f"weights of {key}; reduce its filters, kernel or repeat"] = 4 * copies * values
-        found[f"activations of {key}; reduce {batch_keys}"] = _KEPT_OUTPUTS * activation_bytes * rows * outputs
+        activations = _KEPT_OUTPUTS * activation_bytes * rows * outputs
+        if model.encoder.recompute:  # of one block at a time; of the others the outputs are kept
+            recomputed = max(recomputed, activations)
+            activations = activation_bytes * rows * frames * block.filters
+        found[f"activations of {key}; reduce {batch_keys}"] = activations
         panes = [*panes, block.filters] if block.residual_dense else [block.filters]
+    found[f"activations of the largest block; reduce {batch_keys}"] = recomputed
     # Drawing the initial values takes two more copies.
     found[f"initial values of {largest[1]}; reduce its filters or kernel"] = 2 * 4 * largest[0]
     classes = len(model.labels or ()) + max(0, model.decoder.num_classes if not model.labels else 0) + 1
@@ -103,6 +111,24 @@ def machine_memory() -> int:
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)
     return min(limits)
+
+
+def available_memory() -> int:
+    """Bytes of main memory that are free for this process: of the machine, or below its container's limit.
+
+    Files that the system keeps in memory count as free.
+    """
+    free = [machine_memory()]
+    if _MEMINFO.is_file() and (found := re.search(r"MemAvailable:\s*(\d+) kB", _MEMINFO.read_text())):
+        free.append(int(found[1]) * 1024)
+    for limit, used in zip(_CGROUP_LIMITS, _CGROUP_USED, strict=True):
+        try:
+            left = int(Path(limit).read_text()) - int(Path(used).read_text())
+            cached = re.search(r"inactive_file (\d+)", Path(used).with_name("memory.stat").read_text())
+        except (OSError, ValueError):  # as above
+            continue
+        free.append(left + (int(cached[1]) if cached else 0))
+    return max(0, min(free))
 
 
 def _kernel_values(layer: MaskedConv1D, channels: int) -> int:

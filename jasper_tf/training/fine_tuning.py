@@ -21,7 +21,7 @@ from jasper_tf.model.variable_patterns import match_variables
 _MOST_NAMED = 50
 """Labels that the log names one by one."""
 # These affect only training, or nothing: fine-tuning may change them.
-_FREE = {"dither", "pad_to", "dropout", "init_mode", "se_interpolation_mode"}
+_FREE = {"dither", "pad_to", "dropout", "init_mode", "recompute", "se_interpolation_mode"}
 
 
 def read_pretrained(cfg: Config) -> JasperCTC | None:

@@ -14,14 +14,14 @@ from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.config import Config
 from jasper_tf.config.duration import seconds
 from jasper_tf.errors import UserError
-from jasper_tf.losses.ctc import CTCLoss
-from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.model.jasper_ctc import JasperCTC, build_model
 from jasper_tf.model.memory_estimate import require_memory
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
-from jasper_tf.optim.optimizer import build_optimizer
+from jasper_tf.training.auto_batch_duration import with_batch_duration
 from jasper_tf.training.callbacks.build_callbacks import build_callbacks
 from jasper_tf.training.callbacks.interruption import Interruption, TrainingInterruptedError
+from jasper_tf.training.compilation import compile_model
+from jasper_tf.training.distributed.device_peak import peak_flop_per_s
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
@@ -29,7 +29,8 @@ from jasper_tf.training.loop import run_epochs
 from jasper_tf.training.requirements import require_training_inputs
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.event_files import event_file_error
-from jasper_tf.training.run.folder import RunFolder, run_path
+from jasper_tf.training.run.folder import RunFolder
+from jasper_tf.training.run.place import RunPlace, run_place
 from jasper_tf.training.run.training_state import TrainingState
 from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.training_run import TrainingRun
@@ -37,23 +38,8 @@ from jasper_tf.training.training_run import TrainingRun
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
-def compile_model(model: JasperCTC, cfg: Config, total_steps: int, steps_per_epoch: int = 1) -> None:
-    """Compiles `model` with the configuration's optimizer, loss, error rates, accumulation and clipping."""
-    model.compile(
-        optimizer=build_optimizer(cfg, total_steps, steps_per_epoch, model.trainable_variables),
-        loss=CTCLoss(cfg.model.ctc_reduction),
-        # Greedy, whatever decodes later: a beam in each validation takes minutes, and a language model hides what the
-        # acoustic model has not learned.
-        metrics=[ErrorRate(model.tokenizer, unit) for unit in ("word", "character")],
-        accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
-        gradient_clip_val=cfg.trainer.gradient_clip_val,
-        jit_compile=cfg.trainer.jit_compile,
-    )
-    model.optimizer.build(model.trainable_variables)
-
-
-def train(cfg: Config) -> Path:
-    """Trains the model of `cfg`, or resumes its run; returns the run's folder.
+def train(cfg: Config) -> Path | str:
+    """Trains the model of `cfg`, or resumes its run; returns the run's folder, a URL where it is in object storage.
 
     Raises:
         UserError: something in the configuration, the data or the run's folder is wrong.
@@ -61,20 +47,30 @@ def train(cfg: Config) -> Path:
         WorkerLostError: another machine of the job is gone; a new process can resume.
     """
     require_training_inputs(cfg)
-    strategy, devices = strategy_of(cfg.trainer)
+    with run_place(cfg) as place:
+        # Before TensorFlow takes a GPU's memory for this process.
+        cfg, batch_duration = with_batch_duration(cfg, place.path)
+        _train(cfg, place, batch_duration)
+    return place.name
+
+
+def _train(cfg: Config, place: RunPlace, batch_duration: str | None) -> None:
+    strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: an error in a manifest shows at once, however large the model.
     data = read_data(cfg, strategy.num_replicas_in_sync)
+    if batch_duration:
+        data.report.append(batch_duration)
     _require_memory(cfg, data, strategy, devices)
     # A resumed run has all weights in its checkpoints; the pretrained file may be gone.
-    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(run_path(cfg) / "checkpoints").paths()
+    resumes = cfg.exp_manager.resume_if_exists and CheckpointManager(place.path / "checkpoints").paths()
     pretrained = None if resumes else read_pretrained(cfg)
     with strategy.scope():
         model = build_model(cfg, synchronized=strategy.num_replicas_in_sync > 1 and cfg.trainer.sync_batchnorm)
     frozen = freeze(model, cfg.model.freeze, pretrained)
 
-    with RunFolder(cfg, devices, writes=is_chief(strategy)) as folder:
+    with RunFolder(cfg, devices, is_chief(strategy), place) as folder:
         for line in _describe(cfg, folder, model, data, devices, strategy):
             folder.say(line)
         with strategy.scope():
@@ -96,10 +92,12 @@ def train(cfg: Config) -> Path:
             folder.say(
                 f"{folder.path}: this run is complete ({total_steps} steps); start another with exp_manager.name=..."
             )
-            return folder.path
+            return
         with _user_errors(folder, strategy):
-            _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps))
-    return folder.path
+            peak = peak_flop_per_s(cfg.trainer, devices, strategy.num_replicas_in_sync)
+            if peak:
+                folder.say(f"{peak / 1e12:.3g} TFLOP/s are the peak of matrix multiplication, to which MFU relates")
+            _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps, peak))
 
 
 def _run(run: TrainingRun) -> None:
@@ -158,7 +156,7 @@ def _build_checkpoints(cfg: Config, folder: RunFolder) -> CheckpointManager | No
         wanted = cfg.trainer.enable_checkpointing
     params = cfg.exp_manager.checkpoint_callback_params
     keep = params.monitor, params.save_top_k, params.save_last, params.mode
-    return CheckpointManager(folder.checkpoints, *keep) if wanted else None
+    return CheckpointManager(folder.checkpoints, *keep, on_save=folder.save) if wanted else None
 
 
 def _restore(folder: RunFolder, checkpoints: CheckpointManager | None, model: JasperCTC) -> TrainingState | None:

@@ -26,6 +26,7 @@ class TrainingRun:
         average: moving average of the weights (`trainer.ema`), or None.
         state: progress of the run; kept current by the loop.
         total_steps: optimizer steps of the whole run.
+        peak_flop_per_s: of all devices, or None if unknown.
     """
 
     cfg: Config
@@ -36,3 +37,4 @@ class TrainingRun:
     average: ExponentialMovingAverage | None
     state: TrainingState
     total_steps: int
+    peak_flop_per_s: float | None

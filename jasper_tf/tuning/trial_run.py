@@ -23,7 +23,7 @@ from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.callbacks.interruption import TrainingInterruptedError
 from jasper_tf.training.distributed.devices import choose_devices
-from jasper_tf.training.run.folder import run_path
+from jasper_tf.training.run.place import run_path
 from jasper_tf.training.run_data import RunData, read_data
 from jasper_tf.training.trainer import compile_model, train
 from jasper_tf.tuning.search_space import SearchSpace
@@ -139,7 +139,7 @@ class TrialRun:
         self._say_what_is_shorter(cfg)
         try:
             self._take_over(cfg)
-            run = train(cfg)
+            run = Path(train(cfg))
         except DivergedError as error:
             raise TrialError(str(error)) from error
         except UserError as error:

@@ -18,6 +18,7 @@ from jasper_tf.audio.load import (
     load_audio,
 )
 from jasper_tf.errors import DataError, UserError
+from jasper_tf.io.object_storage import upload
 
 RATE = 16000
 TFIO_WORKS = _tensorflow_io()[0] is not None
@@ -302,16 +303,16 @@ def test_live_decoders_name_every_format():
     assert ("not usable" not in decoders["plain WAV, in the graph"]) == TFIO_WORKS
 
 
-def test_a_recording_behind_gfile(tmp_path):
+def test_a_recording_in_object_storage(tmp_path):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 2))
     soundfile.write(tmp_path / "a.flac", samples, 8000)
-    tf.io.gfile.copy(str(tmp_path / "a.flac"), "ram://a.flac", overwrite=True)
+    upload(tmp_path / "a.flac", "memory://a.flac")
     expected = load_audio(tmp_path / "a.flac", 16000, 0.25, 0.5, 1)
-    np.testing.assert_array_equal(load_audio("ram://a.flac", 16000, 0.25, 0.5, 1), expected)
-    with pytest.raises(UserError, match=r"ram://a\.flac: offset 2 s is beyond its end"):
-        load_audio("ram://a.flac", offset_s=2.0)
-    with pytest.raises(UserError, match=r"ram://gone\.flac: cannot be read .*; check the path"):
-        load_audio("ram://gone.flac")
+    np.testing.assert_array_equal(load_audio("memory://a.flac", 16000, 0.25, 0.5, 1), expected)
+    with pytest.raises(UserError, match=r"memory://a\.flac: offset 2 s is beyond its end"):
+        load_audio("memory://a.flac", offset_s=2.0)
+    with pytest.raises(UserError, match=r"memory://gone\.flac: cannot be read .*; check the path"):
+        load_audio("memory://gone.flac")
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(RATE, 1), (RATE, 2), (8000, 1)])

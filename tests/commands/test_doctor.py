@@ -38,6 +38,7 @@ def healthy() -> subprocess.CompletedProcess:
 def test_reports_versions_devices_and_decoders(healthy):
     done = healthy
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^bf16-mixed +a convolution takes \d+\.\d\d of float32's time", done.stdout, re.MULTILINE)
     report = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     for package in ("tensorflow", "keras", "keras-tuner", "numpy", "soundfile", "soxr"):
         assert report[package] == importlib.metadata.version(package)

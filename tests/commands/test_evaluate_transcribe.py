@@ -188,6 +188,7 @@ def test_a_long_file_shows_the_time_left_on_a_terminal(folder, tmp_path):
         (["--chunk-s", "-1"], "--chunk-s -1: "),
         (["--chunk-s", "inf"], "--chunk-s inf: "),
         (["--chunk-s", "5", "--overlap-s", "3"], "--overlap-s 3: must be less"),
+        (["--chunk-s", "0", "--overlap-s", "inf"], "--overlap-s inf: "),
     ],
 )
 def test_transcribe_wrong_use(folder, capfd, options, message):

@@ -143,6 +143,17 @@ def test_make_demo_corpus_negative_count(tmp_path):
     assert_user_error(run("make-demo-corpus", "--output", str(tmp_path), "--train", "-1"), "train=-1")
 
 
-def test_missing_argument_is_a_usage_line_not_a_traceback():
-    done = run("make-demo-corpus")
-    assert done.returncode == 2 and "--output" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["make-demo-corpus"], ["--output", "--help"]),
+        (["make-demo-corpus", "--outptu", "a", "--output", "b"], ["--outptu", "did you mean --output?"]),
+        (["make-demo-corpus", "--output"], ["--output"]),
+        (["make-demo-corpus", "--output", "a", "--train", "many"], ["--train", "many"]),
+        (["lm", "build", "--unit", "wrod"], ["--unit", "'wrod'", "did you mean word?"]),
+        (["lm", "bulid"], ["'bulid'", "did you mean build?"]),
+        (["lm"], ["ACTION", "--help"]),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(arguments, parts):
+    assert_user_error(run(*arguments), *parts)

@@ -43,6 +43,7 @@ def serve(tmp_path_factory):
         ("--model run --port 70000", "--port"),
         ("--model run --queue 0", "--queue"),
         ("--model run --batch-wait-ms -1", "--batch-wait-ms"),
+        ("--model run --threads 0", "--threads"),
         ("--model run --max-upload-mb 0", "--max-upload-mb"),
         ("--model run --max-upload-mb inf", "--max-upload-mb"),
         ("--model run --chunk-s 1 --overlap-s 1", "--overlap-s"),

@@ -30,11 +30,17 @@ def test_sections_are_handed_in(file):
         asked.append((key, path))
         return SECTIONS
 
-    overrides = ["init_from_nemo_model=b.nemo", "model.preprocessor.dither=0", "model.labels=[c]"]
+    overrides = [
+        "init_from_nemo_model=b.nemo",
+        "model.preprocessor.dither=0",
+        "model.labels=[c]",
+        "model.encoder.recompute=true",
+    ]
     config = load_config(file, overrides, pretrained=read_sections)
     assert asked == [("init_from_nemo_model", "b.nemo")]
     assert (config.model.sample_rate, config.model.labels) == (8000, ["c"])
     assert (config.model.preprocessor.features, config.model.preprocessor.dither) == (32, 0)
+    assert config.model.encoder.recompute and len(config.model.encoder.jasper) == 1
     assert config.taken_over == ["sample_rate", "preprocessor", "encoder"]
 
 

@@ -13,8 +13,8 @@ from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.confidence import aggregate, frame_confidence
-from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.decoding.words import group_words, word_outputs
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
@@ -40,7 +40,9 @@ def test_frames_and_labels_of_nemo(shared):
     for case in cases:
         method = {"alpha": 0.33} | case["method"]
         config = confidence(method=method, aggregation=case["aggregation"], exclude_blank=case["exclude_blank"])
-        frames = frame_confidence(log_probs, config.method_cfg).numpy()
+        frames = frame_confidence(log_probs, config.method_cfg)
+        in_graph = frame_confidence(tf.constant(log_probs), config.method_cfg)
+        np.testing.assert_allclose(frames, in_graph, atol=1e-5)
         best = GreedyDecoder(config)(log_probs, logit_len).best()
         for b, expected in enumerate(case["rows"]):
             shown = expected["frame"]
@@ -58,7 +60,7 @@ def test_a_certain_frame_has_1_and_a_uniform_one_0(kind, norm, alpha):
     method = ConfidenceMethodConfig(**name, entropy_norm=norm, alpha=alpha)
     with np.errstate(divide="ignore"):
         log_probs = np.log([[[1.0, 0, 0, 0], [0.25] * 4, [0.7, 0.1, 0.1, 0.1]]])
-    certain, uniform, between = frame_confidence(log_probs, method).numpy()[0]
+    certain, uniform, between = frame_confidence(log_probs, method)[0]
     assert (certain, uniform) == (pytest.approx(1, abs=1e-6), pytest.approx(0, abs=1e-6)) and between < 0.9
 
 
@@ -68,7 +70,8 @@ def test_aggregation_twin(aggregation):
     values, group = rng.random((3, 20)).astype(np.float32), rng.integers(-1, 5, (3, 20)).astype(np.int32)
     group[group == 2] = -1
     values[0, 0] = 0.0
-    found = aggregate(values, group, 5, aggregation).numpy()
+    found = aggregate(values, group, 5, aggregation)
+    np.testing.assert_allclose(found, aggregate(tf.constant(values), tf.constant(group), 5, aggregation), rtol=1e-6)
     for b, g in np.ndindex(3, 5):
         chosen = values[b, group[b] == g].astype(np.float64)
         expected = AGGREGATIONS[aggregation](chosen) if len(chosen) else 0.0

@@ -1,4 +1,4 @@
-"""The outputs of a recognizer: as one graph they are those of the operations one by one."""
+"""The outputs of a recognizer: in NumPy they are those of the graph."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SHAPES = [(1, 9), (4, 30), (2, 1), (3, 30)]
 
 @pytest.mark.parametrize("words", [True, False])
 @pytest.mark.parametrize("n_best", [None, 1, 3])
-def test_one_graph_for_all_shapes(n_best, words):
+def test_arrays_are_those_of_the_graph(n_best, words):
     decoder = GreedyDecoder() if n_best is None else BeamDecoder(TOKENIZER, BeamConfig(beam_size=4, n_best=n_best))
     outputs = TextOutputs(TOKENIZER, 0.02)
     rng = np.random.default_rng(1)
@@ -26,6 +26,8 @@ def test_one_graph_for_all_shapes(n_best, words):
         found = outputs(decoder.decode(logits, lengths), "min", words)
         assert found.keys() == wanted.keys() and ("n_best_text" in found) == (n_best == 3)
         for name, value in wanted.items():
-            np.testing.assert_array_equal(found[name], np.asarray(value), name)
-    [graph] = outputs._graphs.values()
-    assert graph.experimental_get_tracing_count() == 1
+            assert found[name].dtype == np.asarray(value).dtype
+            if found[name].dtype == np.float32:
+                np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+            else:
+                np.testing.assert_array_equal(found[name], np.asarray(value), name)

@@ -272,7 +272,9 @@ def test_another_decoder_in_place_of_the_models(model, sounds, words):
 
 
 def test_decoding_of_a_configuration(model, sounds):
-    assert Transcriber(model, decoding=DecodingConfig()).transcribe(sounds) == Transcriber(model).transcribe(sounds)
+    given, own = (Transcriber(model, decoding=config).transcribe(sounds) for config in (DecodingConfig(), None))
+    # In NumPy and in the graph: the same to the last digits of a confidence.
+    assert [one.as_json() for one in given] == [one.as_json() for one in own] and given[0].words
 
 
 BEAM = {

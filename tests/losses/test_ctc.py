@@ -98,6 +98,26 @@ def test_loss_and_gradient_match_the_float64_twin(shape, scale):
         assert not gradient[b, logit_len[b] :].any()
 
 
+@pytest.mark.parametrize("favored, certainty", [("blank", 40.0), ("blank", 300.0), ("label", 60.0)])
+def test_probabilities_far_below_the_range_of_float32(favored, certainty):
+    """The path of the labels is e^-5000 as probable as another one; in linear float32 it would be 0."""
+    labels, label_len, logits, logit_len = random_batch(11, 2, 180, 60, 5)
+    logits[:, :, 5 if favored == "blank" else 0] += certainty
+    nll, gradient = loss_and_gradient(labels, label_len, logits, logit_len)
+    for b in range(2):
+        expected, slope = forward_backward(labels[b, : label_len[b]], logits[b, : logit_len[b]])
+        np.testing.assert_allclose(nll[b], expected, rtol=1e-6)
+        np.testing.assert_allclose(gradient[b, : logit_len[b]], slope, atol=2e-4)
+
+
+def test_a_nan_in_a_valid_frame_is_a_nan_loss():
+    labels, label_len, logits, logit_len = random_batch(12, 2, 20, 6, 5)
+    logits[0, 3, 1] = np.nan
+    nll, gradient = loss_and_gradient(labels, label_len, logits, logit_len)
+    assert np.isnan(nll).tolist() == [True, False]
+    assert np.isnan(gradient).any(axis=(1, 2)).tolist() == [True, False]
+
+
 def test_gradient_matches_finite_differences_of_the_twin():
     labels, label_len, logits, logit_len = random_batch(2, 1, 7, 3, 4)
     _, gradient = loss_and_gradient(labels, label_len, logits, logit_len)

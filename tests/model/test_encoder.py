@@ -16,6 +16,7 @@ from jasper_tf.config import config_from_dict
 from jasper_tf.errors import UserError
 from jasper_tf.model.decoder import ConvASRDecoder
 from jasper_tf.model.encoder import ConvASREncoder, output_length
+from jasper_tf.model.flops import encoder_flops
 
 CONFIGS = json.loads((Path(__file__).parents[1] / "golden" / "enc_configs.json").read_text())
 LONGEST = 97
@@ -47,11 +48,13 @@ def quartznet_15x5():
 
 
 @pytest.mark.parametrize(
-    ("jasper", "trainable", "running"),
-    [(jasper_10x5dr(), 332_602_624, 122_112), (quartznet_15x5(), 18_894_656, 77_312)],
+    ("jasper", "trainable", "running", "gflop"),
+    [(jasper_10x5dr(), 332_602_624, 122_112, 128e-9 * 332_602_624), (quartznet_15x5(), 18_894_656, 77_312, 2.4195)],
     ids=["jasper_10x5dr", "quartznet_15x5"],
 )
-def test_has_the_published_number_of_parameters(jasper, trainable, running, monkeypatch):
+def test_has_the_published_number_of_parameters_and_operations(jasper, trainable, running, gflop, monkeypatch):
+    """Operations for 128 frames: QuartzNet's as OpenVINO's Open Model Zoo counts them, with batch norm and head; Jasper
+    uses each weight once for each of 64 encoder frames."""
     zeros = keras.initializers.Zeros()
     monkeypatch.setattr("jasper_tf.model.blocks.masked_conv.weight_initializer", lambda init_mode, seed: zeros)
     encoder = ConvASREncoder(64, jasper)
@@ -60,6 +63,8 @@ def test_has_the_published_number_of_parameters(jasper, trainable, running, monk
     assert sum(math.prod(v.shape) for v in statistics) == running
     assert encoder.subsampling_factor == 2
     assert encoder.filters == 1024
+    flops, frames = encoder_flops(encoder, 128, 64)
+    assert frames == 64 and flops == pytest.approx(1e9 * gflop, rel=5e-3)
 
 
 @pytest.mark.parametrize(

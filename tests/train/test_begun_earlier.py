@@ -18,7 +18,7 @@ pytestmark = pytest.mark.medium
 ROOT = Path(__file__).parents[2]
 BEGUN = Path(__file__).parents[1] / "golden" / "begun_run"
 # Rates of this machine; the rest are numbers of the training.
-TIMED = ("utterances_per_s", "steps_per_s", "model_flop_per_s")
+TIMED = ("utterances_per_s", "steps_per_s", "model_flop_per_s", "mfu")
 # Columns that have another name since.
 RENAMED = {"padding_share": "padding_ratio"}
 

@@ -10,7 +10,7 @@ from jasper_tf.config.rules.monitor import check_monitor
 from jasper_tf.config.schema import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource, Keys
-from jasper_tf.errors import shorten
+from jasper_tf.errors import hide_secrets, shorten
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _NAME_BYTES = 255  # NAME_MAX of Linux
@@ -20,6 +20,9 @@ _PATH_BYTES = 1024  # of PATH_MAX, 4096: files in the run's folder need the rest
 def check_run(config: Config, source: ConfigSource) -> None:
     """Checks `trainer` and `exp_manager` beyond the types of their values. Raises UserError."""
     _check_durations(config, source)
+    if config.trainer.auto_batch_duration and config.trainer.num_nodes > 1:
+        message = "is for one machine; find the value on one, and set model.train_ds.batch_duration"
+        raise source.error(("trainer", "auto_batch_duration"), message)
     devices, manager = config.trainer.devices, config.exp_manager
     if isinstance(devices, list) and len(set(devices)) != max(1, len(devices)):
         raise source.error(("trainer", "devices"), "expected different devices, at least one")
@@ -55,6 +58,8 @@ def _check_folder(config: Config, source: ConfigSource) -> None:
         if value in (None, MISSING):
             continue
         place = str(value)
+        if hide_secrets(place) != place:
+            raise source.error(keys, "has credentials in it; give them in the environment")
         parts = PurePath(place).parts
         if _CONTROL.search(place):
             raise source.error(keys, "has a control character; use letters, digits, - and _")

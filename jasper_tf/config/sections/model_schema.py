@@ -190,6 +190,7 @@ class EncoderConfig(Section):
         norm_groups: of `group`; -1 is one for each channel.
         init_mode: of initial weights; null is PyTorch's default.
         frame_splicing: `preprocessor.frame_splicing`.
+        recompute: the backward pass computes the values inside the blocks again: less memory, more time. Not in NeMo.
     """
 
     feat_in: Channels
@@ -201,6 +202,7 @@ class EncoderConfig(Section):
     norm_groups: ChannelsOrMinusOne = -1
     init_mode: InitMode | None = "xavier_uniform"
     frame_splicing: Splicing = 1
+    recompute: bool = False
 
     TARGETS = ("ConvASREncoder",)
     ONLY = {"quantize": OFF}

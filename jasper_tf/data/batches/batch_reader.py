@@ -11,6 +11,11 @@ from jasper_tf.data.batches.buffer_pool import BufferPool
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
+from jasper_tf.io.remote import is_remote
+from jasper_tf.io.thread_pool import map_in_order
+
+_REQUESTS = 16
+"""Rows of a batch that are read at the same time from object storage, which takes long to answer."""
 
 ChangeAudio = Callable[[int, np.ndarray], np.ndarray]
 
@@ -52,13 +57,20 @@ class BatchReader:
         audio = self._memory.take(len(utterances), samples)
         audio_len = np.zeros(len(utterances), np.int32)
         errors: dict[int, UserError] = {}
-        for row, (utterance, target) in enumerate(zip(utterances, audio, strict=True)):
+
+        def read(row: int) -> np.ndarray | UserError:
             try:
-                mono = self.read(utterance, target)
-                if change is not None:
-                    mono = change(row, mono)
+                mono = self.read(utterances[row], audio[row])
+                return mono if change is None else change(row, mono)
             except UserError as error:
-                errors[row] = error
+                return error
+
+        remote = any(is_remote(utterance.path) for utterance in utterances)
+        rows = range(len(utterances))
+        read_rows = map_in_order(read, rows, _REQUESTS) if remote else map(read, rows)
+        for row, (mono, target) in enumerate(zip(read_rows, audio, strict=True)):
+            if isinstance(mono, UserError):
+                errors[row] = mono
                 continue
             mono = mono[: limits[row]]
             if mono.ctypes.data != target.ctypes.data:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -12,7 +16,10 @@ import soundfile
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog, audio_fault
+from jasper_tf.data.jobs.run_parts import run_parts
+from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.data.manifest.line import Utterance
+from jasper_tf.data.manifest.utterance_span import UtteranceSpan
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
@@ -21,6 +28,9 @@ from jasper_tf.io.thread_pool import map_in_order
 
 _FULL_SCALE = {"PCM_U8": 127 / 128, "PCM_S8": 127 / 128, "ALAW": 32256 / 32768, "ULAW": 32124 / 32768}
 """The largest positive sample of encodings coarser than 16 bits (8 bits; ITU-T G.711, tables 1a and 2a)."""
+
+PART = 1024
+"""Utterances that are a unit of work."""
 
 _LOUDEST_FRAME_S = 0.02
 _CLIPPED_RUN = 3
@@ -53,45 +63,88 @@ class AudioFindings:
     content: int = 0
 
 
+class AudioParts(Sequence[tuple[UtteranceSpan, bytes]]):
+    """The utterances of a manifest in parts of `PART`, each with the bytes of its `whole`, for `examine_part`.
+
+    Attributes:
+        manifest: its lines are checked already.
+        whole: [utterances] bool, whether an utterance is meant to be the whole file.
+    """
+
+    def __init__(self, manifest: CheckedManifest):
+        self.manifest = manifest
+        file = np.array(manifest.file_hash)
+        values, counts = np.unique(file, return_counts=True)
+        # Where several lines name a file, none of them need reach to its end.
+        alone = values[counts == 1]
+        at = np.minimum(np.searchsorted(alone, file), max(len(alone) - 1, 0))
+        self.whole = (alone[at] == file if len(alone) else np.zeros(len(file), bool)) & (
+            np.array(manifest.has_offset) == 0
+        )
+
+    def __len__(self) -> int:
+        return -(-len(self.manifest) // PART)
+
+    def __getitem__(self, k):
+        part = slice(k * PART, min((k + 1) * PART, len(self.manifest)))
+        return self.manifest.span(part.start, part.stop), self.whole[part].tobytes()
+
+
 def check_audio(
-    manifest: CheckedManifest, log: FaultLog, rules: AudioRules, progress: Progress | None = None
+    manifest: CheckedManifest,
+    log: FaultLog,
+    rules: AudioRules,
+    progress: Progress | None = None,
+    runner: Runner | None = None,
+    folder: str | Path | None = None,
 ) -> np.ndarray:
     """Reads the audio of every utterance and logs what is wrong with it.
 
-    A thread for each core decodes; memory holds the parts that these read, whatever the size of the corpus.
+    Memory holds the parts that are being read, whatever the size of the corpus.
 
     Args:
         manifest: its lines are checked already.
         log: takes the faults.
         rules: bounds.
         progress: counts milliseconds of declared duration.
+        runner: reads parts of `PART` utterances. Default: a thread for each core.
+        folder: of `work_folder`, with a runner.
 
     Returns:
         [utterances] uint64, equal for equal samples, 0 where nothing could be read or the recording is silent.
     """
     content = np.zeros(len(manifest), np.uint64)
-    shared = _files_of_several_lines(manifest)
-
-    def examined(numbered: tuple[int, Utterance]) -> tuple[Utterance, AudioFindings]:
-        i, utterance = numbered
-        whole = not manifest.has_offset[i] and hash(utterance.path) not in shared
-        return utterance, examine(utterance, rules, whole)
-
-    found = map_in_order(examined, enumerate(manifest.utterances()), os.cpu_count() or 1)
-    for i, (utterance, findings) in enumerate(found):
-        content[i] = findings.content
-        for kind, detail in findings.faults:
-            log.add(manifest.path, manifest.line[i], kind, detail, utterance.duration_s)
+    i = 0
+    for examined, kept in _examined(AudioParts(manifest), rules, runner, folder):
+        milliseconds = 0
+        for content[i], faults in examined:
+            for kind, detail in faults:
+                log.add(manifest.path, manifest.line[i], kind, detail, manifest.duration_s[i])
+            milliseconds += round(1000 * manifest.duration_s[i])
+            i += 1
         if progress:
-            progress.advance(round(1000 * utterance.duration_s))
+            (progress.skip if kept else progress.advance)(milliseconds)
     return content
 
 
-def _files_of_several_lines(manifest: CheckedManifest) -> frozenset[int]:
-    """Hashes of the paths that more than one line names: such a line need not reach to the end of the file."""
-    hashes = np.fromiter((hash(utterance.path) for utterance in manifest.utterances()), np.int64, len(manifest))
-    values, counts = np.unique(hashes, return_counts=True)
-    return frozenset(values[counts > 1].tolist())
+def _examined(
+    parts: AudioParts, rules: AudioRules, runner: Runner | None, folder: str | Path | None
+) -> Iterator[tuple[Sequence[Any], bool]]:
+    """What `examine_part` gives, a part or an utterance at a time, and whether an earlier run had it."""
+    if runner is not None and folder is not None:
+        for done in run_parts(functools.partial(examine_part, rules), parts, runner, folder):
+            yield done.value, done.kept
+        return
+    one_by_one = zip(parts.manifest.utterances(), parts.whole, strict=True)
+    found = map_in_order(lambda one: examine(one[0], rules, bool(one[1])), one_by_one, os.cpu_count() or 1)
+    for one in found:
+        yield [(one.content, one.faults)], False
+
+
+def examine_part(rules: AudioRules, part: tuple[UtteranceSpan, bytes]) -> list[tuple[int, list[tuple[str, str]]]]:
+    """`examine` for each utterance of one of `AudioParts` -> content and faults; what the workers of a job call."""
+    found = (examine(utterance, rules, bool(whole)) for utterance, whole in zip(*part, strict=True))
+    return [(one.content, one.faults) for one in found]
 
 
 def examine(utterance: Utterance, rules: AudioRules, whole: bool = True) -> AudioFindings:

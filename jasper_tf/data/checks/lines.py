@@ -112,6 +112,7 @@ def _take(
     digest = hashlib.blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     manifest.part.append(int.from_bytes(digest, "little"))
     manifest.has_offset.append("offset" in entry)
+    manifest.file_hash.append(hash(path))
     names = (entry["audio_filepath"], entry.get("text_filepath") if entry.get("text") is None else None)
     manifest.relative |= not manifest.tarred and any(
         name and name[0] not in "/~" and "://" not in name for name in names

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jasper_tf.audio.load import audio_duration_s
 from jasper_tf.data.corpora.corpus_entry import CorpusEntry
+from jasper_tf.data.jobs.run_parts import run_parts
+from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.errors import AudioError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress
@@ -21,6 +24,8 @@ from jasper_tf.io.thread_pool import map_in_order
 from jasper_tf.text.normalization import TextNormalizer
 
 LEFT_OUT, TEXT_CHANGES = "left_out.tsv", "text_changes.tsv"
+_PART = 4096
+"""Recordings that are a unit of work."""
 _AHEAD = 256
 """Headers that may be read before their texts are normalized: one slow file does not stop the threads."""
 
@@ -60,7 +65,12 @@ class PreparedSplit:
 
 
 def prepare_split(
-    name: str, recordings: Sequence[CorpusEntry], normalizer: TextNormalizer | None, threads: int
+    name: str,
+    recordings: Sequence[CorpusEntry],
+    normalizer: TextNormalizer | None,
+    threads: int,
+    runner: Runner | None = None,
+    folder: Path | None = None,
 ) -> PreparedSplit:
     """Reads the duration of every recording from its header, in parallel, and normalizes every transcript.
 
@@ -69,44 +79,76 @@ def prepare_split(
         recordings: as a corpus gives them.
         normalizer: of the texts; None leaves them as they are, but for white space at the ends.
         threads: files that are opened at the same time.
+        runner: prepares parts of the split. Default: this process.
+        folder: of `work_folder`, with a runner.
     """
-
-    def measure(recording: CorpusEntry) -> tuple[float, str]:
-        if recording.trouble:
-            return 0.0, f"unreadable entry: {recording.trouble}"
-        if recording.text is None:
-            return 0.0, "no transcript"
-        if not os.path.isfile(recording.path):
-            return 0.0, "no such audio file"
-        try:
-            duration_s = audio_duration_s(recording.path)
-        except AudioError as error:
-            return 0.0, f"unreadable audio: {error.detail.partition(';')[0]}"
-        return duration_s, "" if duration_s > 0 else "audio without a sample"
-
     split = PreparedSplit()
     with Progress(f"{name}: reading headers", len(recordings)) as progress:
-        for recording, (duration_s, trouble) in zip(
-            recordings, map_in_order(measure, recordings, threads, _AHEAD), strict=True
-        ):
-            progress.advance()
-            original = (recording.text or "").strip()
-            normalized = normalizer(original) if normalizer and not trouble else None
-            text = normalized.text if normalized else original
-            if not trouble and not text:
-                trouble = f"no text after normalization: {original}" if original else "empty transcript"
-            if trouble:
-                split.left_out.append((recording.path, trouble))
-                continue
-            changes = normalized.changes if normalized else ()
-            for kind, before, after in changes:
-                if kind not in split.examples:
-                    split.examples[kind] = "{!r} -> {!r}".format(*_difference(before, after))
-            kinds = tuple(dict.fromkeys(kind for kind, _, _ in changes))
-            split.utterances.append(
-                PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, kinds)
-            )
+        if runner is None or folder is None:
+            return _prepare(recordings, normalizer, threads, progress)
+        parts = [recordings[i : i + _PART] for i in range(0, len(recordings), _PART)]
+        function = functools.partial(prepare_part, normalizer, threads)
+        for part, found in zip(parts, run_parts(function, parts, runner, folder), strict=True):
+            (progress.skip if found.kept else progress.advance)(len(part))
+            for path, duration_s, text, speaker, original, kinds in found.value["utterances"]:
+                split.utterances.append(
+                    PreparedUtterance(Path(path), duration_s, text, speaker, original, tuple(kinds))
+                )
+            split.left_out += [(Path(path), reason) for path, reason in found.value["left_out"]]
+            split.examples = {**found.value["examples"], **split.examples}
     return split
+
+
+def prepare_part(normalizer: TextNormalizer | None, threads: int, part: Sequence[CorpusEntry]) -> dict[str, Any]:
+    """A part of a split as plain values; what the workers call."""
+    split = _prepare(part, normalizer, threads)
+    return {
+        "utterances": [
+            (str(one.path), one.duration_s, one.text, one.speaker, one.original, one.kinds) for one in split.utterances
+        ],
+        "left_out": [(str(path), reason) for path, reason in split.left_out],
+        "examples": split.examples,
+    }
+
+
+def _prepare(
+    recordings: Sequence[CorpusEntry], normalizer: TextNormalizer | None, threads: int, progress: Progress | None = None
+) -> PreparedSplit:
+    split = PreparedSplit()
+    measured = map_in_order(_measure, recordings, threads, _AHEAD)
+    for recording, (duration_s, trouble) in zip(recordings, measured, strict=True):
+        if progress:
+            progress.advance()
+        original = (recording.text or "").strip()
+        normalized = normalizer(original) if normalizer and not trouble else None
+        text = normalized.text if normalized else original
+        if not trouble and not text:
+            trouble = f"no text after normalization: {original}" if original else "empty transcript"
+        if trouble:
+            split.left_out.append((recording.path, trouble))
+            continue
+        changes = normalized.changes if normalized else ()
+        for kind, before, after in changes:
+            if kind not in split.examples:
+                split.examples[kind] = "{!r} -> {!r}".format(*_difference(before, after))
+        kinds = tuple(dict.fromkeys(kind for kind, _, _ in changes))
+        split.utterances.append(PreparedUtterance(recording.path, duration_s, text, recording.speaker, original, kinds))
+    return split
+
+
+def _measure(recording: CorpusEntry) -> tuple[float, str]:
+    """The duration in seconds, or why it cannot be used."""
+    if recording.trouble:
+        return 0.0, f"unreadable entry: {recording.trouble}"
+    if recording.text is None:
+        return 0.0, "no transcript"
+    if not os.path.isfile(recording.path):
+        return 0.0, "no such audio file"
+    try:
+        duration_s = audio_duration_s(recording.path)
+    except AudioError as error:
+        return 0.0, f"unreadable audio: {error.detail.partition(';')[0]}"
+    return duration_s, "" if duration_s > 0 else "audio without a sample"
 
 
 def output_paths(folder: Path, splits: Iterable[str]) -> list[Path]:

@@ -12,6 +12,7 @@ import numpy as np
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.manifest.manifest_file import ManifestFile
 from jasper_tf.data.manifest.scan import ManifestScan, scan_file
+from jasper_tf.data.manifest.utterance_span import UtteranceSpan
 from jasper_tf.data.storage.tar_index import TarIndex
 from jasper_tf.errors import UserError
 
@@ -41,6 +42,18 @@ class Manifest(Sequence[Utterance]):
 
     def __len__(self) -> int:
         return len(self._start)
+
+    def spans(self, first: int, end: int) -> list[UtteranceSpan]:
+        """The utterances from `first` to before `end`, by file, for another process."""
+        found = []
+        for k, file in enumerate(self._files):
+            part = slice(max(first, int(self.first[k])), min(end, int(self.first[k + 1])))
+            if part.start < part.stop:
+                last = int(self._start[part.stop]) if part.stop < self.first[k + 1] else file.size
+                columns = self._line[part], self._start[part], self.duration_s[part]
+                line, start, duration_s = (column.copy() for column in columns)
+                found.append(UtteranceSpan(file.path, file.size, line, start, last, duration_s))
+        return found
 
     @overload
     def __getitem__(self, i: int) -> Utterance: ...
@@ -99,7 +112,7 @@ def read_manifest(
     mark, CRLF and blank lines are tolerated.
 
     Args:
-        paths: a path, several separated by commas, or a list of paths; `tf.io.gfile` reads those with a scheme (gs://).
+        paths: a path, several separated by commas, or a list of paths; in object storage too (gs://).
             A folder of shards or its index.json is taken for its manifest.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`). `Manifest.absent` names the lines whose
             recording they lack.

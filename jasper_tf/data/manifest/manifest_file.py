@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -14,6 +13,7 @@ from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.tar_index import TarIndex
 from jasper_tf.errors import DataError, UserError
 from jasper_tf.io.file_access import require_regular_file
+from jasper_tf.io.object_storage import download
 from jasper_tf.io.remote import is_remote
 
 
@@ -21,7 +21,7 @@ class ManifestFile:
     """The lines of one manifest. It stays open: another one renamed into its place changes nothing here.
 
     Args:
-        path: JSON lines, `tf.io.gfile` reads those with a scheme (gs://); or a folder of shards, or its index.json.
+        path: JSON lines, in object storage too (gs://); or a folder of shards, or its index.json.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`): each line is read with its recording's place
             there, and as a blank one where that is in none of them.
 
@@ -64,6 +64,10 @@ class ManifestFile:
         """
         with open(self._original if as_written else self.local, "rb") as file:
             yield from read_lines(file)
+
+    def identity(self) -> tuple[str, int, int]:
+        """Path, bytes and time of the last change (0 of a remote one): other ones are another manifest."""
+        return self.path, self._opened.st_size, self._opened.st_mtime_ns if self._original == self.path else 0
 
     def utterance(self, number: int, start: int, end: int, duration_s: float) -> Utterance:
         """The utterance of a line that was read before.
@@ -110,13 +114,6 @@ class ManifestFile:
 
 
 def _download(path: str) -> IO[bytes]:
-    import tensorflow as tf  # takes seconds; local files do without
-
     file = tempfile.NamedTemporaryFile()
-    try:
-        with tf.io.gfile.GFile(path, "rb") as remote:
-            shutil.copyfileobj(remote, file)
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: the manifest cannot be read ({error.message}); check the path") from None
-    file.flush()
+    download(path, file.name)
     return file

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from jasper_tf.data.manifest.line import parse_line
 from jasper_tf.data.manifest.manifest_file import ManifestFile
-from jasper_tf.data.storage.shard_index import INDEX_NAME, MANIFEST_NAME, REPAIR_ADVICE, file_sha256, join, read_index
+from jasper_tf.data.storage.shard_index import INDEX_NAME, MANIFEST_NAME, REPAIR_ADVICE, file_sha256, read_index
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
+from jasper_tf.io.remote import remote_name
 from jasper_tf.io.thread_pool import map_in_order
 
 
@@ -32,9 +33,10 @@ def verify_shards(folder: str, workers: int) -> list[str]:
     except UserError as error:  # a file is missing or has another size: its content need not be read
         return [str(error)]
     named = [(MANIFEST_NAME, index.manifest_sha256), *((shard.file, shard.sha256) for shard in index.shards)]
-    sums = map_in_order(lambda one: file_sha256(join(folder, one[0])), named, workers)
+    sums = map_in_order(lambda one: file_sha256(remote_name(folder, one[0])), named, workers)
     wrong = [file for (file, expected), found in zip(named, sums, strict=True) if found != expected]
-    faults = [f"{join(folder, file)}: damaged (not the checksum in {INDEX_NAME}); {REPAIR_ADVICE}" for file in wrong]
+    damage = f"damaged (not the checksum in {INDEX_NAME}); {REPAIR_ADVICE}"
+    faults = [f"{remote_name(folder, file)}: {damage}" for file in wrong]
 
     def fault(numbered: tuple[int, int, bytes]) -> str:
         number, _, line = numbered

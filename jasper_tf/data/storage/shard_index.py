@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jasper_tf.errors import UserError
-from jasper_tf.io.remote import is_remote
+from jasper_tf.io.object_storage import StorageError, is_remote_folder, read_remote, remote_exists, remote_size
+from jasper_tf.io.remote import is_remote, remote_name
 from jasper_tf.io.thread_pool import map_in_order
 
 INDEX_NAME = "index.json"
@@ -18,6 +19,7 @@ UNFINISHED_NAME = ".unfinished"
 
 _FORMAT = "jasper_tf shards"
 _VERSION = 1
+_BLOCK_BYTES = 1 << 22
 REPAIR_ADVICE = "copy the folder again, or run `python -m jasper_tf shard` again"
 
 
@@ -59,18 +61,19 @@ def read_index(folder: str) -> ShardIndex | None:
     Raises:
         UserError: it is broken, or of an unknown version.
     """
-    path = join(folder, INDEX_NAME)
+    path = remote_name(folder, INDEX_NAME)
     if not _exists(path):
         return None
-    import tensorflow as tf  # takes seconds; where there are no shards, local files do without
-
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
-    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+        if is_remote(path):
+            content = read_remote(path)
+        else:
+            with open(path, "rb") as file:
+                content = file.read()
+    except (FileNotFoundError, IsADirectoryError):
         return None
-    except tf.errors.OpError as error:
-        raise UserError(f"{path}: cannot be read ({error.message})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
@@ -109,59 +112,47 @@ def resolve_shards(path: str) -> str:
         folder, name = path.rstrip("/") or "/", ""
     index = read_index(folder)
     if index is None:
-        if name == MANIFEST_NAME and not _exists(join(folder, UNFINISHED_NAME)):
+        if name == MANIFEST_NAME and not _exists(remote_name(folder, UNFINISHED_NAME)):
             return path
         raise UserError(
             f"{folder}: holds no {INDEX_NAME} of shards; name a manifest (`prepare` makes them of recordings), or run "
             "the `shard` that was interrupted again"
         )
-    import tensorflow as tf  # as in read_index
-
     sizes = [(MANIFEST_NAME, index.manifest_bytes), *((shard.file, shard.bytes) for shard in index.shards)]
 
     def fault(named: tuple[str, int]) -> str:
-        file, expected = join(folder, named[0]), named[1]
+        file, expected = remote_name(folder, named[0]), named[1]
         try:
-            size = tf.io.gfile.stat(file).length
-        except tf.errors.NotFoundError:
+            size = remote_size(file) if is_remote(file) else os.stat(file).st_size
+        except (FileNotFoundError, StorageError) as error:
+            if isinstance(error, StorageError) and error.kind != "missing":
+                return str(error)
             return f"{file}: no such file, but the index beside it names it; {REPAIR_ADVICE}"
-        except tf.errors.OpError as error:
-            return f"{file}: cannot be read ({error.message})"
+        except OSError as error:
+            return f"{file}: cannot be read ({error.strerror})"
         return "" if size == expected else f"{file}: has {size} bytes, the index says {expected}; {REPAIR_ADVICE}"
 
     faults = [text for text in map_in_order(fault, sizes, 32 if is_remote(folder) else 4) if text]
     if faults:
         raise UserError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
-    return join(folder, MANIFEST_NAME)
+    return remote_name(folder, MANIFEST_NAME)
 
 
 def file_sha256(path: str) -> str:
-    """The SHA-256 of a file in hexadecimal; `tf.io.gfile` reads it."""
-    import tensorflow as tf  # as in read_index
-
+    """The SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def join(folder: str, name: str) -> str:
-    """The path of a file in a folder, remote ones too."""
-    return f"{folder.rstrip('/')}/{name}"
+    if is_remote(path):
+        size = remote_size(path)
+        for start in range(0, size, _BLOCK_BYTES):
+            digest.update(read_remote(path, start, min(start + _BLOCK_BYTES, size)))
+        return digest.hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _exists(path: str) -> bool:
-    if is_remote(path):
-        import tensorflow as tf  # as in read_index
-
-        return tf.io.gfile.exists(path)
-    return os.path.lexists(path)
+    return remote_exists(path) if is_remote(path) else os.path.lexists(path)
 
 
 def _is_folder(path: str) -> bool:
-    if is_remote(path):
-        import tensorflow as tf  # as in read_index
-
-        return tf.io.gfile.isdir(path)
-    return os.path.isdir(path)
+    return is_remote_folder(path) if is_remote(path) else os.path.isdir(path)

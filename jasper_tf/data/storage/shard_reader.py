@@ -13,6 +13,7 @@ import numpy as np
 
 from jasper_tf.data.storage.shard_record import decode_record, open_frame
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
+from jasper_tf.io.object_storage import StorageError, read_remote, remote_size
 from jasper_tf.io.remote import is_remote
 
 SHARD_SUFFIX = ".tfrecord"
@@ -29,7 +30,7 @@ def load_record(
     Checksums and length are checked. Any number of threads may call it.
 
     Args:
-        path: the shard; `tf.io.gfile` reads those with a scheme (gs://, s3://).
+        path: the shard; in object storage too (gs://, s3://).
         start, size: first byte and bytes of the record with its frame, as `record` in the manifest says.
         sample_rate: wanted rate in Hz; a shard of another rate is resampled (soxr HQ).
         out: as in `load_audio`.
@@ -83,26 +84,19 @@ def _local_part(path: str, start: int, size: int) -> tuple[bytes, int]:
 
 
 def _remote_part(path: str, start: int, size: int) -> tuple[bytes, int]:
-    import tensorflow as tf  # takes seconds; local files do without
-
     try:
         length = _remote_length(path)
-        if start + size > length:
-            return b"", length
-        with tf.io.gfile.GFile(path, "rb") as file:
-            file.seek(start)
-            return file.read(size), length
-    except (tf.errors.OpError, OSError) as error:
+        # A wrong size must not ask for all memory.
+        return (b"" if start + size > length else read_remote(path, start, start + size)), length
+    except StorageError as error:
         _remote_length.cache_clear()
-        kind: AudioErrorKind = "missing" if isinstance(error, tf.errors.NotFoundError) else "unreadable"
-        raise _unreadable(path, kind, getattr(error, "message", str(error)) or type(error).__name__) from None
+        kind: AudioErrorKind = "missing" if error.kind == "missing" else "unreadable"
+        raise AudioError(path, kind, f"cannot be read ({error.detail})") from None
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _remote_length(path: str) -> int:
-    import tensorflow as tf  # as above
-
-    return tf.io.gfile.stat(path).length
+    return remote_size(path)
 
 
 class _OpenFile:

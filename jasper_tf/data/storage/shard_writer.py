@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from jasper_tf.data.jobs.run_parts import result_file, run_parts
+from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.data.manifest.columns import Manifest, read_manifest
 from jasper_tf.data.manifest.line import Utterance
+from jasper_tf.data.manifest.utterance_span import UtteranceSpan
 from jasper_tf.data.storage.shard_index import (
     INDEX_NAME,
     MANIFEST_NAME,
@@ -33,6 +38,9 @@ from jasper_tf.errors import AudioError, DataError, UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import logger
 from jasper_tf.io.thread_pool import map_in_order
+
+_FEW = 4
+"""Shards for each process: for fewer its start, with TensorFlow, takes longer than it saves."""
 
 
 @dataclass
@@ -56,6 +64,7 @@ def write_shards(
     on_bad_audio: str = "error",
     max_bad_audio: float = 0.01,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    runner: Runner | None = None,
 ) -> ShardIndex:
     """Writes the utterances of `manifests` to shards in `output`, with manifest.jsonl and, last, index.json.
 
@@ -71,6 +80,7 @@ def write_shards(
         on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and logs it.
         max_bad_audio: the share of utterances that "skip" may leave out.
         progress: is called with how many utterances are done, and how many there are.
+        runner: an engine, or processes for many shards: each writes whole shards. Default: this process alone.
 
     Raises:
         UserError: the manifest or a setting is wrong, or `output` holds something else or cannot be written to.
@@ -84,23 +94,22 @@ def write_shards(
         if done is not None:
             logger.info("%s: is complete already", output)
             return done
-        finished: list[_Written] = []
-        bad = 0
-        for number, name in enumerate(names):
-            span = range(int(first[number]), int(first[number + 1]))
-            written = _finished(output, name)
-            if written is None or (written.skipped and on_bad_audio == "error"):
-                left = max_bad_audio * len(manifest) - bad if on_bad_audio == "skip" else None
-                written = _write_shard(output / name, manifest, span, settings, workers, left, progress)
-                with atomic_write(_note(output, name)) as file:
-                    json.dump(asdict(written), file)
-            else:
-                logger.info("%s: kept, was finished before", name)
+        skip = on_bad_audio == "skip"
+        most = max_bad_audio * len(manifest) if skip else None
+        kept = [_finished(output, number, name, skip) for number, name in enumerate(names)]
+        if runner is not None and (runner.engine or len(names) >= _FEW * runner.workers > _FEW):
+            results = _by_workers(output, _Parts(manifest, names, first), settings, most, kept, progress, runner)
+        else:
+            results = _in_turn(output, _Parts(manifest, names, first), settings, workers, most, kept, progress)
+        finished = []
+        for number, written in enumerate(results):
+            if kept[number] is not None:
+                logger.info("%s: kept, was finished before", names[number])
                 for reason in written.skipped:
                     logger.warning("left out %s", reason)
-            bad += len(written.skipped)
             finished.append(written)
-            progress(span.stop, len(manifest))
+            progress(int(first[number + 1]), len(manifest))
+        bad = sum(len(written.skipped) for written in finished)
         if bad == len(manifest):
             raise DataError(f"{output}: none of the {bad} recordings can be read")
         return _finish(output, manifest, names, first, finished, source)
@@ -115,17 +124,95 @@ def quantize(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
     return pcm, bool((pcm != scaled).any()), clipped
 
 
+class _Parts(Sequence[tuple[str, list[UtteranceSpan]]]):
+    """Of each shard the name and the utterances."""
+
+    def __init__(self, manifest: Manifest, names: list[str], first: np.ndarray):
+        self.manifest = manifest
+        self.names = names
+        self.first = first
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number):
+        return self.names[number], self.manifest.spans(int(self.first[number]), int(self.first[number + 1]))
+
+
+def _in_turn(
+    output: Path,
+    parts: _Parts,
+    settings: ShardSettings,
+    workers: int,
+    most: float | None,
+    kept: list[_Written | None],
+    progress: Callable[[int, int], None],
+) -> Iterator[_Written]:
+    bad = 0
+    total = len(parts.manifest)
+    for number, name in enumerate(parts.names):
+        written = kept[number]
+        if written is None:
+            span = range(int(parts.first[number]), int(parts.first[number + 1]))
+            utterances = (parts.manifest[i] for i in span)
+            left = None if most is None else most - bad
+            written = _Written(Shard(name, 0, 0, 0, ""))
+            for n, reason in enumerate(_write_shard(output / name, utterances, settings, workers, left, written)):
+                if reason:
+                    logger.warning("left out %s", reason)
+                progress(span.start + n + 1, total)
+            with atomic_write(result_file(output / UNFINISHED_NAME, number)) as file:
+                json.dump({"value": asdict(written)}, file)
+        bad += len(written.skipped)
+        yield written
+
+
+def _by_workers(
+    output: Path,
+    parts: _Parts,
+    settings: ShardSettings,
+    most: float | None,
+    kept: list[_Written | None],
+    progress: Callable[[int, int], None],
+    runner: Runner,
+) -> Iterator[_Written]:
+    bad = 0
+    results = run_parts(
+        functools.partial(_write_part, str(output), settings, most), parts, runner, output / UNFINISHED_NAME
+    )
+    for number, found in enumerate(results):
+        written = _read(found.value)
+        bad += len(written.skipped)
+        if kept[number] is None:
+            for reason in written.skipped:
+                logger.warning("left out %s", reason)
+            if most is not None and bad > most:
+                raise _too_many(written.skipped[-1])
+            for i in range(int(parts.first[number]), int(parts.first[number + 1])):  # counts for the speed
+                progress(i + 1, len(parts.manifest))
+        yield written
+
+
+def _write_part(output: str, settings: ShardSettings, most: float | None, part: tuple[str, list[UtteranceSpan]]) -> Any:
+    """Writes one of `_Parts`; what the workers call."""
+    name, spans = part
+    written = _Written(Shard(name, 0, 0, 0, ""))
+    for _ in _write_shard(Path(output) / name, itertools.chain.from_iterable(spans), settings, 1, most, written):
+        pass
+    return asdict(written)
+
+
 def _write_shard(
     path: Path,
-    manifest: Manifest,
-    span: range,
+    utterances: Iterable[Utterance],
     settings: ShardSettings,
     workers: int,
     may_skip: float | None,
-    progress: Callable[[int, int], None],
-) -> _Written:
-    def record(i: int) -> tuple[Utterance, tuple[bytes, int, bool, int] | UserError]:
-        utterance = manifest[i]
+    written: _Written,
+) -> Iterator[str]:
+    """Writes one shard and fills `written`; yields for each utterance why it is left out, or ""."""
+
+    def record(utterance: Utterance) -> tuple[Utterance, tuple[bytes, int, bool, int] | UserError]:
         try:
             audio = load_utterance(utterance, settings.sample_rate, settings.channel_selector)
         except UserError as error:
@@ -134,25 +221,22 @@ def _write_shard(
         data = encode_record(pcm, settings.sample_rate, settings.codec, utterance.text)
         return utterance, (frame_record(data), len(pcm), rounded, clipped)
 
-    written = _Written(Shard(path.name, 0, 0, 0, ""))
     digest, position, samples = hashlib.sha256(), 0, 0
     try:
         with atomic_write(path, binary=True) as file:
-            for i, (utterance, found) in zip(span, map_in_order(record, span, workers), strict=True):
+            for utterance, found in map_in_order(record, utterances, workers):
+                reason = ""
                 if isinstance(found, UserError):
                     if may_skip is None:
                         # A channel that it lacks is a mistake in the settings.
                         of_settings = isinstance(found, AudioError) and found.kind == "channel"
                         kind = UserError if of_settings else DataError
                         raise kind(f"{utterance.source}: {found}; or leave it out: --on-bad-audio skip")
-                    written.skipped.append(f"{utterance.source}: {found}")
+                    reason = f"{utterance.source}: {found}"
+                    written.skipped.append(reason)
                     written.records.append(None)
-                    logger.warning("left out %s", written.skipped[-1])
                     if len(written.skipped) > may_skip:
-                        raise DataError(
-                            f"more than the share of recordings that --max-bad-audio allows cannot be read; the last: "
-                            f"{written.skipped[-1]}"
-                        )
+                        raise _too_many(reason)
                 else:
                     frame, length, rounded, clipped = found
                     file.write(frame)
@@ -162,12 +246,15 @@ def _write_shard(
                     written.clipped_samples += clipped
                     position += len(frame)
                     samples += length
-                progress(i + 1, len(manifest))
+                yield reason
     except OSError as error:
         raise UserError(f"{path}: cannot write ({error.strerror}); make room and run the same command again") from None
-    kept = len(span) - len(written.skipped)
+    kept = len(written.records) - len(written.skipped)
     written.shard = Shard(path.name, kept, samples, position, digest.hexdigest())
-    return written
+
+
+def _too_many(last: str) -> DataError:
+    return DataError(f"more than the share of recordings that --max-bad-audio allows cannot be read; the last: {last}")
 
 
 def _finish(
@@ -224,20 +311,23 @@ def _manifest_line(utterance: Utterance, shard: str, record: list[int]) -> bytes
         return json.dumps(entry).encode() + b"\n"
 
 
-def _note(output: Path, name: str) -> Path:
-    return output / UNFINISHED_NAME / f"{name}.json"
+def _read(values: dict[str, Any]) -> _Written:
+    return _Written(**{**values, "shard": Shard(**values["shard"])})
 
 
-def _finished(output: Path, name: str) -> _Written | None:
-    """What an interrupted run recorded about a shard, if the shard is unchanged since."""
+def _finished(output: Path, number: int, name: str, skip: bool) -> _Written | None:
+    """What an interrupted run recorded about a shard, if the shard is unchanged since; else it is forgotten."""
+    note = result_file(output / UNFINISHED_NAME, number)
     try:
-        values = json.loads(_note(output, name).read_bytes())
-        written = _Written(**{**values, "shard": Shard(**values["shard"])})
+        written = _read(json.loads(note.read_bytes())["value"])
         path = output / name
         whole = path.stat().st_size == written.shard.bytes and file_sha256(str(path)) == written.shard.sha256
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return written if whole else None
+        whole = False
+    if whole and (skip or not written.skipped):
+        return written
+    note.unlink(missing_ok=True)
+    return None
 
 
 @contextmanager

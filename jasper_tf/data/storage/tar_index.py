@@ -9,8 +9,11 @@ import os
 import re
 import tarfile
 from collections.abc import Sequence
+from typing import IO
 
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import remote_size, scan_remote
+from jasper_tf.io.remote import is_remote
 
 _OPEN = ("(", "[", "<", "_OP_")
 _CLOSE = (")", "]", ">", "_CL_")
@@ -68,7 +71,7 @@ class TarIndex:
     """Where in which tar file each recording is; only headers are read.
 
     Args:
-        paths: the tar files, plain (not compressed); `tf.io.gfile` reads those with a scheme.
+        paths: the tar files, plain (not compressed); in object storage too.
 
     Raises:
         UserError: a file is missing, no tar file, compressed, or cut off.
@@ -123,12 +126,21 @@ class TarIndex:
 
 def _members(path: str) -> dict[str, tuple[int, int]]:
     """Names of the files in a tar file, each with its first byte and size."""
-    import tensorflow as tf  # takes seconds; a command that only looks for its inputs does without
-
+    if is_remote(path):
+        return scan_remote(path, lambda file: _scan(path, file, remote_size(path)))
     try:
-        length = tf.io.gfile.stat(path).length
-        with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            found: dict[str, tuple[int, int]] = {}
+        with open(path, "rb") as file:
+            return _scan(path, file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such tar file; correct tarred_audio_filepaths") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _scan(path: str, file: IO[bytes], length: int) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
                 if member.islnk():  # the same file a second time
@@ -138,12 +150,8 @@ def _members(path: str) -> dict[str, tuple[int, int]]:
                         raise tarfile.ReadError("unexpected end of data")
                     found[name] = (member.offset_data, member.size)
                 tar.members = []  # type: ignore[attr-defined]  # or tarfile keeps every header
-            return found
-    except tf.errors.NotFoundError:
-        raise UserError(f"{path}: no such tar file; correct tarred_audio_filepaths") from None
     except (tarfile.TarError, KeyError, EOFError) as error:
         raise UserError(
             f"{path}: is not a whole, plain tar file ({error}); copy it again, or unpack its compression"
         ) from None
-    except (tf.errors.OpError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'message', error)})") from None
+    return found

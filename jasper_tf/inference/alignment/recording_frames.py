@@ -11,7 +11,7 @@ import numpy as np
 
 from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.decoding.alignment import join_words, time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
 from jasper_tf.inference.recording import Recording
@@ -76,7 +76,7 @@ def read_recording_frames(
     longest = max(end - start for start, end in parts)
     batch_size = max(1, int(_BATCH_S * rate / longest))
     seconds, total = recording.samples / rate, sum(end - start for start, end in parts)
-    greedy = GreedyDecoder()
+    greedy = GreedyArrayDecoder()
     found: list[Transcript] = []
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the array outlives this function)
     frames = 0
@@ -84,7 +84,7 @@ def read_recording_frames(
         batch = parts[first : first + batch_size]
         audio = [recording.whole() if len(parts) == 1 else recording.part(*part) for part in batch]
         log_probs, logit_len = model.log_probs(*pad_audio(audio))
-        best = greedy(log_probs, logit_len).best()
+        best = greedy.best_path(log_probs, logit_len)
         for k, labels in enumerate(time_labels(best, model.tokenizer, model.frame_s), first):
             words = join_words(labels)
             found.append(Transcript(" ".join(word.text for word in words), words=tuple(words)))

@@ -12,8 +12,8 @@ import numpy as np
 from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
-from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.deferred import DeferredDecoder
+from jasper_tf.decoding.build_array_decoder import build_array_decoder
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import EdgeStream, open_model, open_stream
@@ -49,15 +49,23 @@ class EdgeRecognizer:
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
         self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
-        self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
         self._file, self._model = file, open_model(file, threads)
+
+    @functools.cached_property
+    def decoding(self) -> HypothesisDecoder:
+        """The decoder of `decoding_config`.
+
+        Raises:
+            UserError: as `build_decoder`.
+        """
+        return build_array_decoder(self.decoding_config, self.tokenizer)
 
     def recognize_batch(
         self,
         audio: np.ndarray,
         audio_len: np.ndarray,
         words: bool = True,
-        decoder: Decoder | None = None,
+        decoder: HypothesisDecoder | None = None,
         hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
         """The same as `JasperCTC.recognize_batch`.

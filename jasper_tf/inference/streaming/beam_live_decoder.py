@@ -7,7 +7,7 @@ import numpy as np
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.hot_words import HotWords
 from jasper_tf.decoding.beam.stream import BeamStream
-from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.transcript import ScoredText
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from jasper_tf.decoding.decoder import Hypotheses
 from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.text.tokenizer import Tokenizer
 
@@ -17,7 +18,7 @@ class GreedyLiveDecoder(LiveDecoder):
         decoder: of the frames of the words that are not final.
     """
 
-    def __init__(self, decoder: GreedyDecoder, tokenizer: Tokenizer, frame_s: float):
+    def __init__(self, decoder: GreedyDecoder | GreedyArrayDecoder, tokenizer: Tokenizer, frame_s: float):
         super().__init__(tokenizer, frame_s, decoder.word_aggregation)
         self._decoder = decoder
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from jasper_tf.decoding.alignment import WordTiming, join_words, split_words, time_labels
-from jasper_tf.decoding.decoder import Hypotheses
+from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.inference.transcript import ScoredText
 from jasper_tf.text.tokenizer import Tokenizer
 

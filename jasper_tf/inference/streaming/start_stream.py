@@ -6,9 +6,11 @@ from typing import TypeGuard
 
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
-from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
+from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import AcousticModel
 from jasper_tf.inference.streaming.beam_live_decoder import BeamLiveDecoder
 from jasper_tf.inference.streaming.buffered_log_probs import BufferedLogProbs, validate_window
@@ -17,8 +19,6 @@ from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.streaming.log_prob_stream import LogProbStream
 from jasper_tf.inference.streaming.stateful_log_probs import StatefulLogProbs, SteppingModel
-from jasper_tf.model.jasper_ctc import JasperCTC
-from jasper_tf.model.streaming.requirements import is_streamable
 
 _LONGEST_LOOKAHEAD_S = 2.0
 """A deep network with symmetric kernels looks many seconds ahead: buffered chunks answer sooner."""
@@ -26,7 +26,7 @@ _LONGEST_LOOKAHEAD_S = 2.0
 
 def start_stream(
     model: AcousticModel,
-    decoder: Decoder,
+    decoder: HypothesisDecoder,
     left_s: float,
     chunk_s: float,
     right_s: float,
@@ -57,12 +57,15 @@ def start_log_probs(model: AcousticModel, left_s: float, chunk_s: float, right_s
 
 
 def _can_step(model: AcousticModel) -> TypeGuard[SteppingModel]:
-    if isinstance(model, JasperCTC):
-        return is_streamable(model)
-    return getattr(model, "streaming", None) is not None
+    try:
+        return getattr(model, "streaming", None) is not None
+    except UserError:  # of a JasperCTC that needs the whole recording, or of what passes its attributes on
+        return False
 
 
-def start_decoder(decoder: Decoder, model: AcousticModel, hot_words: GivenHotWords | None = None) -> LiveDecoder:
+def start_decoder(
+    decoder: HypothesisDecoder, model: AcousticModel, hot_words: GivenHotWords | None = None
+) -> LiveDecoder:
     """The decoder of one stream.
 
     Raises:
@@ -73,6 +76,6 @@ def start_decoder(decoder: Decoder, model: AcousticModel, hot_words: GivenHotWor
     encoded = None if hot_words is None else decoder.encode_hot_words(hot_words)
     if isinstance(decoder, BeamDecoder):
         return BeamLiveDecoder(decoder, model.frame_s, encoded)
-    if isinstance(decoder, GreedyDecoder):
+    if isinstance(decoder, (GreedyDecoder, GreedyArrayDecoder)):
         return GreedyLiveDecoder(decoder, model.tokenizer, model.frame_s)
     raise TypeError(f"{type(decoder).__name__} does not decode streams")

@@ -35,6 +35,7 @@ _OURS = {
     "band_limit",
     "unknown_characters",
     "synchronized",
+    "recompute",
     "bpe_dropout",
     "exclude_from_weight_decay",
     *PLATEAU,

@@ -47,18 +47,28 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x, training=None):
         if not (training and self.trainable):
             return self._scale(x, self.moving_mean.value, self.moving_variance.value)
+        y, statistics = self.normalize(x)
+        self.update(*statistics)
+        return y
+
+    def normalize(self, x):
+        """The output in training, and the statistics that `update` takes, float32: mean [C], variance [C], count []."""
         if self._fusable():
-            (y, mean, unbiased), count = self._fused(x), None
+            y, mean, unbiased = self._fused(x)
+            count = ops.cast(ops.shape(x)[0], "float32")
         else:
             mean, variance, count = self._moments(x)
             y = self._scale(x, mean, variance)
             unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
+        return y, (ops.stop_gradient(mean), ops.stop_gradient(unbiased), count)
+
+    def update(self, mean, unbiased, count):
+        """Updates the running statistics."""
         # A micro-batch may be empty: the last batch of an epoch can have fewer utterances than micro-batches.
-        empty = ops.equal(ops.shape(x)[0] if count is None else count, 0)
+        empty = ops.equal(count, 0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moved = self.momentum * running.value + (1.0 - self.momentum) * ops.stop_gradient(batch)
+            moved = self.momentum * running.value + (1.0 - self.momentum) * batch
             running.assign(ops.where(empty, running.value, moved))
-        return y
 
     def _fusable(self) -> bool:
         return keras.backend.backend() == "tensorflow" and not self._crosses_replicas()

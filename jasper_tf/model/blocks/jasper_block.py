@@ -11,6 +11,7 @@ from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.blocks.batch_norm import BatchNorm
 from jasper_tf.model.blocks.group_norm import GroupNorm
 from jasper_tf.model.blocks.masked_conv import MaskedConv1D
+from jasper_tf.model.blocks.recomputation import Repeatable, recompute
 from jasper_tf.model.blocks.squeeze_excite import SqueezeExcite
 
 # NeMo's name to Keras's name; torch's Hardtanh clips to [-1, 1], and so does Keras's hard_tanh.
@@ -53,6 +54,7 @@ class JasperBlock(keras.layers.Layer):
         norm_groups: of `group`; -1 is one per channel.
         init_mode: see `weight_initializer`.
         synchronized: see `BatchNorm`.
+        recompute: keeps no inner values for the backward pass, which computes them again: less memory, more time.
         seed: of initial weights and dropout.
 
     Call arguments:
@@ -92,6 +94,7 @@ class JasperBlock(keras.layers.Layer):
         norm_groups: int = -1,
         init_mode: str | None = "xavier_uniform",
         synchronized: bool = False,
+        recompute: bool = False,
         seed: int = 0,
         **kwargs,
     ):
@@ -115,6 +118,7 @@ class JasperBlock(keras.layers.Layer):
             raise UserError(f"future_context: {future_context} needs conv_mask: true")
         self.filters, self.residual, self.residual_mode = filters, residual, residual_mode
         self.conv_mask, self.groups, self.residual_dense = conv_mask, groups, residual and residual_dense
+        self.recompute = recompute
         self.residual_stride = stride if residual_mode == "stride_add" else 1
         self._seeds = np.random.SeedSequence(seed)
 
@@ -199,6 +203,22 @@ class JasperBlock(keras.layers.Layer):
 
     def call(self, panes, length, training=None):
         training = training and self.trainable  # NeMo: a frozen block is in eval mode, without dropout
+        if not (training and self.recompute):
+            return self._compute(panes, length, training)
+        seeds = [generator.next() for generator in self._generators()]
+        output = recompute(lambda inputs, again: self._compute(inputs, length, again)[0], panes, seeds)
+        return output, self.output_length(length)
+
+    def _generators(self) -> list:
+        """The generators of random numbers, in the order and as often as a call in training uses them."""
+        dropout = [self.dropout.seed_generator] if self.dropout.rate else []
+        inner, last = dropout * (len(self.convolutions) - 1), dropout
+        window = []
+        if self.excitation is not None and self.excitation.context_size >= 0:
+            window = [self.excitation.seed_generator]
+        return [*inner, *window, *last]
+
+    def _compute(self, panes, length, training):
         first_mask = mask = self._valid(panes[-1], length) if self.conv_mask else None
         x, x_len = panes[-1], length
         for number in range(len(self.convolutions)):
@@ -209,7 +229,10 @@ class JasperBlock(keras.layers.Layer):
                     mask = self._valid(x, x_len)
             x = self.after_convolution(x, number, training)
         if self.excitation is not None:
-            x = self.excitation(x, mask if self.conv_mask else self._valid(x, x_len), training=training)
+            mask = mask if self.conv_mask else self._valid(x, x_len)
+            drawn = isinstance(training, Repeatable) and self.excitation.context_size >= 0
+            seed = training.next_seed() if drawn else None
+            x = self.excitation(x, mask, training=bool(training), seed=seed)
         sources = self.residual_sources(panes)
         branches = [conv(pane, first_mask) for pane, conv in zip(sources, self.residual_convolutions, strict=True)]
         return self.after_residuals(x, branches, training), x_len
@@ -220,11 +243,11 @@ class JasperBlock(keras.layers.Layer):
 
     def after_convolution(self, x, number: int, training=None):
         """What follows the convolutions of sub-block `number`: [B, T', filters] -> [B, T', filters]."""
-        x = self.normalizations[number](x, **self._batch_mode(training))
+        x = self._normalize(self.normalizations[number], x, training)
         if self.groups > 1:
             x = shuffle_groups(x, self.groups)
         if number < len(self.convolutions) - 1:
-            x = self.dropout(self.activation(x), training=training)
+            x = self._drop(self.activation(x), training)
         return x
 
     def residual_sources(self, panes: list) -> list:
@@ -234,17 +257,25 @@ class JasperBlock(keras.layers.Layer):
     def after_residuals(self, x, branches: list, training=None):
         """The block's output, of its last sub-block x and its convolved residuals, all [B, T', filters]."""
         for branch, normalization in zip(branches, self.residual_normalizations, strict=True):
-            branch = normalization(branch, **self._batch_mode(training))
+            branch = self._normalize(normalization, branch, training)
             x = ops.maximum(x, branch) if self.residual_mode == "max" else x + branch
-        return self.dropout(self.activation(x), training=training)
+        return self._drop(self.activation(x), training)
 
     def _valid(self, x, length):
         """[B, T, 1]: 1 on the frames of `x` within `length`, 0 beyond."""
         # Not by [:, :, None], for which LiteRT has no builtin operator.
         return ops.expand_dims(ops.cast(valid_frames(length, ops.shape(x)[1]), self.compute_dtype), -1)
 
-    def _batch_mode(self, training) -> dict:
-        return {"training": training} if self._arguments["normalization_mode"] == "batch" else {}
+    def _normalize(self, layer, x, training):
+        if not isinstance(layer, BatchNorm):
+            return layer(x)
+        return training.normalize(layer, x) if isinstance(training, Repeatable) else layer(x, training=training)
+
+    def _drop(self, x, training):
+        if not isinstance(training, Repeatable):
+            return self.dropout(x, training=training)
+        rate = self.dropout.rate
+        return keras.random.dropout(x, rate, seed=training.next_seed()) if rate else x
 
     def compute_output_spec(self, panes, length, training=None):
         batch, frames, _ = panes[-1].shape

@@ -65,21 +65,21 @@ class SqueezeExcite(keras.layers.Layer):
             for offset, (name, shape) in enumerate((("squeeze", (channels, hidden)), ("excite", (hidden, channels))))
         )
 
-    def call(self, x, valid, training=None):
+    def call(self, x, valid, training=None, seed=None):
         x = x * valid
         total, count = ops.cast(x, "float32"), ops.cast(valid, "float32")
         if training and self.context_size >= 0:
-            inside = self._window(ops.shape(x)[1])
+            inside = self._window(ops.shape(x)[1], seed or self.seed_generator)
             total, count = total * inside, count * inside
         # The floor only matters where no frame is valid: the mean is then 0, not NaN.
         mean = ops.sum(total, axis=1) / ops.maximum(ops.sum(count, axis=1), 1.0)
         gate = ops.matmul(self.activation(ops.matmul(mean, self.squeeze.value)), self.excite.value)
         return x * ops.cast(ops.sigmoid(gate), self.compute_dtype)[:, None, :]
 
-    def _window(self, frames):
+    def _window(self, frames, seed):
         """1 inside the window: [1, T, 1]. A batch shorter than the window is inside entirely."""
         room = ops.maximum(frames - self.context_size, 0)
-        place = keras.random.uniform((), seed=self.seed_generator) * ops.cast(room, "float32")
+        place = keras.random.uniform((), seed=seed) * ops.cast(room, "float32")
         start = ops.cast(ops.floor(place), "int32")
         frame = ops.arange(frames, dtype="int32")
         return ops.cast((frame >= start) & (frame < start + self.context_size), "float32")[None, :, None]

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -48,7 +48,8 @@ class InferenceWorker:
     """Runs the model in one thread, which everybody else waits for without blocking.
 
     The model is loaded and warmed up in that thread. Recordings are opened and decoded to samples by other threads,
-    some pieces ahead. A batch that fails (out of memory) is tried again one by one, so that a recording fails alone.
+    some pieces ahead; one more makes transcripts while the next batch runs. A batch that fails (out of memory) is tried
+    again one by one, so that a recording fails alone.
 
     Args:
         load: returns the transcriber and the section `decoding` that it uses; called in the thread.
@@ -84,6 +85,7 @@ class InferenceWorker:
         self._held = 0
         self._stopping = False
         self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._answers = ThreadPoolExecutor(1, "answers")
         # It ends with the process: nothing waits for a model that is being loaded when the server is stopped.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         metrics.watch("jasper_queue_length", "Accepted recordings that are not answered", lambda: len(self._accepted))
@@ -154,6 +156,7 @@ class InferenceWorker:
         if self.transcriber is not None:
             self._thread.join()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self._answers.shutdown(wait=False)
 
     # ------------------------------------------------------------------ the readers' threads
 
@@ -174,7 +177,11 @@ class InferenceWorker:
         with self._changed:
             recognition.job = job
             self._to_read.append(recognition)
-            self._start_reading()
+            pieces = self._take_pieces()
+        for other in pieces[1:]:
+            self._readers.submit(self._read, *other)
+        if pieces:  # in this thread: another one would have to wake up
+            self._read(*pieces[0])
 
     def _validate_length(self, seconds: float) -> None:
         most_s = self._settings.max_audio_s
@@ -183,7 +190,12 @@ class InferenceWorker:
             raise ApiError(413, message, "audio_too_long", "file")
 
     def _start_reading(self) -> None:
-        """Reads the next pieces of all recordings in turn, as long as there is room for them; needs the lock."""
+        for piece in self._take_pieces():
+            self._readers.submit(self._read, *piece)
+
+    def _take_pieces(self) -> list[tuple[Recognition, Piece, int]]:
+        """The next pieces of all recordings in turn, as long as there is room for them; needs the lock."""
+        pieces = []
         assert self.transcriber is not None
         room = _HELD_BATCHES * self._settings.batch_s * self.transcriber.model.sample_rate
         while self._to_read and self._held < room:
@@ -194,9 +206,10 @@ class InferenceWorker:
             recognition.next_part += 1
             recognition.unfinished_parts += 1
             self._held += piece.samples
-            self._readers.submit(self._read, recognition, piece, piece.samples)
+            pieces.append((recognition, piece, piece.samples))
             if recognition.has_more and recognition.unfinished_parts < _AHEAD:
                 self._to_read.append(recognition)
+        return pieces
 
     def _read(self, recognition: Recognition, piece: Piece, samples: int) -> None:
         audio: np.ndarray | None = None
@@ -231,7 +244,6 @@ class InferenceWorker:
                     _call(future, function)
                 if batch:
                     self._recognize(batch)
-                    self._hand_over(batch)
         except BaseException as error:
             with self._changed:  # nothing is accepted from here on
                 self.failure, self._stopping = error, True
@@ -278,10 +290,11 @@ class InferenceWorker:
         try:
             pieces = [(one.piece, one.audio) for one in batch]
             multiple = round(_MULTIPLE_S * self.transcriber.model.sample_rate)
-            self.transcriber.recognize_pieces(pieces, options.hot_words, options.decoder, multiple)
+            outputs = self.transcriber.compute_outputs(pieces, options.hot_words, options.decoder, multiple)
         except Exception as error:
             if len(batch) == 1:
                 self._finish(batch[0].recognition, error)
+                self._let_go(batch)
                 return
             logger.warning("a batch of %d failed (%s); each is tried alone", len(batch), type(error).__name__)
             for one in batch:
@@ -289,8 +302,10 @@ class InferenceWorker:
             return
         self._metrics.batch_size.observe(len(batch))
         self._metrics.batch_latency.observe(time.monotonic() - begin)
+        self._let_go(batch)
+        self._answers.submit(self._answer, batch, outputs)  # meanwhile the next batch begins
 
-    def _hand_over(self, batch: list[ReadyPiece]) -> None:
+    def _let_go(self, batch: list[ReadyPiece]) -> None:
         with self._changed:
             for one in batch:
                 recognition = one.recognition
@@ -299,6 +314,16 @@ class InferenceWorker:
                 if recognition.has_more and recognition.unfinished_parts == _AHEAD - 1:
                     self._to_read.append(recognition)
             self._start_reading()
+
+    # ------------------------------------------------------------------ the thread of the answers
+
+    def _answer(self, batch: list[ReadyPiece], outputs: Mapping[str, np.ndarray]) -> None:
+        assert self.transcriber is not None
+        try:
+            self.transcriber.finish_pieces([one.piece for one in batch], outputs)
+        except Exception as error:  # the outputs of a SavedModel that is not ours
+            for one in batch:
+                self._finish(one.recognition, error)
         for recognition in {id(one.recognition): one.recognition for one in batch}.values():
             result = recognition.job.result if recognition.job is not None else None
             if result is not None:

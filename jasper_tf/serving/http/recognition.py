@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
 
 _LEAST_S = 1.0
 """Recordings of up to this length are recognized together whatever the difference."""
+_MOST_PADDED = 1.5
+"""How many times its length a longer recording is padded to: further, padding costs more than a larger batch saves."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,7 @@ def choose_batch(
 ) -> tuple[list[ReadyPiece], bool]:
     """The piece that waits longest, and those of others that are recognized with it; and whether there is no room left.
 
-    They have the same options and similar lengths: none is padded to more than twice its length, which would cost more
-    than it saves.
+    They have the same options and similar lengths (`_MOST_PADDED`).
 
     Args:
         ready: one or more, in the order of their arrival.
@@ -115,7 +116,7 @@ def choose_batch(
     batch, shortest, longest = [first], size, size
     for one in others:
         low, high = min(shortest, len(one.audio)), max(longest, len(one.audio))
-        if high > max(2 * low, _LEAST_S * sample_rate):
+        if high > max(_MOST_PADDED * low, _LEAST_S * sample_rate):
             continue
         if len(batch) == batch_size or (len(batch) + 1) * high > most_samples:
             return batch, True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ class RequestGate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = time.monotonic()
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         body = _Body(receive, Headers(scope=scope), self._settings, self._stopping())
         answer = _Answer(send, body, request_id)
@@ -175,15 +176,18 @@ class _Body:
         self.is_read = message["type"] == "http.disconnect" or not message.get("more_body", False)
 
     async def _next(self) -> Message:
-        left_s = min(_IDLE_S, self._deadline - time.monotonic())
-        message = asyncio.ensure_future(self._receive())
-        both: set[asyncio.Future[Any]] = {message, self._stopping}
+        def give_up(_: asyncio.Future[None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the message has come meanwhile
+                limit.reschedule(0.0)
+
         try:
-            await asyncio.wait(both, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
-            if message.done():
-                return message.result()
+            async with asyncio.timeout(min(_IDLE_S, self._deadline - time.monotonic())) as limit:
+                self._stopping.add_done_callback(give_up)
+                return await self._receive()
+        except TimeoutError:
+            pass
         finally:
-            message.cancel()
+            self._stopping.remove_done_callback(give_up)
         if self._stopping.done():
             raise ApiError(503, "The server is being stopped.", "not_ready", headers={"Retry-After": "2"})
         raise ApiError(408, "The body of the request arrives too slowly; send it again.", "request_timeout")

@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import ssl
+import sys
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,7 @@ logger = logging.getLogger(__name__)
 def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, DecodingConfig]]) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what was accepted; a second signal ends the process at once.
 
-    Prints the address on stdout when the model is warm.
+    Prints the address on stdout when the model is warm, and on stderr how long that took.
 
     Args:
         settings: of the server.
@@ -50,6 +52,7 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
     Raises:
         UserError: the address cannot be used, the files of TLS cannot be read, or the model cannot be loaded.
     """
+    begin = time.monotonic()
     _validate_tls(settings)
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -62,6 +65,7 @@ def run_server(settings: ServerSettings, load: Callable[[], tuple[Transcriber, D
     def announce() -> None:
         with contextlib.suppress(OSError):  # nobody reads it
             print(address, flush=True)
+            print(f"ready after {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
 
     app = create_app(settings, load, announce, stop)
     connection = type("Connection", (_Connection,), {"headers_s": min(_HEADERS_S, settings.body_timeout_s)})

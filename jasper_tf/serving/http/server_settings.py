@@ -33,7 +33,7 @@ class ServerSettings:
         access_log: "plain" or "json" lines on stderr, or "off".
 
     Raises:
-        UserError: a value is out of range; names the option.
+        UserError: a value is out of range; names the option, where there is one.
     """
 
     model_name: str = "jasper"
@@ -61,7 +61,9 @@ class ServerSettings:
         for name in ("queue", "batch_size", "max_beam_size", "max_live_streams"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_option(name)} {getattr(self, name)}: must be 1 or more")
-        for name in ("batch_s", "max_upload_mb", "max_audio_s", "live_keep_s", "body_timeout_s"):
+        if not 0 < self.batch_s < math.inf:
+            raise UserError(f"batch_s {self.batch_s:g}: must be a number above 0")
+        for name in ("max_upload_mb", "max_audio_s", "live_keep_s", "body_timeout_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{_option(name)} {getattr(self, name):g}: must be a number above 0")
         if not 0 <= self.batch_wait_ms <= 10_000:

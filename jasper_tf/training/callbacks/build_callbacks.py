@@ -42,7 +42,7 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
         if data.validation:
             callbacks.append(ValidationSamples(data.validation, data.training, log, state))
     sets = data.validation.sets if data.validation else ()
-    callbacks += [log, Progress(say, state, run.total_steps, data.training, sets)]
+    callbacks += [log, Progress(say, state, run.total_steps, data.training, sets, run.peak_flop_per_s)]
     if skipping := [part.bad_audio for part in data.parts() if part.bad_audio]:
         callbacks.append(BadAudioReport(skipping, say))
     sched = cfg.model.optim.sched
@@ -70,6 +70,7 @@ def _build_log(run: TrainingRun) -> RunLog:
         folder.tensorboard if wants_curves else None,
         validation.sets if validation else (),
         [metric.name for metric in run.model.output_losses],
+        run.peak_flop_per_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,7 @@ import keras
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.io.progress import Progress as ProgressBar
 from jasper_tf.io.progress import clock
+from jasper_tf.model.flops import training_flops
 from jasper_tf.training.run.training_state import TrainingState
 
 
@@ -17,8 +19,8 @@ class Progress(keras.callbacks.Callback):
     """A line for each epoch, and the progress within it: a bar on a terminal, elsewhere a log line every 30 s.
 
     They show epoch, step, loss (the mean of the epoch so far), learning rate, utterances and hours of audio per second
-    of training, and the time left. The speed is the epoch's; the time left is estimated from the whole
-    run since its start, with validations and checkpoints.
+    of training, the utilization of the devices (MFU, see `RunLog`), and the time left. The speed is the epoch's; the
+    time left is estimated from the whole run since its start, with validations and checkpoints.
 
     Args:
         say: prints a line.
@@ -26,6 +28,7 @@ class Progress(keras.callbacks.Callback):
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
         validation_sets: names of the sets with an error rate of their own.
+        peak_flop_per_s: of all devices; None leaves the utilization out.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Progress(keras.callbacks.Callback):
         total_steps: int,
         batches: SpeechBatches,
         validation_sets: Iterable[str] = (),
+        peak_flop_per_s: float | None = None,
     ):
         super().__init__()
         self.validation_sets = list(validation_sets)
@@ -43,15 +47,17 @@ class Progress(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.batches = batches
         self.epochs = batches.epochs(total_steps)
+        self.peak_flop_per_s = peak_flop_per_s
         self._bar = ProgressBar("training", None)
 
     def on_train_begin(self, logs=None):
         self._began, self._first_step = time.perf_counter(), self.state.step
+        self._flops_of = functools.cache(lambda samples: training_flops(self.model, samples))
 
     def on_epoch_begin(self, epoch, logs=None):
         self._plan = self.batches.plan(epoch)
         self._audio_len, _ = self.batches.lengths(epoch)
-        self._utterances = self._samples = 0
+        self._utterances = self._samples = self._flops = 0
         self._seconds, self._since = 0.0, time.perf_counter()
         self._show(
             ProgressBar(
@@ -64,8 +70,11 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        index = self._plan[self.state.step_in_epoch - 1].index
+        planned = self._plan[self.state.step_in_epoch - 1]
+        index = planned.index
         self._utterances += len(index)
+        if self.peak_flop_per_s:
+            self._flops += self._flops_of(planned.samples) * len(index)
         self._samples += int(self._audio_len[index].sum())
         self._seconds = time.perf_counter() - self._since
         self._logs = logs
@@ -109,7 +118,8 @@ class Progress(keras.callbacks.Callback):
     def _speed(self) -> str:
         seconds = max(self._seconds, 1e-9)
         audio = audio_speed(self._samples / self.model.sample_rate / seconds)
-        return f"{self._utterances / seconds:.1f} utt/s  {audio}"
+        used = f"  MFU {self._flops / seconds / self.peak_flop_per_s:.1%}" if self.peak_flop_per_s else ""
+        return f"{self._utterances / seconds:.1f} utt/s  {audio}{used}"
 
     def _left_s(self) -> float:
         steps = max(1, self.state.step - self._first_step)

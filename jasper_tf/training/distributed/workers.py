@@ -18,8 +18,8 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
     """Resolves the workers of this job and the rank of this process with TensorFlow's resolvers.
 
     In this order: TF_CONFIG (Kubeflow's training operator sets it); Slurm's variables, for a step started by srun;
-    Kubernetes, for the pods of an indexed job (needs the package `kubernetes`; TensorFlow 2.17 a kubeconfig too, later
-    ones the pod's service account).
+    JOB_COMPLETION_INDEX, for the pods of an indexed Kubernetes job or a JobSet, whose manifest gives their addresses
+    as JASPER_WORKERS, such as `train-workers-0-{index}.train:2222`.
 
     Raises:
         UserError: none of them is set, TF_CONFIG is wrong, or the job does not have `num_nodes` workers.
@@ -39,7 +39,7 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
             raise UserError(f"trainer.num_nodes: the environment does not describe the other machines; {_WAYS}")
         # First, because Slurm's resolver knows its own task only afterwards.
         workers = resolver.cluster_spec()
-    except (RuntimeError, ImportError, KeyError) as error:
+    except (RuntimeError, KeyError) as error:
         raise UserError(f"trainer.num_nodes: the cluster cannot be read: {one_line(error)}") from None
     count = sum(workers.num_tasks(kind) for kind in workers.jobs if kind in ("chief", "worker"))
     if count != num_nodes:
@@ -91,16 +91,15 @@ def _check_tf_config(text: str) -> None:
 
 
 def _kubernetes(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """By the names that an indexed job's pods have in DNS; asking the API server would need a package and a right."""
+    pattern = os.environ.get("JASPER_WORKERS", "")
+    if "{index}" not in pattern:
+        raise UserError(
+            f"JASPER_WORKERS: {pattern[:200]!r} is not the address of each pod; write HOST-{{index}}.SERVICE:PORT"
+        )
+    addresses = [pattern.replace("{index}", str(index)) for index in range(num_nodes)]
+    cluster = tf.train.ClusterSpec({"worker": addresses})
     index = int(os.environ["JOB_COMPLETION_INDEX"])
-    job = os.environ["HOSTNAME"].removesuffix(f"-{index}")
-    # One selector per pod: by name, pod 10 would come before pod 2.
-    label = "batch.kubernetes.io/job-completion-index"
-    selectors = [f"batch.kubernetes.io/job-name={job},{label}={i}" for i in range(num_nodes)]
-    try:
-        resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver({"worker": selectors})
-    except ImportError:
-        raise
-    except Exception as error:  # of the optional package kubernetes
-        raise RuntimeError(str(error)) from error
-    resolver.task_type, resolver.task_id = "worker", index
-    return resolver
+    if index >= num_nodes:
+        raise UserError(f"trainer.num_nodes: {num_nodes}, but this is pod {index} of its job; set it to completions")
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, task_type="worker", task_id=index)

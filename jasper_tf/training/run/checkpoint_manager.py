@@ -21,7 +21,9 @@ from jasper_tf.errors import DivergedError, UserError
 from jasper_tf.io.atomic_write import sync_folder
 from jasper_tf.training.run.training_state import TrainingState, are_numbers
 
-_VARIABLES, _STATE_FILE = "variables.npz", "position.json"
+STATE_FILE = "position.json"
+"""Written last: with it a checkpoint is complete."""
+_VARIABLES = "variables.npz"
 _NAME = re.compile(r"step=(\d+)")
 
 
@@ -39,6 +41,7 @@ class CheckpointManager:
         save_top_k: number of best checkpoints to keep; -1 keeps all.
         save_last: keep the newest too.
         mode: "min" if a lower value of the metric is better, else "max".
+        on_save: called when a checkpoint is complete and older ones are removed.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class CheckpointManager:
         save_top_k: int = 3,
         save_last: bool = True,
         mode: str = "min",
+        on_save: Callable[[], None] = lambda: None,
     ):
         self.folder = Path(folder)
+        self.on_save = on_save
         self.monitor = monitor
         self.save_top_k = save_top_k
         self.save_last = save_last
@@ -68,7 +73,7 @@ class CheckpointManager:
             UserError: it cannot be written, for example because the disk is full; earlier checkpoints are unchanged.
         """
         try:
-            return self._save(model, state, keep)
+            saved = self._save(model, state, keep)
         except DivergedError:
             self._remove_left_overs()
             raise
@@ -78,6 +83,8 @@ class CheckpointManager:
                 f"{self.folder}: the checkpoint of step {state.step} cannot be written ({error.strerror or error}); "
                 "make room, then the same command resumes from the one before"
             ) from error
+        self.on_save()
+        return saved
 
     def _save(self, model: keras.Model, state: TrainingState, keep: bool) -> Path:
         self._remove_left_overs()
@@ -96,7 +103,7 @@ class CheckpointManager:
             file.flush()
             os.fsync(file.fileno())
         record = asdict(state)
-        with open(temporary / _STATE_FILE, "w", encoding="utf-8") as file:
+        with open(temporary / STATE_FILE, "w", encoding="utf-8") as file:
             json.dump({**record, "sha256": _sha256(temporary / _VARIABLES, record)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -295,14 +302,14 @@ def _state(path: Path, record: dict) -> TrainingState:
         return TrainingState.from_record(record)
     except ValueError as error:
         raise UserError(
-            f"{path / _STATE_FILE}: {error}, written by another version; remove the checkpoint, or start a new run "
+            f"{path / STATE_FILE}: {error}, written by another version; remove the checkpoint, or start a new run "
             "with exp_manager.name=..."
         ) from None
 
 
 def _record(path: Path) -> dict | None:
     """Reads position.json with its checksum; None if it is damaged or missing."""
-    file = path / _STATE_FILE
+    file = path / STATE_FILE
     try:
         record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except OSError as error:

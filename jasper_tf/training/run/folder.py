@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Self
 
 import yaml
@@ -21,8 +20,10 @@ from jasper_tf.decoding.build_tokenizer import build_tokenizer, write_tokenizer
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.environment import git, package_version
+from jasper_tf.io.object_storage import StorageError
 from jasper_tf.io.process_exit import discard_stdout
 from jasper_tf.training.run.lock import RunLock
+from jasper_tf.training.run.place import RunPlace, local_place
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-io", "keras-tuner", "numpy", "soundfile", "soxr", "jiwer")
 
@@ -48,6 +49,7 @@ class RunFolder:
         cfg: of the run.
         devices: names of the devices that it trains on.
         writes: False for a process that writes nothing, because another machine does.
+        place: of the run, from `run_place`. Default: on this machine.
 
     Raises:
         UserError: the folder cannot be written, or another process trains in it; it contains a damaged file, a run
@@ -55,8 +57,9 @@ class RunFolder:
             `allow_config_change` is false. Nothing in the folder is changed.
     """
 
-    def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True):
-        self.path = run_path(cfg)
+    def __init__(self, cfg: Config, devices: Sequence[str] = (), writes: bool = True, place: RunPlace | None = None):
+        self.place = place or local_place(cfg)
+        self.path = self.place.path
         self.config_file = self.path / "config.yaml"
         self.environment_file = self.path / "environment.json"
         self.log_file = self.path / "log.txt"
@@ -131,11 +134,15 @@ class RunFolder:
         self._log = open(self.log_file, "a", encoding="utf-8", buffering=1)
         if self._lock and not self._lock.supported:
             self.say(f"{self.path}: this file system has no locks; do not start a second run in this folder")
+        if self.place.is_copy:
+            self.say(f"{self.path}: object storage has no locks; do not start a second run in this folder")
         for change in changes:
             self.say(f"configuration changed: {change}")
+        self.save()
 
     def say(self, text: str) -> None:
         """Writes a line to log.txt and prints it; without a reader of stdout (`| head`) the training goes on."""
+        text = self.place.named(text)
         if self._log:
             try:
                 self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
@@ -147,6 +154,11 @@ class RunFolder:
             print(text, flush=True)
         except BrokenPipeError:
             discard_stdout()
+
+    def save(self) -> None:
+        """Copies what changed to object storage, if the run is there."""
+        if self.writes:
+            self.place.save()
 
     def close(self) -> None:
         """Closes log.txt and releases the folder."""
@@ -161,8 +173,10 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.close()
+        if kind is None or not issubclass(kind, StorageError):
+            self.save()
 
     def _has_trained(self) -> bool:
         # A start that failed on its configuration has trained nothing.
@@ -205,19 +219,3 @@ def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         "packages": {name: package_version(name) for name in _PACKAGES},
     }
-
-
-def run_path(cfg: Config) -> Path:
-    """Returns the folder of the run of `cfg`, which need not exist."""
-    e = cfg.exp_manager
-    path = Path(e.exp_dir or "runs") / (e.name or cfg.name)
-    if e.version is not None or not e.resume_if_exists:
-        path /= str(_new_version(path, e.use_datetime_version) if e.version is None else e.version)
-    return path
-
-
-def _new_version(path: Path, datetime_version: bool) -> str:
-    if datetime_version:
-        return time.strftime("%Y-%m-%d_%H-%M-%S")
-    taken = [int(p.name[8:]) for p in path.glob("version_*") if p.name[8:].isdigit()]
-    return f"version_{max(taken, default=-1) + 1}"

@@ -36,6 +36,7 @@ _COLUMNS = (
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
+    "mfu",
     "val_loss",
     "val_wer",
     "val_cer",
@@ -58,7 +59,8 @@ class RunLog(TensorBoardFolder):
 
     Training metrics are means over the steps since the last row; `infeasible` counts the utterances since then that CTC
     could not align; `update_ratio` is the median over the layers at the row's step (TensorBoard has a curve per layer).
-    `model_flop_per_s` counts padded frames too: see `training_flops`.
+    `model_flop_per_s` counts padded frames too: see `training_flops`. `mfu`, the model FLOPs utilization (PaLM, arXiv
+    2204.02311, appendix B), is its share of `peak_flop_per_s`.
 
     A resumed run writes the same rows as an uninterrupted one, except for the speeds: rows and events after the state
     that it resumes from are removed, and the sums of the unfinished window and epoch are restored from `state.log`,
@@ -72,6 +74,7 @@ class RunLog(TensorBoardFolder):
         tensorboard: folder for event files, or None.
         validation_sets: their names, if there are several.
         output_losses: names of the terms of the training loss, if there are several.
+        peak_flop_per_s: of all devices; None leaves `mfu` out.
 
     Other callbacks must use its `writer` too, and come before it: it closes the file. The curves are by optimizer step,
     where Keras's callback has one point per epoch and counts from 0 after a restart.
@@ -86,6 +89,7 @@ class RunLog(TensorBoardFolder):
         tensorboard: Path | None = None,
         validation_sets: Iterable[str] = (),
         output_losses: Iterable[str] = (),
+        peak_flop_per_s: float | None = None,
     ):
         super().__init__(tensorboard or "", write_graph=False)
         self._output_losses = tuple(output_losses)
@@ -99,6 +103,7 @@ class RunLog(TensorBoardFolder):
         self.batches = batches
         self.state = state
         self.every_n_steps = every_n_steps
+        self.peak_flop_per_s = peak_flop_per_s
         rows = _drop_rows_after(csv_file, state, self._columns) if csv_file else []
         self._rows = len(rows)
         if tensorboard:
@@ -216,6 +221,8 @@ class RunLog(TensorBoardFolder):
             "steps_per_s": len(timed) / seconds,
             "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
         }
+        if self.peak_flop_per_s:
+            row["mfu"] = row["model_flop_per_s"] / self.peak_flop_per_s
         if self.state.plateau:
             row["learning_rate_scale"] = self.state.plateau["scale"]
         if self._ratios:

@@ -4,11 +4,11 @@ import os
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 
 from jasper_tf.data.manifest import scan as manifest_scan
 from jasper_tf.data.manifest.columns import Utterance, manifest_paths, read_manifest
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import write_remote
 
 
 @pytest.fixture
@@ -180,14 +180,13 @@ def test_a_manifest_written_over_while_it_is_read(folder):
         manifest[0]
 
 
-def test_a_manifest_behind_gfile(folder):
+def test_a_manifest_in_object_storage(folder):
     absolute = str(folder / "wavs" / "a.wav")
-    with tf.io.gfile.GFile("ram://m.json", "wb") as file:
-        file.write(line(audio_filepath=absolute))
-    (utterance,) = read_manifest("ram://m.json")
-    assert utterance.path == absolute and utterance.source == "ram://m.json:1"
-    with pytest.raises(UserError, match=r"ram://gone\.json: the manifest cannot be read"):
-        read_manifest("ram://gone.json")
+    write_remote("memory://m.json", line(audio_filepath=absolute))
+    (utterance,) = read_manifest("memory://m.json")
+    assert utterance.path == absolute and utterance.source == "memory://m.json:1"
+    with pytest.raises(UserError, match=r"memory://gone\.json: no such file"):
+        read_manifest("memory://gone.json")
 
 
 @pytest.mark.parametrize("make", ["fifo", "folder", "zero", "nul", "long name"])

@@ -19,6 +19,7 @@ from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.data.storage.shard_plan import ShardSettings
 from jasper_tf.data.storage.shard_writer import write_shards
 from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
+from jasper_tf.io.object_storage import upload
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer(list("abcdefghijklmnopqrstuvwxyz "))
@@ -27,7 +28,7 @@ AUGMENTATIONS = {"speed": {"prob": 0.8}, "gain": {"prob": 0.8}, "white_noise": {
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory) -> dict[str, str]:
-    """Manifests of the same 16-bit sound: files, shards of both codecs, shards and manifest on ram://, tar files."""
+    """Manifests of the same 16-bit sound: files, shards of both codecs, shards and manifest on memory://, tar files."""
     folder = tmp_path_factory.mktemp("corpora")
     chance = np.random.default_rng(1)
     lines = []
@@ -57,9 +58,9 @@ def corpora(tmp_path_factory) -> dict[str, str]:
         index = write_shards(str(files), folder / codec, settings, workers=2)
         assert index.rounded == index.clipped_samples == 0 and len(index.shards) > 1
         found[codec] = resolve_shards(str(folder / codec))
-    remote = f"ram://corpora-{os.getpid()}"
+    remote = f"memory://corpora-{os.getpid()}"
     for file in (folder / "pcm").iterdir():
-        tf.io.gfile.copy(str(file), f"{remote}/{file.name}", overwrite=True)
+        upload(file, f"{remote}/{file.name}")
     found["remote"] = resolve_shards(f"{remote}/index.json")
     return found
 

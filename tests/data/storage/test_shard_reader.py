@@ -16,6 +16,7 @@ from jasper_tf.data.storage.shard_index import read_index, resolve_shards
 from jasper_tf.data.storage.shard_reader import load_record
 from jasper_tf.data.storage.shard_record import decode_record, encode_record, frame_record, open_frame
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import remove_remote, upload, write_remote
 
 
 def test_another_rate_is_resampled(shards):
@@ -25,9 +26,9 @@ def test_another_rate_is_resampled(shards):
 
 
 def test_paths_of_other_file_systems(shards, fails):
-    remote = f"ram://shards-{shards.name}-{os.getpid()}"
+    remote = f"memory://shards-{shards.name}-{os.getpid()}"
     for file in shards.iterdir():
-        tf.io.gfile.copy(str(file), f"{remote}/{file.name}", overwrite=True)
+        upload(file, f"{remote}/{file.name}")
     for path in (remote, f"{remote}/index.json", f"{remote}/manifest.jsonl"):
         assert resolve_shards(path) == f"{remote}/manifest.jsonl"
     local = read_manifest(str(shards / "manifest.jsonl"))
@@ -38,11 +39,10 @@ def test_paths_of_other_file_systems(shards, fails):
     last = there.path
     with fails(f"{last}: the file is cut off at byte"):
         load_record(last, there.record[0], 1 << 50)
-    with tf.io.gfile.GFile(last, "wb") as file:
-        file.write(Path(here.path).read_bytes()[:-1])
+    write_remote(last, Path(here.path).read_bytes()[:-1])
     with fails(f"{last}: has ", "bytes, the index says"):
         resolve_shards(remote)
-    tf.io.gfile.remove(last)
+    remove_remote(last)
     with fails(f"{last}: no such file, but the index beside it names it"):
         resolve_shards(remote)
     with fails(f"{remote}/none.tfrecord: cannot be read"):

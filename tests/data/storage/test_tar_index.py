@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from jasper_tf.data.manifest.manifest_file import ManifestFile
 from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 from jasper_tf.data.storage.utterance_audio import load_member, load_utterance
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import upload
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_audio_is_that_of_the_files(tarred, tars):
 
 
 def test_remote_tars(tarred, tmp_path):
-    remote = [f"ram://tarred-{os.getpid()}/audio_{shard}.tar" for shard in range(2)]
+    remote = [f"memory://tarred-{os.getpid()}/audio_{shard}.tar" for shard in range(2)]
     for path in remote:
-        tf.io.gfile.copy(str(tarred / os.path.basename(path)), path, overwrite=True)
+        upload(tarred / os.path.basename(path), path)
     path, start, size = TarIndex(remote).find("long-sub2.flac", 1)
     assert path == remote[1]
     expected = load_audio(tarred / "files/1/long.flac", 16000, 1.0, 0.5)

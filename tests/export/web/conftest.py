@@ -75,7 +75,7 @@ def microphone(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")  # Playwright's event loop runs as long as this does: other modules' asyncio needs it ended
+@pytest.fixture(scope="module")  # Playwright's event loop runs as long as it does, and other modules have their own
 def chromium(microphone):
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -25,8 +25,6 @@ CHUNKING = Chunking(4, 1)
 class WatchedModel:
     """A recognizer that notes its batches, waits where it is told to, and fails where it is told to."""
 
-    streaming = None  # it needs whole recordings
-
     def __init__(self, model):
         self._model = model
         self.batches: list[tuple[list[int], object, object]] = []
@@ -133,6 +131,13 @@ def test_one_that_fails_fails_alone(start, paths, expected, failure):
         assert one.future.result(60).text == expected[name].text
     assert worker.submit(paths["2.wav"], PLAIN).future.exception(60) is not None
     assert worker.submit(paths["4.wav"], PLAIN).future.result(60).text == expected["4.wav"].text
+
+
+def test_outputs_that_are_not_those_of_a_recognizer(start, paths):
+    worker, model, _ = start()
+    model.recognize_batch = lambda *batch: {}
+    found = [worker.submit(paths[name], PLAIN) for name in ("0.wav", "1.wav")]
+    assert [one.future.exception(60).status for one in found] == [500, 500]
 
 
 def test_too_little_memory_for_a_batch(start, paths, expected):

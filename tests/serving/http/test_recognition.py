@@ -28,7 +28,7 @@ def lengths(batch):
         ((0.2, 0.9, 0.5), 4, 100, [0.2, 0.5, 0.9], False),  # all so short that it does not matter
         ((5, 5, 5, 5), 9, 15, [5, 5, 5], True),
         ((50, 50), 9, 15, [50], True),  # one may be longer than a batch
-        ((4, 5, 8.5, 2), 9, 100, [4, 5], False),  # 2 is half of 4, not of 5
+        ((4, 5, 6.5, 3), 9, 100, [4, 5], False),  # 3 could be padded to 4, not to 5
     ],
 )
 def test_similar_lengths(waiting, batch_size, most_s, chosen, is_full):

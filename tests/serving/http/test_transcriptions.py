@@ -184,6 +184,8 @@ def test_metrics(server, recordings, expected):
 
 def test_ready(server):
     assert server.printed == f"http://localhost:{server.port}/"
+    server.wait_for(lambda: "\nready after " in server.log)
+    assert server.log.startswith("loading ")
     assert server.get("/ready").status_code == server.get("/health").status_code == 200
 
 

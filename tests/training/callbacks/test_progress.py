@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.progress import Progress, audio_speed
 from jasper_tf.training.datasets import build_batches
 from jasper_tf.training.run.training_state import TrainingState
@@ -53,6 +54,20 @@ def test_line_of_an_epoch(progress, clock):
         "epoch 2/3  step 12/18  loss 2.250  lr 1.50e-02  val_loss 3.000  val_wer 50.00%  val_cer 25.00%  2 infeasible"
         f"  {utterances / 2:.1f} utt/s  {audio_s / 2 / 3600:.2g} h audio/s  0:00:15 left"
     ]
+
+
+def test_utilization_of_the_devices(progress, clock, untrained_model):
+    model = untrained_model(list(" abc"))
+    progress.peak_flop_per_s = 1e9
+    model.optimizer = progress.model.optimizer
+    progress.set_model(model)
+    progress.on_epoch_begin(1)
+    for _ in range(4):
+        step(progress, clock, 0.5)
+    progress.on_epoch_end(1, {"loss": 2.25})
+    plan = progress.batches.plan(1)[2:]
+    flops = sum(len(batch.index) * training_flops(model, batch.samples) for batch in plan)
+    assert f"  MFU {flops / 2 / 1e9:.1%}  " in progress.said[0]
 
 
 def test_speed_begins_anew_with_each_epoch(progress, clock):

@@ -1,8 +1,6 @@
-"""Who the machines of a job are, by TF_CONFIG, Slurm's variables and Kubernetes."""
+"""Who the machines of a job are, by TF_CONFIG, Slurm's variables and those of a Kubernetes job."""
 
 import json
-import sys
-import types
 
 import pytest
 import tensorflow as tf
@@ -17,6 +15,7 @@ NAMES = (
     "SLURM_STEP_NODELIST",
     "SLURM_STEP_TASKS_PER_NODE",
     "JOB_COMPLETION_INDEX",
+    "JASPER_WORKERS",
 )
 
 
@@ -74,41 +73,11 @@ def test_slurm(environment):
     assert resolver.num_accelerators() == {"GPU": len(tf.config.list_physical_devices("GPU"))}
 
 
-def test_kubernetes(environment, monkeypatch):
-    """The pods of an indexed job in the order of their numbers, not of their names; the API server is a stand-in."""
-    pods = {f"batch.kubernetes.io/job-name=asr,batch.kubernetes.io/job-completion-index={i}": i for i in range(11)}
-
-    def list_pods(label_selector):
-        index = pods[label_selector]
-        pod = types.SimpleNamespace(
-            metadata=types.SimpleNamespace(name=f"asr-{index}-x"),
-            status=types.SimpleNamespace(phase="Running", host_ip=f"10.0.0.{index}"),
-        )
-        return types.SimpleNamespace(items=[pod])
-
-    package = types.ModuleType("kubernetes")
-    # The former is TensorFlow 2.17's, the latter 2.21's.
-    package.config = types.SimpleNamespace(load_kube_config=lambda: None, load_incluster_config=lambda: None)
-    package.client = types.SimpleNamespace(
-        CoreV1Api=lambda: types.SimpleNamespace(list_pod_for_all_namespaces=list_pods)
-    )
-    monkeypatch.setitem(sys.modules, "kubernetes", package)
-    environment(JOB_COMPLETION_INDEX="10", HOSTNAME="asr-10")
+def test_kubernetes(environment):
+    environment(JOB_COMPLETION_INDEX="10", JASPER_WORKERS="asr-workers-0-{index}.asr:2222")
     resolver = resolve_cluster(11)
-    assert resolver.cluster_spec().as_dict()["worker"] == [f"10.0.0.{i}:8470" for i in range(11)]
+    assert resolver.cluster_spec().as_dict()["worker"] == [f"asr-workers-0-{i}.asr:2222" for i in range(11)]
     assert (resolver.task_type, resolver.task_id) == ("worker", 10)
-
-
-def test_kubernetes_that_does_not_answer(environment, monkeypatch):
-    def refuse():
-        raise Exception("Invalid kube-config file. No configuration found.")
-
-    package = types.ModuleType("kubernetes")
-    package.config = types.SimpleNamespace(load_kube_config=refuse, load_incluster_config=refuse)
-    monkeypatch.setitem(sys.modules, "kubernetes", package)
-    environment(JOB_COMPLETION_INDEX="0", HOSTNAME="asr-0")
-    with pytest.raises(UserError, match="the cluster cannot be read: Invalid kube-config file"):
-        resolve_cluster(2)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +87,8 @@ def test_kubernetes_that_does_not_answer(environment, monkeypatch):
         ({"TF_CONFIG": "{"}, "TF_CONFIG: .* does not name this process in its cluster; write"),
         ({"TF_CONFIG": tf_config(2, worker=["a:1", "b:1"])}, "does not name this process"),
         ({"TF_CONFIG": tf_config(0, worker=["a:1"])}, "num_nodes: 2, but the cluster has 1: .*a:1"),
+        ({"JOB_COMPLETION_INDEX": "0"}, "JASPER_WORKERS: '' is not the address of each pod; write HOST"),
+        ({"JOB_COMPLETION_INDEX": "2", "JASPER_WORKERS": "w-{index}:1"}, "num_nodes: 2, but this is pod 2 of its job"),
         ({"SLURM_PROCID": "0"}, "the cluster cannot be read: .*SLURM_STEP_NUM_TASKS"),
     ],
 )

@@ -31,6 +31,7 @@ TRAINING = {
     "utterances_per_s",
     "steps_per_s",
     "model_flop_per_s",
+    "mfu",
 }
 VALIDATION = {"val_loss", "val_wer", "val_cer", "val_insertions", "val_deletions", "val_substitutions"}
 
@@ -77,6 +78,8 @@ def test_figures_of_the_training(rows, tiny_run):
     flops = sum(training_flops(model, b.samples) * len(b.index) for b in first)
     steps = [float(training[0][key]) for key in ("model_flop_per_s", "steps_per_s")]
     assert steps[0] / steps[1] == pytest.approx(flops / 4, rel=1e-4)
+    peaks = [float(row["model_flop_per_s"]) / float(row["mfu"]) for row in training]
+    np.testing.assert_allclose(peaks, 0.25e12, rtol=1e-4)  # trainer.peak_tflop_per_s
 
 
 def test_figures_of_the_validation(rows, tiny_run):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from jasper_tf.serving.http.api_error import ApiError
@@ -69,17 +71,32 @@ class LiveSessions:
     def __init__(self, most: int, keep_s: float):
         self.most, self.keep_s = most, keep_s
         self._sessions: dict[str, LiveSession] = {}
+        self._starting = 0
 
     def __len__(self) -> int:
         self._forget_idle()
         return len(self._sessions)
 
     def require_room(self) -> None:
-        """Raises ApiError unless another session can be added: all are connected."""
+        """Raises ApiError unless another session can be added: all are connected or being started."""
         self._forget_idle()
-        if len(self._sessions) >= self.most and not self._idle():
+        if len(self._sessions) - len(self._idle()) + self._starting >= self.most:
             message = f"{self.most} live streams are open, no more at a time; try again later"
             raise ApiError(503, message, "too_many_streams")
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keeps a place for a session that is being made.
+
+        Raises:
+            ApiError: as `require_room`.
+        """
+        self.require_room()
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
 
     def add(self, session: LiveSession) -> None:
         """Adds a session, in the place of the longest idle one if there are as many as there may be.

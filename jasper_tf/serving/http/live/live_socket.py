@@ -12,14 +12,14 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 
-from jasper_tf.errors import UserError
+from jasper_tf.errors import UserError, printable, shorten
 from jasper_tf.serving.http.api_error import ApiError, internal_error
 from jasper_tf.serving.http.live.live_sessions import LiveSession, LiveSessions
 from jasper_tf.serving.http.live.live_settings import LiveSettings
 from jasper_tf.serving.http.live.socket_access import SUBPROTOCOL, validate_access
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.decoding.decoder import Decoder
+    from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
     from jasper_tf.inference.streaming.live_transcription import LiveTranscription
     from jasper_tf.inference.streaming.live_update import LiveUpdate
     from jasper_tf.serving.http.inference_worker import InferenceWorker
@@ -83,6 +83,11 @@ def create_live_router(settings: ServerSettings, metrics: ServerMetrics) -> APIR
                 await connection.give_up()
             finally:
                 connection.leave()
+
+    @router.websocket("/{path:path}")
+    async def elsewhere(socket: WebSocket) -> None:
+        message = f"Not Found: {shorten(printable(socket.url.path), 80)}; the WebSocket of this server is /v1/stream"
+        await socket.send_denial_response(ApiError(404, message, "unknown_url").response())
 
     return router
 
@@ -161,18 +166,18 @@ class _Connection:
         return session
 
     async def _start(self, settings: LiveSettings) -> LiveSession:
-        self._sessions.require_room()
-        self._worker.require_ready()
-        decoder = await run_in_threadpool(self._decoder, settings)
-        try:
-            live = await self._worker.run(self._start_live, decoder, settings)
-        except ApiError:
-            raise
-        except UserError as error:
-            raise ApiError(400, str(error), "invalid_value") from None
+        with self._sessions.starting():
+            self._worker.require_ready()
+            decoder = await run_in_threadpool(self._decoder, settings)
+            try:
+                live = await self._worker.run(self._start_live, decoder, settings)
+            except ApiError:
+                raise
+            except UserError as error:
+                raise ApiError(400, str(error), "invalid_value") from None
         session = LiveSession(live)
         session.connection = self
-        self._sessions.add(session)  # others may have come in the meantime
+        self._sessions.add(session)  # clients that were away may have come back in the meantime
         self._session = session
         return session
 
@@ -253,7 +258,7 @@ class _Connection:
             self._require_own(session)
             await self._socket.send_json(message)
 
-    def _decoder(self, settings: LiveSettings) -> Decoder:
+    def _decoder(self, settings: LiveSettings) -> HypothesisDecoder:
         transcriber, decoders = self._worker.transcriber, self._worker.decoders
         assert transcriber is not None and decoders is not None
         decoder = decoders.get(settings.overrides, settings.needs_beam)
@@ -261,7 +266,7 @@ class _Connection:
             decoders.validate_hot_words(settings.hot_words, decoder)
         return decoder or transcriber.decoder or transcriber.model.decoding
 
-    def _start_live(self, decoder: Decoder, settings: LiveSettings) -> LiveTranscription:
+    def _start_live(self, decoder: HypothesisDecoder, settings: LiveSettings) -> LiveTranscription:
         from jasper_tf.inference.streaming.start_stream import start_stream  # TensorFlow is there by now
 
         assert self._worker.transcriber is not None

@@ -17,9 +17,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartParser
 
 from jasper_tf.errors import AudioError, UserError, shorten
 from jasper_tf.inference.transcript import Transcript
+from jasper_tf.io.memory_file import in_memory
 from jasper_tf.serving.http.api_error import ApiError
 from jasper_tf.serving.http.inference_worker import InferenceWorker
 from jasper_tf.serving.http.openai.transcription_form import TranscriptionForm
@@ -54,7 +56,10 @@ async def transcriptions(request: Request) -> Response:
             for upload in (value for value in fields.values() if isinstance(value, UploadFile)):
                 files.callback(upload.file.close)
             form = TranscriptionForm.read(fields)
-            options, path = await run_in_threadpool(_prepare, worker, form, files)
+            if form.overrides or form.needs_beam or not _is_in_memory(form.upload):
+                options, path = await run_in_threadpool(_prepare, worker, form, files)
+            else:  # another thread would take longer to begin
+                options, path = _prepare(worker, form, files)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             message = f"The upload could not be stored ({reason}); try again later."
@@ -93,6 +98,8 @@ def _prepare(
 def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
     """A path of the recording, which lasts as long as `files`; libraries need one."""
     spooled: Any = upload.file
+    if _is_in_memory(upload):
+        return files.enter_context(in_memory(spooled.read()))
     if os.path.isdir("/proc/self/fd"):  # a file without a name: no process that is killed leaves it behind
         spooled.rollover()
         spooled.flush()
@@ -101,6 +108,10 @@ def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
     shutil.copyfileobj(spooled, stored, 1 << 20)
     stored.flush()
     return stored.name
+
+
+def _is_in_memory(upload: UploadFile) -> bool:
+    return (upload.size or 0) <= MultiPartParser.spool_max_size
 
 
 async def _result(request: Request, recognition: Recognition, name: str) -> Transcript:

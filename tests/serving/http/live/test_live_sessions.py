@@ -30,3 +30,16 @@ def test_only_a_stream_that_starts_takes_the_place_of_one_whose_client_is_away()
     with pytest.raises(ApiError):
         sessions.add(fourth)
     assert sessions.get(second.session_id) is second
+
+
+def test_a_stream_that_is_being_started_has_its_place():
+    sessions = LiveSessions(2, keep_s=60)
+    away = LiveSession(Live())
+    sessions.add(away)
+    with sessions.starting(), sessions.starting():  # in the place of the one whose client is away
+        with pytest.raises(ApiError) as error, sessions.starting():
+            pass
+        assert error.value.code == "too_many_streams"
+    with sessions.starting():
+        pass
+    assert sessions.get(away.session_id) is away  # none of them came about

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soxr
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.serving.http.conftest import noise
 from tests.serving.http.live_server import LiveServer
@@ -378,6 +378,17 @@ def test_a_server_with_a_key_and_room_for_two_streams_until_it_is_stopped(model_
 
         assert talk(server, until_it_stops, additional_headers=headers) in [(0, 1012), (0, 1013)]
     assert "Traceback" not in server.log
+
+
+def test_another_path_is_not_found(server):
+    async def work():
+        async with connect(f"ws://127.0.0.1:{server.port}/v1/streams", proxy=None):
+            pass
+
+    with pytest.raises(InvalidStatus) as error:
+        asyncio.run(work())
+    answer = error.value.response
+    assert answer.status_code == 404 and json.loads(answer.body)["error"]["code"] == "unknown_url"
 
 
 def test_a_page_of_another_site_is_refused(server):

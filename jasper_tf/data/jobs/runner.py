@@ -1,0 +1,152 @@
+"""Where the parts of a job are computed: processes of this machine, an Apache Beam runner, or Spark."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import shlex
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from jasper_tf.errors import DataError, UserError, one_line
+from jasper_tf.io.thread_pool import map_in_order
+
+ENGINES = ("direct", "flink", "spark", "dataflow")
+_BEAM_RUNNERS = {"flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where a function is mapped over items.
+
+    Args:
+        engine: one of `ENGINES`; None: processes of this machine.
+        options: of the engine, as on its own command line. "spark" is PySpark, which takes --master and --conf; with
+            --job_endpoint it is Beam's runner.
+        workers: processes on this machine, also of "direct".
+    """
+
+    engine: str | None = None
+    options: Sequence[str] = ()
+    workers: int = 1
+
+    def map(self, function: Callable[[Any], object], items: Sequence[Any], stop: threading.Event) -> None:
+        """Calls a picklable `function` with each item, in any order, some maybe twice; returns when all calls have.
+
+        Args:
+            function: of a module that the workers can import.
+            items: small ones.
+            stop: ends the processes of this machine before the next item.
+
+        Raises:
+            UserError: the engine is not installed, cannot be reached or refuses its options.
+            DataError: a worker ended, or the engine gave up.
+        """
+        if self.engine is None:
+            self._on_processes(function, items, stop)
+        elif self.engine == "spark" and not any(option.startswith("--job_endpoint") for option in self.options):
+            self._on_spark(function, items)
+        else:
+            self._on_beam(function, items)
+
+    def _on_processes(self, function: Callable[[Any], object], items: Sequence[Any], stop: threading.Event) -> None:
+        # Not fork: TensorFlow's threads do not survive it.
+        context = multiprocessing.get_context("spawn")
+        workers = min(self.workers, len(items))
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        pool = ProcessPoolExecutor(workers, context, _begin_worker, (threads,))
+        try:
+            for _ in map_in_order(function, items, workers, pool=pool):
+                if stop.is_set():
+                    return
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process was ended (killed, or out of memory); run the same command again"
+            ) from None
+
+    def _on_spark(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError:
+            raise UserError("--runner spark: needs PySpark; pip install pyspark") from None
+        parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+        parser.add_argument("--master")
+        parser.add_argument("--conf", action="append", default=[])
+        try:
+            options, unknown = parser.parse_known_args(self.options)
+        except argparse.ArgumentError as error:
+            raise UserError(f"--runner-options: {error}") from None
+        if unknown or not all("=" in one for one in options.conf):
+            wrong = [*unknown, *options.conf][0]
+            raise UserError(f"--runner-options {wrong}: Spark's are --master=URL and --conf=KEY=VALUE")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        quiet = {"spark.log.level": "OFF", "spark.ui.showConsoleProgress": "false", "spark.ui.enabled": "false"}
+        builder = SparkSession.builder.appName("jasper-tf").config(map=quiet)
+        if options.master:
+            builder = builder.master(options.master)
+        for key, _, value in (one.partition("=") for one in options.conf):
+            builder = builder.config(key, value)
+        try:
+            session = builder.getOrCreate()
+            try:
+                session.sparkContext.parallelize(items, len(items)).foreach(function)
+            finally:
+                session.stop()
+        except Exception as error:  # py4j's, Spark's and socket's
+            raise _failed("spark", error) from error
+
+    def _on_beam(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
+        assert self.engine is not None
+        logging.disable(logging.WARNING)  # about optional packages of Beam's
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                import apache_beam as beam
+                from apache_beam.options.pipeline_options import PipelineOptions
+                from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+                from apache_beam.transforms.environments import SubprocessSDKEnvironment
+        except ImportError:
+            raise UserError(
+                f'--runner {self.engine}: needs Apache Beam; pip install --only-binary :all: "jasper-tf[beam]"'
+            ) from None
+        finally:
+            logging.disable(logging.NOTSET)
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        try:
+            # Not DirectRunner: it asks the network for a Go binary first.
+            runner: Any = _BEAM_RUNNERS.get(self.engine)
+            if runner is None:  # the workers' log says nothing that the driver does not learn
+                command = (
+                    f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>/dev/null"
+                )
+                runner = FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+            options = PipelineOptions([f"--direct_num_workers={self.workers}", *self.options])
+            with beam.Pipeline(runner, options) as pipeline:
+                _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
+        except (Exception, SystemExit) as error:  # argparse's, gRPC's, an engine's; of any class
+            raise _failed(self.engine, error) from error
+
+
+def _begin_worker(threads: int) -> None:
+    """The initializer of a process: TensorFlow takes its share of the cores; without a parent the process ends."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _failed(engine: str, error: BaseException) -> UserError:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return DataError(f"--runner {engine}: {one_line(lines[-1])}; finished parts are kept for the same command")
