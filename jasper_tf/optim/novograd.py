@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
 class NovoGrad(keras.optimizers.Optimizer):
@@ -67,26 +70,50 @@ class NovoGrad(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         beta_1, beta_2 = self.betas
         gradient = ops.cast(gradient, "float32")
-        parameter = ops.cast(variable, "float32")
+        in_place = self._updates_in_place(variable)
 
         norm = self._norms[index]
-        squared = ops.sum(ops.square(gradient))
+        squared = 2.0 * tf.nn.l2_loss(gradient) if in_place else ops.sum(ops.square(gradient))
         new_norm = ops.where(ops.equal(norm, 0.0), squared, beta_2 * norm + (1.0 - beta_2) * squared)
         self.assign(norm, new_norm)
         if self.amsgrad:
             new_norm = ops.maximum(self._max_norms[index], new_norm)
             self.assign(self._max_norms[index], new_norm)
 
-        update = gradient / (ops.sqrt(new_norm) + self.epsilon)
-        if self.weight_decay and self._use_weight_decay(variable):
-            update = update + self.weight_decay * parameter
-        if self.grad_averaging:
-            update = update * (1.0 - beta_1)
+        share = 1.0 - beta_1 if self.grad_averaging else 1.0
+        update = gradient * (share / (ops.sqrt(new_norm) + self.epsilon))
+        decay = share * self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
         momentum = self._momentums[index]
+        if in_place:
+            self._update_in_place(variable, momentum.value, update, decay, learning_rate)
+            return
+        if decay:
+            update = update + decay * ops.cast(variable, "float32")
         new_momentum = beta_1 * ops.cast(momentum, "float32") + update
         self.assign(momentum, ops.cast(new_momentum, momentum.dtype))
         step = ops.cast(learning_rate, "float32") * new_momentum
         self.assign_sub(variable, ops.cast(step, variable.dtype))
+
+    def _updates_in_place(self, variable) -> bool:
+        if keras.backend.backend() != "tensorflow" or tf.distribute.has_strategy():
+            return False
+        return self.betas[0] > 0 and variable.dtype == "float32"
+
+    def _update_in_place(self, variable, momentum, update, decay: float, learning_rate) -> None:
+        """The same step by two kernels without temporary tensors: half the passes over the memory."""
+        variable = variable.value if isinstance(variable, keras.Variable) else variable
+        if decay:
+            # The next kernel multiplies it by beta_1.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=momentum.handle, alpha=-decay / self.betas[0], delta=variable.read_value()
+            )
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=momentum.handle,
+            lr=ops.cast(learning_rate, "float32"),
+            grad=update,
+            momentum=self.betas[0],
+        )
 
     def _apply_weight_decay(self, variables) -> None:
         # The base class would decay a second time, outside of the momentum.

@@ -109,10 +109,9 @@ class MaskedConv1D(keras.layers.Layer):
         # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
         unpadded = frames if pad else frames - sum(self.padding)
         shape = (batch, self.output_length(unpadded), self.filters or channels)
-        if training and same and self.filters and self.groups == 1:
-            kernel = ops.convert_to_tensor(self.kernel)
-            if has_faster_gradients(kernel.shape, self.dilation):
-                return ops.reshape(convolve_same(x, kernel, self.dilation), shape)
+        dense = same and self.filters is not None and self.groups == 1
+        if training and dense and has_faster_gradients(self.kernel.shape, self.dilation):
+            return ops.reshape(convolve_same(x, self.kernel, self.dilation), shape)
         return ops.reshape(self._convolve(x, "same" if same else "valid"), shape)
 
     def _convolve(self, x, padding: str):

@@ -26,6 +26,7 @@ def has_faster_gradients(kernel_shape: tuple[int, ...], dilation: int) -> bool:
 
 def convolve_same(x, kernel, dilation: int = 1):
     """Convolves x [B, T, C] with kernel [k, C, filters], k odd: [B, T, filters]."""
+    kernel = tf.convert_to_tensor(kernel)  # a custom gradient takes no variables
     width, channels, filters = kernel.shape
     offsets = dilation * tf.range(width)
 
