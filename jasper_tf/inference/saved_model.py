@@ -19,18 +19,20 @@ from jasper_tf.decoding.beam.hot_word_file import GivenHotWords, weigh_hot_words
 from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
-from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError, one_line
 from jasper_tf.export.saved_model.graph import validate_graph
 from jasper_tf.export.saved_model.writer import EXTRA, versions
-from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.model.streaming.stream_sizes import StreamSizes
+from jasper_tf.model.transcribing_model import TranscribingModel
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
+_MOST_BYTES = 1 << 24
+"""Of `model.json`."""
 _HOT_WORDS = {"hot_words": (tf.string, 1), "hot_word_weights": (tf.float32, 1)}
 
 
-class SavedModelTranscriber:
+class SavedModelTranscriber(TranscribingModel):
     """An exported model with the `recognize_batch` and `transcribe` of a JasperCTC.
 
     A SavedModel is a program: one with operations other than computations is not loaded (see `validate_graph`).
@@ -57,7 +59,6 @@ class SavedModelTranscriber:
         self.band_hz = about.band_hz
         self.tokenizer = about.tokenizer
         self.decoding = DeferredDecoder(self.decoding_config, self.tokenizer)
-        self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
         validate_graph(found)
         try:
             # The signatures do not keep the variables alive, the loaded object does.
@@ -107,10 +108,7 @@ class SavedModelTranscriber:
                     **given, **self._hot_words_input(hot_words)
                 )
             else:
-                decoder = decoder or self.decoding
-                frames = self._signatures["log_probs"](**given)
-                hypotheses = decoder.decode(frames["log_probs"], frames["log_probs_len"], hot_words)
-                outputs = self._text_outputs(hypotheses, decoder.word_aggregation, words)
+                outputs = super().recognize_batch(audio, audio_len, words, decoder, hot_words)
             found = {name: np.asarray(value) for name, value in outputs.items()}
             texts = [text.decode("utf-8") for text in found["text"]]
         except (tf.errors.OpError, UnicodeDecodeError, LookupError) as error:
@@ -144,6 +142,8 @@ class SavedModelTranscriber:
         found = self._call("log_probs", audio=audio, audio_len=audio_len)
         return found["log_probs"].numpy(), found["log_probs_len"].numpy()
 
+    frame_scores = log_probs
+
     def features(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Audio [B,S] float32, audio_len [B] int32 -> features [B,T,F] as the encoder sees them, valid frames [B].
 
@@ -168,18 +168,6 @@ class SavedModelTranscriber:
         except (tf.errors.OpError, LookupError) as error:
             raise UserError(f"{self._folder}: the SavedModel failed ({one_line(error)})") from None
 
-    def transcribe(
-        self,
-        recordings: Any,
-        batch_size: int = 16,
-        sample_rate: int | None = None,
-        decoding: DecodingConfig | Mapping[str, Any] | None = None,
-        hot_words: GivenHotWords | None = None,
-    ) -> Any:
-        """The same as `JasperCTC.transcribe`."""
-        transcriber = Transcriber(self, decoding=decoding, batch_size=batch_size)
-        return transcriber.transcribe(recordings, sample_rate, hot_words)
-
 
 @dataclass(frozen=True)
 class _About:
@@ -198,15 +186,15 @@ class _About:
 
 def _read_about(folder: Path) -> _About:
     file = folder / EXTRA / "model.json"
+    if not file.exists():
+        raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})")
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = json.loads(read_bounded(file, _MOST_BYTES))
         labels, sample_rate, frame_s = about["labels"], about["sample_rate"], about["frame_s"]
         decoding = about.get("decoding", {})  # exports before the beam search have none
         of_pieces = about.get("tokenizer")
         band_hz = about.get("band_hz", [])  # like the others, not in older exports
         stream = None if about.get("stream") is None else StreamSizes(state_size=1, **about["stream"])
-    except OSError:
-        raise UserError(f"{folder}: is a SavedModel, but not one that export.py wrote (no {EXTRA})") from None
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise UserError(f"{file}: cut off or damaged ({one_line(error)}); export it anew") from None
     if (

@@ -19,7 +19,7 @@ from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
-from jasper_tf.decoding.outputs import TextOutputs, text_outputs
+from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
@@ -33,6 +33,7 @@ from jasper_tf.model.encoder import ConvASREncoder
 from jasper_tf.model.frames import count_encoder_frames
 from jasper_tf.model.memory_estimate import estimate_memory, require_memory
 from jasper_tf.model.streaming.streaming_model import StreamingModel
+from jasper_tf.model.transcribing_model import TranscribingModel
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer, tokenizer_from_config
 
 # Keys of NeMo's preprocessor section: those with the same name in LogMelSpectrogram, and the others.
@@ -48,7 +49,7 @@ _BATCH = (tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int3
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
-class JasperCTC(CTCModel):
+class JasperCTC(TranscribingModel, CTCModel):
     """A Jasper, QuartzNet or Citrinet acoustic model with its features inside the graph.
 
     `{"audio": [B,S] float32, "audio_len": [B] int32} -> {"logits": [B,T',V+1] float32, "logit_len": [B] int32}`
@@ -241,19 +242,10 @@ class JasperCTC(CTCModel):
         decoder: HypothesisDecoder | None = None,
         hot_words: GivenHotWords | None = None,
     ) -> dict[str, np.ndarray]:
-        """Recognizes audio [B,S] float32, audio_len [B] int32 -> the outputs of `text_outputs`.
-
-        `decoder` None: the model's own (`decoding`).
-
-        Raises:
-            UserError: hot words that the decoder cannot use.
-        """
-        decoder = decoder or self.decoding
-        if decoder is self.decoding and isinstance(decoder, GreedyDecoder) and hot_words is None:
+        """See `TranscribingModel`."""
+        if decoder in (None, self.decoding) and isinstance(self.decoding, GreedyDecoder) and hot_words is None:
             return {name: value.numpy() for name, value in self._recognize_greedily[words](audio, audio_len).items()}
-        logits, logit_len = self.compute_logits(audio, audio_len)
-        hypotheses = decoder.decode(logits, logit_len, hot_words)
-        return self._text_outputs(hypotheses, decoder.word_aggregation, words)
+        return super().recognize_batch(audio, audio_len, words, decoder, hot_words)
 
     @functools.cached_property
     def _recognize_greedily(self) -> dict[bool, Callable]:
@@ -269,48 +261,14 @@ class JasperCTC(CTCModel):
 
         return {words: trace(words) for words in (False, True)}
 
-    @functools.cached_property
-    def _text_outputs(self) -> TextOutputs:
-        return TextOutputs(self.tokenizer, self.frame_s)
+    def frame_scores(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `TranscribingModel`: logits."""
+        return self.compute_logits(audio, audio_len)
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Audio [B,S] float32, audio_len [B] int32 -> log-probabilities [B,T',V+1] float32, valid frames [B] int32."""
         logits, logit_len = self.compute_logits(audio, audio_len)
         return tf.nn.log_softmax(logits).numpy(), logit_len.numpy()
-
-    def transcribe(
-        self,
-        recordings: Any,
-        batch_size: int = 16,
-        sample_rate: int | None = None,
-        decoding: DecodingConfig | Mapping[str, Any] | None = None,
-        hot_words: GivenHotWords | None = None,
-    ) -> Any:
-        """Transcribes one recording to a `Transcript`, or several to a list of them in their order.
-
-        `str()` of a transcript is its text; it also has words and segments with times, a confidence and the duration.
-
-            print(model.transcribe("recording.flac"))
-            for word in model.transcribe(samples, sample_rate=44100).words:
-                print(word.start_s, word.text)
-
-        Args:
-            recordings: a path; an array or tensor [S] or [S, channels], floats of full scale 1 or PCM as in a WAV file
-                (int16, int32, uint8); an open binary file, or the bytes of one; or an iterable of them.
-            batch_size: recordings at a time, at most.
-            sample_rate: of arrays, Hz; they are resampled. Default: the model's. Files state their own.
-            decoding: as `Transcriber` takes it. A language model is read in each call; for several calls make a
-                `Transcriber`. Default: the model's own.
-            hot_words: words or phrases with their weights, `{"jasper": 8}`, or a list of them, for a beam search.
-
-        Raises:
-            UserError: a recording cannot be read, is empty, has NaN or infinite samples or an impossible rate, shape or
-                type. The message names it.
-        """
-        import jasper_tf  # the public names: what transcribes is above the model
-
-        transcriber = jasper_tf.Transcriber(self, decoding=decoding, batch_size=batch_size)
-        return transcriber.transcribe(recordings, sample_rate, hot_words)
 
     # ------------------------------------------------------------------ serialization
 

@@ -1,11 +1,13 @@
 """Compares exports of a model with the model: size, word error rate, differences, and milliseconds for 5 s of audio.
 
     python tests/benchmarks/edge.py MODEL MANIFEST litert:none onnx:int8-static ... --calibration TRAIN [--rounds N]
+        [--exports FOLDER]
 
 Each candidate is FORMAT:PRECISION, as --format and --quantize of export.py, which writes it here; those of 8 bits are
 calibrated on TRAIN, never on MANIFEST. In each round every candidate, and the Keras model as a traced function,
 recognizes the same 5 s once: other work on the machine slows all of them. Ratios are Keras's time divided by the
-candidate's. The table is Markdown.
+candidate's. The table is Markdown. Speed alone, on a machine that is quiet for a minute: export with `--exports FOLDER
+--rounds 0` before, then run with `--exports FOLDER --most-files 0`.
 """
 
 import argparse
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30, help="of the speed; 0 leaves it out (%(default)s)")
     parser.add_argument("--most-files", type=int, default=200, help="of the manifest, spread evenly (%(default)s)")
+    parser.add_argument("--exports", help="folder that keeps the exports; those already there are taken")
     arguments = parser.parse_args()
     if arguments.calibration is None and any(name.endswith(":int8-static") for name in arguments.candidates):
         parser.error("int8-static needs --calibration TRAIN")
@@ -46,22 +49,24 @@ def main() -> None:
 
     model = load_model(arguments.model)
     clips = read_calibration(arguments.manifest, model.sample_rate, print)
-    clips = [clips[n] for n in np.linspace(0, len(clips) - 1, min(arguments.most_files, len(clips))).astype(int)]
     samples = 5 * model.sample_rate
     audio = np.concatenate([clip.audio for clip in clips])[None, :samples]
+    clips = [clips[n] for n in np.linspace(0, len(clips) - 1, min(arguments.most_files, len(clips))).astype(int)]
     length = np.array([audio.shape[1]], np.int32)
     runs, sizes, export_s, found = {"Keras": model}, {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.candidates:
             kind, quantize = name.split(":")
-            output = Path(folder) / name.replace(":", "-")
+            output = Path(arguments.exports or folder) / name.replace(":", "-")
             calibration = arguments.calibration if quantize.startswith("int8") else None
-            began = time.monotonic()
-            export_edge(model, output, kind, quantize, calibration=calibration, say=lambda line: None)
-            export_s[name] = time.monotonic() - began
+            if not output.exists():
+                began = time.monotonic()
+                export_edge(model, output, kind, quantize, calibration=calibration, say=lambda line: None)
+                export_s[name] = f"{time.monotonic() - began:.0f}"
             file = output / FORMATS[kind].file
             runs[name], sizes[name] = open_model(file, arguments.threads), file.stat().st_size / 1e6
-            found[name] = verify(model, runs[name], clips)
+            if clips:
+                found[name] = verify(model, runs[name], clips)
         times: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(arguments.rounds + 1 if arguments.rounds else 0):
             for name, run in runs.items():
@@ -71,14 +76,15 @@ def main() -> None:
                     times[name].append(time.perf_counter() - began)
     print("| | MB | export, s | WER | texts equal | p99 (max) of difference | ms: min, median | times Keras |")
     print("|---|---|---|---|---|---|---|---|")
-    rate = next(iter(found.values())).keras_wer
-    print(f"| Keras | | | {_percent(rate)} | | | {_speed(times, 'Keras')} | |")
-    for name, one in found.items():
-        print(
-            f"| {name} | {sizes[name]:.2f} | {export_s[name]:.0f} | {_percent(one.exported_wer)} "
-            f"| {one.texts_equal} of {one.clips} | {one.p99_difference:.1e} ({one.max_difference:.1e}) "
-            f"| {_speed(times, name)} | {_ratio(times, name)} |"
-        )
+    rate = next((_percent(one.keras_wer) for one in found.values()), "")
+    print(f"| Keras | | | {rate} | | | {_speed(times, 'Keras')} | |")
+    for name, size in sizes.items():
+        texts, one = "| | |", found.get(name)
+        if one is not None:
+            texts = f"| {_percent(one.exported_wer)} | {one.texts_equal} of {one.clips} "
+            texts += f"| {one.p99_difference:.1e} ({one.max_difference:.1e})"
+        speed = f"{_speed(times, name)} | {_ratio(times, name)}"
+        print(f"| {name} | {size:.2f} | {export_s.get(name, '')} {texts} | {speed} |")
     versions = ", ".join(f"{name} {package_version(name)}" for name in ("tensorflow", "ai-edge-litert", "onnxruntime"))
     print(
         f"\n{Path(arguments.model).name}, {arguments.manifest}: {len(clips)} recordings. "

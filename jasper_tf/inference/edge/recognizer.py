@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jasper_tf.audio.pad_audio import pad_audio
-from jasper_tf.config.sections.decoding_schema import DecodingConfig
-from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_array_decoder import build_array_decoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
-from jasper_tf.decoding.outputs import TextOutputs
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import EdgeStream, open_model, open_stream
 from jasper_tf.export.edge.model_info import MODEL_INFO, read_model_info
 from jasper_tf.inference.model_path import find_edge_model
-from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.model.transcribing_model import TranscribingModel
 
 
-class EdgeRecognizer:
+class EdgeRecognizer(TranscribingModel):
     """An exported edge model with the `recognize_batch`, `log_probs` and `transcribe` of a JasperCTC.
 
     Decoders are those of this package: the file gives log-probabilities.
@@ -48,7 +44,6 @@ class EdgeRecognizer:
             file = file.with_name(self.info.file)
         self.tokenizer, self.sample_rate, self.frame_s = self.info.tokenizer, self.info.sample_rate, self.info.frame_s
         self.decoding_config = self.info.decoding
-        self._text_outputs = TextOutputs(self.tokenizer, self.frame_s)
         self._file, self._model = file, open_model(file, threads)
 
     @functools.cached_property
@@ -59,23 +54,6 @@ class EdgeRecognizer:
             UserError: as `build_decoder`.
         """
         return build_array_decoder(self.decoding_config, self.tokenizer)
-
-    def recognize_batch(
-        self,
-        audio: np.ndarray,
-        audio_len: np.ndarray,
-        words: bool = True,
-        decoder: HypothesisDecoder | None = None,
-        hot_words: GivenHotWords | None = None,
-    ) -> dict[str, np.ndarray]:
-        """The same as `JasperCTC.recognize_batch`.
-
-        Raises:
-            UserError: the runtime fails; hot words that the decoder cannot use.
-        """
-        decoder = decoder or self.decoding
-        hypotheses = decoder.decode(*self.log_probs(audio, audio_len), hot_words)
-        return self._text_outputs(hypotheses, decoder.word_aggregation, words)
 
     def log_probs(self, audio: np.ndarray, audio_len: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `JasperCTC.log_probs`.
@@ -93,6 +71,8 @@ class EdgeRecognizer:
             )
         return log_probs, lengths
 
+    frame_scores = log_probs
+
     def compute_stream(self, audio: Any, state: Any, audio_len: Any) -> tuple[np.ndarray, ...]:
         """The same as `JasperCTC.compute_stream`, where `streaming` is not None.
 
@@ -109,15 +89,3 @@ class EdgeRecognizer:
 
     def _long_enough(self, audio: np.ndarray) -> np.ndarray:
         return np.pad(audio, (0, max(0, self.info.min_samples - len(audio))))
-
-    def transcribe(
-        self,
-        recordings: Any,
-        batch_size: int = 16,
-        sample_rate: int | None = None,
-        decoding: DecodingConfig | Mapping[str, Any] | None = None,
-        hot_words: GivenHotWords | None = None,
-    ) -> Any:
-        """The same as `JasperCTC.transcribe`."""
-        transcriber = Transcriber(self, decoding=decoding, batch_size=batch_size)
-        return transcriber.transcribe(recordings, sample_rate, hot_words)

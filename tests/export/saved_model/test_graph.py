@@ -238,6 +238,12 @@ def test_what_it_says_of_itself(folder, capfd, about):
     assert "model.json" in refusal(folder, capfd)
 
 
+def test_what_it_says_of_itself_is_bounded(folder, capfd):
+    file = folder / EXTRA / "model.json"
+    file.write_bytes(file.read_bytes() + b" " * (1 << 24))
+    assert "16,777,216 bytes" in refusal(folder, capfd)
+
+
 def saved_with(folder, exported, function, inputs):
     module = tf.Module()
     module.weights = [tf.Variable(np.float32(1))]
