@@ -16,6 +16,7 @@ from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
+from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.greedy import GreedyDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
@@ -73,6 +74,8 @@ class JasperCTC(TranscribingModel, CTCModel):
 
     `compile`, and what a step does: see `CTCModel`.
     """
+
+    decoding: Decoder
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class JasperCTC(TranscribingModel, CTCModel):
             self._config["tokenizer"] = tokenizer.get_config()
 
     @property
-    def frame_s(self) -> float:
+    def frame_s(self) -> float:  # type: ignore[override]  # counted from the layers
         """Seconds from one output frame to the next."""
         return self.hop * self.encoder.subsampling_factor / self.sample_rate
 

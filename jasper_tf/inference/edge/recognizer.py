@@ -47,7 +47,7 @@ class EdgeRecognizer(TranscribingModel):
         self._file, self._model = file, open_model(file, threads)
 
     @functools.cached_property
-    def decoding(self) -> HypothesisDecoder:
+    def decoding(self) -> HypothesisDecoder:  # type: ignore[override]  # built at its first use
         """The decoder of `decoding_config`.
 
         Raises:
