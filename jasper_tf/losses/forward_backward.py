@@ -16,7 +16,7 @@ _EXPONENT_OF_ZERO = -(1 << 28)
 _LN_2_HIGH, _LN_2_LOW = 0.693359375, -2.12194440e-4
 
 
-def forward_backward(log_probs: Any, labels: Any, label_len: Any, active: Any) -> tuple[Any, Any]:
+def forward_backward(log_probs: Any, labels: Any, label_len: Any, active: Any) -> tuple[Any, Any, Any]:
     """Likelihood and posteriors of the symbols (Graves et al. 2006, equations 6 to 14).
 
     A probability is a pair (mantissa float32, exponent int32), m 2^e. A sum aligns the exponents by integer operations:
@@ -114,7 +114,8 @@ def _walk(log_probs, symbols, start, active, is_forward):
         entered = (below(blank_m, one), below(blank_e, zero))
         jumped = (below(label_m, one), below(label_e, zero) + jump)
         sum_m, sum_e = _sum((label_m, label_e), entered, jumped)
-        blank_m, blank_e = _times(*_sum((blank_m, blank_e), (label_m, label_e)), blank_p)
+        stayed_m, stayed_e = _sum((blank_m, blank_e), (label_m, label_e))
+        blank_m, blank_e = _times(stayed_m, stayed_e, blank_p)
         label_m, label_e = _times(sum_m, sum_e, label_p)
         all_m = ops.slice_update(all_m, (t, 0, 0), ops.where(is_forward, label_m, sum_m)[None])
         all_e = ops.slice_update(all_e, (t, 0, 0), ops.where(is_forward, label_e, sum_e)[None])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from jasper_tf.model.blocks.jasper_block import JasperBlock
 from jasper_tf.model.encoder import ConvASREncoder
-from jasper_tf.model.jasper_ctc import JasperCTC
+
+if TYPE_CHECKING:  # for its layers alone, which run without TensorFlow
+    from jasper_tf.model.jasper_ctc import JasperCTC
 
 
 def forward_flops(model: JasperCTC, samples: int) -> int:

@@ -91,6 +91,7 @@ def test_each_of_many_gets_its_own(server, recordings, expected):
         ("rate.wav", as_wav(noise(1, 0.5), 500), 400, "rate"),
         ("cut.wav", as_wav(noise(1, 0.5))[:9000], 400, "cut"),
     ],
+    ids=["text", "page", "empty", "header", "nan", "rate", "cut"],  # a WAV file of floats holds the time of its making
 )
 def test_unusable_files(server, name, content, status, code):
     found = server.transcribe(content, name)
