@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import redirect_stdout
-from pathlib import Path
 
 from jasper_tf.commands._arguments import add_one_model, one_model
 from jasper_tf.errors import UserError

@@ -154,9 +154,7 @@ def test_a_server_that_is_away_is_named(s3, monkeypatch, caplog):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(object_storage, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(logging.getLogger("jasper_tf"), "propagate", True)
-    with pytest.raises(
-        StorageError, match=r"no answer in 5 tries \(\w+\); check the network"
-    ) as caught:
+    with pytest.raises(StorageError, match=r"no answer in 5 tries \(\w+\); check the network") as caught:
         read_remote(f"{s3}/a")
     assert caught.value.kind == "unreachable"
     assert "made/up" not in caplog.text + str(caught.value) and "AKIA" not in caplog.text + str(caught.value)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Self
 
 import yaml
