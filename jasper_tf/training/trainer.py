@@ -64,7 +64,12 @@ def train(cfg: Config) -> Path | str:
     require_training_inputs(cfg)
     strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
     with run_place(cfg) as place:
-        _train(cfg, place, strategy, devices)
+        try:
+            _train(cfg, place, strategy, devices)
+        except tf.errors.OpError as error:  # variables are made by all machines together, long before the first step
+            if lost := lost_worker(strategy, error):
+                raise lost from error
+            raise
     return place.name
 
 
@@ -190,7 +195,7 @@ def _user_errors(folder: RunFolder, strategy: tf.distribute.Strategy) -> Iterato
     try:
         yield
     except tf.errors.OpError as error:
-        wrong = user_error_in(error) or event_file_error(folder.tensorboard, error) or lost_worker(strategy, error)
+        wrong = user_error_in(error) or event_file_error(folder.tensorboard, error)
         if wrong is None:
             raise
         raise wrong from error
