@@ -50,12 +50,19 @@ def train(cfg: Config) -> Path | str:
     with run_place(cfg) as place:
         # Before TensorFlow takes a GPU's memory for this process.
         cfg, batch_duration = with_batch_duration(cfg, place.path)
-        _train(cfg, place, batch_duration)
+        strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
+        try:
+            _train(cfg, place, strategy, devices, batch_duration)
+        except tf.errors.OpError as error:  # variables are made by all machines together, long before the first step
+            if lost := lost_worker(strategy, error):
+                raise lost from error
+            raise
     return place.name
 
 
-def _train(cfg: Config, place: RunPlace, batch_duration: str | None) -> None:
-    strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
+def _train(
+    cfg: Config, place: RunPlace, strategy: tf.distribute.Strategy, devices: Sequence[str], batch_duration: str | None
+) -> None:
     keras.utils.set_random_seed(cfg.seed)
     set_precision(cfg.trainer.precision)
     # The data before the model: an error in a manifest shows at once, however large the model.
@@ -182,7 +189,7 @@ def _user_errors(folder: RunFolder, strategy: tf.distribute.Strategy) -> Iterato
     try:
         yield
     except tf.errors.OpError as error:
-        wrong = user_error_in(error) or event_file_error(folder.tensorboard, error) or lost_worker(strategy, error)
+        wrong = user_error_in(error) or event_file_error(folder.tensorboard, error)
         if wrong is None:
             raise
         raise wrong from error
