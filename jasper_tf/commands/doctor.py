@@ -18,6 +18,8 @@ HELP = "print versions, extras, devices and the live audio decoders; exit status
 
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "numpy", "tensorboard", "soundfile", "soxr")
 EXTRAS = {  # a package of each, and what it brings
+    "beam": ("apache-beam", "Apache Beam's runners: --runner"),
+    "cloud": ("fsspec", "object storage: s3://, gs://, az://, hdfs://"),
     "cuda": ("nvidia-cudnn-cu12", "NVIDIA's libraries, to train on a GPU"),
     "demo": ("espeakng-loader", "synthesized speech: make-demo-corpus"),
     "dev": ("pytest", "the tests and linters of this package"),

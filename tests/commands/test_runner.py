@@ -115,7 +115,7 @@ def test_after_sigkill_the_same_command_computes_only_the_rest(corpus, model, tm
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     numbers = [int(file.stem.rpartition("-")[2]) for file in place.glob("result-*.json")]
-    kept = {file: file.stat().st_mtime_ns for file in two.glob("*.tfrecord") if int(file.name[6:11]) in numbers}
+    kept = {file: file.stat().st_mtime_ns for file in two.glob("shard-*.tfrecord") if int(file.name[6:11]) in numbers}
     assert numbers and driver.returncode == -signal.SIGKILL
     done = jasper(*runs_of(corpus, model, two, verb), "--workers", "1", *work)
     assert done.returncode == expected.returncode, done.stderr

@@ -92,4 +92,4 @@ def test_a_damaged_model_ends_it(tmp_path):
     command = [sys.executable, "-m", "jasper_tf", "serve", "--model", str(tmp_path), "--port", "0"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 2 and run.stdout == ""
-    assert run.stderr.count("\n") == 1 and str(tmp_path) in run.stderr
+    assert run.stderr.count("\nerror: ") == 1 and str(tmp_path) in run.stderr
