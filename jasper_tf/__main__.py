@@ -5,7 +5,6 @@ A verb's module holds `HELP` (one line, a literal), `add_arguments(parser)` and 
 Only the chosen verb is imported, so the list of verbs never waits for TensorFlow.
 """
 
-import argparse
 import ast
 import difflib
 import importlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jasper_tf import __version__
+from jasper_tf.commands._parser import OneLineParser
 from jasper_tf.commands._program import program_name
 from jasper_tf.errors import UserError
 from jasper_tf.io.log import log_to_stderr
@@ -85,7 +85,7 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
     log_to_stderr()
     try:
         module = importlib.import_module(f"jasper_tf.commands.{verb.replace('-', '_')}")
-        parser = argparse.ArgumentParser(prog=program, description=module.HELP)
+        parser = OneLineParser(prog=program, description=module.HELP)
         module.add_arguments(parser)
         parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
         return module.run(parse(_join_runner_options(sys.argv[1:] if argv is None else argv)))

@@ -77,10 +77,16 @@ class Microphone:
         self._stream.close()
 
     def read(self, timeout_s: float) -> np.ndarray:
-        """The next audio [S] float32; empty if there is none for so long."""
+        """The next audio [S] float32; empty if there is none for so long.
+
+        Raises:
+            UserError: the device was removed while it recorded.
+        """
         try:
             return self._blocks.get(timeout=timeout_s)
         except queue.Empty:
+            if not self._stream.active:
+                raise UserError(f"--device: {self.name!r} records no more; is it plugged in?") from None
             return np.zeros(0, np.float32)
 
     def _take(self, recorded: np.ndarray, frames: int, time: Any, status: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -96,11 +95,3 @@ class BeamStream:
         texts = [(rest, score) for rest, score in found if score > _LEAST_SCORE] or found[:1]
         space = self._search.packer.space
         return [(rest[:-1] if rest and rest[-1] == space else rest, score) for rest, score in texts]
-
-
-def decode_parts(decoder: BeamDecoder, parts: Iterable[Any]) -> Iterator[list[int]]:
-    """Decodes the parts [T',V+1] of a recording, each when it comes: yields the labels that are final after each."""
-    stream = BeamStream(decoder)
-    for part in parts:
-        yield stream.push(part)
-    yield stream.finish()

@@ -96,6 +96,22 @@ def test_a_work_folder_is_of_one_job(tmp_path):
     assert (theirs / "thesis.tex").read_text() == "years"
 
 
+class OtherProgram(Runner):
+    """Another program writes into the work folder before the parts are computed."""
+
+    def map(self, function, items, stop):
+        [sent] = Path(function.args[0]).parent.glob("parts-*.pickle")
+        sent.write_bytes(sent.read_bytes().replace(b"square", b"system"))
+        for item in items:
+            function(item)
+
+
+def test_a_changed_pickle_is_not_loaded(tmp_path):
+    with pytest.raises(UserError, match="was changed by another program"):
+        compute(tmp_path / "work", OtherProgram())
+    assert not (tmp_path / "calls").exists()
+
+
 @pytest.mark.medium
 def test_beam_computes_the_same(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")

@@ -14,6 +14,7 @@ export class MicrophoneSession {
     this.kept = [];
     this.finals = [];
     this.running = true;
+    this.stopped = false;
   }
 
   /**
@@ -26,6 +27,7 @@ export class MicrophoneSession {
       this.view.showState("Waiting for the microphone");
       this.microphone = await openMicrophone(this.wantedRate, (samples) => this.hear(samples));
       signal.throwIfAborted(); // while the browser asked
+      if (this.stopped) throw new Error("Nothing was recorded.");
       const { sampleRate } = this.microphone;
       this.view.open(sampleRate);
       const done = await new Promise((resolve, reject) => {
@@ -67,7 +69,8 @@ export class MicrophoneSession {
   }
 
   stop() {
-    if (!this.stream) return;
+    this.stopped = true;
+    if (!this.stream) return; // the browser still asks
     this.microphone.stop();
     this.stream.end();
     this.view.ending();
