@@ -86,6 +86,7 @@ class AudioParts(Sequence[tuple[UtteranceSpan, bytes]]):
         return -(-len(self.manifest) // PART)
 
     def __getitem__(self, k):
+        k = range(len(self))[k]
         part = slice(k * PART, min((k + 1) * PART, len(self.manifest)))
         return self.manifest.span(part.start, part.stop), self.whole[part].tobytes()
 
