@@ -132,7 +132,7 @@ def work_folder(folder: str | Path, option: str, job: Mapping[str, Any]) -> Iter
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{option} {folder}: another run works there; wait for it") from None
-            before = json.loads(plan.read_bytes()) if plan.exists() else None
+            before = _read_object(plan) if plan.exists() else None
             others = [name for name in os.listdir(folder) if name != "lock" and not name.startswith(".writing-")]
             if before is None and others:
                 raise UserError(f"{option} {folder}: holds something else ({min(others)}); name a new folder")
@@ -171,6 +171,16 @@ def _read_part(parts_file: str, place: _Place) -> Any:
     return pickle.loads(content)
 
 
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: damaged; delete it, and run the same command again")
+    return found
+
+
 def _wait_for(folder: Path, number: int, worker: threading.Thread, failure: list[BaseException]) -> Any:
     path = result_file(folder, number)
     while not path.exists():
@@ -179,7 +189,7 @@ def _wait_for(folder: Path, number: int, worker: threading.Thread, failure: list
                 raise failure[0]
             raise DataError(f"{path}: no worker wrote it; do the workers see {folder} under this path?")
         worker.join(_LOOK_EVERY_S)
-    found = json.loads(path.read_bytes())
+    found = _read_object(path)
     if "error" in found:
         path.unlink()  # it is tried again
         raise (DataError if found["exit_status"] == 1 else UserError)(found["error"])

@@ -96,6 +96,18 @@ def test_a_work_folder_is_of_one_job(tmp_path):
     assert (theirs / "thesis.tex").read_text() == "years"
 
 
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_damaged_files_of_a_work_folder_are_named(tmp_path, content):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "job.json").write_text(content)
+    with pytest.raises(UserError, match=r"job\.json: damaged"), work_folder(folder, "--work-dir", JOB):
+        pass
+    (folder / "result-000000.json").write_text(content)
+    with pytest.raises(UserError, match=r"result-000000\.json: damaged"):
+        list(run_parts(square, [1], Runner(), folder))
+
+
 class OtherProgram(Runner):
     """Another program writes into the work folder before the parts are computed."""
 
