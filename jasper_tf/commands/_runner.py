@@ -11,19 +11,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jasper_tf.commands._arguments import local_path
+from jasper_tf.data.jobs.run_parts import work_folder
+from jasper_tf.data.jobs.runner import ENGINES, Runner
 from jasper_tf.errors import UserError
 from jasper_tf.io.object_storage import list_remote
 from jasper_tf.io.remote import is_remote
 
-if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.data.jobs.runner import Runner
-
 _UNFINISHED = ".unfinished"
-
-_ENGINES = ("direct", "flink", "spark", "dataflow")
 
 
 def add_runner_arguments(
@@ -41,9 +38,7 @@ def add_runner_arguments(
     add = group.add_argument
     shown = "one for each CPU core" if workers is None else str(workers)
     add("--workers", type=int, metavar="N", help=f"processes or threads of this machine (default: {shown})")
-    add(
-        "--runner", choices=_ENGINES, help="an engine in place of them: Apache Beam's runners, or Spark (docs/scale.md)"
-    )
+    add("--runner", choices=ENGINES, help="an engine in place of them: Apache Beam's runners, or Spark (docs/scale.md)")
     add(
         "--runner-options", metavar="OPTIONS", help="of the engine, such as '--parallelism=4' or '--master=spark://H:P'"
     )
@@ -63,8 +58,6 @@ def read_runner(arguments: argparse.Namespace, work_dir: bool = False) -> Runner
     Raises:
         UserError: options that do not go together.
     """
-    from jasper_tf.data.jobs.runner import Runner
-
     workers, engine = arguments.workers, arguments.runner
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: give 1 or more")
@@ -107,8 +100,6 @@ def parts_folder(
     Raises:
         UserError: as `work_folder`.
     """
-    from jasper_tf.data.jobs.run_parts import work_folder
-
     folder = arguments.work_dir or unfinished_folder(output)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="jasper-tf-parts-") as temporary:

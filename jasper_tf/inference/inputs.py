@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from jasper_tf.data.manifest.line import parse_line, read_lines, read_object
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.file_access import require_regular_file, why_no_access
+from jasper_tf.io.object_storage import StorageError, read_remote
 from jasper_tf.io.remote import is_remote
 
 STDIN = "-"
@@ -100,11 +102,12 @@ def _of_path(path: str) -> list[Input]:
         files = [Input(file, file) for file in sorted(_files_below(path))]
         return files or [_wrong(path, "holds no audio files; name recordings, or a folder with them")]
     suffix = PurePath(path).suffix.lower()
-    if suffix in _MANIFESTS and not is_remote(path):
+    if suffix in _MANIFESTS:
         try:
             return list(_of_manifest(path)) or [_wrong(path, "the manifest holds no recording")]
         except UserError as error:
-            return [Input(path, error=error, absent=not os.path.lexists(path))]
+            absent = error.kind == "missing" if isinstance(error, StorageError) else not os.path.lexists(path)
+            return [Input(path, error=error, absent=absent)]
     if suffix in _TEXTS and os.path.isfile(path):
         return [_wrong(path, f"is a {suffix} file, not a recording; name audio, a folder or a manifest (.jsonl)")]
     if not is_remote(path) and (wrong := why_no_access(path)):
@@ -121,10 +124,13 @@ def _files_below(folder: str) -> Iterator[str]:
 
 
 def _of_manifest(path: str) -> Iterator[Input]:
-    require_regular_file(path, "manifest")
-    folder = os.path.dirname(os.path.abspath(path))
+    if is_remote(path):
+        folder, opened = path.rpartition("/")[0], cast(BinaryIO, io.BytesIO(read_remote(path)))
+    else:
+        require_regular_file(path, "manifest")
+        folder, opened = os.path.dirname(os.path.abspath(path)), open(path, "rb")
     found = False
-    with open(path, "rb") as file:
+    with opened as file:
         for number, _, line in read_lines(file):
             where = f"{path}:{number}"
             try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import os
 import random
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -24,7 +26,20 @@ _FIRST_WAIT_S = 0.5
 _BLOCK_BYTES = 1 << 24
 _CONNECTIONS = 8
 """Requests at the same time for one file; with `_BLOCK_BYTES` 128 MiB are in memory at most."""
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_PACKAGES = {
+    "hdfs": "pyarrow",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+}
+_CREDENTIALS = {
+    "s3fs": "AWS_ACCESS_KEY_ID, ...",
+    "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "adlfs": "AZURE_STORAGE_CONNECTION_STRING",
+}
 _SCHEMES = frozenset((*_PACKAGES, "hdfs", "webhdfs", "memory"))
 # By the name of their class: the libraries of three clouds need not be installed.
 _NO_CREDENTIALS = ("NoCredentials", "PartialCredentials", "DefaultCredentials", "ClientAuthentication")
@@ -169,10 +184,11 @@ def _file_system(scheme: str, process: int) -> Any:
     """The file system of a scheme; one for each process, whose connections a fork would share."""
     if scheme not in _SCHEMES:  # fsspec knows forty, among them local files and logins
         raise StorageError(f"{scheme}://", "other", "no such storage; use s3, gs, az or hdfs")
+    timeout_s = _timeout_s()
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # logs a traceback of each lost connection
     try:
         import fsspec  # an extra; local files do without
 
-        timeout_s = float(os.environ.get("JASPER_STORAGE_TIMEOUT_S", "30"))
         options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
         if _PACKAGES.get(scheme) == "s3fs":
             # We try again ourselves, and say so.
@@ -182,20 +198,29 @@ def _file_system(scheme: str, process: int) -> Any:
                 "retries": {"total_max_attempts": 1},
                 "max_pool_connections": 64,
             }
-        files = fsspec.filesystem(scheme, **options)
+        with warnings.catch_warnings(action="ignore"):  # Google's, about versions of Python
+            files = fsspec.filesystem(scheme, **options)
     except ImportError:
         package = _PACKAGES.get(scheme, "fsspec")
-        raise StorageError(
-            f"{scheme}://", "package", f"needs the package {package}; run pip install 'jasper-tf[cloud]'"
-        ) from None
+        install = "jasper-tf[cloud]" if package != "pyarrow" else package
+        detail = f"needs the package {package}; run pip install '{install}'"
+        raise StorageError(f"{scheme}://", "package", detail) from None
     except ValueError:
-        raise StorageError(f"{scheme}://", "denied", _CREDENTIALS) from None
+        raise _no_credentials(f"{scheme}://") from None
     if hasattr(files, "retries"):
         files.retries = 1
     return files
 
 
-_CREDENTIALS = "no credentials; set those of the storage in the environment (AWS_ACCESS_KEY_ID, ...), or a profile"
+def _timeout_s() -> float:
+    given = os.environ.get("JASPER_STORAGE_TIMEOUT_S", "30")
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = 0.0
+    if not 0 < timeout_s < math.inf:
+        raise UserError(f"JASPER_STORAGE_TIMEOUT_S: {given!r} is not a number of seconds above 0")
+    return timeout_s
 
 
 def _explain(path: str, error: Exception) -> StorageError:
@@ -205,7 +230,7 @@ def _explain(path: str, error: Exception) -> StorageError:
     if isinstance(error, FileNotFoundError):
         return StorageError(path, "missing", "no such file; check the path")
     if any(part in name for part in _NO_CREDENTIALS for name in _chain(error)):
-        return StorageError(path, "denied", _CREDENTIALS)
+        return _no_credentials(path)
     if isinstance(error, PermissionError):
         return StorageError(
             path, "denied", f"access denied{f' ({code})' if code else ''}; check the credentials and their rights"
@@ -215,6 +240,11 @@ def _explain(path: str, error: Exception) -> StorageError:
     return StorageError(
         path, "unreachable", f"no answer in {_TRIES} tries ({_name(error)}); check the network and the endpoint"
     )
+
+
+def _no_credentials(path: str) -> StorageError:
+    names = _CREDENTIALS.get(_PACKAGES.get(path.partition("://")[0], ""), "see its documentation")
+    return StorageError(path, "denied", f"no credentials; set them in the environment ({names}), or as a profile")
 
 
 def _chain(error: BaseException) -> list[str]:

@@ -103,7 +103,7 @@ class TextNormalizer:
             steps.append(("case", self._lower if case == "lower" else self._upper))
         if not keep_punctuation:
             steps += [("punctuation", self._without_punctuation), ("symbols", self._without_symbols)]
-        self._steps = [*steps, ("spaces", lambda text: " ".join(text.split()))]
+        self._steps = [*steps, ("spaces", _single_spaces)]
 
     def __call__(self, text: str) -> Normalized:
         changes: list[tuple[str, str, str]] = []
@@ -169,6 +169,10 @@ def _unicode_form(text: str) -> str:
     text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e\u00b2\u00b3\u00b9\u2070-\u2089])", " ", text)
     text = re.sub(r"(?<=\d)[\u00a0\u202f\u2009](?=\d{3}(?!\d))", "", text)
     return unicodedata.normalize("NFKC", text)
+
+
+def _single_spaces(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _without_invisible(text: str) -> str:

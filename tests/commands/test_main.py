@@ -151,6 +151,7 @@ def test_make_demo_corpus_negative_count(tmp_path):
         (["make-demo-corpus", "--output"], ["--output"]),
         (["make-demo-corpus", "--output", "a", "--train", "many"], ["--train", "many"]),
         (["lm", "build", "--unit", "wrod"], ["--unit", "'wrod'", "did you mean word?"]),
+        (["check", "--runner", "spak"], ["--runner", "'spak'", "did you mean spark?"]),
         (["lm", "bulid"], ["'bulid'", "did you mean build?"]),
         (["lm"], ["ACTION", "--help"]),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.inputs import find_inputs, output_names
+from jasper_tf.io.object_storage import write_remote
 
 
 class Pipe(io.BytesIO):
@@ -60,6 +61,15 @@ def test_what_is_no_recording(folder):
     }
     for line, said in zip(names(*wrong), wrong.values(), strict=True):
         assert line.startswith(said) and len(line.splitlines()) == 1
+
+
+def test_a_manifest_in_object_storage():
+    pytest.importorskip("fsspec", reason="needs fsspec: pip install 'jasper-tf[cloud]'")
+    write_remote("memory://corpus/m.jsonl", b'{"audio_filepath": "a.wav", "duration": 1, "text": "yes"}\n')
+    [found] = find_inputs(["memory://corpus/m.jsonl"], Pipe())
+    assert (found.name, found.line) == ("memory://corpus/a.wav", "memory://corpus/m.jsonl:1")
+    [gone] = find_inputs(["memory://corpus/gone.jsonl"], Pipe())
+    assert gone.absent and "gone.jsonl" in str(gone.error)
 
 
 def test_a_manifest(folder):

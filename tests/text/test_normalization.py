@@ -1,5 +1,6 @@
 """TextNormalizer and SpokenNumbers: what is said, a record of each change, and the same when done twice."""
 
+import pickle
 import unicodedata
 
 import pytest
@@ -129,3 +130,10 @@ def test_every_whole_number_can_be_said(number):
     # Thousands separators say the same, but for the years.
     if not 1100 <= number < 2100:
         assert SpokenNumbers("en")(f"so {number:,} it is") == said
+
+
+@pytest.mark.parametrize("case", ["lower", "upper", "keep"])
+def test_a_worker_process_normalizes_the_same(case):
+    normalizer = TextNormalizer("en", case=case, strip_accents=True, labels=frozenset("abc"))
+    text = "Naïve  Words, 12 of them & a <noise>"
+    assert pickle.loads(pickle.dumps(normalizer))(text) == normalizer(text)

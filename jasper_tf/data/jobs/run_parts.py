@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import pickle
@@ -57,8 +58,8 @@ def run_parts(
 
     def work() -> None:
         try:
-            places = _write_parts(sent, function, parts, todo)
-            runner.map(functools.partial(run_part, str(sent)), places, stop)
+            first, *places = _write_parts(sent, function, parts, todo)
+            runner.map(functools.partial(run_part, str(sent), first), places, stop)
         except BaseException as error:
             failure.append(error)
 
@@ -81,21 +82,26 @@ def result_file(folder: Path, number: int) -> Path:
     return folder / f"result-{number:06d}.json"
 
 
-def run_part(parts_file: str, place: tuple[int, int]) -> None:
+_Place = tuple[int, int, int, str]
+"""Number of a part, its first byte, its bytes and their SHA-256."""
+
+
+def run_part(parts_file: str, first: _Place, place: _Place) -> None:
     """Computes one part and writes its result; what the workers call.
 
     Args:
-        parts_file: the function and the parts.
-        place: number and first byte of the part.
+        parts_file: the function and the parts, pickled.
+        first: where the function is.
+        place: where the part is.
+
+    Raises:
+        DataError: the file is not the one that was sent. A pickle is a program, and the folder is often shared.
     """
-    number, start = place
-    target = result_file(Path(parts_file).parent, number)
+    target = result_file(Path(parts_file).parent, place[0])
     if target.exists():
         return
-    with open(parts_file, "rb") as file:
-        function, here = pickle.load(file)
-        file.seek(start)
-        part = pickle.load(file)
+    function, here = _read_part(parts_file, first)
+    part = _read_part(parts_file, place)
     os.chdir(here)  # relative paths are those of the command
     try:
         found = {"value": function(part)}
@@ -126,7 +132,7 @@ def work_folder(folder: str | Path, option: str, job: Mapping[str, Any]) -> Iter
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{option} {folder}: another run works there; wait for it") from None
-            before = json.loads(plan.read_bytes()) if plan.exists() else None
+            before = _read_object(plan) if plan.exists() else None
             others = [name for name in os.listdir(folder) if name != "lock" and not name.startswith(".writing-")]
             if before is None and others:
                 raise UserError(f"{option} {folder}: holds something else ({min(others)}); name a new folder")
@@ -144,17 +150,35 @@ def work_folder(folder: str | Path, option: str, job: Mapping[str, Any]) -> Iter
         raise UserError(f"{option} {folder}: cannot be used ({error.strerror}); name another folder") from None
 
 
-def _write_parts(
-    sent: Path, function: Callable[[Any], Any], parts: Sequence[Any], todo: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Writes the function and the parts to one file; returns the place of each part."""
+def _write_parts(sent: Path, function: Callable[[Any], Any], parts: Sequence[Any], todo: Sequence[int]) -> list[_Place]:
+    """Writes the function and the parts to one file; returns the places of the function and of each part."""
     places = []
     with atomic_write(sent, binary=True) as file:
-        pickle.dump((function, os.getcwd()), file)
-        for number in todo:
-            places.append((number, file.tell()))
-            pickle.dump(parts[number], file)
+        for number in (-1, *todo):
+            content = pickle.dumps((function, os.getcwd()) if number < 0 else parts[number])
+            places.append((number, file.tell(), len(content), hashlib.sha256(content).hexdigest()))
+            file.write(content)
     return places
+
+
+def _read_part(parts_file: str, place: _Place) -> Any:
+    _, start, size, digest = place
+    with open(parts_file, "rb") as file:
+        file.seek(start)
+        content = file.read(size)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(f"{parts_file}: was changed by another program; keep the work folder to yourself")
+    return pickle.loads(content)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: damaged; delete it, and run the same command again")
+    return found
 
 
 def _wait_for(folder: Path, number: int, worker: threading.Thread, failure: list[BaseException]) -> Any:
@@ -165,7 +189,7 @@ def _wait_for(folder: Path, number: int, worker: threading.Thread, failure: list
                 raise failure[0]
             raise DataError(f"{path}: no worker wrote it; do the workers see {folder} under this path?")
         worker.join(_LOOK_EVERY_S)
-    found = json.loads(path.read_bytes())
+    found = _read_object(path)
     if "error" in found:
         path.unlink()  # it is tried again
         raise (DataError if found["exit_status"] == 1 else UserError)(found["error"])

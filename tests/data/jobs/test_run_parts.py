@@ -96,6 +96,34 @@ def test_a_work_folder_is_of_one_job(tmp_path):
     assert (theirs / "thesis.tex").read_text() == "years"
 
 
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_damaged_files_of_a_work_folder_are_named(tmp_path, content):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "job.json").write_text(content)
+    with pytest.raises(UserError, match=r"job\.json: damaged"), work_folder(folder, "--work-dir", JOB):
+        pass
+    (folder / "result-000000.json").write_text(content)
+    with pytest.raises(UserError, match=r"result-000000\.json: damaged"):
+        list(run_parts(square, [1], Runner(), folder))
+
+
+class OtherProgram(Runner):
+    """Another program writes into the work folder before the parts are computed."""
+
+    def map(self, function, items, stop):
+        [sent] = Path(function.args[0]).parent.glob("parts-*.pickle")
+        sent.write_bytes(sent.read_bytes().replace(b"square", b"system"))
+        for item in items:
+            function(item)
+
+
+def test_a_changed_pickle_is_not_loaded(tmp_path):
+    with pytest.raises(UserError, match="was changed by another program"):
+        compute(tmp_path / "work", OtherProgram())
+    assert not (tmp_path / "calls").exists()
+
+
 @pytest.mark.medium
 def test_beam_computes_the_same(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
