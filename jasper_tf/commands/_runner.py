@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jasper_tf.commands._arguments import local_path
 from jasper_tf.errors import UserError
+from jasper_tf.io.object_storage import list_remote
+from jasper_tf.io.remote import is_remote
 
 if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.data.jobs.runner import Runner
 
-UNFINISHED = ".unfinished"
-"""The folder of finished parts in the folder of a command's outputs."""
+_UNFINISHED = ".unfinished"
 
 _ENGINES = ("direct", "flink", "spark", "dataflow")
 
@@ -46,7 +48,8 @@ def add_runner_arguments(
         "--runner-options", metavar="OPTIONS", help="of the engine, such as '--parallelism=4' or '--master=spark://H:P'"
     )
     if work_dir:
-        add("--work-dir", type=Path, metavar="DIR", help="keeps finished parts until the end: the same command goes on")
+        text = "keeps finished parts until the end: the same command goes on"
+        add("--work-dir", type=local_path, metavar="DIR", help=text)
     parser.set_defaults(default_workers=workers)
 
 
@@ -84,24 +87,37 @@ def describe_job(verb: str, arguments: argparse.Namespace, items: Any) -> dict[s
     """What the results of the parts depend on: the options, the model's file and the items (picklable)."""
     where = ("workers", "runner", "runner_options", "work_dir", "overwrite")
     options = {key: str(value) for key, value in vars(arguments).items() if key not in where}
-    changed = os.stat(arguments.model).st_mtime_ns if getattr(arguments, "model", None) else 0
+    model = getattr(arguments, "model", None)
+    changed = 0 if not model else list_remote(model) if is_remote(model) else os.stat(model).st_mtime_ns
     inputs = hashlib.sha256(pickle.dumps(items)).hexdigest()
     return {"verb": verb, "options": options, "model": changed, "inputs": inputs}
 
 
 @contextmanager
-def parts_folder(arguments: argparse.Namespace, job: Mapping[str, Any], beside: Path | None = None) -> Iterator[Path]:
-    """The folder of the results: `--work-dir`, else `beside`, else a temporary one; deleted when all is done.
+def parts_folder(
+    arguments: argparse.Namespace, job: Mapping[str, Any], output: str | Path | None = None
+) -> Iterator[Path]:
+    """The folder of the results: `--work-dir`, else one in `output`, else a temporary one; deleted when all is done.
+
+    Args:
+        arguments: of `add_runner_arguments`.
+        job: of `describe_job`.
+        output: the command's folder; where it is in object storage the temporary folder is taken.
 
     Raises:
         UserError: as `work_folder`.
     """
     from jasper_tf.data.jobs.run_parts import work_folder
 
-    folder = arguments.work_dir or beside
+    folder = arguments.work_dir or unfinished_folder(output)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="jasper-tf-parts-") as temporary:
             yield Path(temporary)
     else:
         with work_folder(folder, "--work-dir" if arguments.work_dir else "--output", job) as kept:
             yield kept
+
+
+def unfinished_folder(output: str | Path | None) -> Path | None:
+    """The folder of finished parts in the folder of a command's outputs; None where that is in object storage."""
+    return None if output is None or is_remote(os.fspath(output)) else Path(output, _UNFINISHED)

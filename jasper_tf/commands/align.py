@@ -9,11 +9,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jasper_tf.commands._arguments import add_model_argument, split_formats
-from jasper_tf.commands._runner import UNFINISHED, add_runner_arguments, describe_job, parts_folder, read_runner
+from jasper_tf.commands._arguments import add_model_argument, make_folder, split_formats
+from jasper_tf.commands._runner import (
+    add_runner_arguments,
+    describe_job,
+    parts_folder,
+    read_runner,
+    unfinished_folder,
+)
 from jasper_tf.errors import UserError, printable, shorten
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
@@ -79,17 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
     utterances = read_manifest(arguments.manifest, files_exist=True)
     names = output_names(Input(utterance.path) for utterance in utterances)
     forms = [form for form in arguments.format if form != "json"]
-    folder = Path(arguments.output)
-    planned = [{form: [folder / path for path in alignment_files(name, form)] for form in forms} for name in names]
-    lines_file = folder / "alignments.jsonl" if "json" in arguments.format else None
+    folder = arguments.output
+    planned = [
+        {form: [os.path.join(folder, path) for path in alignment_files(name, form)] for form in forms} for name in names
+    ]
+    lines_file = os.path.join(folder, "alignments.jsonl") if "json" in arguments.format else None
     written = [path for paths in planned for group in paths.values() for path in group]
     validate_outputs(
         [Output("--output", path) for path in [*written, *([lines_file] if lines_file else [])]],
         [arguments.model, *manifest_paths(arguments.manifest)],
-        arguments.overwrite or os.path.isdir(arguments.work_dir or folder / UNFINISHED),
+        arguments.overwrite or os.path.isdir(arguments.work_dir or unfinished_folder(folder) or ""),
         makes_folders=True,
     )
-    _make_folders({path.parent for path in written} | {folder})
+    for needed in {os.path.dirname(path) for path in written} | {folder}:
+        make_folder("--output", needed)
 
     items = list(zip(utterances, names, planned, strict=True))
     failed = doubtful = words = 0
@@ -115,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-_Item = tuple["Utterance", str, dict[str, list[Path]]]
+_Item = tuple["Utterance", str, dict[str, list[str]]]
 """An utterance, the name of its files, and the files by format."""
 
 
@@ -131,7 +139,7 @@ def _aligned(
         return
     from jasper_tf.data.jobs.run_parts import run_parts
 
-    with parts_folder(arguments, describe_job("align", arguments, items), Path(arguments.output, UNFINISHED)) as place:
+    with parts_folder(arguments, describe_job("align", arguments, items), arguments.output) as place:
         for result in run_parts(functools.partial(_align_part, arguments), parts, runner, place):
             for done in result.value:
                 yield done, result.kept
@@ -206,11 +214,3 @@ def _formats(value: str) -> tuple[str, ...]:
     from jasper_tf.inference.alignment.formats import FORMATS  # not for `--help`
 
     return split_formats(value, FORMATS)
-
-
-def _make_folders(folders: set[Path]) -> None:
-    for folder in folders:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--output {folder}: cannot be made ({error.strerror}); name another") from None

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jasper_tf.commands._arguments import local_path
 from jasper_tf.commands._program import program_name
 from jasper_tf.config import load_config
 from jasper_tf.errors import UserError
@@ -20,9 +21,9 @@ HELP = "average the weights of a run's checkpoints, as a model that evaluate, tr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run's folder, with config.yaml and checkpoints/")
+    parser.add_argument("run", type=local_path, metavar="RUN", help="a run's folder, with config.yaml and checkpoints/")
     parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names of checkpoints; default: all")
-    parser.add_argument("--output", required=True, metavar="FILE.keras", help="the model")
+    parser.add_argument("--output", required=True, type=local_path, metavar="FILE.keras", help="the model")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", type=int, metavar="N", help="the newest N instead of all")
     which.add_argument("--best", type=int, metavar="N", help="the best N by the metric that the run monitors")
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Averages the checkpoints; writes nothing unless all can be read."""
-    folder, output = Path(arguments.run), Path(arguments.output)
+    folder, output = arguments.run, arguments.output
     if output.suffix != ".keras":
         raise UserError(f"--output {output}: not a .keras file; give a name that ends in .keras")
     validate_outputs([Output("--output", output, "keras")], [folder / "config.yaml"], arguments.overwrite)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from jasper_tf.commands._arguments import add_one_model, one_model
+from jasper_tf.commands._arguments import add_one_model, local_path, one_model
 from jasper_tf.errors import UserError
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -16,7 +15,11 @@ HELP = "turn a .nemo archive into model.keras and config.yaml; needs no PyTorch"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_one_model(parser, "MODEL.nemo", "a Jasper, QuartzNet or Citrinet, of characters or word pieces")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder for model.keras and config.yaml; made if absent"
+        "--output",
+        required=True,
+        type=local_path,
+        metavar="DIR",
+        help="folder for model.keras and config.yaml; made if absent",
     )
     add_overwrite_argument(parser)
     parser.add_argument(
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line per tensor and the sum; writes nothing unless every tensor fits."""
-    archive, folder = one_model(arguments), Path(arguments.output)
+    archive, folder = one_model(arguments), arguments.output
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file, give a folder")
     if (folder / "checkpoints").exists():

@@ -1,8 +1,8 @@
 """python -m jasper_tf make-demo-corpus: synthesizes the corpus of the demo."""
 
 import argparse
-from pathlib import Path
 
+from jasper_tf.commands._arguments import local_path
 from jasper_tf.data.corpora.synthesis import corpus_files, make_corpus
 from jasper_tf.errors import UserError
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -11,7 +11,9 @@ HELP = "synthesize a small spoken corpus: digits and short commands, test voices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for WAV files and manifests")
+    parser.add_argument(
+        "--output", type=local_path, required=True, metavar="DIR", help="folder for WAV files and manifests"
+    )
     for split, count in (("train", 2400), ("dev", 160), ("test", 240)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"utterances (default {count})")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another corpus (default 0)")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jasper_tf.commands._runner import UNFINISHED, add_runner_arguments, describe_job, parts_folder, read_runner
+from jasper_tf.commands._arguments import local_path
+from jasper_tf.commands._runner import add_runner_arguments, describe_job, parts_folder, read_runner
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -40,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("name", metavar="NAME", help=", ".join(NAMES))
-    add("--output", required=True, type=Path, metavar="DIR", help="folder for SPLIT_manifest.json and the reports")
-    add("--source", nargs="+", type=Path, metavar="PATH", help="local archives or folders; nothing is downloaded")
+    add(
+        "--output", required=True, type=local_path, metavar="DIR", help="folder for SPLIT_manifest.json and the reports"
+    )
+    add("--source", nargs="+", type=local_path, metavar="PATH", help="local archives or folders; nothing is downloaded")
     add("--part", nargs="+", default=[], metavar="PART", help="parts of the corpus, e.g. train-clean-100 dev-clean")
     add("--base-url", metavar="URL", help="a mirror: the folder that holds the archives")
     add_overwrite_argument(parser)
@@ -53,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="another seed, other speakers in each set (%(default)s)")
     table = parser.add_argument_group("folder")
     add = table.add_argument
-    add("--table", type=Path, metavar="FILE", help="CSV or TSV with a header; paths relative to it or to --source")
+    add(
+        "--table", type=local_path, metavar="FILE", help="CSV or TSV with a header; paths relative to it or to --source"
+    )
     for column in ("audio", "text", "speaker"):
         add(f"--{column}-column", metavar="NAME", help="column of the table (default: its usual names)")
     add("--speaker-from-folder", action="store_true", help="the name of a recording's folder is its speaker")
@@ -105,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     normalizer, labels = _text_rules(arguments)
     parts = bool(runner.engine or arguments.work_dir or runner.workers > 1)
     job = describe_job("prepare", arguments, recordings) if parts else {}
-    with parts_folder(arguments, job, output / UNFINISHED if parts else None) as place:
+    with parts_folder(arguments, job, output if parts else None) as place:
         splits = {
             split: manifests.prepare_split(
                 split, members, normalizer, arguments.threads, runner if parts else None, place / str(number)

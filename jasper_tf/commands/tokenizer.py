@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+from jasper_tf.commands._arguments import local_path
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", nargs="+", metavar="F", help="the texts of manifests")
     source.add_argument("--text", nargs="+", metavar="F", help="a text a line, UTF-8, plain or gzip")
-    train.add_argument("--output", required=True, metavar="DIR", help="the folder; made if absent")
+    train.add_argument("--output", required=True, type=local_path, metavar="DIR", help="the folder; made if absent")
     train.add_argument(
         "--vocab-size", type=int, default=_DEFAULT.vocab_size, metavar="N", help="pieces, at most (%(default)s)"
     )
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the number of pieces and how long texts are in them."""
     a = arguments
     options = _options(a)
-    folder = Path(a.output)
+    folder = a.output
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file, give a folder")
     outputs = [Output("--output", folder / MODEL, "tokenizer")]

@@ -10,13 +10,18 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jasper_tf.commands._arguments import add_model_argument, split_formats
+from jasper_tf.commands._arguments import add_model_argument, make_folder, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
 from jasper_tf.commands._live import add_live_arguments, run_live, validate_live_arguments
-from jasper_tf.commands._runner import UNFINISHED, add_runner_arguments, describe_job, parts_folder, read_runner
+from jasper_tf.commands._runner import (
+    add_runner_arguments,
+    describe_job,
+    parts_folder,
+    read_runner,
+    unfinished_folder,
+)
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
@@ -98,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = _plan_files(arguments, good, [*names, *decoding.files])
     if not files and len(good) > 1 and arguments.format[0] in ("tsv", "srt", "vtt"):
         raise UserError(f"--format {arguments.format[0]}: {len(good)} recordings; name a folder with --output-dir")
-    runner = read_runner(arguments, work_dir=arguments.output_dir is None)
+    runner = read_runner(arguments, unfinished_folder(arguments.output_dir) is None)
     failed = without_list = 0
     # stdout is for texts only; what a library prints goes to stderr.
     stdout = sys.stdout
@@ -157,12 +162,9 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: S
     ]
     outputs = [Output("--output-dir", path) for paths in files for path in paths.values()]
     read = [*(one.name for one in inputs), *named]
-    unfinished = os.path.isdir(arguments.work_dir or os.path.join(folder, UNFINISHED))
+    unfinished = os.path.isdir(arguments.work_dir or unfinished_folder(folder) or "")
     validate_outputs(outputs, read, arguments.overwrite or unfinished, makes_folders=True)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir {folder}: cannot be made ({error.strerror}); name another") from None
+    make_folder("--output-dir", folder)
     return files
 
 
@@ -197,9 +199,8 @@ def _deliveries(
     if any(one.name == "-" for one in inputs):
         raise UserError("-: standard input is read by one process; leave --workers and --runner out, or name the file")
     parts = [items[i : i + _PART] for i in range(0, len(items), _PART)]
-    beside = Path(arguments.output_dir, UNFINISHED) if arguments.output_dir else None
     with (
-        parts_folder(arguments, describe_job("transcribe", arguments, items), beside) as place,
+        parts_folder(arguments, describe_job("transcribe", arguments, items), arguments.output_dir) as place,
         Progress("transcribing", len(items)) as progress,
     ):
         for result in run_parts(functools.partial(_transcribe_part, settings), parts, runner, place):

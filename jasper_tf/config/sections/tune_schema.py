@@ -12,6 +12,7 @@ from jasper_tf.config.packaged import SEARCH
 from jasper_tf.config.section import Epochs, Range, Seconds, Section, Seed
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.errors import UserError
+from jasper_tf.io.remote import is_remote
 
 PREFIX = "tune."
 Sampling = Literal["linear", "log", "reverse_log"]
@@ -135,6 +136,10 @@ def load_tune_config(path: str | Path, assignments: Sequence[str] = ()) -> TuneC
     source.override(own)
     tune = read_section(TuneConfig, source)
     tune.source = source
+    if is_remote(tune.output):
+        raise source.error(
+            ("output",), "is in object storage, where no search is written; name a folder on this machine"
+        )
     for entry in tune.overrides:
         if entry.startswith(PREFIX):
             raise source.error(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import itertools
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jasper_tf.data.jobs.run_parts import result_file, run_parts
+from jasper_tf.data.jobs.run_parts import PartResult, result_file, run_parts
 from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.data.manifest.columns import Manifest, read_manifest
 from jasper_tf.data.manifest.line import Utterance
@@ -28,15 +26,15 @@ from jasper_tf.data.storage.shard_index import (
     UNFINISHED_NAME,
     Shard,
     ShardIndex,
-    file_sha256,
-    read_index,
 )
 from jasper_tf.data.storage.shard_plan import ShardSettings, describe_source, plan_shards
+from jasper_tf.data.storage.shard_progress import claimed_folder, finished_shards, note_finished
 from jasper_tf.data.storage.shard_record import encode_record, frame_record
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import AudioError, DataError, UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import logger
+from jasper_tf.io.remote import is_remote, remote_name
 from jasper_tf.io.thread_pool import map_in_order
 
 _FEW = 4
@@ -74,7 +72,8 @@ def write_shards(
 
     Args:
         manifests: as `read_manifest` takes them.
-        output: a new or empty folder, or one that an interrupted run with the same arguments left.
+        output: a new or empty folder, in object storage too, or one that an interrupted run with the same arguments
+            left.
         settings: of the shards.
         workers: threads that decode.
         on_bad_audio: "error" stops at the first recording that cannot be read, "skip" leaves it out and logs it.
@@ -83,20 +82,25 @@ def write_shards(
         runner: an engine, or processes for many shards: each writes whole shards. Default: this process alone.
 
     Raises:
-        UserError: the manifest or a setting is wrong, or `output` holds something else or cannot be written to.
+        UserError: the manifest or a setting is wrong, or `output` holds something else or cannot be written to, or is
+            in object storage and the workers of the engine are on other machines.
         DataError: recordings cannot be read, more than may be left out.
     """
-    output = Path(output)
+    output = os.fspath(output)
+    if is_remote(output) and runner is not None and runner.engine not in (None, "direct"):
+        raise UserError(
+            f"--output {output}: --runner {runner.engine} writes to a folder that every worker sees; name one"
+        )
     manifest = read_manifest(manifests, files_exist=True)
     source = describe_source(manifests, manifest, settings)
     names, first = plan_shards(manifest.duration_s, settings)
-    with _claimed(output, source) as done:
+    with claimed_folder(output, source) as done:
         if done is not None:
             logger.info("%s: is complete already", output)
             return done
         skip = on_bad_audio == "skip"
         most = max_bad_audio * len(manifest) if skip else None
-        kept = [_finished(output, number, name, skip) for number, name in enumerate(names)]
+        kept = [None if found is None else _read(found) for found in finished_shards(output, names, skip)]
         if runner is not None and (runner.engine or len(names) >= _FEW * runner.workers > _FEW):
             results = _by_workers(output, _Parts(manifest, names, first), settings, most, kept, progress, runner)
         else:
@@ -124,8 +128,8 @@ def quantize(audio: np.ndarray) -> tuple[np.ndarray, bool, int]:
     return pcm, bool((pcm != scaled).any()), clipped
 
 
-class _Parts(Sequence[tuple[str, list[UtteranceSpan]]]):
-    """Of each shard the name and the utterances."""
+class _Parts(Sequence[tuple[int, str, list[UtteranceSpan]]]):
+    """Of each shard its number, its name and the utterances."""
 
     def __init__(self, manifest: Manifest, names: list[str], first: np.ndarray):
         self.manifest = manifest
@@ -136,11 +140,11 @@ class _Parts(Sequence[tuple[str, list[UtteranceSpan]]]):
         return len(self.names)
 
     def __getitem__(self, number):
-        return self.names[number], self.manifest.spans(int(self.first[number]), int(self.first[number + 1]))
+        return number, self.names[number], self.manifest.spans(int(self.first[number]), int(self.first[number + 1]))
 
 
 def _in_turn(
-    output: Path,
+    output: str,
     parts: _Parts,
     settings: ShardSettings,
     workers: int,
@@ -157,18 +161,18 @@ def _in_turn(
             utterances = (parts.manifest[i] for i in span)
             left = None if most is None else most - bad
             written = _Written(Shard(name, 0, 0, 0, ""))
-            for n, reason in enumerate(_write_shard(output / name, utterances, settings, workers, left, written)):
+            reasons = _write_shard(remote_name(output, name), utterances, settings, workers, left, written)
+            for n, reason in enumerate(reasons):
                 if reason:
                     logger.warning("left out %s", reason)
                 progress(span.start + n + 1, total)
-            with atomic_write(result_file(output / UNFINISHED_NAME, number)) as file:
-                json.dump({"value": asdict(written)}, file)
+            note_finished(output, number, asdict(written))
         bad += len(written.skipped)
         yield written
 
 
 def _by_workers(
-    output: Path,
+    output: str,
     parts: _Parts,
     settings: ShardSettings,
     most: float | None,
@@ -177,10 +181,8 @@ def _by_workers(
     runner: Runner,
 ) -> Iterator[_Written]:
     bad = 0
-    results = run_parts(
-        functools.partial(_write_part, str(output), settings, most), parts, runner, output / UNFINISHED_NAME
-    )
-    for number, found in enumerate(results):
+    write = functools.partial(_write_part, output, settings, most)
+    for number, found in enumerate(_results(write, parts, runner, output, kept)):
         written = _read(found.value)
         bad += len(written.skipped)
         if kept[number] is None:
@@ -193,17 +195,34 @@ def _by_workers(
         yield written
 
 
-def _write_part(output: str, settings: ShardSettings, most: float | None, part: tuple[str, list[UtteranceSpan]]) -> Any:
+def _results(
+    write: Callable[[Any], Any], parts: _Parts, runner: Runner, output: str, kept: list[_Written | None]
+) -> Iterator[PartResult]:
+    if not is_remote(output):
+        yield from run_parts(write, parts, runner, Path(output, UNFINISHED_NAME))
+        return
+    with tempfile.TemporaryDirectory(prefix="jasper-tf-parts-") as folder:
+        for number, written in enumerate(kept):
+            if written is not None:
+                result_file(Path(folder), number).write_text(json.dumps({"value": asdict(written)}))
+        yield from run_parts(write, parts, runner, folder)
+
+
+def _write_part(
+    output: str, settings: ShardSettings, most: float | None, part: tuple[int, str, list[UtteranceSpan]]
+) -> Any:
     """Writes one of `_Parts`; what the workers call."""
-    name, spans = part
+    number, name, spans = part
     written = _Written(Shard(name, 0, 0, 0, ""))
-    for _ in _write_shard(Path(output) / name, itertools.chain.from_iterable(spans), settings, 1, most, written):
+    for _ in _write_shard(remote_name(output, name), itertools.chain.from_iterable(spans), settings, 1, most, written):
         pass
+    if is_remote(output):
+        note_finished(output, number, asdict(written))
     return asdict(written)
 
 
 def _write_shard(
-    path: Path,
+    path: str,
     utterances: Iterable[Utterance],
     settings: ShardSettings,
     workers: int,
@@ -250,7 +269,7 @@ def _write_shard(
     except OSError as error:
         raise UserError(f"{path}: cannot write ({error.strerror}); make room and run the same command again") from None
     kept = len(written.records) - len(written.skipped)
-    written.shard = Shard(path.name, kept, samples, position, digest.hexdigest())
+    written.shard = Shard(os.path.basename(path), kept, samples, position, digest.hexdigest())
 
 
 def _too_many(last: str) -> DataError:
@@ -258,7 +277,7 @@ def _too_many(last: str) -> DataError:
 
 
 def _finish(
-    output: Path,
+    output: str,
     manifest: Manifest,
     names: list[str],
     first: np.ndarray,
@@ -266,7 +285,7 @@ def _finish(
     source: dict[str, Any],
 ) -> ShardIndex:
     digest, size = hashlib.sha256(), 0
-    with atomic_write(output / MANIFEST_NAME, binary=True) as file:
+    with atomic_write(remote_name(output, MANIFEST_NAME), binary=True) as file:
         for number, (name, written) in enumerate(zip(names, finished, strict=True)):
             for i, record in enumerate(written.records, start=int(first[number])):
                 if record is not None:
@@ -286,7 +305,7 @@ def _finish(
         manifest_sha256=digest.hexdigest(),
         shards=shards,
     )
-    with atomic_write(output / INDEX_NAME) as file:
+    with atomic_write(remote_name(output, INDEX_NAME)) as file:
         file.write(index.to_json())
     return index
 
@@ -313,54 +332,3 @@ def _manifest_line(utterance: Utterance, shard: str, record: list[int]) -> bytes
 
 def _read(values: dict[str, Any]) -> _Written:
     return _Written(**{**values, "shard": Shard(**values["shard"])})
-
-
-def _finished(output: Path, number: int, name: str, skip: bool) -> _Written | None:
-    """What an interrupted run recorded about a shard, if the shard is unchanged since; else it is forgotten."""
-    note = result_file(output / UNFINISHED_NAME, number)
-    try:
-        written = _read(json.loads(note.read_bytes())["value"])
-        path = output / name
-        whole = path.stat().st_size == written.shard.bytes and file_sha256(str(path)) == written.shard.sha256
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if whole and (skip or not written.skipped):
-        return written
-    note.unlink(missing_ok=True)
-    return None
-
-
-@contextmanager
-def _claimed(output: Path, source: dict[str, Any]) -> Iterator[ShardIndex | None]:
-    """`output` for this run alone; gives the index when all was finished before."""
-    unfinished = output / UNFINISHED_NAME
-    plan = unfinished / "plan.json"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        index = read_index(str(output))
-        before = index.settings if index else json.loads(plan.read_bytes()) if plan.exists() else None
-        there = [file.name for file in output.iterdir() if not file.name.startswith(".")]
-        if before is None and there:
-            raise UserError(f"--output {output}: holds something else ({there[0]}); name a new folder")
-        if before != source and there:
-            assert before is not None
-            other = [key for key in source if before.get(key) != source[key]]
-            named = ", ".join("manifest" if key == "source_sha256" else key for key in other)
-            raise UserError(
-                f"--output {output}: holds shards made with another {named}; name a new folder, or delete this one"
-            )
-        unfinished.mkdir(exist_ok=True)
-        with open(unfinished / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"--output {output}: another run is writing there; wait for it") from None
-            for partial in output.glob(".writing-*"):
-                partial.unlink()
-            if index is None:
-                with atomic_write(plan) as file:
-                    json.dump(source, file)
-            yield index
-            shutil.rmtree(unfinished)
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot write there ({error.strerror})") from None
