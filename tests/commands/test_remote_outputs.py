@@ -11,6 +11,9 @@ import pytest
 import soundfile
 
 from jasper_tf.__main__ import find_verbs, main
+from jasper_tf.data.batches.batch_reader import BatchReader
+from jasper_tf.data.manifest.columns import read_manifest
+from jasper_tf.data.storage.shard_index import resolve_shards
 from jasper_tf.io.object_storage import list_remote, read_remote
 
 
@@ -83,3 +86,11 @@ def test_shards_are_written_there(s3, tmp_path, monkeypatch, capsys):
     assert "holds shards made with another sample_rate" in capsys.readouterr().err
     assert main(["shard", "--verify", "--output", f"{s3}/shards"]) == 0
     assert not Path("s3:").exists()
+
+    reader = BatchReader(16000, "average")
+    batches = [
+        reader.read_batch(list(read_manifest(resolve_shards(folder))), np.full(5, 8000), 8000)
+        for folder in (f"{s3}/shards", "here")
+    ]
+    np.testing.assert_array_equal(batches[0][0], batches[1][0])
+    assert batches[0][1].tolist() == [8000] * 5 and not batches[0][2]

@@ -50,6 +50,20 @@ sys.exit(status)
 """
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """`alone(file, settings)`: the run of one undisturbed process, trained once for both tests."""
+    runs: list[Path] = []
+
+    def trained(file: Path, settings: list[str]) -> Path:
+        if not runs:
+            folder = tmp_path_factory.mktemp("alone")
+            runs.append(train(load_config(file, [*settings, f"exp_manager.exp_dir={folder}"])))
+        return runs[0]
+
+    return trained
+
+
 def free_tens() -> int:
     """A number whose ten successors by a further digit are free ports."""
     for tens in range(2000, 6000):
@@ -62,14 +76,14 @@ def free_tens() -> int:
     raise AssertionError("no free ports")
 
 
-def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, assert_close_runs, tmp_path):
+def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, alone, assert_close_runs, tmp_path):
     """Four workers, run and shards in a bucket; what differs from the file: addresses, bucket, size of the training."""
     settings = [*certain, "trainer.max_epochs=3"]
     manifest = next(one for one in certain if "train_ds.manifest" in one).split("=")[1]
     write_shards(manifest, tmp_path / "shards", ShardSettings(), workers=2)
     for file in (tmp_path / "shards").iterdir():
         upload(file, f"{s3}/shards/{file.name}")
-    one = load_config(tiny_file, [*settings, f"exp_manager.exp_dir={tmp_path}"])
+    one = load_config(tiny_file, settings)
     lines = [json.loads(line) for line in Path(one.model.validation_ds.manifest_filepath).read_text().splitlines()]
     (tmp_path / "dev.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     upload(tmp_path / "dev.json", f"{s3}/dev.json")
@@ -114,10 +128,10 @@ def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, assert
     assert "restarting from the last checkpoint" in outputs[0] and "resuming at epoch" in outputs[0]
     with WorkingCopy(run, "position.json", "checkpoints") as copy:
         copy.download()
-        assert_close_runs(train(one), copy.path)
+        assert_close_runs(alone(tiny_file, settings), copy.path)
 
 
-def test_a_slurm_job_starts_its_step_again(tiny_file, certain, assert_close_runs, tmp_path):
+def test_a_slurm_job_starts_its_step_again(tiny_file, certain, alone, assert_close_runs, tmp_path):
     programs, pids = tmp_path / "programs", tmp_path / "pids"
     programs.mkdir()
     pids.mkdir()
@@ -127,8 +141,13 @@ def test_a_slurm_job_starts_its_step_again(tiny_file, certain, assert_close_runs
     }.items():
         (programs / name).write_text(text)
         (programs / name).chmod(stat.S_IRWXU)
-    settings = [*certain, "trainer.max_epochs=3", f"exp_manager.exp_dir={tmp_path}"]
-    several = ["exp_manager.name=several", "model.train_ds.batch_size=2", "model.validation_ds.batch_size=2"]
+    settings = [*certain, "trainer.max_epochs=3"]
+    several = [
+        f"exp_manager.exp_dir={tmp_path}",
+        "exp_manager.name=several",
+        "model.train_ds.batch_size=2",
+        "model.validation_ds.batch_size=2",
+    ]
     job = subprocess.Popen(
         [str(CLUSTER / "slurm.sh"), str(tiny_file), *settings, *several],
         env={
@@ -157,4 +176,4 @@ def test_a_slurm_job_starts_its_step_again(tiny_file, certain, assert_close_runs
             os.killpg(job.pid, signal.SIGKILL)
     assert job.returncode == 0, output
     assert "step ended with status" in output and "resuming at epoch" in output
-    assert_close_runs(train(load_config(tiny_file, [*settings, "exp_manager.name=one"])), tmp_path / "several")
+    assert_close_runs(alone(tiny_file, settings), tmp_path / "several")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,10 +15,9 @@ from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.data.storage.utterance_audio import load_utterance
 from jasper_tf.errors import UserError
 from jasper_tf.io.remote import is_remote
-from jasper_tf.io.thread_pool import map_in_order
 
-_REQUESTS = 16
-"""Rows of a batch that are read at the same time from object storage, which takes long to answer."""
+_REQUESTS = 64
+"""Rows that a process reads at the same time from object storage, which takes long to answer."""
 
 ChangeAudio = Callable[[int, np.ndarray], np.ndarray]
 
@@ -67,7 +69,7 @@ class BatchReader:
 
         remote = any(is_remote(utterance.path) for utterance in utterances)
         rows = range(len(utterances))
-        read_rows = map_in_order(read, rows, _REQUESTS) if remote else map(read, rows)
+        read_rows = _request_pool(os.getpid()).map(read, rows) if remote else map(read, rows)
         for row, (mono, target) in enumerate(zip(read_rows, audio, strict=True)):
             if isinstance(mono, UserError):
                 errors[row] = mono
@@ -78,3 +80,9 @@ class BatchReader:
             target[len(mono) :] = 0
             audio_len[row] = len(mono)
         return audio, audio_len, errors
+
+
+@functools.lru_cache(maxsize=1)
+def _request_pool(process: int) -> ThreadPoolExecutor:
+    """Threads that wait for object storage; a pool for each batch would cost a quarter of a request's own time."""
+    return ThreadPoolExecutor(_REQUESTS)
