@@ -7,7 +7,8 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
 _VALUES = 2**16
-_NORMAL = np.random.default_rng(0).standard_normal((_VALUES, 4), np.float32)
+_VECTOR = 16
+_NORMAL = np.random.default_rng(0).standard_normal((_VALUES, _VECTOR), np.float32)
 _NORMAL /= _NORMAL.std()
 
 
@@ -24,11 +25,11 @@ def drop(x, rate: float, seed: keras.random.SeedGenerator):
 
 
 def normal(shape, seed: keras.random.SeedGenerator):
-    """Standard normal numbers, float32; on TensorFlow each four are one of 2^16 vectors that were drawn once."""
+    """Standard normal numbers, float32; on TensorFlow each 16 are one of 2^16 vectors that were drawn once."""
     if keras.backend.backend() != "tensorflow":
         return keras.random.normal(shape, dtype="float32", seed=seed)
     size = tf.reduce_prod(shape)
-    vectors = tf.gather(_NORMAL, tf.cast(_uint16([(size + 3) // 4], seed), tf.int32))
+    vectors = tf.gather(_NORMAL, tf.cast(_uint16([-(-size // _VECTOR)], seed), tf.int32))
     return tf.reshape(tf.reshape(vectors, [-1])[:size], shape)
 
 
