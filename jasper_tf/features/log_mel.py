@@ -10,6 +10,7 @@ from keras import ops
 from jasper_tf.errors import UserError
 from jasper_tf.features.framing import Framing
 from jasper_tf.features.mel_filterbank import mel_edges_hz, mel_filterbank
+from jasper_tf.features.random_numbers import normal
 from jasper_tf.features.valid_frames import valid_frames
 
 # Symmetric windows (first and last sample equal), as NeMo makes them; NumPy's are symmetric.
@@ -127,8 +128,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         if self.exact_pad:
             audio = self._pad_sides(audio)
         if training and self.dither:
-            noise = keras.random.normal(ops.shape(audio), dtype="float32", seed=self._seed_generator)
-            audio = audio + self.dither * noise
+            audio = audio + self.dither * normal(ops.shape(audio), self._seed_generator)
         audio = self.preemphasize(audio)
         if self.generation == "modern":
             # With exact_pad NeMo also counts the length from the start of the padding: the last samples are lost.

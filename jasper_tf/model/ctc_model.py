@@ -129,8 +129,9 @@ class CTCModel(BuiltModel):
         if self.gradient_clip_val:
             factor = tf.minimum(1.0, self.gradient_clip_val / tf.maximum(norm, 1e-12))
             gradients = [g * factor for g in gradients]
-        # Keras sums over the replicas once more when it applies.
-        self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
+        if replicas > 1:  # Keras sums over the replicas once more when it applies
+            gradients = [g / replicas for g in gradients]
+        self.optimizer.apply(gradients, self.trainable_variables)
         share_of_replica = denominator / replicas
         self.loss_mean.update_state(tf.reduce_sum(losses * shares), sample_weight=share_of_replica)
         for k, metric in enumerate(self.output_losses):

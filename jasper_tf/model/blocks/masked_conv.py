@@ -110,6 +110,8 @@ class MaskedConv1D(keras.layers.Layer):
         unpadded = frames if pad else frames - sum(self.padding)
         shape = (batch, self.output_length(unpadded), self.filters or channels)
         dense = same and self.filters is not None and self.groups == 1
+        if training and dense and self.kernel_width == 1:
+            return ops.matmul(x, self.kernel[0])
         if training and dense and has_faster_gradients(self.kernel.shape, self.dilation):
             return ops.reshape(convolve_same(x, self.kernel, self.dilation), shape)
         return ops.reshape(self._convolve(x, "same" if same else "valid"), shape)

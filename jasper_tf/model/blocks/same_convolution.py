@@ -57,10 +57,10 @@ def convolve_same(x, kernel, dilation: int = 1):
         return tf.reshape(total, kernel.shape)
 
     def input_gradient(upstream):
-        if dilation == 1 and math.prod(kernel.shape) < _WIDE_FOR_INPUT_GRADIENT:
-            return tf.nn.conv2d_transpose(
-                tf.expand_dims(upstream, 1), tf.expand_dims(kernel, 0), tf.shape(tf.expand_dims(x, 1)), 1
-            )[:, 0]
+        if math.prod(kernel.shape) < _WIDE_FOR_INPUT_GRADIENT:
+            shape = tf.shape(tf.expand_dims(x, 1))
+            wide = tf.expand_dims(upstream, 1), tf.expand_dims(kernel, 0)
+            return tf.squeeze(tf.nn.conv2d_transpose(*wide, shape, 1, dilations=(1, dilation)), 1)
 
         def by_product():
             turned = tf.reshape(tf.transpose(kernel, (1, 0, 2)), (channels, -1))
