@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from jasper_tf.__main__ import main
 
@@ -123,6 +125,23 @@ def test_after_sigkill_the_same_command_computes_only_the_rest(corpus, model, tm
     if verb == "shard":
         assert done.stderr.count("kept, was finished before") == len(numbers)
         assert kept == {file: file.stat().st_mtime_ns for file in kept}
+
+
+@pytest.mark.slow
+def test_ten_thousand_files(model, tmp_path):
+    recordings = np.random.default_rng(0).normal(0, 0.1, (16, 4000))
+    (tmp_path / "all").mkdir()
+    for number in range(10_000):
+        first = tmp_path / f"{number % 16}.wav"
+        if number < 16:
+            soundfile.write(first, recordings[number], 16000)
+        os.link(first, tmp_path / f"all/{number:05d}.wav")
+    done = jasper("transcribe", "--model", model, tmp_path / "all", "--format", "json", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(one["audio_filepath"]).stem for one in found] == [f"{number:05d}" for number in range(10_000)]
+    assert len({one["text"] for one in found}) > 8
+    assert all(one["text"] == found[number % 16]["text"] for number, one in enumerate(found))
 
 
 def test_options_that_do_not_go_together(corpus, tmp_path, capsys):
