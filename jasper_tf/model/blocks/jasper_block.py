@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.errors import UserError
-from jasper_tf.features.random_numbers import drop
 from jasper_tf.features.valid_frames import valid_frames
 from jasper_tf.model.blocks.batch_norm import BatchNorm
 from jasper_tf.model.blocks.group_norm import GroupNorm
@@ -273,10 +272,10 @@ class JasperBlock(keras.layers.Layer):
         return training.normalize(layer, x) if isinstance(training, Repeatable) else layer(x, training=training)
 
     def _drop(self, x, training):
-        if not (training and self.dropout.rate):
-            return x
-        seed = training.next_seed() if isinstance(training, Repeatable) else self.dropout.seed_generator
-        return drop(x, self.dropout.rate, seed)
+        if not isinstance(training, Repeatable):
+            return self.dropout(x, training=training)
+        rate = self.dropout.rate
+        return keras.random.dropout(x, rate, seed=training.next_seed()) if rate else x
 
     def compute_output_spec(self, panes, length, training=None):
         batch, frames, _ = panes[-1].shape
