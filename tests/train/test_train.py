@@ -340,7 +340,7 @@ def test_it_learns_speech(tiny_config, spoken_corpus, tmp_path):
     model = build_model(cfg)
     batches, _ = build_batches(cfg, "train_ds")
     model.compile(NovoGrad(0.02, betas=(0.8, 0.5)))
-    model.fit(batches.dataset().repeat(), epochs=1, steps_per_epoch=150, verbose=0)
+    model.fit(batches.dataset().repeat(), epochs=1, steps_per_epoch=250, verbose=0)
     found = model.transcribe([line["audio_filepath"] for line in lines])
     assert [one.text for one in found] == [line["text"] for line in lines]
 
