@@ -51,9 +51,8 @@ def automatic(cfg):
 
 
 @pytest.mark.medium
-def test_a_run_that_resumes_keeps_what_it_found(tiny_config):
-    cfg = automatic(tiny_config())
-    cfg = dataclasses.replace(cfg, exp_manager=dataclasses.replace(cfg.exp_manager, resume_if_exists=True))
+def test_a_run_that_resumes_keeps_what_it_found(tiny_config, tmp_path):
+    cfg = automatic(tiny_config(f"exp_manager.exp_dir={tmp_path}", "exp_manager.resume_if_exists=true"))
     found, line = with_batch_duration(cfg, run_path(cfg))
     duration = found.model.train_ds.batch_duration
     assert duration >= 1 and f"{duration:g} s" in line

@@ -45,7 +45,7 @@ class Line:
         name: `make bench ONLY=name`.
         title: of the table.
         competitors: this package's first.
-        audio_s: seconds of audio in it, where a speed as multiple of real time says something.
+        audio_s: seconds of audio in it; None where the speed is not given as a multiple of real time.
     """
 
     name: str

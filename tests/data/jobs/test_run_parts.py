@@ -20,7 +20,7 @@ JOB = {"verb": "test", "options": [1, 2]}
 
 
 def square(calls: str, kill: bool, part: int) -> int:
-    """The function of the tests: notes each call, and kills its own process at part 5 where `kill` says so."""
+    """Records each call; kills its own process at part 5 if `kill` is set."""
     with open(calls, "a") as file:
         file.write(f"{part}\n")
     if kill and part == 5:
