@@ -73,6 +73,7 @@ _FRAMES_AT = (  # how the file begins, where it states its frames, and how
 _AU_ORDER = {b".snd": ">II", b"dns.": "<II"}
 _WITHOUT_LENGTH = {"IRCAM": 1024, "PAF": 2048, "PVF": 0}
 """Bytes of the header; PVF's is two lines."""
+_CHECKED_BY_OTHERS = ("FLAC", "OGG", "MP3")
 _LONGEST_HEAD = 1024
 
 
@@ -86,6 +87,8 @@ def missing_frames(path: str, file: soundfile.SoundFile) -> int:
 
     For encodings that pack frames (ADPCM, GSM) it is an estimate, at least 1.
     """
+    if file.format in _CHECKED_BY_OTHERS:
+        return 0
     width = _SAMPLE_BYTES.get(file.subtype, 0) * file.channels
     if file.format in _WITHOUT_LENGTH:
         block = 32 * file.channels if file.format == "PAF" and file.subtype == "PCM_24" else width

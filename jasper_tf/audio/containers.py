@@ -111,12 +111,17 @@ def _ogg_tail(path: str) -> bytes:
         return b""
 
 
+def may_be_mp3(head: bytes) -> bool:
+    """Whether a file that begins with `head` (3 bytes or more) may be an MP3 file."""
+    return head[:3] == b"ID3" or head[:1] == b"\xff"
+
+
 def missing_mp3_bytes(path: str) -> int:
     """Bytes that the first frame (Xing, Info) of an MP3 file states and that are missing; 0 for other files."""
     try:
         with open(path, "rb") as file:
             head = file.read(10)
-            if head[:3] != b"ID3" and head[:1] != b"\xff":
+            if not may_be_mp3(head):
                 return 0
             first = _after_id3(head, 0)
             file.seek(first)

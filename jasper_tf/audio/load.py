@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
 from jasper_tf.audio.container_length import missing_bytes, missing_frames
-from jasper_tf.audio.containers import missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
+from jasper_tf.audio.containers import may_be_mp3, missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
 from jasper_tf.audio.media_file import MEDIA_SLACK_S, MediaFile, media_format
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
 from jasper_tf.io.file_access import why_no_access
@@ -132,8 +132,25 @@ def _load_remote(path: str, *arguments) -> np.ndarray:
             raise AudioError(path, error.kind, error.detail) from None
 
 
+class AudioHeader(NamedTuple):
+    """What the header of an audio file states.
+
+    Args:
+        duration_s: the length in seconds.
+        channels: their number.
+    """
+
+    duration_s: float
+    channels: int
+
+
 def audio_duration_s(path: str | os.PathLike) -> float:
-    """The length in seconds that the file's header states.
+    """The length in seconds that the file's header states. Raises as `read_audio_header`."""
+    return read_audio_header(path).duration_s
+
+
+def read_audio_header(path: str | os.PathLike) -> AudioHeader:
+    """Reads the header of an audio file on this machine.
 
     Raises:
         AudioError: the file is missing or unreadable, is an Ogg file without its end, an MP3 that ends inside a frame
@@ -142,7 +159,7 @@ def audio_duration_s(path: str | os.PathLike) -> float:
     path = os.fspath(path)
     with _opened(path) as file:
         validate_length(path, file)
-        return (file.frames + missing_frames(path, file)) / file.samplerate
+        return AudioHeader((file.frames + missing_frames(path, file)) / file.samplerate, file.channels)
 
 
 def _opened(path: str) -> soundfile.SoundFile | MediaFile:
@@ -151,15 +168,15 @@ def _opened(path: str) -> soundfile.SoundFile | MediaFile:
         raise AudioError(path, *wrong)
     # Before libsndfile: while it reads a damaged one, it prints to stdout.
     with open(path, "rb") as opened:
-        head = opened.read(16)
+        head, size = opened.read(16), os.fstat(opened.fileno()).st_size
     if _SDS_START.match(head):
         detail = "is a MIDI sample dump (SDS), which is not read; convert it to WAV or FLAC"
         raise AudioError(path, "not_audio", detail)
     # Before libsndfile: libmpg123 would write a warning to stderr.
-    if missing := missing_mp3_bytes(path):
+    if may_be_mp3(head) and (missing := missing_mp3_bytes(path)):
         raise _cut(path, f"{missing} of the bytes are missing that its header states")
     try:
-        if not os.path.getsize(path):
+        if not size:
             raise AudioError(path, "empty", "is empty (0 bytes); copy it again or leave it out")
         kind = media_format(head)
         file = MediaFile(path, kind) if kind else soundfile.SoundFile(path)

@@ -13,6 +13,7 @@ from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.serving.http.model_threads import choose_parallel_batches, limit_threads
 from jasper_tf.serving.http.server_settings import ServerSettings
 
 if TYPE_CHECKING:  # `--help` waits for no library
@@ -106,16 +107,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"serve needs {', '.join(missing)}; pip install 'jasper-tf[server]'")
     if arguments.threads is not None and arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more")
+    require_model_path(arguments.model, exports=True)
     settings = _settings(arguments)
     decoding = DecodingOptions(arguments, overrides)
-    require_model_path(arguments.model, exports=True)
     chunking = Chunking(arguments.chunk_s, arguments.overlap_s)
 
     def load() -> tuple[Transcriber, DecodingConfig]:
         print(f"loading {printable(arguments.model)}", file=sys.stderr, flush=True)
         from jasper_tf.inference.load_model import load_recognizer  # TensorFlow, after the server listens
         from jasper_tf.inference.transcriber import Transcriber
-        from jasper_tf.serving.http.model_threads import limit_threads
 
         limit_threads(arguments.model, arguments.threads)
         model = load_recognizer(arguments.model)
@@ -141,6 +141,7 @@ def _settings(arguments: argparse.Namespace) -> ServerSettings:
         queue=arguments.queue,
         batch_wait_ms=arguments.batch_wait_ms,
         batch_size=arguments.batch_size,
+        parallel_batches=choose_parallel_batches(arguments.model),
         max_upload_mb=arguments.max_upload_mb,
         max_audio_s=arguments.max_audio_s,
         max_beam_size=arguments.max_beam_size,

@@ -16,9 +16,9 @@ from jasper_tf.audio.load import (
     HIGHEST_RATE_HZ,
     LOWEST_RATE_HZ,
     ChannelSelector,
-    audio_duration_s,
     load_audio,
     mix_down,
+    read_audio_header,
     validate_samples,
 )
 from jasper_tf.audio.pcm import PCM_TYPES, to_float
@@ -42,6 +42,7 @@ class Recording:
     Attributes:
         samples: their number at the rate it was opened with, according to the header; silence is counted.
         is_held: whether its samples are in memory.
+        channels: that are mixed down; 1 where that has been done, or no header says it.
         part: (start, end) -> those samples, audio [S] float32, silence included. Raises UserError.
         whole: all of it, trimmed if requested; does not rely on the header. Raises UserError.
     """
@@ -50,6 +51,7 @@ class Recording:
     is_held: bool
     part: Callable[[int, int], np.ndarray]
     whole: Callable[[], np.ndarray]
+    channels: int = 1
 
 
 def is_one_recording(source: Any) -> bool:
@@ -97,7 +99,9 @@ def open_recording(
         path = os.fspath(source)
         if is_remote(path):
             return hold_samples(load_audio(path, sample_rate, channel_selector=channel_selector), trim_silence)
-        source = Utterance(path, 0.0, audio_duration_s(path), "", path)
+        header = read_audio_header(path)
+        whole = Utterance(path, 0.0, header.duration_s, "", path)
+        return _of_utterance(whole, sample_rate, channel_selector, trim_silence, header.channels)
     if isinstance(source, Utterance):
         return _of_utterance(source, sample_rate, channel_selector, trim_silence)
     if hasattr(source, "__array__"):
@@ -117,7 +121,7 @@ def hold_samples(audio: np.ndarray, trim_silence: bool = False) -> Recording:
 
 
 def _of_utterance(
-    utterance: Utterance, sample_rate: int, channel_selector: ChannelSelector, trim_silence: bool
+    utterance: Utterance, sample_rate: int, channel_selector: ChannelSelector, trim_silence: bool, channels: int = 1
 ) -> Recording:
     def part(start: int, end: int) -> np.ndarray:
         if utterance.record is not None:  # it is short, and read whole
@@ -129,7 +133,7 @@ def _of_utterance(
     def whole() -> np.ndarray:
         return load_utterance(utterance, sample_rate, channel_selector, trim_silence)
 
-    return Recording(round(utterance.duration_s * sample_rate), False, part, whole)
+    return Recording(round(utterance.duration_s * sample_rate), False, part, whole, channels)
 
 
 def _load_file(file: Any, sample_rate: int, channel_selector: ChannelSelector) -> np.ndarray:

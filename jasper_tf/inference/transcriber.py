@@ -244,9 +244,15 @@ class Transcriber:
         hot_words: GivenHotWords | None = None,
         decoder: HypothesisDecoder | None = None,
         multiple: int = 1,
+        words: bool | None = None,
     ) -> Mapping[str, np.ndarray]:
-        """The first half of `recognize_pieces`: the model's outputs, for `finish_pieces`."""
-        words = self.words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
+        """The first half of `recognize_pieces`: the model's outputs, for `finish_pieces`.
+
+        `words` says whether words are among them, where it is not as the Transcriber's; pieces of a longer recording
+        have them always.
+        """
+        words = self.words if words is None else words
+        words = words or any(len(piece.job.parts) > 1 for piece, _ in pieces)
         audio, audio_len = pad_audio([audio for _, audio in pieces], multiple)
         return self.model.recognize_batch(audio, audio_len, words, decoder or self.decoder, hot_words)
 

@@ -94,8 +94,8 @@ def _decode(content: bytes, sample_rate: int) -> np.ndarray:
     # As a file: its header is read before the samples.
     with in_memory(content) as path:
         try:
-            validate_channels(path)
             recording = open_recording(path, sample_rate)
+            validate_channels(recording.channels)
             if recording.samples > LONGEST_S * sample_rate:
                 seconds = recording.samples / sample_rate
                 raise ApiError(413, f"a recording of {seconds:.0f} s; send at most {LONGEST_S:g} s", "audio_too_long")

@@ -25,15 +25,17 @@ _MOST_PADDED = 1.5
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """How one request wants its recording decoded; only requests with the same options share a batch.
+    """How one request wants its recording decoded; only requests with the same decoder and hot words share a batch.
 
     Args:
         decoder: in place of the server's own.
         hot_words: in place of those of the decoder.
+        words: whether the transcript must have words; it may have them all the same.
     """
 
     decoder: Decoder | None = None
     hot_words: GivenHotWords | None = None
+    words: bool = True
 
     def is_same(self, other: RecognitionOptions) -> bool:
         return self.decoder is other.decoder and self.hot_words == other.hot_words

@@ -21,6 +21,7 @@ class ServerSettings:
         batch_wait_ms: how long a recording waits for others to be recognized with.
         batch_size: largest number of recordings or pieces in a batch; 1: no batching.
         batch_s: longest batch in seconds of audio, padding included.
+        parallel_batches: batches that are recognized side by side; the model must allow it (see `model_threads`).
         max_upload_mb: largest body of a request, 10**6 bytes.
         max_audio_s: longest recording, seconds.
         max_beam_size: largest beam that a request may ask for.
@@ -44,6 +45,7 @@ class ServerSettings:
     batch_wait_ms: float = 10.0
     batch_size: int = 16
     batch_s: float = 240.0
+    parallel_batches: int = 1
     max_upload_mb: float = 200.0
     max_audio_s: float = 4 * 3600.0
     max_beam_size: int = 128
@@ -58,7 +60,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise UserError(f"--port {self.port}: must be from 0 (any free one) to 65535")
-        for name in ("queue", "batch_size", "max_beam_size", "max_live_streams"):
+        for name in ("queue", "batch_size", "parallel_batches", "max_beam_size", "max_live_streams"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_option(name)} {getattr(self, name)}: must be 1 or more")
         if not 0 < self.batch_s < math.inf:

@@ -24,6 +24,14 @@ def noise(seed: int, seconds: float) -> np.ndarray:
     return np.concatenate(parts)[: int(16000 * seconds)].astype(np.float32) / 4
 
 
+def silence(seconds: float, rate: int = 16_000, channels: int = 1, form: str = "FLAC") -> bytes:
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", rate, channels, format=form) as written:
+        for _ in range(round(seconds / 10)):
+            written.write(np.zeros((10 * rate, channels), np.float32))
+    return file.getvalue()
+
+
 def as_wav(samples: np.ndarray, rate: int = 16000, subtype: str = "FLOAT", form: str = "WAV") -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, subtype=subtype, format=form)

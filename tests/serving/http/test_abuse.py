@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import json
 import os
 import socket
@@ -13,11 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import soundfile
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.serving.http.conftest import as_wav, noise
+from tests.serving.http.conftest import as_wav, noise, silence
 from tests.serving.http.live_server import LiveServer
 
 pytestmark = pytest.mark.medium
@@ -67,14 +65,6 @@ def highest_mb(server) -> float:
     lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
     [kilobytes] = [line.split()[1] for line in lines if line.startswith("VmHWM")]
     return int(kilobytes) / 1000
-
-
-def silence(seconds: float, rate: int, channels: int, form: str) -> bytes:
-    file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", rate, channels, format=form) as written:
-        for _ in range(round(seconds / 10)):
-            written.write(np.zeros((10 * rate, channels), np.float32))
-    return file.getvalue()
 
 
 def status(server, content: bytes) -> int:

@@ -86,8 +86,18 @@ def wait_for(condition):
         time.sleep(0.005)
 
 
-def test_each_gets_its_own_whatever_it_is_batched_with(start, paths, expected):
-    worker, model, _ = start(queue=500, batch_size=8)
+def keep_busy(worker, model, path):
+    """Lets the model begin a recording and wait for `model.go`: what is accepted meanwhile may share batches."""
+    model.batches.clear()
+    model.go.clear()
+    worker.submit(path, PLAIN)
+    wait_for(lambda: model.batches)
+    model.batches.clear()
+
+
+@pytest.mark.parametrize("parallel_batches", [1, 3])
+def test_each_gets_its_own_whatever_it_is_batched_with(start, paths, expected, parallel_batches):
+    worker, model, _ = start(queue=500, batch_size=8, parallel_batches=parallel_batches)
     rng = np.random.default_rng(1)
     names = list(rng.choice(list(paths), 150))
     decoder = worker.decoders.get(["decoding.strategy=beam", "decoding.beam.beam_size=4"], False)
@@ -122,9 +132,12 @@ def test_one_that_fails_fails_alone(start, paths, expected, failure):
             raise failure
 
     model.fail = fail
+    keep_busy(worker, model, paths["0.wav"])
     found = {name: worker.submit(paths[name], PLAIN) for name in ("1.wav", "2.wav", "3.wav")}
+    model.go.set()
     with pytest.raises(ApiError) as error:
         found.pop("2.wav").future.result(60)
+    assert any(len(lengths) > 1 and round(1.7 * 16000) in lengths for lengths, _, _ in model.batches)
     assert error.value.status == 500 and type(failure).__name__ in str(error.value)
     assert str(failure) not in str(error.value)  # it may name files of the server
     for name, one in found.items():
@@ -148,7 +161,9 @@ def test_too_little_memory_for_a_batch(start, paths, expected):
             raise MemoryError("no room")
 
     model.fail = fail
+    keep_busy(worker, model, paths["0.wav"])
     found = {name: worker.submit(paths[name], PLAIN) for name in ("1.wav", "2.wav", "6.wav")}
+    model.go.set()
     assert {name: one.future.result(60).text for name, one in found.items()} == {
         name: expected[name].text for name in found
     }
@@ -224,13 +239,44 @@ def test_options_are_not_mixed(start, paths):
     worker, model, _ = start(batch_wait_ms=300)
     beam = worker.decoders.get(["decoding.strategy=beam", "decoding.beam.beam_size=4"], False)
     options = [PLAIN, *(RecognitionOptions(beam, hot_words) for hot_words in (None, {"a": 1.0}, {"b": 1.0}))]
+    keep_busy(worker, model, paths["1.wav"])
     found = [worker.submit(paths["0.wav"], one) for one in options for _ in range(2)]
+    model.go.set()
     assert all(one.future.result(60) for one in found)
     given = [(len(lengths), decoder, hot_words) for lengths, decoder, hot_words in model.batches]
     assert sorted(size for size, _, _ in given) == [2, 2, 2, 2]
     assert {(id(decoder), str(hot_words)) for _, decoder, hot_words in given} == {
         (id(one.decoder), str(one.hot_words)) for one in options
     }
+
+
+def test_batches_side_by_side(start, paths, expected):
+    worker, model, _ = start(parallel_batches=2, batch_size=1)
+    model.go.clear()
+    found = {name: worker.submit(paths[name], PLAIN) for name in ("0.wav", "1.wav", "2.wav")}
+    wait_for(lambda: len(model.batches) == 2)
+    time.sleep(0.05)
+    assert len(model.batches) == 2
+    model.go.set()
+    assert all(one.future.result(60).text == expected[name].text for name, one in found.items())
+
+
+def test_alone_it_does_not_wait(start, paths):
+    worker, _, _ = start(batch_wait_ms=10_000)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: worker.submit(paths["0.wav"], PLAIN).future.result(60)).result(5)
+
+
+def test_words_for_those_who_want_them(start, paths, expected):
+    worker, model, _ = start(batch_wait_ms=300)
+    text_only = RecognitionOptions(words=False)
+    alone = worker.submit(paths["1.wav"], text_only).future.result(60)
+    assert (alone.text, alone.words) == (expected["1.wav"].text, None)
+    keep_busy(worker, model, paths["0.wav"])
+    both = [worker.submit(paths["1.wav"], one) for one in (text_only, PLAIN)]
+    model.go.set()
+    assert [one.future.result(60).text for one in both] == [expected["1.wav"].text] * 2
+    assert both[1].future.result().words is not None and len(model.batches) == 1
 
 
 def test_calls_of_others(start, paths):

@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 
+from tests.serving.http.conftest import silence
 from tests.serving.http.live_server import ROOT, LiveServer
 
 pytestmark = pytest.mark.medium
@@ -48,18 +49,22 @@ def test_it_listens_before_the_model_is_there(model_folder, recordings):
 
 
 def test_sigterm_finishes_what_was_accepted(model_folder, recordings, expected):
-    with LiveServer(model_folder, "--batch-wait-ms", "1500") as server:
+    sent = {**dict(list(recordings.items())[:4]), "long.flac": silence(600)}
+    with LiveServer(model_folder) as server:
         found = {}
-        threads = [
-            threading.Thread(target=lambda name=name: found.update({name: server.transcribe(recordings[name])}))
-            for name in list(recordings)[:4]
-        ]
-        for thread in threads:
-            thread.start()
-        server.wait_for(lambda: server.metric("jasper_queue_length") == 4)
+        threads = {
+            name: threading.Thread(target=lambda name=name: found.update({name: server.transcribe(sent[name])}))
+            for name in sent
+        }
+        threads["long.flac"].start()
+        server.wait_for(lambda: server.metric("jasper_queue_length") == 1)
+        for name in recordings.keys() & sent:
+            threads[name].start()
+        server.wait_for(lambda: len(found) == 4 or server.metric("jasper_queue_length") > 1)
         assert server.terminate() == 0
-        for thread in threads:
+        for thread in threads.values():
             thread.join()
+        assert found.pop("long.flac").status_code == 200
         assert {name: one.json()["text"] for name, one in found.items()} == {
             name: expected[name].text for name in found
         }
@@ -67,11 +72,11 @@ def test_sigterm_finishes_what_was_accepted(model_folder, recordings, expected):
 
 
 def test_a_second_signal_ends_it_at_once(model_folder, recordings):
-    with LiveServer(model_folder, "--batch-wait-ms", "10000") as server:
+    with LiveServer(model_folder) as server:
 
         def ask():
             with pytest.raises(httpx.TransportError):
-                server.transcribe(recordings["0.wav"])
+                server.transcribe(silence(2 * 3600))
 
         thread = threading.Thread(target=ask)
         thread.start()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jasper_tf.serving.http.model_threads import limit_threads
+from jasper_tf.serving.http.model_threads import choose_parallel_batches, limit_threads
 
 
 @pytest.fixture
@@ -45,3 +45,13 @@ def test_what_the_user_says(threads, monkeypatch):
     assert threads(5, 3) == threads(20, 3) == (3, 3)
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "2")
     assert threads(5) is None
+
+
+def test_a_small_model_has_two_batches_at_a_time(tmp_path):
+    for name, megabytes, want in (("small", 1, 2), ("large", 11, 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.keras").write_bytes(bytes(megabytes * 1_000_000))
+        assert choose_parallel_batches(tmp_path / name) == want
+    edge = tmp_path / "model.tflite"
+    edge.write_bytes(bytes(1000))
+    assert choose_parallel_batches(edge) == 1

@@ -60,6 +60,11 @@ class TranscriptionForm:
     overrides: list[str]
     needs_beam: bool
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether the answer is made of words with times and confidences, not of the text alone."""
+        return self.stream or self.logprobs or self.response_format not in ("json", "text")
+
     @classmethod
     def read(cls, form: FormData) -> TranscriptionForm:
         """Reads the fields.

@@ -9,12 +9,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
@@ -28,7 +29,15 @@ from jasper_tf.serving.http.openai.transcription_form import TranscriptionForm
 from jasper_tf.serving.http.openai.transcription_formats import json_values, text_body, verbose_values
 from jasper_tf.serving.http.recognition import Recognition, RecognitionOptions
 
-router = APIRouter()
+
+class _RequestRoute(APIRoute):
+    """A route whose endpoint takes the request alone, without FastAPI's search for parameters at every request."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
+
+
+router = APIRouter(route_class=_RequestRoute)
 
 _KEEP_ALIVE_S = 15.0
 """A stream of events says this often that it is alive: proxies close silent connections."""
@@ -79,7 +88,7 @@ async def transcriptions(request: Request) -> Response:
 
 
 @router.post("/v1/audio/translations")
-async def translations() -> None:
+async def translations(request: Request) -> Response:
     """Says that there is no translation."""
     message = "This server transcribes and does not translate; use /v1/audio/transcriptions."
     raise ApiError(400, message, "unsupported_endpoint")
@@ -92,7 +101,7 @@ def _prepare(
     decoder = worker.decoders.get(form.overrides, form.needs_beam)
     if form.hot_words:
         worker.decoders.validate_hot_words(form.hot_words, decoder)
-    return RecognitionOptions(decoder, form.hot_words), _path(form.upload, files)
+    return RecognitionOptions(decoder, form.hot_words, form.needs_words), _path(form.upload, files)
 
 
 def _path(upload: UploadFile, files: contextlib.ExitStack) -> str:
