@@ -76,7 +76,6 @@ class InferenceWorker:
         self._changed = threading.Condition()
         self._accepted: set[Recognition] = set()
         self._calls: deque[_Call] = deque()
-        self._running = 0
         self._stopping = False
         self._reader = PieceReader(settings, self._changed, self._finish)
         self._answers = ThreadPoolExecutor(1, "answers")
@@ -185,8 +184,6 @@ class InferenceWorker:
                     _call(future, function)
                 if batch:
                     self._recognize(batch)
-                    with self._changed:
-                        self._running -= 1
         except BaseException as error:
             self._fail(error)
 
@@ -213,12 +210,12 @@ class InferenceWorker:
                 if reader.ready:
                     batch, is_full = choose_batch(reader.ready, settings.batch_size, settings.batch_s * rate, rate)
                     wait_s = batch[0].ready_at + settings.batch_wait_ms / 1000 - time.monotonic()
-                    nothing_comes = reader.is_idle and not self._running
-                    if not (is_full or nothing_comes or wait_s <= 0 or self._stopping):
+                    if not (is_full or reader.is_idle or wait_s <= 0 or self._stopping):
                         batch = []
                 if calls or batch:
                     reader.take(batch)
-                    self._running += bool(batch)
+                    if reader.ready:
+                        self._changed.notify()  # another thread may take the others
                     return calls, batch
                 if self._stopping and not self._accepted:
                     return None
