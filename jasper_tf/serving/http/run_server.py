@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -33,6 +34,7 @@ _HEADERS_S = 30.0
 _KEEP_ALIVE_S = 30
 """So is one that sends no further request: longer than clients wait before they use a connection again."""
 _BACKLOG = 512
+_REQUESTS_NICE = 5
 _FILE_LIMIT_LOG_S = 10.0
 _PONG_S = 120.0
 """A client that sends a whole recording at once answers a ping behind it."""
@@ -114,11 +116,23 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(_FileLimitLog())
         await super().startup(sockets)
+        _prefer_inference()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if not self._app.state.stopping.done():
             self._app.state.stopping.set_result(None)
         await super().shutdown(sockets)
+
+
+def _prefer_inference() -> None:
+    """Lowers the priority of this thread, and of those that it starts from here on: readers, but not the inference.
+
+    Requests that come would else take the cores from the model in the middle of a batch, for which others wait: a tenth
+    less throughput. Only Linux has a priority for each thread.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _REQUESTS_NICE)
 
 
 class _FileLimitLog:
