@@ -58,8 +58,8 @@ def expected(http_model, recordings):
     return dict(zip(recordings, found, strict=True))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(model_folder):
-    """A running server with the defaults."""
+    """A running server with the defaults, that of every module."""
     with LiveServer(model_folder, "--chunk-s", "10", "--overlap-s", "2") as server:
         yield server
