@@ -100,6 +100,7 @@ def assert_same(served, folders):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model_and_manifest", ["tiny"], indirect=True)
 def test_a_process_that_knows_only_tensorflow(served, tmp_path):
     folders = written(served[1], tmp_path)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A microphone that stays open: what is kept does not grow. Two hours were the same as ten minutes."""
+"""A microphone that stays open: what is kept does not grow. Two hours were the same as half an hour."""
 
 import gc
 import tracemalloc
@@ -9,7 +9,7 @@ import pytest
 from jasper_tf.inference.transcriber import Transcriber
 
 RATE = 16_000
-MINUTES = 3
+MINUTES = 10
 
 
 def speech(rng):
@@ -24,7 +24,7 @@ def silence(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("minute", "hours"), [(speech, 0.2), (silence, 0.2)], ids=["speech", "silence"])
+@pytest.mark.parametrize(("minute", "hours"), [(speech, 1.0), (silence, 0.5)], ids=["speech", "silence"])
 def test_memory_does_not_grow(untrained_model, minute, hours):
     model = untrained_model(list(" abcdefghijklmnopqrstuvwxyz'"))
     live, rng = Transcriber(model).stream(4.8, 6.4, 1.6), np.random.default_rng(0)
@@ -37,7 +37,7 @@ def test_memory_does_not_grow(untrained_model, minute, hours):
         gc.collect()
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    # 9 minutes of features are 3.6 MB, of log-probabilities 2.7 MB, of words 90 kB.
+    # 10 minutes of features are 4 MB, of log-probabilities 3 MB, of words 100 kB.
     assert held[-1] < held[0] + 50_000 and max(held) < min(held) + 3_000_000
     assert live._decoder.open_s <= 45 and live.heard_s == 60 + 3600 * hours
-    assert finals > 20 or minute is silence
+    assert finals > 100 or minute is silence

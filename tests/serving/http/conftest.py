@@ -58,8 +58,8 @@ def expected(http_model, recordings):
     return dict(zip(recordings, found, strict=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(model_folder):
-    """A running server with the defaults, that of every module."""
+    """A running server with the defaults."""
     with LiveServer(model_folder, "--chunk-s", "10", "--overlap-s", "2") as server:
         yield server
