@@ -3,8 +3,8 @@
     python tests/benchmarks/memory.py configs/quartznet.yaml configs/jasper.yaml --seconds 4
 
 Each measurement is a process of its own, which trains steps of one and of `--rows` recordings of `--seconds` seconds of
-noise, on the CPU: the difference of their peaks is what the batch takes. Prints a table in Markdown, each row when it is
-found; what is measured now and the time left go to stderr.
+noise, on the CPU: the difference of their peaks is what the batch takes. One that takes longer than `--limit-s` is left
+out. Prints a table in Markdown, each row when it is found; what is measured now and the time left go to stderr.
 """
 
 import argparse

@@ -67,9 +67,9 @@ class DevicePeak:
 def find_peak(trainer: TrainerConfig, devices: Sequence[str], replicas: int) -> DevicePeak | None:
     """Returns the peak of a run's devices; None if unknown.
 
-    `trainer.peak_tflop_per_s` of each device, where it is given; else a GPU's by its name, and a CPU's as measured. Both
-    are those of the type that the network computes in: of bfloat16 with `trainer.precision=bf16-mixed`. The CPU devices
-    of one machine share its processor and count once.
+    `trainer.peak_tflop_per_s` of each device, where it is given; else a GPU's by its name, and a CPU's as measured.
+    Both are for the type that the network computes in: bfloat16 with `trainer.precision=bf16-mixed`. The CPU devices of
+    one machine share its processor and count once.
 
     Args:
         trainer: with `set_precision` already applied.
