@@ -83,6 +83,8 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
     # TensorFlow prints pages about absent GPUs when it is imported; it reads this once.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     log_to_stderr()
+    # Keras imports scikit-learn for wrappers that nothing here uses: a fifth of the start. Keras Tuner needs it.
+    skipped = verb != "tune" and sys.modules.setdefault("sklearn", None) is None  # type: ignore[arg-type]
     try:
         module = importlib.import_module(f"jasper_tf.commands.{verb.replace('-', '_')}")
         parser = OneLineParser(prog=program, description=module.HELP)
@@ -97,6 +99,9 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
     except BrokenPipeError:
         discard_stdout()
         return 141
+    finally:
+        if skipped:
+            sys.modules.pop("sklearn", None)
 
 
 def run_program() -> NoReturn:

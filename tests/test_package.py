@@ -89,11 +89,6 @@ def test_the_wheel_trains_exports_and_transcribes_without_a_checkout(installed):
     short = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "model.optim.sched.warmup_steps=1"]
     corpus = ["--train", "16", "--dev", "4", "--test", "2"]
     installed("jasper-tf", "make-demo-corpus", "--output", "build/demo", *corpus)
-    data = [
-        f"model.{part}_ds.manifest_filepath=build/demo/{file}.jsonl"
-        for part, file in (("train", "train"), ("validation", "dev"))
-    ]
-    installed("jasper-tf", "train", "an4.yaml", "trainer.fast_dev_run=true", *short, *data)
     trained = installed("jasper-tf", "train", "demo.yaml", *short)
     assert str(package / "configs" / "demo.yaml") in trained.stderr
     assert trained.stdout.splitlines()[-1].startswith("next: jasper-tf evaluate --model runs/demo")

@@ -185,7 +185,9 @@ class Trial:
         # All labels differ from their neighbors: they need the fewest frames.
         labels = np.tile(np.arange(self._labels, dtype=np.int32) % 2, (count, 1))
         y = {"labels": labels, "label_len": np.full(count, self._labels, np.int32)}
-        results = self._model.train_function(iter([keras.tree.map_structure(tf.constant, (x, y))]))
+        # Batches of an unknown size, as a run's are: a second trace would count as memory of the larger batch.
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(count)
+        results = self._model.train_function(iter(batches))
         keras.tree.map_structure(np.asarray, results)  # waits for the step
 
     def peak_memory(self, rows: int) -> int:

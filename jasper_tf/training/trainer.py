@@ -21,7 +21,7 @@ from jasper_tf.training.auto_batch_duration import with_batch_duration
 from jasper_tf.training.callbacks.build_callbacks import build_callbacks
 from jasper_tf.training.callbacks.interruption import Interruption, TrainingInterruptedError
 from jasper_tf.training.compilation import compile_model
-from jasper_tf.training.distributed.device_peak import peak_flop_per_s
+from jasper_tf.training.distributed.device_peak import find_peak
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
 from jasper_tf.training.distributed.workers import is_chief, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
@@ -101,9 +101,9 @@ def _train(
             )
             return
         with _user_errors(folder, strategy):
-            peak = peak_flop_per_s(cfg.trainer, devices, strategy.num_replicas_in_sync)
+            peak = find_peak(cfg.trainer, devices, strategy.num_replicas_in_sync)
             if peak:
-                folder.say(f"{peak / 1e12:.3g} TFLOP/s are the peak of matrix multiplication, to which MFU relates")
+                folder.say(str(peak))
             _run(TrainingRun(cfg, folder, model, data, checkpoints, average, state, total_steps, peak))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jasper_tf.config import Config
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.optim.exponential_moving_average import ExponentialMovingAverage
+from jasper_tf.training.distributed.device_peak import DevicePeak
 from jasper_tf.training.run.checkpoint_manager import CheckpointManager
 from jasper_tf.training.run.folder import RunFolder
 from jasper_tf.training.run.training_state import TrainingState
@@ -26,7 +27,7 @@ class TrainingRun:
         average: moving average of the weights (`trainer.ema`), or None.
         state: progress of the run; kept current by the loop.
         total_steps: optimizer steps of the whole run.
-        peak_flop_per_s: of all devices, or None if unknown.
+        peak: of all devices, or None if unknown.
     """
 
     cfg: Config
@@ -37,4 +38,4 @@ class TrainingRun:
     average: ExponentialMovingAverage | None
     state: TrainingState
     total_steps: int
-    peak_flop_per_s: float | None
+    peak: DevicePeak | None

@@ -171,13 +171,8 @@ def train(o, config: str, precision: str, size: int, classes: int = len(LABELS))
             size //= 2  # the reported batch is the one that fits
     rate = size / (row["ms"] / 1000)
     share = rate * flops / o.peak[precision] if precision in o.peak else None
-    more = {
-        "sequences_per_s": rate,
-        "flop_per_s": rate * flops,
-        "of_matmul_peak": share,
-        "loss": float(row["result"][1]),
-    }
-    yield reported(f"{config} {precision}, step, {size} x {seconds} s", row, **more, **peak_memory())
+    more = {"sequences_per_s": rate, "flop_per_s": rate * flops, "of_matmul_peak": share, **peak_memory()}
+    yield reported(f"{config} {precision}, step, {size} x {seconds} s", row, **more, loss=float(row["result"][1]))
     state = row.pop("result")[0]
     if config == "jasper":
         yield from profile(step, state, batch)
@@ -215,10 +210,7 @@ def pieces_of_step(recognizer: Recognizer, precision: str, batch, size: int, sec
     trainable, others, slots = recognizer.state()
     flops = forward_flops(recognizer, int(seconds * SAMPLE_RATE)) * size
     forward = jax.jit(lambda t, n, *b: recognizer.forward(t, n, *b[:2])[0][0])
-    for name, function, passes in (
-        ("forward", forward, 1),
-        ("gradients", jax.jit(recognizer.gradients), 3),
-    ):
+    for name, function, passes in (("forward", forward, 1), ("gradients", jax.jit(recognizer.gradients), 3)):
         row = timed(function, trainable, others, *batch, rounds=5)
         rate = flops * passes / (row["ms"] / 1000)
         yield reported(f"jasper {precision}, {name}, {size} x {seconds} s", row, flop_per_s=rate)
@@ -293,19 +285,9 @@ def decoding(o) -> Iterator[Row]:
         yield reported(f"{name}, {size} x {frames} frames", row, ms_per_utterance=row["ms"] / size)
 
 
-@part
-def quartznet_bf16(o) -> Iterator[Row]:
-    yield from train(o, "quartznet", "bf16", 64)
-
-
-@part
-def citrinet_bf16(o) -> Iterator[Row]:
-    yield from train(o, "citrinet", "bf16", 32, classes=1024)
-
-
-@part
-def jasper_float32(o) -> Iterator[Row]:
-    yield from train(o, "jasper", "float32", 64)
+parts["quartznet_bf16"] = functools.partial(train, config="quartznet", precision="bf16", size=64)
+parts["citrinet_bf16"] = functools.partial(train, config="citrinet", precision="bf16", size=32, classes=1024)
+parts["jasper_float32"] = functools.partial(train, config="jasper", precision="float32", size=64)
 
 
 def write(folder: Path, report: Row) -> None:

@@ -1,14 +1,19 @@
 """Peak memory of a training step for each second of its batch: float32, bf16-mixed, recomputed blocks, and both.
 
-    python tests/benchmarks/memory.py configs/jasper.yaml configs/quartznet.yaml
+    python tests/benchmarks/memory.py configs/quartznet.yaml configs/jasper.yaml --seconds 4
 
-Each measurement is a process of its own, which trains a step of one and of `--rows` recordings of `--seconds` seconds
-of noise: the difference of their peaks is what the batch takes. Prints a table in Markdown.
+Each measurement is a process of its own, which trains steps of one and of `--rows` recordings of `--seconds` seconds of
+noise, on the CPU: the difference of their peaks is what the batch takes. One that takes longer than `--limit-s` is left
+out. Prints a table in Markdown, each row when it is found; what is measured now and the time left go to stderr.
 """
 
 import argparse
+import logging
 import subprocess
 import sys
+import time
+
+from jasper_tf.io.progress import clock
 
 VARIANTS = {
     "float32": [],
@@ -27,32 +32,45 @@ def measure(config: str, overrides: list[str], seconds: float, rows: int) -> Non
     cfg = load_config(config, ["model.train_ds.manifest_filepath=none", *overrides])
     set_precision(cfg.trainer.precision)
     trial = Trial(cfg, round(seconds * cfg.model.sample_rate), 50)
+    trial.step(1)  # the first one allocates more than the batch
     first, last = trial.peak_memory(1), trial.peak_memory(rows)
     print((last - first) / ((rows - 1) * seconds), first)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+")
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--rows", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--limit-s", type=float, default=90.0, help="of one measurement (default: %(default)g)")
     parser.add_argument("--variant", choices=VARIANTS, help="measures this one only, in this process")
     arguments = parser.parse_args()
     if arguments.variant:
         measure(arguments.configs[0], VARIANTS[arguments.variant], arguments.seconds, arguments.rows)
-        return
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     print("| configuration | | MiB for a second | of float32 | one recording, GiB |")
-    print("|---|---|---|---|---|")
-    for config in arguments.configs:
-        whole = None
-        for name in VARIANTS:
-            options = ["--variant", name, "--seconds", str(arguments.seconds), "--rows", str(arguments.rows)]
-            done = subprocess.run([sys.executable, __file__, config, *options], check=True, stdout=subprocess.PIPE)
-            row, first = (float(value) for value in done.stdout.split()[-2:])
-            whole = whole or row
-            cells = [config, name, f"{row / 2**20:.1f}", f"{row / whole:.0%}", f"{first / 2**30:.2f}"]
-            print("| " + " | ".join(cells) + " |", flush=True)
+    print("|---|---|---|---|---|", flush=True)
+    measurements = [(config, name) for config in arguments.configs for name in VARIANTS]
+    began, whole, failed = time.monotonic(), {}, False
+    for done, (config, name) in enumerate(measurements):
+        each = (time.monotonic() - began) / done if done else arguments.limit_s
+        left = clock((len(measurements) - done) * each)
+        logging.info("%s, %s: %d of %d, %s left", config, name, done + 1, len(measurements), left)
+        options = ["--variant", name, "--seconds", str(arguments.seconds), "--rows", str(arguments.rows)]
+        command = [sys.executable, __file__, config, *options]
+        try:
+            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=arguments.limit_s).stdout
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            logging.error("%s, %s: not measured: %s", config, name, error)
+            failed = True
+            continue
+        row, first = (float(value) for value in found.split()[-2:])
+        whole.setdefault(config, row if name == "float32" else None)
+        share = f"{row / whole[config]:.0%}" if whole[config] else ""
+        print(f"| {config} | {name} | {row / 2**20:.1f} | {share} | {first / 2**30:.2f} |", flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

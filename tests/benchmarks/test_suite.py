@@ -46,7 +46,7 @@ def lines(quick):
     return [
         Line("step/small", "a step", (ours, peer), 2.0),
         Line("step/alone", "a step alone", (ours,)),
-        Line("packages", "absent", (ours, absent, slept("NeMo", "PEER", nemo=True))),
+        Line("packages", "absent", (ours, absent, slept("NeMo", "PEER", environment="NeMo"))),
         Line("broken", "broken", (Competitor("jasper_tf", "broken", file={file!r}),)),
     ]
 """

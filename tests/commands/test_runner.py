@@ -30,13 +30,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def corpus(spoken_corpus, tmp_path_factory) -> Path:
-    """4,000 lines: the spoken corpus again and again, with a recording that is none."""
+    """2,100 lines, three parts: the spoken corpus again and again, with a recording that is none."""
     folder = tmp_path_factory.mktemp("corpus")
     lines = [json.loads(line) for line in (spoken_corpus / "train.jsonl").read_text().splitlines()]
     for line in lines:
         line["audio_filepath"] = str(spoken_corpus / line["audio_filepath"])
     (folder / "bad.wav").write_bytes(b"RIFF, but no more")
-    lines = [lines[i % len(lines)] for i in range(4000)]
+    lines = [lines[i % len(lines)] for i in range(2100)]
     lines[700] = {"audio_filepath": str(folder / "bad.wav"), "duration": 1.0, "text": "one"}
     (folder / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "few.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[640:940]))

@@ -1,9 +1,6 @@
 """The verb tune-decoding, and evaluate with the file that it writes."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +108,7 @@ def test_wrong_use(tune, tmp_path, options, changed, message):
 
 
 @pytest.mark.slow
-def test_a_language_model_of_the_training_texts_repairs_an4(shared, tmp_path):
+def test_a_language_model_of_the_training_texts_repairs_an4(shared, tmp_path, capfd):
     an4, model = shared / "data" / "an4", shared / "pretrained" / "an4_anchor.nemo"
     lines = [json.loads(line) for line in (an4 / "dev_manifest.json").read_text().splitlines()][:40]
     for line in lines:
@@ -119,11 +116,11 @@ def test_a_language_model_of_the_training_texts_repairs_an4(shared, tmp_path):
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def run(*arguments):
-        command = [sys.executable, "-m", "jasper_tf", *map(str, arguments)]
-        environment_root = Path(__file__).parents[2]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=environment_root)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        capfd.readouterr()
+        status = main([*map(str, arguments)])
+        out, err = capfd.readouterr()
+        assert status == 0, err[-3000:]
+        return out
 
     lm, chosen, report = tmp_path / "an4.arpa.gz", tmp_path / "d.yaml", tmp_path / "r.json"
     train = an4 / "train_manifest.json"

@@ -1,4 +1,4 @@
-"""`fuzz`: damaged files of one kind for a share of `FUZZ_SECONDS` (40), read in a process with bounds.
+"""`fuzz`: damaged files of one kind for a share of `FUZZ_SECONDS` (20), read in a process with bounds.
 
 `make test` tries the same examples each time, as many as the time allows; with `FUZZ_RANDOM=1` (`make fuzz`) others.
 """
@@ -45,7 +45,7 @@ def fuzz(request: pytest.FixtureRequest, hostile_reader: HostileReader):
     example that must be read. `may_write` is for readers that go on writing to what they read.
     """
     shares = sum("fuzz" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    seconds = float(os.environ.get("FUZZ_SECONDS", "40")) / shares
+    seconds = float(os.environ.get("FUZZ_SECONDS", "20")) / shares
     first_seed = random.randrange(1 << 32) if os.environ.get("FUZZ_RANDOM") else 0
 
     def fuzz(

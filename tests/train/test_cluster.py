@@ -125,7 +125,8 @@ def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, alone,
         for process in pods:
             process.kill()
     assert [process.returncode for process in pods] == [0] * 4, outputs
-    assert "restarting from the last checkpoint" in outputs[0] and "resuming at epoch" in outputs[0]
+    assert "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
+    assert "resuming at epoch" in outputs[0]
     with WorkingCopy(run, "position.json", "checkpoints") as copy:
         copy.download()
         assert_close_runs(alone(tiny_file, settings), copy.path)

@@ -12,6 +12,7 @@ from jasper_tf.training.callbacks.average_weights import AverageWeights
 from jasper_tf.training.callbacks.bad_audio_report import BadAudioReport
 from jasper_tf.training.callbacks.early_stopping import EarlyStopping
 from jasper_tf.training.callbacks.interruption import Interruption, StopWhenAsked
+from jasper_tf.training.callbacks.measure_peak import MeasurePeak
 from jasper_tf.training.callbacks.progress import Progress
 from jasper_tf.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 from jasper_tf.training.callbacks.save_checkpoints import SaveCheckpoints
@@ -31,6 +32,8 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
     cfg, state, folder, data = run.cfg, run.state, run.folder, run.data
     e, say = cfg.exp_manager, folder.say
     callbacks: list[keras.callbacks.Callback] = []
+    if run.peak and run.peak.is_measured:
+        callbacks.append(MeasurePeak(run.peak, say))
     if run.average:
         score = functools.partial(evaluate, run.model, data.validation) if data.validation else None
         callbacks.append(AverageWeights(run.average, state, score))
@@ -42,7 +45,7 @@ def build_callbacks(run: TrainingRun, interruption: Interruption) -> list[keras.
         if data.validation:
             callbacks.append(ValidationSamples(data.validation, data.training, log, state))
     sets = data.validation.sets if data.validation else ()
-    callbacks += [log, Progress(say, state, run.total_steps, data.training, sets, run.peak_flop_per_s)]
+    callbacks += [log, Progress(say, state, run.total_steps, data.training, sets, run.peak)]
     if skipping := [part.bad_audio for part in data.parts() if part.bad_audio]:
         callbacks.append(BadAudioReport(skipping, say))
     sched = cfg.model.optim.sched
@@ -70,7 +73,7 @@ def _build_log(run: TrainingRun) -> RunLog:
         folder.tensorboard if wants_curves else None,
         validation.sets if validation else (),
         [metric.name for metric in run.model.output_losses],
-        run.peak_flop_per_s,
+        run.peak,
     )
 
 

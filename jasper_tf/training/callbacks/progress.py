@@ -12,6 +12,7 @@ from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.io.progress import Progress as ProgressBar
 from jasper_tf.io.progress import clock
 from jasper_tf.model.flops import training_flops
+from jasper_tf.training.distributed.device_peak import DevicePeak
 from jasper_tf.training.run.training_state import TrainingState
 
 
@@ -28,7 +29,7 @@ class Progress(keras.callbacks.Callback):
         total_steps: optimizer steps of the whole run.
         batches: the training batches.
         validation_sets: names of the sets with an error rate of their own.
-        peak_flop_per_s: of all devices; None leaves the utilization out.
+        peak: of all devices; None leaves the utilization out.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Progress(keras.callbacks.Callback):
         total_steps: int,
         batches: SpeechBatches,
         validation_sets: Iterable[str] = (),
-        peak_flop_per_s: float | None = None,
+        peak: DevicePeak | None = None,
     ):
         super().__init__()
         self.validation_sets = list(validation_sets)
@@ -47,7 +48,7 @@ class Progress(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.batches = batches
         self.epochs = batches.epochs(total_steps)
-        self.peak_flop_per_s = peak_flop_per_s
+        self.peak = peak
         self._bar = ProgressBar("training", None)
 
     def on_train_begin(self, logs=None):
@@ -73,7 +74,7 @@ class Progress(keras.callbacks.Callback):
         planned = self._plan[self.state.step_in_epoch - 1]
         index = planned.index
         self._utterances += len(index)
-        if self.peak_flop_per_s:
+        if self.peak:
             self._flops += self._flops_of(planned.samples) * len(index)
         self._samples += int(self._audio_len[index].sum())
         self._seconds = time.perf_counter() - self._since
@@ -118,7 +119,7 @@ class Progress(keras.callbacks.Callback):
     def _speed(self) -> str:
         seconds = max(self._seconds, 1e-9)
         audio = audio_speed(self._samples / self.model.sample_rate / seconds)
-        used = f"  MFU {self._flops / seconds / self.peak_flop_per_s:.1%}" if self.peak_flop_per_s else ""
+        used = f"  MFU {self._flops / seconds / self.peak.flop_per_s:.1%}" if self.peak else ""
         return f"{self._utterances / seconds:.1f} utt/s  {audio}{used}"
 
     def _left_s(self) -> float:

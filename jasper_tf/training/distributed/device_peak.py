@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -37,11 +37,39 @@ _MEASURING_S = 0.15
 _LARGEST = 2048
 
 
-def peak_flop_per_s(trainer: TrainerConfig, devices: Sequence[str], replicas: int) -> float | None:
-    """The FLOP/s that the matrix multiplications of a run could reach on all its devices; None if unknown.
+class DevicePeak:
+    """The FLOP/s that the matrix multiplications of a run could reach on all its devices: what MFU relates to.
 
-    `trainer.peak_tflop_per_s` of each device, where it is given; else a GPU's by its name and the precision, and a
-    CPU's as measured now. The CPU devices of one machine share its processor and count once.
+    Args:
+        flop_per_s: as known before; 0 if it is measured.
+        measure: returns a measurement; None where the peak is known.
+
+    Attributes:
+        flop_per_s: the highest so far.
+        is_measured: whether another measurement may raise it.
+    """
+
+    def __init__(self, flop_per_s: float, measure: Callable[[], float] | None = None):
+        self.flop_per_s = flop_per_s
+        self.is_measured = measure is not None
+        self._measure = measure
+        self.measure()
+
+    def measure(self) -> None:
+        """Measures again, where the peak is measured, and keeps the higher value."""
+        if self._measure:
+            self.flop_per_s = max(self.flop_per_s, self._measure())
+
+    def __str__(self) -> str:
+        return f"{self.flop_per_s / 1e12:.3g} TFLOP/s are the peak of matrix multiplication, to which MFU relates"
+
+
+def find_peak(trainer: TrainerConfig, devices: Sequence[str], replicas: int) -> DevicePeak | None:
+    """Returns the peak of a run's devices; None if unknown.
+
+    `trainer.peak_tflop_per_s` of each device, where it is given; else a GPU's by its name, and a CPU's as measured.
+    Both are for the type that the network computes in: bfloat16 with `trainer.precision=bf16-mixed`. The CPU devices of
+    one machine share its processor and count once.
 
     Args:
         trainer: with `set_precision` already applied.
@@ -51,14 +79,14 @@ def peak_flop_per_s(trainer: TrainerConfig, devices: Sequence[str], replicas: in
     on_gpu = "GPU" in devices[0]
     count = replicas if on_gpu else trainer.num_nodes
     if trainer.peak_tflop_per_s is not None:
-        return count * trainer.peak_tflop_per_s * 1e12
+        return DevicePeak(count * trainer.peak_tflop_per_s * 1e12)
     dtype = keras.config.dtype_policy().compute_dtype
     if not on_gpu:
-        return count * measure_matmul(dtype)
+        return DevicePeak(0.0, lambda: count * measure_matmul(dtype))
     gpus = tf.config.list_physical_devices("GPU")
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else ""
     peak = gpu_peak(name, dtype)
-    return None if peak is None else count * peak
+    return None if peak is None else DevicePeak(count * peak)
 
 
 def gpu_peak(name: str, dtype: str) -> float | None:

@@ -20,6 +20,7 @@ from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.model.flops import training_flops
 from jasper_tf.model.keras_internals import TensorBoardFolder
 from jasper_tf.training.callbacks.update_ratio import UpdateRatio
+from jasper_tf.training.distributed.device_peak import DevicePeak
 from jasper_tf.training.run.event_files import drop_events
 from jasper_tf.training.run.training_state import TrainingState
 
@@ -60,7 +61,7 @@ class RunLog(TensorBoardFolder):
     Training metrics are means over the steps since the last row; `infeasible` counts the utterances since then that CTC
     could not align; `update_ratio` is the median over the layers at the row's step (TensorBoard has a curve per layer).
     `model_flop_per_s` counts padded frames too: see `training_flops`. `mfu`, the model FLOPs utilization (PaLM, arXiv
-    2204.02311, appendix B), is its share of `peak_flop_per_s`.
+    2204.02311, appendix B), is its share of `peak`.
 
     A resumed run writes the same rows as an uninterrupted one, except for the speeds: rows and events after the state
     that it resumes from are removed, and the sums of the unfinished window and epoch are restored from `state.log`,
@@ -74,7 +75,7 @@ class RunLog(TensorBoardFolder):
         tensorboard: folder for event files, or None.
         validation_sets: their names, if there are several.
         output_losses: names of the terms of the training loss, if there are several.
-        peak_flop_per_s: of all devices; None leaves `mfu` out.
+        peak: of all devices; None leaves `mfu` out.
 
     Other callbacks must use its `writer` too, and come before it: it closes the file. The curves are by optimizer step,
     where Keras's callback has one point per epoch and counts from 0 after a restart.
@@ -89,7 +90,7 @@ class RunLog(TensorBoardFolder):
         tensorboard: Path | None = None,
         validation_sets: Iterable[str] = (),
         output_losses: Iterable[str] = (),
-        peak_flop_per_s: float | None = None,
+        peak: DevicePeak | None = None,
     ):
         super().__init__(tensorboard or "", write_graph=False)
         self._output_losses = tuple(output_losses)
@@ -103,7 +104,7 @@ class RunLog(TensorBoardFolder):
         self.batches = batches
         self.state = state
         self.every_n_steps = every_n_steps
-        self.peak_flop_per_s = peak_flop_per_s
+        self.peak = peak
         rows = _drop_rows_after(csv_file, state, self._columns) if csv_file else []
         self._rows = len(rows)
         if tensorboard:
@@ -221,8 +222,8 @@ class RunLog(TensorBoardFolder):
             "steps_per_s": len(timed) / seconds,
             "model_flop_per_s": sum(self._flops(batch.samples) * len(batch.index) for batch in timed) / seconds,
         }
-        if self.peak_flop_per_s:
-            row["mfu"] = row["model_flop_per_s"] / self.peak_flop_per_s
+        if self.peak:
+            row["mfu"] = row["model_flop_per_s"] / self.peak.flop_per_s
         if self.state.plateau:
             row["learning_rate_scale"] = self.state.plateau["scale"]
         if self._ratios:

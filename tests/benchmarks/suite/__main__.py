@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument(
         "--nemo-python", default=os.environ.get("NEMO_PYTHON") or ROOT / ".venv-nemo" / "bin" / "python"
     )
+    parser.add_argument("--asr-python", default=os.environ.get("ASR_PYTHON", ""), help="of TensorFlowASR")
     parser.add_argument("--lines", default=Path(__file__).with_name("lines.py"), help="what is measured (%(default)s)")
     parser.add_argument("--folder", type=Path, default=ROOT / "docs", help="of benchmarks.json and .md (%(default)s)")
     a = parser.parse_args()
@@ -56,9 +57,20 @@ def main() -> int:
         if not any(_is_part(line, name) for line in lines):
             parser.error(f"--only {name}: no such line; there are {', '.join(lines)}")
     chosen = [line for name, line in lines.items() if any(_is_part(name, part) for part in wanted)]
-    nemo = str(a.nemo_python) if Path(a.nemo_python).is_file() else None
-    if nemo is None and any(competitor.nemo for line in chosen for competitor in line.competitors):
-        _say(f"note: no {a.nemo_python}; NeMo and PyTorch are left out. `make nemo-parity` installs them (2 GB)")
+    pythons = {"": sys.executable}
+    environments = {competitor.environment for line in chosen for competitor in line.competitors}
+    for name, python, absent in (
+        (
+            "NeMo",
+            a.nemo_python,
+            f"no {a.nemo_python}; NeMo and PyTorch are left out. `make nemo-parity` installs them (2 GB)",
+        ),
+        ("TensorFlowASR", a.asr_python, "TensorFlowASR is left out; ASR_PYTHON names the Python that has it"),
+    ):
+        if Path(python).is_file():
+            pythons[name] = str(python)
+        elif name in environments:
+            _say(f"note: {absent}")
     try:
         before = read_results(a.folder)
     except ReportError as error:
@@ -68,7 +80,7 @@ def main() -> int:
     rounds = a.rounds or (2 if a.quick else None)
     found: dict[str, Any] = {}
     failed = False
-    for name, result in _measure_all(chosen, module.matmul(a.quick), nemo, rounds, 0 if a.quick else module.TURN_S):
+    for name, result in _measure_all(chosen, module.matmul(a.quick), pythons, rounds, 0 if a.quick else module.TURN_S):
         failed = failed or result is None
         if result is None:
             continue
@@ -87,14 +99,14 @@ def main() -> int:
 
 
 def _measure_all(
-    chosen: list, matmul: Any, nemo: str | None, rounds: int | None, turn_s: float
+    chosen: list, matmul: Any, pythons: dict[str, str], rounds: int | None, turn_s: float
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yields the name and the results of each line; None for one that failed, nothing for one that is left out."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench"))
         os.environ["BENCH_FOLDER"] = folder
         log = stack.enter_context(open(Path(folder) / "log.txt", "w+"))
-        sessions = stack.enter_context(_Sessions(nemo, log))
+        sessions = stack.enter_context(_Sessions(pythons, log))
         for number, line in enumerate(chosen):
             try:
                 result = _measure(line, matmul, sessions, rounds, turn_s)
@@ -114,7 +126,7 @@ def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None, tu
     """The line as it is kept; a competitor of others that cannot be prepared is named and left out."""
     here = []
     for competitor in (matmul, *line.competitors):
-        if competitor.nemo and sessions.nemo is None:
+        if competitor.environment not in sessions.pythons:
             continue
         try:
             sessions.of(competitor)
@@ -140,7 +152,8 @@ def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None, tu
                 seconds[competitor.name].append(took)
             if count:
                 flop[competitor.name] = count
-    versions = {name: v for competitor in here for name, v in sessions.of(competitor).versions.items()}
+    # In reverse: the packages that several have are named as ours.
+    versions = {name: v for competitor in here[::-1] for name, v in sessions.of(competitor).versions.items()}
     about = {"title": line.title, "audio_s": line.audio_s, "date": f"{datetime.date.today()}", "machine": _machine()}
     ours = {competitor.name for competitor in here if competitor.ours}
     return about | {"versions": versions} | summarize(seconds, flop, ours)
@@ -149,15 +162,15 @@ def _measure(line: Any, matmul: Any, sessions: _Sessions, rounds: int | None, tu
 class _Sessions:
     """The processes that are prepared."""
 
-    def __init__(self, nemo: str | None, log: IO):
-        self.nemo = nemo
+    def __init__(self, pythons: dict[str, str], log: IO):
+        self.pythons = pythons
         self._log = log
         self._open: dict[str, Session] = {}
 
     def of(self, competitor: Any) -> Session:
         key = self._key(competitor)
         if key not in self._open:
-            python = str(self.nemo) if competitor.nemo else sys.executable
+            python = self.pythons[competitor.environment]
             self._open[key] = Session(python, competitor.file, competitor.function, competitor.prepare, self._log)
         return self._open[key]
 

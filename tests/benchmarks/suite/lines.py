@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent
 TURN_S = 0.25
 """Shorter work is repeated for that long in each round."""
 TINY = "tests/benchmarks/suite/tiny.yaml"
+JASPER_5X5 = "tests/benchmarks/suite/jasper5x5.yaml"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Competitor:
         prepare, run: its arguments, and those of the `run` that it returns. Lines with the same `prepare` use the same
             process.
         file: with `function`.
-        nemo: whether NeMo's environment runs it.
+        environment: "NeMo" or "TensorFlowASR", whose Python runs it; else this one.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Competitor:
     prepare: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     file: str = str(FOLDER / "ours.py")
-    nemo: bool = False
+    environment: str = ""
 
     @property
     def ours(self) -> bool:
@@ -65,6 +66,7 @@ def lines(quick: bool = False) -> list[Line]:
         _step(quick, "an4_anchor", batch=8, seconds=3, size=18),
         _step(quick, "quartznet", batch=4, seconds=8, size=100),
         _step(quick, "jasper", batch=1, seconds=8, size=100),
+        _jasper5x5_step(quick),
     ]
     for name in ("an4_anchor", "quartznet", "jasper"):
         found += [_inference(quick, name, batch) for batch in (1, 8)]
@@ -130,14 +132,41 @@ def _config(quick: bool, name: str) -> str:
 
 
 def _peer(name: str, function: str, prepare: dict[str, Any], run: dict[str, Any] | None = None) -> Competitor:
-    return Competitor(name, function, prepare, run or {}, str(FOLDER / "peers.py"), nemo=True)
+    return Competitor(name, function, prepare, run or {}, str(FOLDER / "peers.py"), "NeMo")
 
 
 def _step(quick: bool, name: str, **size: Any) -> Line:
     size = {"config": _config(quick, name), **({"batch": 1, "seconds": 1, "size": 5} if quick else size)}
     title = "training step, `{config}`, {batch} x {seconds} s, U {size}".format(**size)
-    ours = Competitor("jasper_tf", "step", size)
-    return Line(f"step/{name}", title, (ours, _peer("NeMo", "nemo_step", size)), size["batch"] * size["seconds"])
+    competitors = (*_our_steps(size, with_bf16=name != "jasper"), _peer("NeMo", "nemo_step", size))
+    return Line(f"step/{name}", title, competitors, size["batch"] * size["seconds"])
+
+
+def _jasper5x5_step(quick: bool) -> Line:
+    size = {"config": JASPER_5X5, "batch": 4, "seconds": 8, "size": 100}
+    if quick:
+        size |= {"batch": 1, "seconds": 1, "size": 5}
+    title = "training step, Jasper 5x5 with Adam, {batch} x {seconds} s, U {size}".format(**size)
+    peer = Competitor(
+        "TensorFlowASR", "tensorflow_asr_step", size, file=str(FOLDER / "peers.py"), environment="TensorFlowASR"
+    )
+    return Line("step/jasper5x5", title, (*_our_steps(size), peer), size["batch"] * size["seconds"])
+
+
+def _our_steps(size: dict[str, Any], with_bf16: bool = True) -> list[Competitor]:
+    """In float32, and in bfloat16 where the processor multiplies it: elsewhere that takes many times as long."""
+    ours = [Competitor("jasper_tf", "step", size)]
+    if with_bf16 and _multiplies_bfloat16():
+        ours.append(Competitor("jasper_tf, bf16", "step", size | {"precision": "bf16-mixed"}))
+    return ours
+
+
+def _multiplies_bfloat16() -> bool:
+    try:
+        facts = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in facts or "amx_bf16" in facts
 
 
 def _inference(quick: bool, name: str, batch: int) -> Line:

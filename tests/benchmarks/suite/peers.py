@@ -1,4 +1,4 @@
-"""What others do of the same work: NVIDIA NeMo, plain PyTorch, pyctcdecode."""
+"""What others do of the same work: NVIDIA NeMo, plain PyTorch, pyctcdecode, TensorFlowASR."""
 
 import json
 import os
@@ -70,6 +70,60 @@ def nemo_step(config: str, batch: int, seconds: float, size: int):
         loss.item()
 
     return run
+
+
+def tensorflow_asr_step(config: str, batch: int, seconds: float, size: int):
+    """TensorFlowASR's own training step of its Jasper, with blocks as in the configuration, and Adam."""
+    import tensorflow as tf
+    import yaml
+    from tensorflow_asr.models.ctc.jasper import Jasper
+
+    model_config = yaml.safe_load((work.ROOT / config).read_text())["model"]
+    first, *blocks, second, third = model_config["encoder"]["jasper"]
+    features = model_config["preprocessor"]
+    model = Jasper(
+        blank=0,
+        vocab_size=work.CLASSES + 1,
+        speech_config={
+            "sample_rate": work.RATE,
+            "frame_ms": 1000 * features["window_size"],
+            "stride_ms": 1000 * features["window_stride"],
+            "num_feature_bins": features["features"],
+            "nfft": features["n_fft"],
+            "normalize_zscore": True,
+        },
+        dense=blocks[0]["residual_dense"],
+        nsubblocks=blocks[0]["repeat"],
+        block_channels=[block["filters"] for block in blocks],
+        block_kernels=[block["kernel"][0] for block in blocks],
+        block_dropout=[block["dropout"] for block in blocks],
+        **_additional_block("first", first),
+        **_additional_block("second", second),
+        **_additional_block("third", third),
+    )
+    model.make([None], [None], batch_size=batch)
+    model.compile("adam")
+    model.make_train_function()
+    (audio, audio_len), (labels, label_len) = work.recordings(batch, seconds), work.labels(batch, size)
+    labels = labels + 1  # its blank is 0
+    x = {"inputs": audio, "inputs_length": audio_len, "predictions": labels, "predictions_length": label_len}
+    batches = iter(tf.data.Dataset.from_tensors((x, {"labels": labels, "labels_length": label_len})).repeat())
+
+    def run():
+        model.train_function(batches, None)[0]["loss"].numpy()
+
+    return run
+
+
+def _additional_block(name: str, block: dict) -> dict:
+    values = {
+        "channels": block["filters"],
+        "kernels": block["kernel"][0],
+        "strides": block["stride"][0],
+        "dilation": block["dilation"][0],
+        "dropout": block["dropout"],
+    }
+    return {f"{name}_additional_block_{key}": value for key, value in values.items()}
 
 
 def nemo_inference(config: str):

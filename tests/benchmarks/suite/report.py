@@ -81,6 +81,8 @@ def table(lines: dict[str, Any]) -> str:
         for place, (competitor, time) in enumerate(line["times"].items()):
             speed = line["flop"] / time["s"] if line["flop"] else None
             against = [f"{ratio:.2f} x {other}" for other, ratio in time.get("against", {}).items()]
+            if competitor == "jasper_tf, bf16":
+                against.insert(0, f"{line['times']['jasper_tf']['s'] / time['s']:.2f} x float32")
             cells = [
                 "" if place else f"`{name}`: {line['title']}",
                 competitor,

@@ -28,6 +28,7 @@ PACKAGES = {
     "ai_edge_litert": "ai-edge-litert",
     "onnxruntime": "onnxruntime",
     "pyctcdecode": "pyctcdecode",
+    "tensorflow_asr": "TensorFlowASR",
 }
 
 

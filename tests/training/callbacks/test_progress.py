@@ -7,6 +7,7 @@ import pytest
 from jasper_tf.model.flops import training_flops
 from jasper_tf.training.callbacks.progress import Progress, audio_speed
 from jasper_tf.training.datasets import build_batches
+from jasper_tf.training.distributed.device_peak import DevicePeak
 from jasper_tf.training.run.training_state import TrainingState
 
 
@@ -58,7 +59,7 @@ def test_line_of_an_epoch(progress, clock):
 
 def test_utilization_of_the_devices(progress, clock, untrained_model):
     model = untrained_model(list(" abc"))
-    progress.peak_flop_per_s = 1e9
+    progress.peak = DevicePeak(1e9)
     model.optimizer = progress.model.optimizer
     progress.set_model(model)
     progress.on_epoch_begin(1)
