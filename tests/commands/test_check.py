@@ -8,7 +8,7 @@ import soundfile
 import yaml
 
 from jasper_tf.__main__ import main
-from jasper_tf.commands.check import FAULT_TABLE
+from jasper_tf.data.checks.fault_table import FAULT_TABLE
 
 
 def check(capsys, *arguments):

@@ -33,7 +33,7 @@ class PieceReader:
 
     Args:
         settings: of the server.
-        changed: guards everything here; notified when a piece is ready, or none is on its way any more.
+        changed: the lock of all attributes; notified when a piece is ready and when the last task ends.
         on_failure: called with a recognition and the error that prevents it.
 
     Attributes:
@@ -79,7 +79,7 @@ class PieceReader:
         self.ready = [one for one in self.ready if id(one) not in taken]
 
     def let_go(self, batch: Sequence[ReadyPiece]) -> None:
-        """Says that the audio of pieces is not needed any more; needs the lock."""
+        """Releases the audio of recognized pieces, and reads on; needs the lock."""
         for one in batch:
             recognition = one.recognition
             self.held -= len(one.audio)

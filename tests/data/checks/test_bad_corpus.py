@@ -13,8 +13,8 @@ import yaml
 
 from jasper_tf.__main__ import main
 from jasper_tf.audio.containers import plain_wav_header
-from jasper_tf.commands.check import FAULT_TABLE
 from jasper_tf.data.checks.audio import AudioRules, examine
+from jasper_tf.data.checks.fault_table import FAULT_TABLE
 from jasper_tf.data.checks.faults import KINDS, NOTES
 from jasper_tf.data.manifest.columns import Utterance, read_manifest
 
