@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from jasper_tf.audio.container_length import missing_bytes, missing_frames
 from jasper_tf.audio.containers import may_be_mp3, missing_mp3_bytes, ogg_lacks_its_end, preroll_frames, validate_length
 from jasper_tf.audio.media_file import MEDIA_SLACK_S, MediaFile, media_format
 from jasper_tf.errors import AudioError, AudioErrorKind, UserError
-from jasper_tf.io.file_access import why_no_access
+from jasper_tf.io.file_access import OUT_OF_FILES, is_out_of_files, why_no_access
 from jasper_tf.io.memory_file import in_memory
 from jasper_tf.io.object_storage import StorageError, read_remote
 from jasper_tf.io.remote import is_remote
@@ -45,6 +47,8 @@ _CUT_CODES = {"FLAC": (39, 158)}
 """libsndfile: "Internal psf_fseek() failed", "flac decoder lost sync": there is less than the header announces."""
 _NO_SOUND_CODE = 7
 """libsndfile: "File does not exist or is not a regular file"; both were checked before."""
+_SYSTEM_CODE = 2
+"""libsndfile: "System error". Python has just opened the file, so too many are open; damage has codes of its own."""
 _READ_WHOLE = ("MP3", "OGG")
 _BLOCK_FRAMES = 1 << 20
 
@@ -83,7 +87,7 @@ def load_audio(
     path = os.fspath(path)
     if is_remote(path):
         return _load_remote(path, sample_rate, offset_s, duration_s, channel_selector, out)
-    with _opened(path) as file:
+    with _enough_files(path), _opened(path) as file:
         rate = file.samplerate
         promised = file.frames + missing_frames(path, file)
         start = round(offset_s * rate)
@@ -157,9 +161,19 @@ def read_audio_header(path: str | os.PathLike) -> AudioHeader:
             or holds more than its header states. Other cut files give the stated length; `load_audio` refuses them.
     """
     path = os.fspath(path)
-    with _opened(path) as file:
+    with _enough_files(path), _opened(path) as file:
         validate_length(path, file)
         return AudioHeader((file.frames + missing_frames(path, file)) / file.samplerate, file.channels)
+
+
+@contextlib.contextmanager
+def _enough_files(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_out_of_files(error):
+            raise AudioError(path, "unreadable", OUT_OF_FILES) from None
+        raise
 
 
 def _opened(path: str) -> soundfile.SoundFile | MediaFile:
@@ -183,6 +197,8 @@ def _opened(path: str) -> soundfile.SoundFile | MediaFile:
     except AudioError:
         raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        if getattr(error, "code", None) == _SYSTEM_CODE:
+            raise AudioError(path, "unreadable", OUT_OF_FILES) from None
         raise _undecodable(path, error) from None
     wrong_rate = not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ
     if wrong_rate or file.frames > _MAX_FRAMES:
@@ -255,6 +271,8 @@ def _cut(path: str, how: str) -> AudioError:
 
 
 def _undecodable(path: str, error: Exception, container: str = "") -> AudioError:
+    if is_out_of_files(error):
+        return AudioError(path, "unreadable", OUT_OF_FILES)
     if missing := missing_bytes(path):
         return _cut(path, f"{missing} of the bytes are missing that its header states")
     if ogg_lacks_its_end(path):

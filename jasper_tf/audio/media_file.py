@@ -12,6 +12,7 @@ import numpy as np
 
 from jasper_tf.audio.pcm import to_float
 from jasper_tf.errors import AudioError, one_line
+from jasper_tf.io.file_access import OUT_OF_FILES, is_out_of_files
 
 MEDIA_SLACK_S = 0.2
 """Media may end this much before their header says, which counts the encoder's delay and padding."""
@@ -172,6 +173,8 @@ class MediaFile:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> AudioError:
+        if is_out_of_files(error):
+            return AudioError(self._path, "unreadable", OUT_OF_FILES)
         reason = one_line(getattr(error, "strerror", None) or error)
         detail = f"cannot be decoded ({reason}): damaged, cut off or encrypted; copy it again, or convert it to WAV"
         return AudioError(self._path, "not_audio", detail)

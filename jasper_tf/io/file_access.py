@@ -38,11 +38,22 @@ def why_no_access(path: str | Path) -> NoAccess | None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             return NoAccess("unreadable", "is a link that leads back to itself")
+        if is_out_of_files(error):
+            return NoAccess("unreadable", OUT_OF_FILES)
         return NoAccess("unreadable", f"cannot be read ({(error.strerror or str(error)).lower()})")
     except ValueError as error:  # a NUL in the path
         return NoAccess("unreadable", f"cannot be read ({error})")
     is_folder = stat.S_ISDIR(found.st_mode)
     return NoAccess("unreadable", "is a directory, not a file" if is_folder else "is not a regular file")
+
+
+OUT_OF_FILES = "cannot be read (too many open files); try again later, or raise the limit (ulimit -n)"
+"""The message for an error that `is_out_of_files`."""
+
+
+def is_out_of_files(error: object) -> bool:
+    """Whether this process, or the machine, has as many files open as it may: that says nothing of the file."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def require_regular_file(path: str | Path, what: str) -> None:

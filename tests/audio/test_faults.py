@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import resource
 import struct
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from jasper_tf.audio import load
 from jasper_tf.audio.graph_errors import user_error_in
 from jasper_tf.audio.in_graph import is_graph_decodable, load_audio_in_graph
 from jasper_tf.audio.load import (
@@ -18,6 +20,7 @@ from jasper_tf.audio.load import (
     load_audio,
 )
 from jasper_tf.errors import AudioError, UserError
+from tests.audio.encode_media import encode_media
 
 RATE = 16000
 
@@ -324,3 +327,36 @@ def test_channels_count_where_they_are_decoded_together(tmp_path, monkeypatch):
     assert len(load_audio(tmp_path / "2.ogg", RATE)) == 3000
     with pytest.raises(AudioError, match="in one piece"):
         load_audio(tmp_path / "4.ogg", RATE)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a"])
+@pytest.mark.parametrize("step", ["why_no_access", "media_format"])
+def test_too_many_open_files_say_nothing_of_the_recording(tmp_path, monkeypatch, name, step):
+    """Another thread opens the last ones while a recording is read, after `step`."""
+    path = tmp_path / name
+    if name == "a.m4a":
+        path.write_bytes(encode_media(name, noise(RATE), RATE))
+    else:
+        soundfile.write(path, noise(RATE), RATE)
+    whole = load_audio(path)
+    before, limits, held = getattr(load, step), resource.getrlimit(resource.RLIMIT_NOFILE), []
+
+    def without_files(*arguments):
+        result = before(*arguments)
+        with pytest.raises(OSError, match="open files"):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        return result
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        monkeypatch.setattr(load, step, without_files)
+        with pytest.raises(AudioError) as raised:
+            load_audio(path)
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert raised.value.kind == "unreadable" and "ulimit -n" in raised.value.detail
+    monkeypatch.undo()
+    assert np.array_equal(load_audio(path), whole)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jasper_tf.errors import UserError, one_line
+from jasper_tf.io.file_access import is_out_of_files
 from jasper_tf.serving.http.app import create_app
 from jasper_tf.serving.http.server_settings import ServerSettings
 
@@ -146,7 +146,7 @@ class _FileLimitLog:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+        if not is_out_of_files(error):
             loop.default_exception_handler(context)
         elif loop.time() >= self._next:
             self._next = loop.time() + _FILE_LIMIT_LOG_S
