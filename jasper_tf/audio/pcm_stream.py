@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,6 +16,9 @@ _BLOCK_BYTES = 1 << 16
 _LARGEST_CHUNK = 1 << 20
 """Of a header; only `data` is longer."""
 
+_UNKNOWN_BYTES = 0x7FFF0000
+"""A size of `data` from here on, or 0, was written into a pipe before the end was known: FFmpeg's, SoX's, arecord's."""
+
 _EXTENSIBLE = 0xFFFE
 
 _ENCODED = (b"ID3", b"fLaC", b"OggS", b"FORM", b"\x1a\x45\xdf\xa3")
@@ -23,6 +27,8 @@ _ENCODED = (b"ID3", b"fLaC", b"OggS", b"FORM", b"\x1a\x45\xdf\xa3")
 
 class PcmStream:
     """Signed 16-bit little-endian samples of one channel, raw or behind a WAV header, as arecord, sox and FFmpeg write.
+
+    Where the header knows how many there are, what follows them is not read: notes and pictures.
 
     Args:
         file: a binary file whose `read1` returns what is there, such as `sys.stdin.buffer`.
@@ -38,18 +44,20 @@ class PcmStream:
 
     def __init__(self, file: BinaryIO, sample_rate: int = 16000, name: str = "standard input"):
         self._file, self._name, self.sample_rate = file, name, sample_rate
+        self._left = sys.maxsize  # bytes of samples
         self._begun = self._read(4)
         if self._begun.startswith(_ENCODED):
             detail = "is an encoded file; send samples: ffmpeg -i FILE -f s16le -ar 16000 -ac 1 -"
             raise AudioError(self._name, "not_audio", detail)
-        if self._begun == b"RIFF":
+        if self._begun in (b"RIFF", b"RF64"):
             self._begun = b""
             self._read_header()
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields audio [S] float32 as it comes; a last odd byte is no sample."""
         rest = self._begun
-        while data := self._file.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+        while data := self._file.read1(min(_BLOCK_BYTES, self._left)):  # type: ignore[attr-defined]
+            self._left -= len(data)
             data = rest + data
             whole = len(data) // 2 * 2
             yield to_float(np.frombuffer(data[:whole], "<i2"))
@@ -73,6 +81,8 @@ class PcmStream:
                 raise AudioError(self._name, "cut", "the WAV header is cut off; send it whole, or raw 16-bit samples")
             kind, size = struct.unpack("<4sI", head)
             if kind == b"data":
+                if 0 < size < _UNKNOWN_BYTES:
+                    self._left = size
                 return
             if size > _LARGEST_CHUNK:
                 raise AudioError(self._name, "not_audio", "its WAV header is damaged; send raw 16-bit samples")

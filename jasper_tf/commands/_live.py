@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.inference.streaming.live_update import LiveUpdate
 
 _LIVE_OPTIONS: dict[str, Any] = {"sample_rate": 16000, "device": None, "buffer_s": "4.8,1.6,1.6", "endpoint_s": 0.8}
-_OTHER_OPTIONS = ("output_dir",)
+_OTHER_OPTIONS: dict[str, Any] = {"output_dir": None, "overwrite": False, "batch_size": 16, "chunk_s": 40.0}
+_OTHER_OPTIONS |= {"overlap_s": 4.0, "workers": None, "runner": None, "runner_options": None, "work_dir": None}
+"""With the values that they have when they are not given."""
 _WAIT_S = 0.1
 _PIPED_BLOCKS = 4
 _DIM, _PLAIN, _CLEAR = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
@@ -60,9 +62,9 @@ def validate_live_arguments(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: names one.
     """
-    wrong = _OTHER_OPTIONS if arguments.live else _LIVE_OPTIONS
-    for name in wrong:
-        if getattr(arguments, name) is not None:
+    wrong = _OTHER_OPTIONS if arguments.live else dict.fromkeys(_LIVE_OPTIONS)
+    for name, absent in wrong.items():
+        if getattr(arguments, name) != absent:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option}: not with --live" if arguments.live else f"{option}: only with --live")
 

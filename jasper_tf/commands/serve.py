@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         from jasper_tf.inference.transcriber import Transcriber
 
         limit_threads(arguments.model, arguments.threads)
-        model = load_recognizer(arguments.model)
+        model = load_recognizer(arguments.model, arguments.threads)
         config = decoding.apply(model.decoding_config)
         transcriber = Transcriber(model, chunking, config if decoding.given else None)
         return transcriber, config

@@ -16,15 +16,19 @@ if TYPE_CHECKING:  # an edge model does without TensorFlow, whose import takes s
     from jasper_tf.model.jasper_ctc import JasperCTC
 
 
-def load_recognizer(path: str | Path) -> JasperCTC | SavedModelTranscriber | EdgeRecognizer:
+def load_recognizer(path: str | Path, threads: int | None = None) -> JasperCTC | SavedModelTranscriber | EdgeRecognizer:
     """Loads whatever `--model` names, for a Transcriber: what `load_model` takes, or what export.py wrote.
+
+    Args:
+        path: of a folder or file.
+        threads: of the runtime of an edge model; TensorFlow's are those of the process. Default: see `EdgeRecognizer`.
 
     Raises:
         UserError: it is missing, not a model of this package, damaged or malicious.
     """
     path = local_model(path)
     if find_edge_model(path):
-        return EdgeRecognizer(path)
+        return EdgeRecognizer(path, threads)
     if os.path.isdir(path):
         from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
 

@@ -64,6 +64,24 @@ def test_a_wav_header_states_the_rate():
         np.testing.assert_array_equal(found, SAMPLES / np.float32(2**15))
 
 
+def test_what_follows_the_samples_of_a_file_is_no_sound():
+    content = wav(SAMPLES, 16000, subtype="PCM_16")
+    picture = b"id3 " + struct.pack("<I", 100_000) + bytes(range(250)) * 400
+    _, found = read(content + picture)
+    np.testing.assert_array_equal(found, SAMPLES / np.float32(2**15))
+    endless = content[:40] + b"\0\0\0\0" + content[44:]
+    assert len(read(endless)[1]) == len(SAMPLES)
+
+
+def test_a_file_that_may_be_larger_than_4_gb():
+    file = io.BytesIO()
+    soundfile.write(file, SAMPLES, 44100, format="RF64", subtype="PCM_16")
+    assert file.getvalue()[:4] == b"RF64"
+    rate, found = read(file.getvalue())
+    assert rate == 44100
+    np.testing.assert_array_equal(found, SAMPLES / np.float32(2**15))
+
+
 @pytest.mark.parametrize(
     "content, kind",
     [

@@ -55,7 +55,7 @@ class LiveTranscription:
     def __init__(
         self, log_probs: LogProbStream, decoder: LiveDecoder, endpoint_s: float = 0.8, sample_rate: int | None = None
     ):
-        self.sample_rate = sample_rate or log_probs.sample_rate
+        self.sample_rate = log_probs.sample_rate if sample_rate is None else sample_rate
         self.delay_s, self.note = log_probs.delay_s, log_probs.note
         self._log_probs, self._decoder = log_probs, decoder
         self._resampler = StreamResampler(self.sample_rate, log_probs.sample_rate)

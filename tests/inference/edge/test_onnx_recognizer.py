@@ -1,5 +1,7 @@
 """An exported ONNX model transcribes like the model that it was made from, in batches, with every decoder."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,18 @@ def test_transcripts_are_those_of_the_model(pair, decoding):
     assert [one.text for one in found] == [one.text for one in wanted]
     times = [[[(word.start_s, word.end_s) for word in one.words] for one in side] for side in (found, wanted)]
     assert times[0] == times[1]
+
+
+def test_it_has_as_many_threads_as_it_is_given(tmp_path):
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("needs /proc")
+    path = export_edge(small_model("usual", "plain"), tmp_path / "edge", "onnx", say=lambda line: None) / "model.onnx"
+    kept, started = [], []
+    for threads in (None, 3):
+        before = len(os.listdir("/proc/self/task"))
+        kept.append(load_recognizer(path, threads))
+        started.append(len(os.listdir("/proc/self/task")) - before)
+    assert started == [0, 2]
 
 
 @pytest.mark.parametrize("samples", [1, 40, 160, 700])

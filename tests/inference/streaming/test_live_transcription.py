@@ -291,6 +291,11 @@ def test_impossible_pauses(pause_s):
         EndpointDetector(pause_s, FRAME_S, np.array([True]))
 
 
+def test_a_rate_of_zero_is_not_the_rate_of_the_model():
+    with pytest.raises(UserError, match="sample_rate 0"):
+        LiveTranscription(GivenFrames(frames_of("ab")), greedy(), sample_rate=0)
+
+
 @pytest.mark.medium
 def test_transcriber_streams_any_model_at_any_rate(untrained_model):
     transcriber = Transcriber(untrained_model(list(" abcdefghijklmnopqrstuvwxyz'")))

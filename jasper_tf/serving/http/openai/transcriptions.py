@@ -44,8 +44,8 @@ _KEEP_ALIVE_S = 15.0
 _PAUSE_S = 0.5
 """Between looks at what is settled, each of which joins all pieces so far."""
 _STATUS = {"not_audio": 415, "too_long": 413, "unreadable": 503}
-_OF_MANIFESTS = re.compile(r"(,? or|;) remove (its line|it)$")
-"""The end of messages about a file of a manifest."""
+_OF_MANIFESTS = re.compile(r" or remove it$")
+"""The end of messages about a file of a manifest: "repair or remove it"."""
 
 
 @router.post("/v1/audio/transcriptions")
@@ -222,5 +222,5 @@ def _api_error(error: UserError, name: str) -> ApiError:
     if isinstance(error, ApiError):
         return error
     assert isinstance(error, AudioError)  # the worker gives no others
-    detail = _OF_MANIFESTS.sub("", error.detail)
+    detail = _OF_MANIFESTS.sub(" it", error.detail)
     return ApiError(_STATUS.get(error.kind, 400), f"{name}: {detail}", error.kind, "file")
