@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments
+from jasper_tf.data.manifest.columns import manifest_paths
 from jasper_tf.errors import UserError, printable
 from jasper_tf.export.edge.formats import FORMATS, PRECISIONS
 from jasper_tf.export.edge.model_info import MODEL_INFO
 from jasper_tf.export.edge.output_folder import validate_output_folder
 from jasper_tf.inference.model_path import local_model, require_model_path
 from jasper_tf.io.file_access import require_regular_file
+from jasper_tf.io.remote import is_remote
 from jasper_tf.io.validate_outputs import add_overwrite_argument
 from jasper_tf.io.working_copy import output_folder
 
@@ -160,8 +162,10 @@ def _validate_format(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--quantize int8-static: needs recordings for the ranges of activations; add --calibration MANIFEST"
         )
-    if arguments.calibration is not None and not os.path.exists(arguments.calibration):
-        raise UserError(f"--calibration {arguments.calibration}: no such file; give a manifest")
+    if arguments.calibration is not None:
+        for manifest in manifest_paths(arguments.calibration):
+            if not is_remote(manifest) and not os.path.exists(manifest):
+                raise UserError(f"--calibration {manifest}: no such file; give a manifest")
     if arguments.onnxruntime_web is not None:
         require_regular_file(arguments.onnxruntime_web, "archive")
     validate_output_folder(arguments.output, arguments.overwrite)

@@ -65,6 +65,13 @@ class Framing:
         """Samples added on each side before the transform."""
         return (self.fft_samples - self.hop_samples) // 2 if self.exact_pad else self.fft_samples // 2
 
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples with a frame; padding by reflection also needs samples to reflect."""
+        if self.generation == "legacy":
+            return self.pad_samples + 1
+        return self.hop_samples + self.fft_samples - 2 * self.pad_samples
+
     def frames(self, audio_len: Any, xp: Any = np) -> Any:
         """Returns the valid frames of recordings of `audio_len` samples: ints or arrays; tensors with `xp=keras.ops`.
 

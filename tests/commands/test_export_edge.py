@@ -20,13 +20,13 @@ def export(*arguments):
 @pytest.mark.medium
 def test_an_export_is_verified_and_transcribes(tmp_path, spoken_corpus):
     output = tmp_path / "edge"
-    calibration = ("--calibration", spoken_corpus / "dev.jsonl")
+    calibration = ("--calibration", f"{spoken_corpus / 'dev.jsonl'},{spoken_corpus / 'dev.jsonl'}")
     done = export(SMALL_RUN, "--format", "litert", *calibration, "--output", output)
     assert done.returncode == 0 and done.stdout.strip() == str(output), done.stderr
-    assert "12 of 12 texts equal" in done.stderr and "WER" in done.stderr
+    assert "24 of 24 texts equal" in done.stderr and "WER" in done.stderr
     assert {entry.name for entry in output.iterdir()} == {"model.tflite", "model.json", "labels.txt", "config.yaml"}
     about = json.loads((output / "model.json").read_text())
-    assert about["verification"]["clips"] == 12 and about["verification"]["max_difference"] < 1e-4
+    assert about["verification"]["clips"] == 24 and about["verification"]["max_difference"] < 1e-4
     assert (output / "labels.txt").read_text().split("\n")[:-1] == about["labels"]
 
     again = export(SMALL_RUN, "--format", "litert", "--output", output)

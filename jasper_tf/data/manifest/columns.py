@@ -102,7 +102,10 @@ def manifest_paths(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> li
 
 
 def read_manifest(
-    paths: str | os.PathLike | Sequence[str | os.PathLike], tars: TarIndex | None = None, files_exist: bool = False
+    paths: str | os.PathLike | Sequence[str | os.PathLike],
+    tars: TarIndex | None = None,
+    files_exist: bool = False,
+    texts: bool = True,
 ) -> Manifest:
     """Opens manifests in the layout of NeMo: every line is read and checked once.
 
@@ -118,6 +121,7 @@ def read_manifest(
             recording they lack.
         files_exist: whether recordings are taken for granted: one that is missing fails when it is loaded. Default: its
             line is broken.
+        texts: whether a line without a text is broken. False: its text is empty.
 
     Raises:
         UserError: a manifest is missing or without a single utterance, or lines are broken: the first one's manifest,
@@ -125,9 +129,9 @@ def read_manifest(
     """
     files, scans, broken, broken_lines = [], [], "", 0
     for path in manifest_paths(paths):
-        file = ManifestFile(path, tars)
+        file = ManifestFile(path, tars, texts)
         path = file.path
-        scan = scan_file(file.local, file.folder, path, files_exist)
+        scan = scan_file(file.local, file.folder, path, files_exist, texts)
         file.require_unchanged()
         if not len(scan.start) and not scan.broken_lines:
             raise UserError(f"{path}: the manifest holds no utterance; write one JSON object per line")

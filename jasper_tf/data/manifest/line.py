@@ -82,7 +82,13 @@ def read_lines(file: IO[bytes], start: int = 0, end: float = math.inf) -> Iterat
 
 
 def parse_line(
-    line: bytes, folder: str, source: str, *, duration_s: float | None = None, files_exist: bool = False
+    line: bytes,
+    folder: str,
+    source: str,
+    *,
+    duration_s: float | None = None,
+    files_exist: bool = False,
+    texts: bool = True,
 ) -> Utterance | None:
     """One line of a manifest -> the utterance, or None for a blank line.
 
@@ -93,11 +99,12 @@ def parse_line(
         duration_s: what an earlier reading of the same line gave. Default: the line's, or else the audio file's header.
         files_exist: takes the files for granted: an earlier reading saw them, or loading them will tell. A duration
             that neither the line nor the file gives is then 0. Default: they are looked for.
+        texts: whether a line must have a text; without it is empty.
 
     Raises:
         UserError: why it is not an utterance, without the source.
     """
-    fields = read_fields(line, folder, duration_s, files_exist)
+    fields = read_fields(line, folder, duration_s, files_exist, texts)
     if fields is None:
         return None
     entry, path, offset_s, duration_s, text = fields
@@ -106,7 +113,7 @@ def parse_line(
 
 
 def read_fields(
-    line: bytes, folder: str, duration_s: float | None = None, files_exist: bool = False
+    line: bytes, folder: str, duration_s: float | None = None, files_exist: bool = False, texts: bool = True
 ) -> tuple[dict[str, Any], str, float, float, str] | None:
     """`parse_line` for millions of lines: the JSON object, path, offset_s, duration_s and text."""
     entry = read_object(line)
@@ -129,7 +136,7 @@ def read_fields(
         elif duration_s == 0:
             raise UserError("duration is 0; give the length in seconds or leave the key out")
         _record(entry)
-    return entry, path, offset_s, duration_s, _text(entry, folder)
+    return entry, path, offset_s, duration_s, _text(entry, folder, texts)
 
 
 def read_part_of_file(entry: dict[str, Any], folder: str, files_exist: bool = False) -> tuple[str, float, float | None]:
@@ -253,13 +260,15 @@ def _record(entry: dict) -> tuple[int, int] | None:
     return value[0], value[1]
 
 
-def _text(entry: dict, folder: str) -> str:
+def _text(entry: dict, folder: str, required: bool) -> str:
     text = entry.get("text")
     if text is not None:
         if not isinstance(text, str):
             raise UserError(f"text is {_short(text)}; it must be a string")
         return text
     path = _existing_file(entry, "text_filepath", folder, False)
+    if path is None and not required:
+        return ""
     if path is None:
         raise UserError("neither text nor text_filepath is there; give the transcript")
     try:

@@ -24,6 +24,7 @@ class ManifestFile:
         path: JSON lines, in object storage too (gs://); or a folder of shards, or its index.json.
         tars: the tar files that hold the recordings (NeMo's `is_tarred`): each line is read with its recording's place
             there, and as a blank one where that is in none of them.
+        texts: as of `parse_line`.
 
     Attributes:
         path: of the manifest.
@@ -37,9 +38,10 @@ class ManifestFile:
             the tar files.
     """
 
-    def __init__(self, path: str | os.PathLike, tars: TarIndex | None = None):
+    def __init__(self, path: str | os.PathLike, tars: TarIndex | None = None, texts: bool = True):
         self.path = path = resolve_shards(os.fspath(path))
         self.absent: list[tuple[int, str]] = []
+        self.texts = texts
         if is_remote(path):
             self.folder = path.rpartition("/")[0]
             self._file = _download(path)
@@ -88,7 +90,7 @@ class ManifestFile:
         line = os.pread(file.fileno(), min(end - start, LONGEST_LINE), start).split(b"\n", 1)[0]
         source = f"{self.path}:{number}"
         try:
-            found = parse_line(line, self.folder, source, duration_s=duration_s, files_exist=True)
+            found = parse_line(line, self.folder, source, duration_s=duration_s, files_exist=True, texts=self.texts)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
         assert found is not None

@@ -1,6 +1,7 @@
 """Scans a manifest into columns: 25 bytes a line, without the text.
 
-`python -m jasper_tf.data.manifest.scan FILE START END FOLDER FILES_EXIST` scans a part of a file, in its own process.
+`python -m jasper_tf.data.manifest.scan FILE START END FOLDER FILES_EXIST TEXTS` scans a part of a file, in its own
+process.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class ManifestScan:
     lines: int
 
 
-def scan(path: str, start: int, end: int, folder: str, files_exist: bool = False) -> ManifestScan:
+def scan(path: str, start: int, end: int, folder: str, files_exist: bool = False, texts: bool = True) -> ManifestScan:
     """The lines of `path` that begin at bytes [start, end); `start` must begin a line. See `parse_line`."""
     # array, not list: an object for each number would take four times the memory.
     starts, numbers, durations, sizes = array("q"), array("i"), array("d"), array("i")
@@ -63,7 +64,7 @@ def scan(path: str, start: int, end: int, folder: str, files_exist: bool = False
     with open(path, "rb") as file:
         for number, position, line in read_lines(file, start, end):
             try:
-                fields = read_fields(line, folder, files_exist=files_exist)
+                fields = read_fields(line, folder, files_exist=files_exist, texts=texts)
             except UserError as error:
                 broken_lines += 1
                 if broken_lines <= _NAMED:
@@ -88,7 +89,7 @@ def scan(path: str, start: int, end: int, folder: str, files_exist: bool = False
     )
 
 
-def scan_file(path: str, folder: str, name: str, files_exist: bool = False) -> ManifestScan:
+def scan_file(path: str, folder: str, name: str, files_exist: bool = False, texts: bool = True) -> ManifestScan:
     """The whole of one file, called `name` in messages; a large one by several processes.
 
     Raises:
@@ -100,10 +101,12 @@ def scan_file(path: str, folder: str, name: str, files_exist: bool = False) -> M
         if file.read(4).startswith(_RECORDINGS):
             raise UserError(f"{name}: is a recording; a manifest holds a line of JSON for each recording")
     if size <= PART_BYTES:
-        return scan(path, 0, size, folder, files_exist)
+        return scan(path, 0, size, folder, files_exist, texts)
     bounds = _line_starts(path, size)
     parts = list(zip(bounds[:-1], bounds[1:], strict=True))
-    scans = map_in_order(lambda part: _in_process(path, *part, folder, name, files_exist), parts, os.cpu_count() or 1)
+    scans = map_in_order(
+        lambda part: _in_process(path, *part, folder, name, files_exist, texts), parts, os.cpu_count() or 1
+    )
     found = []
     with Progress(f"reading {os.path.basename(name)}", size, megabytes) as progress:
         for (first, end), one in zip(parts, scans, strict=True):
@@ -140,7 +143,9 @@ def _joined(parts: list[ManifestScan]) -> ManifestScan:
 
 
 # Not multiprocessing: its children import the caller's main module, which a script without a guard does not survive.
-def _in_process(path: str, start: int, end: int, folder: str, name: str, files_exist: bool) -> ManifestScan:
+def _in_process(
+    path: str, start: int, end: int, folder: str, name: str, files_exist: bool, texts: bool
+) -> ManifestScan:
     package = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
     command = [
@@ -152,6 +157,7 @@ def _in_process(path: str, start: int, end: int, folder: str, name: str, files_e
         str(end),
         folder,
         str(int(files_exist)),
+        str(int(texts)),
     ]
     result = subprocess.run(command, env=environment, capture_output=True, check=False)
     if result.returncode:
@@ -170,8 +176,10 @@ def _in_process(path: str, start: int, end: int, folder: str, name: str, files_e
     )
 
 
-def _main(write: Callable[[bytes], object], path: str, start: str, end: str, folder: str, files_exist: str) -> None:
-    found = scan(path, int(start), int(end), folder, bool(int(files_exist)))
+def _main(
+    write: Callable[[bytes], object], path: str, start: str, end: str, folder: str, files_exist: str, texts: str
+) -> None:
+    found = scan(path, int(start), int(end), folder, bool(int(files_exist)), bool(int(texts)))
     out = io.BytesIO()
     columns = {key: value for key, value in vars(found).items() if key != "broken"}
     reasons = np.array([reason for _, reason in found.broken], np.str_)

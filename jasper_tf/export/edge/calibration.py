@@ -17,24 +17,27 @@ LONGEST_S = 30.0
 
 @dataclass(frozen=True)
 class CalibrationClip:
-    """Audio [S] float32 at the model's rate, and what was said, if that is known."""
+    """Audio [S] float32 at the model's rate, and what was said: empty if unknown, None for synthesized audio."""
 
     audio: np.ndarray
     text: str | None = None
 
 
-def read_calibration(manifest: str, sample_rate: int, say: Callable[[str], None]) -> list[CalibrationClip]:
+def read_calibration(
+    manifest: str, sample_rate: int, say: Callable[[str], None], min_samples: int = 1
+) -> list[CalibrationClip]:
     """Reads at most `MOST_CLIPS` utterances of at most `LONGEST_S` seconds, evenly over the manifest.
 
     Args:
-        manifest: JSON lines in NeMo's layout, or a folder of shards.
+        manifest: JSON lines in NeMo's layout, with texts or without, or a folder of shards; several by commas.
         sample_rate: wanted, Hz.
         say: takes a line about what is left out.
+        min_samples: a shorter recording has zeros behind it, as when the export recognizes it.
 
     Raises:
         UserError: as `read_manifest`; no utterance is short enough, or can be read.
     """
-    utterances = read_manifest(manifest)
+    utterances = read_manifest(manifest, texts=False)
     short = np.flatnonzero(utterances.duration_s <= LONGEST_S)
     if not len(short):
         raise UserError(f"--calibration {manifest}: no utterance of {LONGEST_S:g} s or less; give shorter ones")
@@ -43,7 +46,9 @@ def read_calibration(manifest: str, sample_rate: int, say: Callable[[str], None]
     for number in chosen.tolist():
         utterance = utterances[number]
         try:
-            clips.append(CalibrationClip(load_utterance(utterance, sample_rate), utterance.text))
+            audio = load_utterance(utterance, sample_rate)
+            audio = np.pad(audio, (0, max(0, min_samples - len(audio))))
+            clips.append(CalibrationClip(audio, utterance.text))
         except UserError as error:
             unreadable.append(f"{utterance.source}: {error}")
     if not clips:

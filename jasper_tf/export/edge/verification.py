@@ -31,7 +31,7 @@ class Verification:
         clips, audio_s: their number and seconds.
         max_difference, p99_difference: |d log-probabilities| over all valid frames and classes.
         texts_equal: clips with the same text.
-        keras_wer, exported_wer: None without texts.
+        keras_wer, exported_wer: of the clips with a text; None without any.
     """
 
     audio: str
@@ -85,12 +85,13 @@ def verify(model: JasperCTC, exported: EdgeModel, clips: Sequence[CalibrationCli
             texts.append([_text(model, best) for best in hypotheses])
             progress.advance(1)
     flat = np.concatenate(differences)
-    references = [clip.text for clip in clips if clip.text is not None]
+    spoken = [(clip.text, *pair) for clip, pair in zip(clips, texts, strict=True) if clip.text]
     rates: list[float | None] = [None, None]
-    if len(references) == len(clips):
-        rates = [count_errors(references, column).rate for column in map(list, zip(*texts, strict=True))]
+    if spoken:
+        references, *columns = map(list, zip(*spoken, strict=True))
+        rates = [count_errors(references, column).rate for column in columns]
     return Verification(
-        audio="calibration" if references else "synthesized",
+        audio="synthesized" if all(clip.text is None for clip in clips) else "calibration",
         clips=len(clips),
         audio_s=sum(len(clip.audio) for clip in clips) / model.sample_rate,
         max_difference=float(flat.max(initial=0.0)),

@@ -76,7 +76,7 @@ def export_edge(
         DataError: the exported model is not the model.
     """
     known, write = FORMATS[format], find_writer(format)
-    clips = read_calibration(calibration, model.sample_rate, say) if calibration else []
+    clips = read_calibration(calibration, model.sample_rate, say, model.framing.min_samples) if calibration else []
     clips = clips or synthesize_calibration(model.sample_rate)
     with replace_folder(output, overwrite) as folder:
         write(EdgeJob(model, known, quantize, targets, clips, say, decoding, onnxruntime_web), folder)
@@ -101,9 +101,6 @@ def export_edge(
         (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.written), encoding="utf-8")
         if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-        framing = model.framing
-        first_frame = framing.hop_samples + framing.fft_samples - 2 * framing.pad_samples
-        reflected = framing.pad_samples + 1  # no more than there is
         versions = {name: package_version(name) for name in _PACKAGES}
         info = ModelInfo(
             format=format,
@@ -111,7 +108,7 @@ def export_edge(
             quantization=quantize,
             sample_rate=model.sample_rate,
             tokenizer=model.tokenizer,
-            min_samples=reflected if framing.generation == "legacy" else first_frame,
+            min_samples=model.framing.min_samples,
             frame_stride_samples=model.hop * model.encoder.subsampling_factor,
             decoding=model.decoding_config if decoding is None else decoding,
             files=tuple(sorted([MODEL_INFO, *(file.name for file in folder.iterdir())])),

@@ -159,9 +159,11 @@ def test_parts_scanned_by_processes_give_what_one_scan_gives(folder, monkeypatch
     np.testing.assert_array_equal(parts.duration_s, whole.duration_s)
     np.testing.assert_array_equal(parts.characters, whole.characters)
     assert parts.alphabet == whole.alphabet and "\u00e9" in parts.alphabet
+    lines[20] = line(text=...)
+    assert read_manifest(written(folder, *lines), texts=False)[20].text == ""
     lines[150], lines[180] = b"{", line(text=7)
     with pytest.raises(UserError, match=r"m\.json:151: not JSON .* \(and 1 more broken line\)"):
-        read_manifest(written(folder, *lines))
+        read_manifest(written(folder, *lines), texts=False)
 
 
 def test_a_manifest_replaced_while_it_is_read(folder):

@@ -35,21 +35,34 @@ def test_an_error_leaves_everything_as_it_was(tmp_path):
     assert (tmp_path / "edge" / "model.tflite").read_text() == "one"
 
 
-def test_an_export_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["model.json", "model.tflite"])
+def test_an_export_that_cannot_be_replaced_stays(tmp_path, monkeypatch, name):
     output = tmp_path / "edge"
     output.mkdir()
     write(output, "one")
     rename = type(output).rename
 
     def fails_on_the_new_one(self, target):
-        if (self / "model.tflite").read_text() == "two":
+        if self.name == name and target.parent == output and not self.parent.name.endswith("-replaced"):
             raise OSError("the disk is gone")
         return rename(self, target)
 
     monkeypatch.setattr(type(output), "rename", fails_on_the_new_one)
     with pytest.raises(UserError, match="the disk is gone"), replace_folder(output, overwrite=True) as folder:
         write(folder, "two")
-    assert (output / "model.tflite").read_text() == "one" and [*tmp_path.iterdir()] == [output]
+    assert (output / "model.tflite").read_text() == "one"
+    assert sorted(entry.name for entry in output.iterdir()) == ["model.json", "model.tflite"]
+
+
+def test_a_folder_that_is_there_stays_itself(tmp_path, monkeypatch):
+    # The working folder of a shell, or a mount point: another folder in its place would not be seen, or is impossible.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".writing-killed").mkdir()  # left behind by an export that was killed
+    for content in ("one", "two"):
+        with replace_folder(".", overwrite=content == "two") as folder:
+            write(folder, content)
+        with open("model.tflite") as file:
+            assert file.read() == content
 
 
 def test_an_earlier_export_is_replaced_only_when_asked_for(tmp_path):

@@ -9,7 +9,10 @@ import soundfile
 from jasper_tf.errors import DataError, UserError
 from jasper_tf.export.edge import calibration
 from jasper_tf.export.edge.calibration import CalibrationClip, read_calibration, synthesize_calibration
+from jasper_tf.export.edge.model_info import read_model_info
 from jasper_tf.export.edge.verification import verify
+from jasper_tf.export.edge.writer import export_edge
+from tests.export.edge.models import small_model
 
 
 class Altered:
@@ -70,3 +73,19 @@ def test_calibration_is_spread_over_the_manifest_and_what_is_left_out_is_said(tm
     (tmp_path / "long.json").write_text(json.dumps(lines[-1]) + "\n")
     with pytest.raises(UserError, match="30 s"):
         read_calibration(str(tmp_path / "long.json"), 16000, said.append)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("front_end", ["usual", "reflected"])
+def test_recordings_shorter_than_a_frame_or_without_text_calibrate_too(tmp_path, front_end):
+    model, lines = small_model(front_end), []
+    for number, samples in enumerate([8000, 1]):
+        soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).normal(0, 0.1, samples), 16000)
+        lines.append(json.dumps({"audio_filepath": f"{number}.wav"}))
+    (tmp_path / "m.json").write_text("\n".join(lines))
+    for format in ("litert", "onnx"):
+        said: list[str] = []
+        output = tmp_path / format
+        export_edge(model, output, format, "int8-static", calibration=str(tmp_path / "m.json"), say=said.append)
+        assert read_model_info(output / "model.json").verification["clips"] == 2
+        assert "2 recordings" in said[-1] and "WER" not in said[-1]
