@@ -168,6 +168,7 @@ def _in_turn(
                 progress(span.start + n + 1, total)
             note_finished(output, number, asdict(written))
         bad += len(written.skipped)
+        _require_few(bad, most, written)
         yield written
 
 
@@ -188,10 +189,9 @@ def _by_workers(
         if kept[number] is None:
             for reason in written.skipped:
                 logger.warning("left out %s", reason)
-            if most is not None and bad > most:
-                raise _too_many(written.skipped[-1])
             for i in range(int(parts.first[number]), int(parts.first[number + 1])):  # counts for the speed
                 progress(i + 1, len(parts.manifest))
+        _require_few(bad, most, written)
         yield written
 
 
@@ -270,6 +270,11 @@ def _write_shard(
         raise UserError(f"{path}: cannot write ({error.strerror}); make room and run the same command again") from None
     kept = len(written.records) - len(written.skipped)
     written.shard = Shard(os.path.basename(path), kept, samples, position, digest.hexdigest())
+
+
+def _require_few(bad: int, most: float | None, written: _Written) -> None:
+    if most is not None and bad > most and written.skipped:
+        raise _too_many(written.skipped[-1])
 
 
 def _too_many(last: str) -> DataError:

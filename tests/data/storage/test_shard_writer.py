@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jasper_tf.audio.load import load_audio
+from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.data.storage.shard_check import verify_shards
 from jasper_tf.data.storage.shard_index import read_index, resolve_shards
@@ -164,6 +165,30 @@ def test_bad_audio(source, tmp_path, fails, caplog):
     assert (index.skipped, index.utterances) == (1, 12) and caplog.messages[-1].startswith(f"left out {line}")
     texts = [u.text for u in read_manifest(resolve_shards(str(tmp_path / "a")))]
     assert texts == [u.text for u in read_manifest(str(source))]
+
+
+class InThisProcess(Runner):
+    """Computes every part, whatever the caller thinks of the first ones."""
+
+    def map(self, function, items, stop):
+        for item in items:
+            function(item)
+
+
+def test_too_many_bad_recordings_stay_too_many(source, tmp_path, fails):
+    (source.parent / "bad.wav").write_bytes(b"RIFF, but no more")
+    bad = json.dumps({"audio_filepath": "bad.wav", "duration": 1.0, "text": "x"})
+    manifest = source.with_name("bad_in_each_shard.jsonl")
+    lines = source.read_text().splitlines()
+    manifest.write_text("\n".join([bad, *lines[:6], bad, *lines[6:], bad]) + "\n")
+    skip = {"on_bad_audio": "skip", "max_bad_audio": 0.1}
+    for _ in range(2):  # what the workers finished is kept, and so is its number of bad recordings
+        with fails("--max-bad-audio", f"{manifest}:"):
+            write_shards(
+                str(manifest), tmp_path / "a", ShardSettings(**SMALL), runner=InThisProcess(engine="direct"), **skip
+            )
+    with fails("--max-bad-audio", f"{manifest}:"):
+        write_shards(str(manifest), tmp_path / "a", ShardSettings(**SMALL), **skip)
 
 
 def test_what_skip_left_out_is_an_error_again_without_it(source, tmp_path, fails):
