@@ -78,6 +78,12 @@ def read_sentencepiece_model(content: bytes, name: str) -> SentencePieceModel:
     kinds = [piece.type if piece.HasField("type") else _NORMAL for piece in model.pieces]
     if not 1 < len(pieces) <= MOST_PIECES or len(set(pieces)) != len(pieces) or "" in pieces:
         raise UserError(f"{name}: not a SentencePiece model of 2 to {MOST_PIECES:,} different pieces")
+    for piece in pieces:
+        if {" ", SPACE} & {*piece.lstrip(SPACE)}:
+            raise UserError(
+                f"{name}: the piece {shorten(repr(piece), 60)} is of several words, which is not supported; "
+                "train it with split_by_whitespace"
+            )
     if kinds.count(_UNKNOWN) != 1:
         raise UserError(f"{name}: not a SentencePiece model: {kinds.count(_UNKNOWN)} of its pieces are unknown, not 1")
     removes_all = _default(normalizer, "remove_extra_whitespaces", True)

@@ -40,6 +40,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._content = model
         self._name = shorten(name)
         self.model = m = read_sentencepiece_model(model, name)
+        self.unknown = m.unknown
         # A real space does not count as one of those that decoding removes at the beginning.
         self._written = [
             "" if at in m.controls else m.unknown_text if at == m.unknown else piece
@@ -86,7 +87,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _checked(self, ids: list[int], text: str) -> np.ndarray:
         found = np.array(ids, np.int32)
-        if self.model.unknown in ids:
+        if self.unknown in ids:
             unknown = next(iter(self.out_of_vocabulary(text)), text)
             raise UserError(
                 f"the character {unknown!r} of {text!r} is in no piece of {self._name}; see unknown_characters"
@@ -94,10 +95,10 @@ class SentencePieceTokenizer(Tokenizer):
         return found
 
     def out_of_vocabulary(self, text: str) -> list[str]:
-        if self.model.unknown not in self._processor.encode(text):
+        if self.unknown not in self._processor.encode(text):
             return []
         for character in set(text) - self._is_known.keys():
-            self._is_known[character] = self.model.unknown not in self._processor.encode(character)
+            self._is_known[character] = self.unknown not in self._processor.encode(character)
         # Characters that can be written alone but not together (NFKC composes them) are named together.
         return [character for character in text if not self._is_known[character]] or list(text)
 

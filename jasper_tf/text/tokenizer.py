@@ -22,7 +22,10 @@ class Tokenizer(ABC):
         starts_word: [V] bool.
         word_pieces: the V texts without the space: what a label adds to its word.
         characters: those that texts of these labels consist of.
+        unknown: the label that stands for what no label writes, or None.
     """
+
+    unknown: int | None = None
 
     def __init__(self, pieces: Sequence[str]):
         self.pieces = tuple(pieces)
@@ -56,8 +59,8 @@ class Tokenizer(ABC):
         """
 
     def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        """Texts to labels, as fast as can be: without the error of `encode`."""
-        return [self.encode(text).tolist() for text in texts]
+        """Texts to labels, as fast as can be: one out of vocabulary has `unknown` among them, or none at all."""
+        return [[] if self.out_of_vocabulary(text) else self.encode(text).tolist() for text in texts]
 
     def encode_randomly(self, text: str, dropout: float, seed: int) -> np.ndarray:
         """One of the ways to write `text`, as labels [U] int32: a function of its arguments.

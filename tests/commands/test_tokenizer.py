@@ -54,7 +54,7 @@ def test_the_texts_of_a_manifest_in_their_case(tmp_path):
     ("arguments", "reason"),
     [
         (["--vocab-size", 1], "--vocab-size 1: must be at least 3"),
-        (["--character-coverage", 0.2], "--character-coverage 0.2"),
+        (["--character-coverage", 0.97], "--character-coverage 0.97"),
         (["--vocab-size", 10], "--vocab-size 10: the characters of the texts"),
         (["--output", __file__], "is a file, give a folder"),
     ],

@@ -50,6 +50,8 @@ def test_those_of_join_words(space, seed, batch, frames, data):
     expected = [join_words(letters) for letters in time_labels(best, TOKENIZERS[space], 1.0)]
     assert words.words_len.numpy().tolist() == [len(utterance) for utterance in expected]
     assert [s.decode() for s in strings.numpy()] == [word.text for utterance in expected for word in utterance]
+    texts = [TOKENIZERS[space].decode(x for x in row if x >= 0) for row in best.labels.numpy()]
+    assert [[word.text for word in utterance] for utterance in expected] == [text.split() for text in texts]
     for b, utterance in enumerate(expected):
         for name, values in (
             ("start_s", words.start_frame),

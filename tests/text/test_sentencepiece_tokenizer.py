@@ -117,6 +117,7 @@ def test_decoding_does_not_load_sentencepiece(bpe, monkeypatch):
     [
         ({"byte_fallback": True, "vocab_size": 300}, "byte_fallback"),
         ({"treat_whitespace_as_suffix": True}, "treat_whitespace_as_suffix"),
+        ({"user_defined_symbols": ["new york"]}, "'new york' is of several words"),
     ],
 )
 def test_models_that_are_refused(trained, options, reason):

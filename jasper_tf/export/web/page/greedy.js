@@ -42,9 +42,10 @@ export function groupLabels(labels, pieces, frameS, firstFrame = 0) {
   for (const { label, start, end, confidence } of labels) {
     const startsWord = pieces[label].startsWith(" ");
     const text = pieces[label].replace(/^ +| +$/g, "");
-    if (text && (startsWord || !inWord)) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
-    inWord = text !== "";
-    if (!inWord) continue;
+    if (startsWord) inWord = false;
+    if (!text) continue;
+    if (!inWord) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
+    inWord = true;
     const word = words.at(-1);
     word.text += text;
     word.end_s = (firstFrame + end) * frameS;
