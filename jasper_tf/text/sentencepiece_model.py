@@ -16,7 +16,7 @@ SPACE = "▁"
 """Stands for a space in a piece (U+2581)."""
 MOST_PIECES = 100_000
 
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _ALGORITHMS: dict[int, Literal["unigram", "bpe", "word", "char"]] = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # Name, number and type of the fields that are used here (sentencepiece_model.proto). Described here: the package's own
 # class needs protobuf 7, and TensorFlow 2.17 has protobuf 4.
@@ -37,6 +37,7 @@ class SentencePieceModel:
         scores: of the pieces.
         unknown: the piece that stands for what no piece can write.
         controls: pieces that write nothing, such as `<s>`.
+        user_defined: pieces that always stay whole.
         unknown_text: what `unknown` is decoded to.
         algorithm: how texts are divided.
         leading_spaces: how many spaces decoding removes at the beginning of a text.
@@ -46,6 +47,7 @@ class SentencePieceModel:
     scores: tuple[float, ...]
     unknown: int
     controls: frozenset[int]
+    user_defined: frozenset[int]
     unknown_text: str
     algorithm: Literal["unigram", "bpe", "word", "char"]
     leading_spaces: Literal["all", "one", "none"]
@@ -93,6 +95,7 @@ def read_sentencepiece_model(content: bytes, name: str) -> SentencePieceModel:
         tuple(piece.score for piece in model.pieces),
         kinds.index(_UNKNOWN),
         frozenset(at for at, kind in enumerate(kinds) if kind == _CONTROL),
+        frozenset(at for at, kind in enumerate(kinds) if kind == _USER_DEFINED),
         _default(trainer, "unk_surface", " \u2047 "),
         _ALGORITHMS.get(_default(trainer, "model_type", 1), "unigram"),
         "all" if removes_all else "one" if removes_one else "none",
