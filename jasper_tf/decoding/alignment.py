@@ -55,6 +55,8 @@ def split_words(labels: Sequence[Timing]) -> list[list[Timing]]:
             words.append([])
         if label.text.strip(" "):
             words[-1].append(label)
+        if label.text.endswith(" "):
+            words.append([])
     return [word for word in words if word]
 
 
@@ -68,4 +70,4 @@ def join_words(labels: Sequence[WordTiming], aggregate: Callable[[Iterable[float
 
 def word_text(labels: Sequence[WordTiming]) -> str:
     """The text of a word of these labels."""
-    return "".join(label.text for label in labels).lstrip(" ")
+    return "".join(label.text for label in labels).strip(" ")

@@ -45,6 +45,9 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer, aggregation: str = "min"
     column = ops.arange(columns, dtype="int32")[None, :]
     label = ops.where(best.labels < 0, len(tokenizer), best.labels)
     starts = ops.take(np.append(tokenizer.starts_word, False), label, axis=0)
+    ends = ops.take(np.append(tokenizer.ends_word, False), label, axis=0)
+    outside = ops.zeros((rows, 1), dtype="bool")
+    starts = ops.logical_or(starts, ops.concatenate([outside, ends[:, :-1]], axis=1)[:, :columns])
     in_word = ops.take(np.array([*map(bool, tokenizer.word_pieces), False]), label, axis=0)
     # Sorting the columns of the labels that are in words packs them to the left, past those that write nothing.
     at = ops.sort(ops.where(in_word, column, columns), axis=1)
@@ -54,7 +57,7 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer, aggregation: str = "min"
     before = ops.concatenate([ops.full((rows, 1), -1, dtype="int32"), part[:, :-1]], axis=1)[:, :columns]
     begins = ops.logical_and(is_packed, part != before)
     goes_on = ops.logical_and(is_packed, ops.logical_not(begins))
-    behind = ops.concatenate([goes_on[:, 1:], ops.zeros((rows, 1), dtype="bool")], axis=1)[:, :columns]
+    behind = ops.concatenate([goes_on[:, 1:], outside], axis=1)[:, :columns]
     ends = ops.logical_and(is_packed, ops.logical_not(behind))
 
     words_len = ops.sum(ops.cast(begins, "int32"), axis=1)

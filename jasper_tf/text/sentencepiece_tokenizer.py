@@ -43,18 +43,12 @@ class SentencePieceTokenizer(Tokenizer):
             "" if at in m.controls else m.unknown_text if at == m.unknown else piece
             for at, piece in enumerate(m.pieces)
         ]
-        pieces = [piece.replace(SPACE, " ") for piece in self._written]
-        pieces[m.unknown] = pieces[m.unknown].rstrip(" ")
-        super().__init__(pieces)
+        super().__init__([piece.replace(SPACE, " ") for piece in self._written])
         self._is_known: dict[str, bool] = {}
 
     @property
     def vocabulary(self) -> Sequence[str]:
         return self.model.pieces
-
-    @property
-    def written(self) -> Sequence[str]:
-        return [piece.replace(SPACE, " ") for piece in self._written]
 
     @functools.cached_property
     def _processor(self) -> Any:

@@ -35,6 +35,7 @@ TOKENIZERS = {
     "none": CharacterTokenizer("abc"),
     "in pieces": WordPieces([" a", "b", " "]),
     "a piece that writes nothing": WordPieces([" a", "b", ""]),
+    "a piece with a space behind it": WordPieces([" a ", "b", ""]),
 }
 GRAPHS = {space: in_graph(tokenizer) for space, tokenizer in TOKENIZERS.items()}
 
