@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _options(a: argparse.Namespace) -> SentencePieceOptions:
     for name, value, least, most in (
         ("--vocab-size", a.vocab_size, 3, 100_000),
-        ("--character-coverage", a.character_coverage, 0.9, 1),
+        ("--character-coverage", a.character_coverage, 0.98, 1),
         ("--longest-piece", a.longest_piece, 1, 512),
         ("--sample-size", a.sample_size, 100, 2**31 - 1),
         ("--seed", a.seed, 0, 2**31 - 1),

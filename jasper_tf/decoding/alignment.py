@@ -51,11 +51,12 @@ def split_words(labels: Sequence[Timing]) -> list[list[Timing]]:
     """Splits labels at spaces into the labels of each word; those that add nothing to it belong to none."""
     words: list[list[Timing]] = [[]]
     for label in labels:
-        writes = bool(label.text.strip(" "))
-        if label.text.startswith(" ") or not writes:
+        if label.text.startswith(" "):
             words.append([])
-        if writes:
+        if label.text.strip(" "):
             words[-1].append(label)
+        if label.text.endswith(" "):
+            words.append([])
     return [word for word in words if word]
 
 
@@ -69,4 +70,4 @@ def join_words(labels: Sequence[WordTiming], aggregate: Callable[[Iterable[float
 
 def word_text(labels: Sequence[WordTiming]) -> str:
     """The text of a word of these labels."""
-    return "".join(label.text for label in labels).removeprefix(" ")
+    return "".join(label.text for label in labels).strip(" ")

@@ -45,24 +45,31 @@ def group_words(best: Hypotheses, tokenizer: Tokenizer, aggregation: str = "min"
     column = ops.arange(columns, dtype="int32")[None, :]
     label = ops.where(best.labels < 0, len(tokenizer), best.labels)
     starts = ops.take(np.append(tokenizer.starts_word, False), label, axis=0)
-    in_word = ops.take(np.array([*map(bool, tokenizer.word_pieces), False]), label, axis=0)
+    ends = ops.take(np.append(tokenizer.ends_word, False), label, axis=0)
     outside = ops.zeros((rows, 1), dtype="bool")
-    before = ops.concatenate([outside, in_word[:, :-1]], axis=1)[:, :columns]
-    begins = ops.logical_and(in_word, ops.logical_or(starts, ops.logical_not(before)))
-    goes_on = ops.logical_and(in_word, ops.logical_not(begins))
+    starts = ops.logical_or(starts, ops.concatenate([outside, ends[:, :-1]], axis=1)[:, :columns])
+    in_word = ops.take(np.array([*map(bool, tokenizer.word_pieces), False]), label, axis=0)
+    # Sorting the columns of the labels that are in words packs them to the left, past those that write nothing.
+    at = ops.sort(ops.where(in_word, column, columns), axis=1)
+    is_packed = at < columns
+    at = ops.where(is_packed, at, 0)
+    part = ops.take_along_axis(ops.cumsum(ops.cast(starts, "int32"), axis=1), at, axis=1)
+    before = ops.concatenate([ops.full((rows, 1), -1, dtype="int32"), part[:, :-1]], axis=1)[:, :columns]
+    begins = ops.logical_and(is_packed, part != before)
+    goes_on = ops.logical_and(is_packed, ops.logical_not(begins))
     behind = ops.concatenate([goes_on[:, 1:], outside], axis=1)[:, :columns]
-    ends = ops.logical_and(in_word, ops.logical_not(behind))
+    ends = ops.logical_and(is_packed, ops.logical_not(behind))
 
-    word = ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1
     words_len = ops.sum(ops.cast(begins, "int32"), axis=1)
     is_word = column < words_len[:, None]
 
     def pack(where, values):
-        # Sorting the columns where words begin (or end) packs them to the left.
-        at = ops.sort(ops.where(where, column, columns), axis=1)
-        return ops.where(is_word, ops.take_along_axis(values, ops.where(is_word, at, 0), axis=1), 0)
+        chosen = ops.sort(ops.where(where, at, columns), axis=1)
+        return ops.where(is_word, ops.take_along_axis(values, ops.where(is_word, chosen, 0), axis=1), 0)
 
-    word_of_label = ops.where(in_word, word, -1)
+    word = ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1
+    number = ops.maximum(ops.cumsum(ops.cast(in_word, "int32"), axis=1) - 1, 0)
+    word_of_label = ops.where(in_word, ops.take_along_axis(word, number, axis=1), -1)
     return Words(
         words_len=words_len,
         start_frame=pack(begins, best.start_frame),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +33,8 @@ def tokenizer_from_file(content: bytes, kind: Kind, name: str) -> Tokenizer:
     if kind == "bpe":
         return SentencePieceTokenizer(content, name)
     try:
-        lines = content.decode("utf-8").splitlines()
+        # Not splitlines, to which some characters of a piece are ends of lines too.
+        lines = [line.rstrip("\n") for line in io.StringIO(content.decode("utf-8"), newline=None)]
     except UnicodeDecodeError:
         raise UserError(f"{name}: not UTF-8 text; give the vocabulary of a WordPiece tokenizer") from None
     return WordPieceTokenizer(lines, name)

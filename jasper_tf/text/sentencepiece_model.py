@@ -16,7 +16,7 @@ SPACE = "▁"
 """Stands for a space in a piece (U+2581)."""
 MOST_PIECES = 100_000
 
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _ALGORITHMS: dict[int, Literal["unigram", "bpe", "word", "char"]] = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # Name, number and type of the fields that are used here (sentencepiece_model.proto). Described here: the package's own
 # class needs protobuf 7, and TensorFlow 2.17 has protobuf 4.
@@ -37,6 +37,7 @@ class SentencePieceModel:
         scores: of the pieces.
         unknown: the piece that stands for what no piece can write.
         controls: pieces that write nothing, such as `<s>`.
+        user_defined: pieces that always stay whole.
         unknown_text: what `unknown` is decoded to.
         algorithm: how texts are divided.
         leading_spaces: how many spaces decoding removes at the beginning of a text.
@@ -46,6 +47,7 @@ class SentencePieceModel:
     scores: tuple[float, ...]
     unknown: int
     controls: frozenset[int]
+    user_defined: frozenset[int]
     unknown_text: str
     algorithm: Literal["unigram", "bpe", "word", "char"]
     leading_spaces: Literal["all", "one", "none"]
@@ -78,6 +80,12 @@ def read_sentencepiece_model(content: bytes, name: str) -> SentencePieceModel:
     kinds = [piece.type if piece.HasField("type") else _NORMAL for piece in model.pieces]
     if not 1 < len(pieces) <= MOST_PIECES or len(set(pieces)) != len(pieces) or "" in pieces:
         raise UserError(f"{name}: not a SentencePiece model of 2 to {MOST_PIECES:,} different pieces")
+    for piece in pieces:
+        if {" ", SPACE} & {*piece.lstrip(SPACE)}:
+            raise UserError(
+                f"{name}: the piece {shorten(repr(piece), 60)} is of several words, which is not supported; "
+                "train it with split_by_whitespace"
+            )
     if kinds.count(_UNKNOWN) != 1:
         raise UserError(f"{name}: not a SentencePiece model: {kinds.count(_UNKNOWN)} of its pieces are unknown, not 1")
     removes_all = _default(normalizer, "remove_extra_whitespaces", True)
@@ -87,6 +95,7 @@ def read_sentencepiece_model(content: bytes, name: str) -> SentencePieceModel:
         tuple(piece.score for piece in model.pieces),
         kinds.index(_UNKNOWN),
         frozenset(at for at, kind in enumerate(kinds) if kind == _CONTROL),
+        frozenset(at for at, kind in enumerate(kinds) if kind == _USER_DEFINED),
         _default(trainer, "unk_surface", " \u2047 "),
         _ALGORITHMS.get(_default(trainer, "model_type", 1), "unigram"),
         "all" if removes_all else "one" if removes_one else "none",

@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jasper_tf.errors import UserError, shorten
+from jasper_tf.text.bpe_dropout import merge_randomly
 from jasper_tf.text.sentencepiece_model import SPACE, read_sentencepiece_model
 from jasper_tf.text.tokenizer import Tokenizer
 
 MODEL, SCORES, VOCABULARY = "tokenizer.model", "tokenizer.vocab", "vocab.txt"
 """Files of NeMo's tokenizer folder."""
-
-_SEEDING = threading.Lock()
-"""SentencePiece draws from one generator for the whole process."""
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -40,23 +37,18 @@ class SentencePieceTokenizer(Tokenizer):
         self._content = model
         self._name = shorten(name)
         self.model = m = read_sentencepiece_model(model, name)
+        self.unknown = m.unknown
         # A real space does not count as one of those that decoding removes at the beginning.
         self._written = [
             "" if at in m.controls else m.unknown_text if at == m.unknown else piece
             for at, piece in enumerate(m.pieces)
         ]
-        pieces = [piece.replace(SPACE, " ") for piece in self._written]
-        pieces[m.unknown] = pieces[m.unknown].rstrip(" ")
-        super().__init__(pieces)
+        super().__init__([piece.replace(SPACE, " ") for piece in self._written])
         self._is_known: dict[str, bool] = {}
 
     @property
     def vocabulary(self) -> Sequence[str]:
         return self.model.pieces
-
-    @property
-    def written(self) -> Sequence[str]:
-        return [piece.replace(SPACE, " ") for piece in self._written]
 
     @functools.cached_property
     def _processor(self) -> Any:
@@ -74,19 +66,28 @@ class SentencePieceTokenizer(Tokenizer):
         return self._processor.encode(list(texts))
 
     def encode_randomly(self, text: str, dropout: float, seed: int) -> np.ndarray:
-        import sentencepiece
-
         if self.model.algorithm != "bpe":
             return super().encode_randomly(text, dropout, seed)
-        processor = self._processor
-        with _SEEDING:
-            sentencepiece.SetRandomGeneratorSeed(seed)
-            ids = processor.encode(text, enable_sampling=True, alpha=dropout)
-        return self._checked(ids, text)
+        ids, scores, fixed = self._merges
+        labels, symbols = self.encode(text), list[str]()
+        for label in labels:
+            piece = self.model.pieces[label]
+            symbols += [piece] if piece in fixed else piece
+        if not ids.keys() >= set(symbols):  # a character that only larger pieces write
+            return labels
+        return np.array([ids[piece] for piece in merge_randomly(symbols, scores, fixed, dropout, seed)], np.int32)
+
+    @functools.cached_property
+    def _merges(self) -> tuple[dict[str, int], dict[str, float], frozenset[str]]:
+        """By piece its label and, of those that merges give, its score; the pieces that are not merged."""
+        m = self.model
+        ids = {piece: at for at, piece in enumerate(m.pieces)}
+        scores = {piece: m.scores[at] for piece, at in ids.items() if at != m.unknown and at not in m.controls}
+        return ids, scores, frozenset(m.pieces[at] for at in m.user_defined)
 
     def _checked(self, ids: list[int], text: str) -> np.ndarray:
         found = np.array(ids, np.int32)
-        if self.model.unknown in ids:
+        if self.unknown in ids:
             unknown = next(iter(self.out_of_vocabulary(text)), text)
             raise UserError(
                 f"the character {unknown!r} of {text!r} is in no piece of {self._name}; see unknown_characters"
@@ -94,10 +95,10 @@ class SentencePieceTokenizer(Tokenizer):
         return found
 
     def out_of_vocabulary(self, text: str) -> list[str]:
-        if self.model.unknown not in self._processor.encode(text):
+        if self.unknown not in self._processor.encode(text):
             return []
         for character in set(text) - self._is_known.keys():
-            self._is_known[character] = self.model.unknown not in self._processor.encode(character)
+            self._is_known[character] = self.unknown not in self._processor.encode(character)
         # Characters that can be written alone but not together (NFKC composes them) are named together.
         return [character for character in text if not self._is_known[character]] or list(text)
 

@@ -15,32 +15,30 @@ class Tokenizer(ABC):
     """Base class of tokenizers: the V labels that a model writes; the CTC blank is the class after the last one.
 
     A label adds its piece of text to what the labels before it have written. A piece that begins with a space starts a
-    word, and the rest of it belongs to that word; the piece " " starts a word and adds nothing to it.
+    word, and the rest of it belongs to that word; the piece " " starts a word and adds nothing to it. Behind one that
+    ends with a space, such as `<unk>`, a word starts too.
 
     Attributes:
         pieces: the V texts.
-        starts_word: [V] bool.
-        word_pieces: the V texts without the space: what a label adds to its word.
+        starts_word: [V] bool, whether the piece begins with a space.
+        ends_word: [V] bool, whether a space follows in the piece.
+        word_pieces: the V texts without the spaces: what a label adds to its word.
         characters: those that texts of these labels consist of.
+        unknown: the label that stands for what no label writes, or None.
     """
+
+    unknown: int | None = None
 
     def __init__(self, pieces: Sequence[str]):
         self.pieces = tuple(pieces)
         self.starts_word = np.array([piece.startswith(" ") for piece in self.pieces], bool)
-        self.word_pieces = tuple(piece.lstrip(" ") for piece in self.pieces)
+        self.word_pieces = tuple(piece.strip(" ") for piece in self.pieces)
+        self.ends_word = np.array([piece.endswith(" ") for piece in self.pieces], bool)
         self.characters = frozenset("".join(self.pieces))
 
     @property
     def vocabulary(self) -> Sequence[str]:
         """The V labels as their file has them."""
-        return self.pieces
-
-    @property
-    def written(self) -> Sequence[str]:
-        """What each label adds to a text: joined, what `decode` gives, but for spaces at the beginning.
-
-        They are the pieces, but for `<unk>`, which is also followed by a space.
-        """
         return self.pieces
 
     def __len__(self) -> int:
@@ -56,8 +54,8 @@ class Tokenizer(ABC):
         """
 
     def encode_batch(self, texts: Sequence[str]) -> list[Sequence[int]]:
-        """Texts to labels, as fast as can be: without the error of `encode`."""
-        return [self.encode(text).tolist() for text in texts]
+        """Texts to labels, as fast as can be: one out of vocabulary has `unknown` among them, or none at all."""
+        return [[] if self.out_of_vocabulary(text) else self.encode(text).tolist() for text in texts]
 
     def encode_randomly(self, text: str, dropout: float, seed: int) -> np.ndarray:
         """One of the ways to write `text`, as labels [U] int32: a function of its arguments.

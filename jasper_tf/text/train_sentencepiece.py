@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,8 +56,7 @@ def train_sentencepiece(texts: Iterable[str], options: SentencePieceOptions) -> 
     if options.longest_piece is not None:
         more["max_sentencepiece_length"] = options.longest_piece
     if options.sample_size is not None:
-        more |= {"input_sentence_size": options.sample_size, "shuffle_input_sentence": True}
-    sentencepiece.SetRandomGeneratorSeed(options.seed)
+        texts = _draw(texts, options.sample_size, options.seed)
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
@@ -83,3 +83,14 @@ def train_sentencepiece(texts: Iterable[str], options: SentencePieceOptions) -> 
             f"SentencePiece cannot train this tokenizer ({one_line(error)}); give other texts or another size"
         ) from None
     return SentencePieceTokenizer(model.getvalue())
+
+
+def _draw(texts: Iterable[str], size: int, seed: int) -> list[str]:
+    """`size` of the texts, each as likely as the others; SentencePiece's own draw is another one in each process."""
+    rng, drawn = random.Random(seed), list[str]()
+    for number, text in enumerate(texts):
+        if number < size:
+            drawn.append(text)
+        elif (at := rng.randrange(number + 1)) < size:
+            drawn[at] = text
+    return drawn

@@ -43,6 +43,8 @@ class WordPieceTokenizer(Tokenizer):
         UserError: too few or too many lines, one twice, or no `[UNK]`.
     """
 
+    unknown: int
+
     def __init__(self, vocabulary: Sequence[str], name: str = VOCABULARY):
         lines = list(vocabulary)
         name = shorten(name)
@@ -57,7 +59,7 @@ class WordPieceTokenizer(Tokenizer):
         self._lines = tuple(lines)
         self._name = name
         self._ids = ids
-        self._unknown = ids[_UNKNOWN]
+        self.unknown = ids[_UNKNOWN]
         self._words: dict[str, list[int]] = {}
         super().__init__([_written(piece) for piece in lines])
 
@@ -67,7 +69,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def encode(self, text: str) -> np.ndarray:
         ids = self._encode(text)
-        if self._unknown in ids:
+        if self.unknown in ids:
             unknown = next(iter(self.out_of_vocabulary(text)), text)
             raise UserError(f"{unknown!r} of {text!r} is in no piece of {self._name}; see unknown_characters")
         return np.array(ids, np.int32)
@@ -77,9 +79,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = []
-        if not text.isprintable():
-            text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-        for word in text.split():
+        for word in _printable(text).split():
             found = self._words.get(word)
             if found is None:
                 found = [label for part in _divide(word) for label in self._pieces_of(part)]
@@ -90,10 +90,18 @@ class WordPieceTokenizer(Tokenizer):
 
     def _pieces_of(self, word: str) -> list[int]:
         """Greedy, longest first; one `[UNK]` for a word that cannot be written."""
+        ids, unknown = self._longest_pieces(word)
+        return [self.unknown] if unknown else ids
+
+    def _longest_pieces(self, word: str) -> tuple[list[int], list[str]]:
+        """The labels of a word, and the characters that no piece writes where they stand."""
+        if len(word) > _MOST_LETTERS:
+            return [], list(word)
         ids: list[int] = []
+        unknown: list[str] = []
         start = 0
-        while start < len(word) <= _MOST_LETTERS:
-            prefix = _CONTINUES if start else ""
+        while start < len(word):
+            prefix = _CONTINUES if ids else ""
             for end in range(len(word), start, -1):
                 label = self._ids.get(prefix + word[start:end])
                 if label is not None:
@@ -101,16 +109,15 @@ class WordPieceTokenizer(Tokenizer):
                     start = end
                     break
             else:
-                return [self._unknown]
-        return ids if start == len(word) else [self._unknown]
+                unknown.append(word[start])
+                start += 1
+        return ids, unknown
 
     def out_of_vocabulary(self, text: str) -> list[str]:
-        if self._unknown not in self._encode(text):
+        if self.unknown not in self._encode(text):
             return []
-        known = {*"".join(piece.removeprefix(_CONTINUES) for piece in self._lines if piece not in _SPECIAL), " "}
-        unknown = [character for character in text if character not in known and not character.isspace()]
-        # A word of known characters that the pieces cannot write is named whole, by its characters.
-        return unknown or [c for word in text.split() if self._unknown in self._encode(word) for c in word]
+        parts = [part for word in _printable(text).split() for part in _divide(word)]
+        return [character for part in parts for character in self._longest_pieces(part)[1]]
 
     def decode(self, ids: Iterable[int]) -> str:
         return super().decode(ids).strip(" ")
@@ -141,6 +148,12 @@ def _written(piece: str) -> str:
     if piece.startswith(_CONTINUES) and len(piece) > len(_CONTINUES):
         return piece.removeprefix(_CONTINUES)
     return piece if piece in _NO_SPACE_BEFORE else f" {piece}"
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
 
 
 def _divide(word: str) -> list[str]:

@@ -37,6 +37,14 @@ def test_trains_a_folder_as_nemos(texts, tmp_path, kind):
     assert again.returncode == 2 and "--overwrite" in again.stderr
 
 
+def test_the_same_sample_in_each_process(texts, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        given = ["--text", texts, "--vocab-size", 60, "--sample-size", 100, "--seed", seed, "--output", tmp_path / name]
+        assert run(*given).returncode == 0
+    first, again, other = ((tmp_path / name / "tokenizer.vocab").read_bytes() for name in "abc")
+    assert first == again != other
+
+
 @pytest.mark.medium
 def test_the_texts_of_a_manifest_in_their_case(tmp_path):
     lines = [{"audio_filepath": "a.wav", "duration": 1.0, "text": text} for text in ("Hello you", "Yes you Can")]
@@ -54,7 +62,7 @@ def test_the_texts_of_a_manifest_in_their_case(tmp_path):
     ("arguments", "reason"),
     [
         (["--vocab-size", 1], "--vocab-size 1: must be at least 3"),
-        (["--character-coverage", 0.2], "--character-coverage 0.2"),
+        (["--character-coverage", 0.97], "--character-coverage 0.97"),
         (["--vocab-size", 10], "--vocab-size 10: the characters of the texts"),
         (["--output", __file__], "is a file, give a folder"),
     ],

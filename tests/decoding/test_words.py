@@ -35,6 +35,7 @@ TOKENIZERS = {
     "none": CharacterTokenizer("abc"),
     "in pieces": WordPieces([" a", "b", " "]),
     "a piece that writes nothing": WordPieces([" a", "b", ""]),
+    "a piece with a space behind it": WordPieces([" a ", "b", ""]),
 }
 GRAPHS = {space: in_graph(tokenizer) for space, tokenizer in TOKENIZERS.items()}
 
@@ -50,6 +51,8 @@ def test_those_of_join_words(space, seed, batch, frames, data):
     expected = [join_words(letters) for letters in time_labels(best, TOKENIZERS[space], 1.0)]
     assert words.words_len.numpy().tolist() == [len(utterance) for utterance in expected]
     assert [s.decode() for s in strings.numpy()] == [word.text for utterance in expected for word in utterance]
+    texts = [TOKENIZERS[space].decode(x for x in row if x >= 0) for row in best.labels.numpy()]
+    assert [[word.text for word in utterance] for utterance in expected] == [text.split() for text in texts]
     for b, utterance in enumerate(expected):
         for name, values in (
             ("start_s", words.start_frame),

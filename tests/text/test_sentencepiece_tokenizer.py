@@ -91,8 +91,21 @@ def test_random_merges_are_a_function_of_the_seed(bpe, trained):
     assert len(set(drawn)) > 5
     assert {bpe.decode(ids) for ids in drawn} == {text}
     assert max(map(len, drawn)) > len(bpe.encode(text))
+    with pytest.raises(UserError, match="'ä' of 'cät'"):
+        bpe.encode_randomly("cät", 0.3, 1)
     with pytest.raises(UserError, match="BPE"):
         SentencePieceTokenizer(trained("unigram")).encode_randomly(text, 0.3, 1)
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, {"user_defined_symbols": ["<cough>", "at", "▁on"]}])
+def test_merges_without_dropout_are_sentencepieces(trained, options):
+    tokenizer = SentencePieceTokenizer(trained("bpe", **options))
+    words = "the cat sat on mat a and bat don't that hat one two three tttt <cough> onat".split()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        text = str(rng.choice(["", " ", "  "])).join(rng.choice(words, rng.integers(0, 7)))
+        if not tokenizer.out_of_vocabulary(text):
+            assert tokenizer.encode_randomly(text, 0.0, 0).tolist() == tokenizer.encode(text).tolist()
 
 
 def test_config_and_files(bpe):
@@ -117,6 +130,7 @@ def test_decoding_does_not_load_sentencepiece(bpe, monkeypatch):
     [
         ({"byte_fallback": True, "vocab_size": 300}, "byte_fallback"),
         ({"treat_whitespace_as_suffix": True}, "treat_whitespace_as_suffix"),
+        ({"user_defined_symbols": ["new york"]}, "'new york' is of several words"),
     ],
 )
 def test_models_that_are_refused(trained, options, reason):

@@ -45,6 +45,7 @@ def test_pieces(tokenizer):
 def test_out_of_vocabulary(tokenizer):
     assert tokenizer.out_of_vocabulary("ab xa") == ["x"]
     assert tokenizer.out_of_vocabulary("ab") == []
+    assert tokenizer.out_of_vocabulary("a é e aé") == ["e", "é"]
     with pytest.raises(UserError, match="'x' of 'ab xa'"):
         tokenizer.encode("ab xa")
 
@@ -55,6 +56,13 @@ def test_config_and_files(tokenizer, tmp_path):
     for name, content in tokenizer.files().items():
         (tmp_path / name).write_bytes(content)
     assert read_tokenizer(tmp_path, "wpe").pieces == tokenizer.pieces
+
+
+def test_only_ends_of_lines_divide_a_vocabulary(tmp_path):
+    lines = ["[UNK]", "a", "\u2028", "\x0c", "\x85", "##b"]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "vocab.txt").write_bytes("".join(line + end for line in lines).encode())
+        assert list(read_tokenizer(tmp_path, "wpe").vocabulary) == lines
 
 
 @pytest.mark.parametrize(

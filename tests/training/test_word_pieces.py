@@ -1,5 +1,6 @@
 """Word pieces from the configuration to the SavedModel, and fine-tuning between letters and pieces."""
 
+import dataclasses
 import json
 import shutil
 
@@ -14,8 +15,10 @@ from jasper_tf.data.manifest.filter import ctc_frames_needed
 from jasper_tf.errors import UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.alignment.text_aligner import TextAligner
+from jasper_tf.inference.evaluation.evaluate import evaluate
 from jasper_tf.inference.load_model import load_model, load_recognizer
 from jasper_tf.inference.pretrained_config import load_config
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.text.read_tokenizer import read_tokenizer
 from jasper_tf.text.train_sentencepiece import SentencePieceOptions, train_sentencepiece
@@ -66,6 +69,16 @@ def test_batches_are_counted_in_pieces(with_pieces, tiny_config, folder, texts):
     _, labels = next(iter(batches.dataset()))
     for row, size in zip(labels["labels"].numpy(), labels["label_len"].numpy(), strict=True):
         assert tokenizer.decode(row[:size]) in texts
+
+
+def test_an_evaluation_names_what_no_piece_writes(model, with_pieces):
+    """Capitals can be encoded, but are never written."""
+    utterance = read_manifest(with_pieces().model.validation_ds.manifest_filepath)[0]
+    capitals = dataclasses.replace(utterance, text="It Is")
+    assert model.tokenizer.out_of_vocabulary(capitals.text) == []
+    lines = []
+    found = evaluate(Transcriber(model, words=False), [capitals], lines.append)
+    assert found.unknown_characters == {"I": 2} and len(lines) == 1
 
 
 def test_texts_too_long_for_their_sound_are_counted_in_pieces(with_pieces, tiny_config, folder, tmp_path):

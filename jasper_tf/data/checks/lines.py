@@ -15,7 +15,7 @@ import numpy as np
 
 from jasper_tf.data.checks.checked_manifest import CheckedManifest
 from jasper_tf.data.checks.faults import FaultLog, audio_fault
-from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed
+from jasper_tf.data.manifest.filter import UnknownCharacters, ctc_frames_needed, without_unknown
 from jasper_tf.data.manifest.line import LONGEST_LINE, LineFileError, read_fields
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.io.progress import Progress
@@ -138,10 +138,7 @@ def check_feasible(manifest: CheckedManifest, log: FaultLog, rules: TextRules) -
     # A blank between each two labels is the most that a text can need.
     doubtful = np.arange(len(frames)) if bound is None else np.flatnonzero(frames < 2 * bound - 1)
     for i, utterance in zip(doubtful, manifest.utterances(doubtful), strict=True):
-        unknown = set(rules.tokenizer.out_of_vocabulary(utterance.text))
-        text = utterance.text
-        if unknown:
-            text = " ".join("".join(character for character in text if character not in unknown).split())
+        text = without_unknown(utterance.text, rules.tokenizer)
         needed = ctc_frames_needed(rules.tokenizer.encode(text))
         if frames[i] < needed:
             detail = f"{utterance.duration_s:g} s give {frames[i]} frames, its text needs {needed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args, overload
 
@@ -40,7 +40,7 @@ class UnknownCharacter:
 
 
 class Selected(Sequence[Utterance]):
-    """Some utterances of a list or manifest, in their order, their texts without the characters `removed`.
+    """Some utterances of a list or manifest, in their order; with a tokenizer, as much of their texts as it can write.
 
     Attributes:
         positions: [utterances] their positions there.
@@ -54,11 +54,11 @@ class Selected(Sequence[Utterance]):
         index: np.ndarray,
         duration_s: np.ndarray,
         label_len: np.ndarray,
-        removed: frozenset[str] = frozenset(),
+        tokenizer: Tokenizer | None = None,
     ):
         self._utterances = utterances
         self.positions = index
-        self._removed = removed
+        self._tokenizer = tokenizer
         self.duration_s = duration_s
         self.label_len = label_len
 
@@ -68,7 +68,7 @@ class Selected(Sequence[Utterance]):
     def part(self, chosen: np.ndarray) -> Selected:
         """Those at the positions `chosen`."""
         positions, duration_s, label_len = self.positions[chosen], self.duration_s[chosen], self.label_len[chosen]
-        return Selected(self._utterances, positions, duration_s, label_len, self._removed)
+        return Selected(self._utterances, positions, duration_s, label_len, self._tokenizer)
 
     @overload
     def __getitem__(self, i: int) -> Utterance: ...
@@ -78,9 +78,8 @@ class Selected(Sequence[Utterance]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         utterance = self._utterances[int(self.positions[i])]
-        if self._removed and not self._removed.isdisjoint(utterance.text):
-            return replace(utterance, text=_without(utterance.text, self._removed))
-        return utterance
+        text = utterance.text if self._tokenizer is None else without_unknown(utterance.text, self._tokenizer)
+        return utterance if text == utterance.text else replace(utterance, text=text)
 
 
 @dataclass
@@ -144,6 +143,14 @@ def ctc_frames_needed(labels: np.ndarray) -> int:
     return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
 
 
+def without_unknown(text: str, tokenizer: Tokenizer) -> str:
+    """`text` without its characters out of vocabulary; doubled spaces that they leave become one."""
+    # What is left can be out of vocabulary where it was not before: WordPiece has other pieces for a word's beginning.
+    while unknown := frozenset(tokenizer.out_of_vocabulary(text)):
+        text = " ".join(filter(None, "".join(c for c in text if c not in unknown).split(" ")))
+    return text
+
+
 def select(
     utterances: Sequence[Utterance],
     tokenizer: Tokenizer,
@@ -186,53 +193,60 @@ def select(
     if max_duration_s is not None:
         leave_out(duration_s > max_duration_s, f"longer than max_duration {max_duration_s:g} s")
 
-    table: list[UnknownCharacter] = []
-    removed: frozenset[str] = frozenset(tokenizer.out_of_vocabulary("".join(alphabet)))
-    if removed:
-        table, holds = _find_unknown(utterances, np.flatnonzero(wanted), tokenizer)
-        if table and unknown_characters == "error":
-            raise UserError(_unknown_message(table, tokenizer))
-        # Not a combining mark that can be written behind a letter, but not alone.
-        removed = frozenset(unknown.character for unknown in table)
-        if unknown_characters == "remove_character":
-            characters = characters.copy()
-            for i in holds:
-                characters[i] = len(_without(utterances[i].text, removed))
-        else:
-            chosen = np.zeros(len(utterances), bool)
-            chosen[holds] = True
-            leave_out(chosen, "characters outside labels")
-
     label_len = tokenizer.label_len_bound(characters)
     if label_len is None:
-        label_len = np.zeros(len(utterances), np.int64)
-        index = np.flatnonzero(wanted)
-        for part in np.split(index, range(_AT_ONCE, len(index), _AT_ONCE)):
-            texts = [_without(utterances[i].text, removed) for i in part]
-            label_len[part] = [len(ids) for ids in tokenizer.encode_batch(texts)]
+        label_len, holds = _count_labels(utterances, np.flatnonzero(wanted), tokenizer)
+    else:
+        is_known = not tokenizer.out_of_vocabulary("".join(alphabet))
+        holds = np.array([], int) if is_known else np.flatnonzero(wanted)
+    table, holds = _find_unknown(utterances, holds, tokenizer)
+    if table and unknown_characters == "error":
+        raise UserError(_unknown_message(table, tokenizer))
+    removes = bool(table) and unknown_characters == "remove_character"
+    if removes:
+        label_len = label_len.copy()
+        for i in holds:
+            label_len[i] = len(tokenizer.encode(without_unknown(utterances[i].text, tokenizer)))
+    elif table:
+        chosen = np.zeros(len(utterances), bool)
+        chosen[holds] = True
+        leave_out(chosen, "characters outside labels")
+
     if output_frames is not None:
         frames, details = output_frames(duration_s), {}
         infeasible = np.zeros(len(utterances), bool)
         # A blank between each two labels is the most that a text can need.
         for i in np.flatnonzero(wanted & (frames < 2 * label_len - 1)):
             text = utterances[i].text
-            needed = ctc_frames_needed(tokenizer.encode(_without(text, removed) if removed else text))
+            needed = ctc_frames_needed(tokenizer.encode(without_unknown(text, tokenizer) if removes else text))
             if frames[i] < needed:
                 infeasible[i] = True
                 details[int(i)] = f"{duration_s[i]:g} s give {frames[i]} frames, its text needs {needed}"
         leave_out(infeasible, "too short for its text (CTC)", details)
 
     index = np.flatnonzero(wanted)
-    kept = Selected(utterances, index, duration_s[index], label_len[index], removed)
+    kept = Selected(utterances, index, duration_s[index], label_len[index], tokenizer if removes else None)
     selection = Selection(kept, left_out, utterances, table, unknown_characters)
     if not len(kept):
         raise UserError("no utterance is left to use: " + selection.summary().replace("\n", "; "))
     return selection
 
 
+def _count_labels(
+    utterances: Sequence[Utterance], index: np.ndarray, tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many labels [utterances] the texts at `index` have, and which of them may be out of vocabulary."""
+    label_len, is_unknown = np.zeros(len(utterances), np.int64), np.zeros(len(utterances), bool)
+    for part in np.split(index, range(_AT_ONCE, len(index), _AT_ONCE)):
+        rows = tokenizer.encode_batch([utterances[i].text for i in part])
+        label_len[part] = [*map(len, rows)]
+        is_unknown[part] = [not ids or tokenizer.unknown in ids for ids in rows]
+    return label_len, np.flatnonzero(is_unknown)
+
+
 def _find_unknown(
     utterances: Sequence[Utterance], index: np.ndarray, tokenizer: Tokenizer
-) -> tuple[list[UnknownCharacter], list[int]]:
+) -> tuple[list[UnknownCharacter], np.ndarray]:
     """The characters out of vocabulary, the most frequent first, and the utterances that have one."""
     unknowns: dict[str, UnknownCharacter] = {}
     holds: list[int] = []
@@ -243,7 +257,7 @@ def _find_unknown(
             unknowns.setdefault(character, UnknownCharacter(character, 0, utterance)).count += count
         if unknown:
             holds.append(int(i))
-    return sorted(unknowns.values(), key=lambda unknown: -unknown.count), holds
+    return sorted(unknowns.values(), key=lambda unknown: -unknown.count), np.array(holds, int)
 
 
 def _unknown_message(table: list[UnknownCharacter], tokenizer: Tokenizer) -> str:
@@ -257,13 +271,6 @@ def _unknown_message(table: list[UnknownCharacter], tokenizer: Tokenizer) -> str
         f"{len(table)} character{'s' if len(table) > 1 else ''} outside labels: {named}{rest}; "
         f"{advice} or set unknown_characters to drop_utterance or remove_character"
     )
-
-
-def _without(text: str, characters: Container[str]) -> str:
-    if not any(character in characters for character in text):
-        return text
-    remaining = "".join(character for character in text if character not in characters)
-    return " ".join(word for word in remaining.split(" ") if word)
 
 
 def _shortened(text: str, character: str) -> str:

@@ -82,7 +82,7 @@ class ModelInfo:
             "file": self.file,
             "quantization": self.quantization,
             "sample_rate": self.sample_rate,
-            "labels": list(self.tokenizer.written),
+            "labels": list(self.tokenizer.pieces),
             "first_labels": [self.tokenizer.decode([label]) for label in range(len(self.tokenizer))],
             "blank": len(self.tokenizer),
             "tokenizer": self.tokenizer.get_config(),

@@ -52,7 +52,7 @@ def export_edge(
         config.yaml                 as given; a page has none
         index.html, ...             a web page, see `write_web`
 
-    The lines of labels.txt are `Tokenizer.written`: a word piece that starts a word begins with a space, and a line may
+    The lines of labels.txt are `Tokenizer.pieces`: a word piece that starts a word begins with a space, and a line may
     be empty. The lines of the best path, repeats and blanks removed, joined and stripped, are the text.
 
     Args:
@@ -98,7 +98,7 @@ def export_edge(
             if quantize in ("none", "float16") and steps.p99_difference > _MOST_STEP_DIFFERENCE:
                 raise DataError(f"live audio differs by {steps.p99_difference:.1e}; report it with the configuration")
             verification["stream"] = steps.to_dict()
-        (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.written), encoding="utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
         if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         versions = {name: package_version(name) for name in _PACKAGES}

@@ -15,6 +15,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import RecordingFrames
 from jasper_tf.inference.alignment.text_aligner import AlignedWord, TextAligner
 from jasper_tf.metrics.error_rate import SPLIT
+from jasper_tf.text.tokenizer import Tokenizer
 
 LOWEST_SCORE = -2.5
 """Mean log-posterior of a word below which it was probably not said; said words are seldom below -1."""
@@ -103,10 +104,16 @@ def align_long(aligner: TextAligner, frames: RecordingFrames, text: str) -> Alig
     words = text.split()
     aligner.require_labels(" ".join(words))
     duration_s = len(frames.log_probs) * aligner.frame_s
-    stretches = _divide(words, frames.words.words or (), duration_s)
+    stretches = _divide([_written(word, aligner.tokenizer) for word in words], frames.words.words or (), duration_s)
     for batch in _batches([one for one in stretches if one.first < one.last], words, aligner.frame_s):
         _align(aligner, frames, words, batch)
     return _collect(stretches, words, duration_s)
+
+
+def _written(word: str, tokenizer: Tokenizer) -> str:
+    """The word as the model writes it: word pieces can be of small letters and stand for capitals too."""
+    written = tokenizer.decode(tokenizer.encode(word)).split()
+    return written[0] if len(written) == 1 else word
 
 
 def _divide(words: Sequence[str], heard: Sequence[WordTiming], duration_s: float) -> list[_Stretch]:

@@ -7,6 +7,7 @@ from jasper_tf.data.manifest.filter import ctc_frames_needed, select
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
+from jasper_tf.text.word_piece_tokenizer import WordPieceTokenizer
 
 TOKENIZER = CharacterTokenizer(list(" abcdefghijklmnopqrstuvwxyz'"))
 
@@ -65,6 +66,27 @@ def test_remove_character_leaves_single_spaces():
     assert [u.text for u in selection.utterances] == ["a bc", "d  e"]
     assert not selection.dropped and selection.utterances[0].source == "m.json:1"
     assert "characters outside labels, removed:\n  '-' U+002D 2 times" in selection.summary()
+
+
+def test_a_character_that_only_some_words_can_hold():
+    """Each text has its own: what one cannot write stays in the others, and no text is asked for all characters."""
+    tokenizer = WordPieceTokenizer(["[UNK]", "a", "c", "##a", "##b", "##c"])
+    given = utterances((1, "ab"), (1, "b a"), (1, "bba ca"), (1, "cab"))
+    selection = select(given, tokenizer, unknown_characters="drop_utterance")
+    assert [u.text for u in selection.utterances] == ["ab", "cab"]
+    assert selection.utterances.label_len.tolist() == [2, 3]
+    with pytest.raises(UserError, match=r"1 character outside labels: 'b' U\+0062 3 times, as in 'b a'"):
+        select(given, tokenizer)
+    selection = select(given, tokenizer, unknown_characters="remove_character", output_frames=lambda s: 0 * s + 3)
+    assert [u.text for u in selection.utterances] == ["ab", "a", "a ca", "cab"]
+    assert selection.utterances.label_len.tolist() == [2, 1, 3, 3]
+
+
+def test_what_is_left_of_a_text_can_be_written():
+    """Without its first character a word of WordPiece begins with the next, which has a piece within words only."""
+    tokenizer = WordPieceTokenizer(["[UNK]", "a", "##a", "a##b", "##b"])
+    selection = select(utterances((1, "xba a")), tokenizer, unknown_characters="remove_character")
+    assert [u.text for u in selection.utterances] == ["a a"]
 
 
 def test_too_long_utterances_do_not_count_characters():

@@ -39,7 +39,7 @@ def random_rows(tokenizer):
 def test_joined_and_stripped_labels_are_the_text(piece_tokenizers, kind):
     tokenizer = piece_tokenizers[kind]
     for row in random_rows(tokenizer):
-        assert "".join(tokenizer.written[i] for i in row).strip() == tokenizer.decode(row).strip()
+        assert "".join(tokenizer.pieces[i] for i in row).strip() == tokenizer.decode(row).strip()
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wpe"])
@@ -55,7 +55,7 @@ def test_the_page_writes_the_text(piece_tokenizers, tmp_path, kind):
     run = subprocess.run(["node", tmp_path / "program.mjs"], input=given, capture_output=True, text=True, check=True)
     for row, (text, words) in zip(rows, json.loads(run.stdout), strict=True):
         assert text == tokenizer.decode(row)
-        assert "".join(words) == text.replace(" ", "") and not any(" " in word for word in words)
+        assert words == text.split()
 
 
 @pytest.mark.medium

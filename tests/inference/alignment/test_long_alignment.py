@@ -91,6 +91,23 @@ def test_all_of_a_text_that_is_said(aligner):
     assert min(word.score for word in alignment.words) > -1
 
 
+class Folding(CharacterTokenizer):
+    """Takes capitals and writes small letters, as SentencePiece does after nmt_nfkc_cf."""
+
+    def encode(self, text):
+        return super().encode(text.lower())
+
+    def out_of_vocabulary(self, text):
+        return super().out_of_vocabulary(text.lower())
+
+
+def test_a_text_that_the_tokenizer_folds():
+    text = random_text(np.random.default_rng(1), 60)
+    speaker = Speaker().say(text)
+    alignment = align_long(TextAligner(Folding(LABELS), FRAME_S), speaker.frames(), text.upper())
+    assert found(alignment) == speaker.times()
+
+
 def test_what_does_not_match_is_named_and_the_rest_aligned(aligner):
     """Text that is not said, music, speech that is not in the text, a long pause, at both ends and in the middle."""
     rng = np.random.default_rng(2)

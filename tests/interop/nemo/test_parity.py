@@ -177,6 +177,11 @@ def written(text: str, name: str) -> str:
     return re.sub(r"\s*\[(PAD|UNK|CLS|SEP|MASK)\]", "", text).strip().removeprefix("##") if name == "wpe" else text
 
 
+def as_nemo(text: str) -> str:
+    """Our transcript without the spaces that NeMo 3 removes before a punctuation mark of the vocabulary."""
+    return text.replace(" '", "'")
+
+
 def margins(log_probs: np.ndarray, lengths: np.ndarray) -> float:
     """The smallest lead of a frame's winner."""
     scores = np.sort(np.concatenate([rows[:n] for rows, n in zip(log_probs, lengths, strict=True)]))
@@ -198,7 +203,11 @@ def test_nemo_computes_what_we_compute(nemo, batch, an4_dev, name):
             float(np.max(np.abs(a[:n] - b[:n]))) for a, b, n in zip(log_probs, theirs["log_probs"], length, strict=True)
         ),
     }
-    odd = [i for i, (ours, text) in enumerate(zip(texts, theirs["texts"], strict=True)) if ours != written(text, name)]
+    odd = [
+        i
+        for i, (ours, text) in enumerate(zip(texts, theirs["texts"], strict=True))
+        if as_nemo(ours) != written(text, name)
+    ]
     print(
         f"\n{name}: features {apart['features']:.1e}, log-probabilities {apart['log_probs']:.1e} apart, "
         f"closest winner {margins(log_probs, length):.1e}, {len(texts) - len(odd)} of {len(texts)} transcripts equal, "

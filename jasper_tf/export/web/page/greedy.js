@@ -39,12 +39,15 @@ export function decode(labels, { labels: pieces, first_labels: first }) {
 export function groupLabels(labels, pieces, frameS, firstFrame = 0) {
   const words = [];
   let inWord = false;
+  let endsWord = false;
   for (const { label, start, end, confidence } of labels) {
     const startsWord = pieces[label].startsWith(" ");
     const text = pieces[label].replace(/^ +| +$/g, "");
-    if (text && (startsWord || !inWord)) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
-    inWord = text !== "";
-    if (!inWord) continue;
+    if (startsWord || endsWord) inWord = false;
+    endsWord = pieces[label].endsWith(" ");
+    if (!text) continue;
+    if (!inWord) words.push({ text: "", start_s: (firstFrame + start) * frameS, confidence: 1 });
+    inWord = true;
     const word = words.at(-1);
     word.text += text;
     word.end_s = (firstFrame + end) * frameS;
