@@ -136,8 +136,8 @@ class Runner:
                     _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
 
             _run_until_a_worker_ends(run)
-        except _WorkerEnded:
-            raise _worker_ended() from None
+        except DataError:
+            raise
         except (Exception, SystemExit) as error:  # argparse's, gRPC's, an engine's; of any class
             raise _failed(self.engine, error) from error
 
@@ -155,17 +155,13 @@ def _begin_worker(threads: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-class _WorkerEnded(Exception):
-    """A worker process of Beam's ended before its work did."""
-
-
 def _run_until_a_worker_ends(run: Callable[[], None]) -> None:
     """Calls `run`, which executes a pipeline on this machine.
 
     Beam waits for ever for a worker that was killed: only threads of its own learn that it ended, and print it.
 
     Raises:
-        _WorkerEnded: a worker was killed. The pipeline is left alone: nothing can end it but the end of this process.
+        DataError: a worker was killed. The pipeline is left alone: nothing can end it but the end of this process.
         BaseException: whatever `run` raised.
     """
     lost = threading.Event()
@@ -189,7 +185,7 @@ def _run_until_a_worker_ends(run: Callable[[], None]) -> None:
     pipeline.start()
     while pipeline.is_alive():
         if lost.is_set():
-            raise _WorkerEnded
+            raise _worker_ended()
         pipeline.join(_LOOK_EVERY_S)
     threading.excepthook = before
     if failure:

@@ -108,6 +108,20 @@ def test_a_work_folder_is_of_one_job(tmp_path):
     assert (theirs / "thesis.tex").read_text() == "years"
 
 
+def test_a_work_folder_says_whose_it_is_until_it_is_gone(tmp_path, monkeypatch):
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "work"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), work_folder(folder, "--work-dir", JOB):
+        (folder / "result-000000.json").write_text('{"value": 1}')
+        patch.setattr(shutil, "rmtree", killed)
+    assert sorted(os.listdir(folder)) == ["job.json", "lock"]
+    with work_folder(folder, "--work-dir", JOB):
+        pass
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
 def test_damaged_files_of_a_work_folder_are_named(tmp_path, content):
     folder = tmp_path / "work"
