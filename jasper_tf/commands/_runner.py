@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jasper_tf.commands._arguments import local_path
-from jasper_tf.data.jobs.run_parts import work_folder
+from jasper_tf.data.jobs.run_parts import is_unfinished, work_folder
 from jasper_tf.data.jobs.runner import ENGINES, Runner
 from jasper_tf.errors import UserError
 from jasper_tf.io.object_storage import list_remote
@@ -107,6 +107,18 @@ def parts_folder(
     else:
         with work_folder(folder, "--work-dir" if arguments.work_dir else "--output", job) as kept:
             yield kept
+
+
+def goes_on(arguments: argparse.Namespace, output: str | Path) -> bool:
+    """Whether finished parts of an interrupted run are there: then the files it wrote are written again.
+
+    Args:
+        arguments: of `add_runner_arguments`.
+        output: the command's folder.
+    """
+    folder = arguments.work_dir or unfinished_folder(output)
+    parts = arguments.runner or arguments.work_dir or (arguments.workers or 1) > 1
+    return bool(parts and folder is not None and is_unfinished(folder))
 
 
 def unfinished_folder(output: str | Path | None) -> Path | None:

@@ -12,13 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from jasper_tf.commands._arguments import add_model_argument, make_folder, split_formats
-from jasper_tf.commands._runner import (
-    add_runner_arguments,
-    describe_job,
-    parts_folder,
-    read_runner,
-    unfinished_folder,
-)
+from jasper_tf.commands._runner import add_runner_arguments, describe_job, goes_on, parts_folder, read_runner
 from jasper_tf.errors import UserError, printable, shorten
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
@@ -93,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     validate_outputs(
         [Output("--output", path) for path in [*written, *([lines_file] if lines_file else [])]],
         [arguments.model, *manifest_paths(arguments.manifest)],
-        arguments.overwrite or os.path.isdir(arguments.work_dir or unfinished_folder(folder) or ""),
+        arguments.overwrite or goes_on(arguments, folder),
         makes_folders=True,
     )
     for needed in {os.path.dirname(path) for path in written} | {folder}:

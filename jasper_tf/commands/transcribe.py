@@ -18,6 +18,7 @@ from jasper_tf.commands._live import add_live_arguments, run_live, validate_live
 from jasper_tf.commands._runner import (
     add_runner_arguments,
     describe_job,
+    goes_on,
     parts_folder,
     read_runner,
     unfinished_folder,
@@ -162,8 +163,7 @@ def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: S
     ]
     outputs = [Output("--output-dir", path) for paths in files for path in paths.values()]
     read = [*(one.name for one in inputs), *named]
-    unfinished = os.path.isdir(arguments.work_dir or unfinished_folder(folder) or "")
-    validate_outputs(outputs, read, arguments.overwrite or unfinished, makes_folders=True)
+    validate_outputs(outputs, read, arguments.overwrite or goes_on(arguments, folder), makes_folders=True)
     make_folder("--output-dir", folder)
     return files
 

@@ -163,6 +163,21 @@ def test_options_that_do_not_go_together(corpus, tmp_path, capsys):
         assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and word in err, err
 
 
+@pytest.mark.parametrize("options", [["--work-dir", "work"], ["--workers", "2"], ["--workers", "1"]])
+def test_only_an_interrupted_run_of_parts_may_replace_outputs(tmp_path, monkeypatch, capsys, options):
+    """An empty work folder is no such run; a run without parts does not go on with one that had some."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.zeros(1600), 16000)
+    Path("model.keras").write_bytes(b"PK\x03\x04")
+    for folder in ("work", "out", "out/.unfinished"):
+        Path(folder).mkdir()
+    if options == ["--workers", "1"]:
+        Path("out/.unfinished/job.json").write_text("{}")
+    Path("out/a.txt").write_text("corrected by hand")
+    assert main(["transcribe", "a.wav", "--model", "model.keras", "--output-dir", "out", *options]) == 2
+    assert "out/a.txt: exists already" in capsys.readouterr().err
+
+
 @pytest.mark.medium
 def test_an_engine_that_is_not_there(corpus, tmp_path, monkeypatch):
     # A module without content stands for a package that is not installed.

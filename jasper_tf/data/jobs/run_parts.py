@@ -20,6 +20,8 @@ from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.errors import DataError, UserError
 from jasper_tf.io.atomic_write import atomic_write
 
+_JOB = "job.json"
+"""What the results of a work folder depend on."""
 _LOOK_EVERY_S = 0.05
 
 
@@ -124,7 +126,7 @@ def work_folder(folder: str | Path, option: str, job: Mapping[str, Any]) -> Iter
         UserError: it holds something else, or the parts of another job, or another run works there.
     """
     folder = Path(folder)
-    plan, wanted = folder / "job.json", json.loads(json.dumps(job))
+    plan, wanted = folder / _JOB, json.loads(json.dumps(job))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "lock", "w") as lock:
@@ -145,9 +147,19 @@ def work_folder(folder: str | Path, option: str, job: Mapping[str, Any]) -> Iter
             with atomic_write(plan) as file:
                 json.dump(wanted, file)
             yield folder
-            shutil.rmtree(folder)
+            for entry in os.scandir(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry)
+                elif entry.name not in (_JOB, "lock"):
+                    os.unlink(entry)
+            shutil.rmtree(folder)  # what says whose it is goes last: a run that is killed here leaves no strange folder
     except OSError as error:
         raise UserError(f"{option} {folder}: cannot be used ({error.strerror}); name another folder") from None
+
+
+def is_unfinished(folder: str | Path) -> bool:
+    """Whether an interrupted run left its parts in this work folder."""
+    return Path(folder, _JOB).is_file()
 
 
 def _write_parts(sent: Path, function: Callable[[Any], Any], parts: Sequence[Any], todo: Sequence[int]) -> list[_Place]:

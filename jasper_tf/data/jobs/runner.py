@@ -22,6 +22,10 @@ from jasper_tf.io.thread_pool import map_in_order
 ENGINES = ("direct", "flink", "spark", "dataflow")
 _BEAM_RUNNERS = {"flink": "FlinkRunner", "spark": "SparkRunner", "dataflow": "DataflowRunner"}
 
+_BEAM_THREADS = ("run_worker", "beam_control_read", "read_grpc_client_inputs")
+"""Names of Beam's threads that raise where a worker process ended; the first waits for the process."""
+_LOOK_EVERY_S = 0.1
+
 
 @dataclass(frozen=True)
 class Runner:
@@ -68,9 +72,7 @@ class Runner:
                 if stop.is_set():
                     return
         except BrokenProcessPool:
-            raise DataError(
-                "a worker process was ended (killed, or out of memory); run the same command again"
-            ) from None
+            raise _worker_ended() from None
 
     def _on_spark(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
         try:
@@ -124,12 +126,18 @@ class Runner:
             runner: Any = _BEAM_RUNNERS.get(self.engine)
             if runner is None:  # the workers' log says nothing that the driver does not learn
                 command = (
-                    f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>/dev/null"
+                    f"exec {shlex.quote(sys.executable)} -m jasper_tf.data.jobs.beam_worker {os.getpid()} 2>/dev/null"
                 )
                 runner = FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
             options = PipelineOptions([f"--direct_num_workers={self.workers}", *self.options])
-            with beam.Pipeline(runner, options) as pipeline:
-                _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
+
+            def run() -> None:
+                with beam.Pipeline(runner, options) as pipeline:
+                    _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
+
+            _run_until_a_worker_ends(run)
+        except DataError:
+            raise
         except (Exception, SystemExit) as error:  # argparse's, gRPC's, an engine's; of any class
             raise _failed(self.engine, error) from error
 
@@ -145,6 +153,47 @@ def _begin_worker(threads: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _run_until_a_worker_ends(run: Callable[[], None]) -> None:
+    """Calls `run`, which executes a pipeline on this machine.
+
+    Beam waits for ever for a worker that was killed: only threads of its own learn that it ended, and print it.
+
+    Raises:
+        DataError: a worker was killed. The pipeline is left alone: nothing can end it but the end of this process.
+        BaseException: whatever `run` raised.
+    """
+    lost = threading.Event()
+    failure: list[BaseException] = []
+    before = threading.excepthook
+
+    def on_exception(raised: threading.ExceptHookArgs) -> None:
+        if raised.thread is None or raised.thread.name not in _BEAM_THREADS:
+            before(raised)
+        elif raised.thread.name == _BEAM_THREADS[0]:
+            lost.set()
+
+    def work() -> None:
+        try:
+            run()
+        except BaseException as error:
+            failure.append(error)
+
+    threading.excepthook = on_exception
+    pipeline = threading.Thread(target=work, daemon=True)
+    pipeline.start()
+    while pipeline.is_alive():
+        if lost.is_set():
+            raise _worker_ended()
+        pipeline.join(_LOOK_EVERY_S)
+    threading.excepthook = before
+    if failure:
+        raise failure[0]
+
+
+def _worker_ended() -> DataError:
+    return DataError("a worker process was ended (killed, or out of memory); run the same command again")
 
 
 def _failed(engine: str, error: BaseException) -> UserError:

@@ -16,6 +16,7 @@ from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+NAME = Path(__file__).stem
 JOB = {"verb": "test", "options": [1, 2]}
 
 
@@ -41,10 +42,17 @@ def calls_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.medium
-def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_missing(tmp_path):
+@pytest.mark.parametrize("engine", [None, "direct"])
+def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_missing(
+    tmp_path, monkeypatch, capfd, engine
+):
+    if engine:
+        pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
+        monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # of Beam's workers
     folder = tmp_path / "work"
     with pytest.raises(UserError, match="a worker process was ended"):
-        compute(folder, Runner(workers=2), kill=True)
+        compute(folder, Runner(engine, workers=2), kill=True)
+    assert "Traceback" not in capfd.readouterr().err
     done = {int(file.stem.rpartition("-")[2]) for file in folder.glob("result-*.json")}
     assert done and 5 not in done
     (tmp_path / "calls").unlink()
@@ -54,9 +62,13 @@ def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_mis
 
 
 @pytest.mark.medium
-def test_workers_end_with_a_killed_driver(tmp_path):
+@pytest.mark.parametrize("engine", ["", "direct"])
+def test_workers_end_with_a_killed_driver(tmp_path, engine):
+    if engine:
+        pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
     driver = subprocess.Popen(
-        [sys.executable, __file__, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        [sys.executable, "-c", f"import {NAME}; {NAME}.drive({str(tmp_path)!r}, {engine!r})"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])},
     )
     workers: set[str] = set()
     until = time.monotonic() + 240
@@ -94,6 +106,20 @@ def test_a_work_folder_is_of_one_job(tmp_path):
     with pytest.raises(UserError, match="thesis.tex"), work_folder(theirs, "--work-dir", JOB):
         pass
     assert (theirs / "thesis.tex").read_text() == "years"
+
+
+def test_a_work_folder_says_whose_it_is_until_it_is_gone(tmp_path, monkeypatch):
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "work"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), work_folder(folder, "--work-dir", JOB):
+        (folder / "result-000000.json").write_text('{"value": 1}')
+        patch.setattr(shutil, "rmtree", killed)
+    assert sorted(os.listdir(folder)) == ["job.json", "lock"]
+    with work_folder(folder, "--work-dir", JOB):
+        pass
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
@@ -159,8 +185,9 @@ def test_a_spark_cluster_goes_on_when_a_worker_is_killed(tmp_path, monkeypatch):
 def wait_here(folder: str, part: int) -> None:
     with open(os.path.join(folder, "pids"), "a") as file:
         file.write(f"{os.getpid()}\n")
-    time.sleep(120)
+    time.sleep(600)
 
 
-if __name__ == "__main__":  # the driver that is killed
-    list(run_parts(functools.partial(wait_here, sys.argv[1]), range(4), Runner(workers=2), sys.argv[1]))
+def drive(folder: str, engine: str) -> None:
+    """The driver that is killed."""
+    list(run_parts(functools.partial(wait_here, folder), range(4), Runner(engine or None, workers=2), folder))
