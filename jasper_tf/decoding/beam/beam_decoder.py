@@ -80,7 +80,9 @@ class BeamDecoder(Decoder):
         self._spelling = spelling = Spelling.of(self.tokenizer)
         starts_word = None if spelling.of_labels is None else spelling.starts_word
         packer = FramePacker(labels, space, c.top_tokens, c.token_min_logp, c.blank_skip, starts_word=starts_word)
-        self.search = BeamSearch(packer, c.beam_size, c.beam_threshold, models, recombine=c.hypotheses == 1)
+        # A model of labels tells ways to spell a text apart.
+        by_text = spelling if starts_word is not None and all(isinstance(one, WordModel) for one in models) else None
+        self.search = BeamSearch(packer, c.beam_size, c.beam_threshold, models, by_text, c.hypotheses == 1)
         hot_words = c.hot_words
         if isinstance(hot_words, str):
             hot_words = read_hot_words(hot_words, c.hot_word_weight)

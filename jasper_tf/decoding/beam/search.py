@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from jasper_tf.decoding.beam.frames import LOG_ZERO, FramePacker, Frames
+from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import TextModel
 from jasper_tf.decoding.gather import first_columns, gather, hash_type
 from jasper_tf.decoding.scan import scan
@@ -29,7 +30,8 @@ class BeamState(NamedTuple):
 
     paths: [B,K,2] float32, the probabilities of the paths that end in a blank and in the last label, times the factors
         of the text models, relative to the best's; 0 in entries without a prefix.
-    hashes: [B,K,2], of the prefix and of the prefix without its last label; 0 in entries without a prefix.
+    hashes: [B,K,2], of the prefix and of the prefix without its last label; 0 in entries without a prefix. With
+        `BeamSearch.spelling` they are of the text.
     columns: [B,K,1+n] int32, the last label and the columns of the text models.
     offset: [B,1,1] float32, the score of the best.
     gap: [B] bool, whether the last frame was packed away.
@@ -84,6 +86,8 @@ class BeamSearch:
         beam_size: K.
         threshold: entries whose score is lower than the best's by more than this are dropped.
         models: see `TextModel`.
+        spelling: of word pieces, if prefixes that spell the same text with the same last label are one, whose paths are
+            summed as those of one prefix: that is exact, if the text models see only the text.
         recombine: whether only the best is kept of prefixes that end in a space, or in a piece that starts a word, and
             that the text models cannot tell apart from here on.
     """
@@ -94,6 +98,7 @@ class BeamSearch:
         beam_size: int,
         threshold: float,
         models: Sequence[TextModel] = (),
+        spelling: Spelling | None = None,
         recombine: bool = False,
     ):
         self.packer = packer
@@ -103,6 +108,7 @@ class BeamSearch:
         has_words = packer.space is not None or packer.starts_word is not None
         self.recombine = recombine and bool(self.models) and has_words
         self._multiplier = 6364136223846793005 if hash_type() == "int64" else 1664525
+        self._texts = spelling.hashes(self._multiplier) if spelling is not None else None
 
     def with_static_shapes(self) -> BeamSearch:
         """The same search for XLA."""
@@ -190,7 +196,12 @@ class BeamSearch:
                 chosen.append(by_choice)
 
             # The paths of an extension that is an entry already go there.
-            is_parent = ops.cast(parent == ops.reshape(own, (-1, 1, size)), "float32")  # [B,K,K]: child, parent
+            is_parent = parent == ops.reshape(own, (-1, 1, size))  # [B,K,K]: child, parent
+            if self._texts is not None:
+                longer = self._merged(longer, own, last, ids)
+                parents = ops.reshape(own, (-1, 1, size)), ops.reshape(last, (-1, 1, size))
+                is_parent = own == self._texts.extend(parents[0], parents[1], last)
+            is_parent = ops.cast(is_parent, "float32")
             is_last = ops.cast(last == ids, "float32")
             joined = ops.sum(is_last * ops.matmul(is_parent, longer), axis=2, keepdims=True)
             longer = longer - longer * ops.matmul(ops.transpose(is_parent, (0, 2, 1)), is_last)
@@ -212,7 +223,10 @@ class BeamSearch:
             paths = ops.where(alive, paths / best, 0.0)
             hashes = gather(ops.reshape(hashes, (-1, 2)), source)
             before = hashes[:, :, :1]
-            longer_hash = before * self._multiplier + gather(hash_of_label, label)
+            if self._texts is None:
+                longer_hash = before * self._multiplier + gather(hash_of_label, label)
+            else:
+                longer_hash = self._texts.extend(before, gather(ops.reshape(last, (-1, 1)), source), label)
             hashes = ops.where(stays, hashes, ops.concatenate([longer_hash, before], axis=2))
             hashes = ops.where(alive, hashes, no_hash)
 
@@ -233,24 +247,43 @@ class BeamSearch:
 
         return step
 
+    def _merged(self, longer: Any, own: Any, last: Any, ids: Any) -> Any:
+        """Sums the extensions [B,K,A] that spell the same text in the first of their entries."""
+        assert self._texts is not None
+        same = own == ops.transpose(own, (0, 2, 1))
+        behind = gather(self._texts.behind, last)
+        # A label that starts a word gives the same text behind a space as without one, others do not.
+        as_is = ops.logical_and(same, behind == ops.transpose(behind, (0, 2, 1)))
+
+        def in_first(same):
+            is_first = ops.logical_not(ops.any(ops.logical_and(same, self._before), axis=2, keepdims=True))
+            return ops.matmul(ops.cast(ops.logical_and(same, is_first), "float32"), longer)
+
+        return ops.where(self.packer.ends_word(ids), in_first(same), in_first(as_is))
+
     def _by_model(self, columns: list) -> list[list]:
         edges = np.cumsum([0, *(len(model.start) for model in self.models)])
         return [columns[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
     def _recombined(self, paths: Any, hashes: Any, columns: Any) -> tuple[Any, Any]:
         """Keeps only the best of the prefixes that have just ended a word and have the same future."""
-        size = self.beam_size
         # Hashes of the columns: one comparison of pairs.
         powers = ops.convert_to_tensor([self._multiplier**n % 2**31 for n in range(columns.shape[-1])], hash_type())
         key = ops.sum(ops.cast(columns, hash_type()) * powers, axis=2, keepdims=True)
-        equal = ops.logical_and(key == ops.transpose(key, (0, 2, 1)), np.tril(np.ones((size, size), bool), -1))
+        equal = ops.logical_and(key == ops.transpose(key, (0, 2, 1)), self._before)
         beaten = ops.logical_and(ops.any(equal, axis=2, keepdims=True), self.packer.ends_word(columns[:, :, :1]))
         return ops.where(beaten, 0.0, paths), ops.where(beaten, ops.zeros_like(hashes), hashes)
+
+    @property
+    def _before(self) -> np.ndarray:
+        """[K,K], whether the second entry is before the first."""
+        return np.tril(np.ones((self.beam_size, self.beam_size), bool), -1)
 
     def finish(self, state: BeamState, best: int) -> tuple[Any, Any]:
         """Ends the texts: (scores [B,M], entries b K + k [B,M] int32) of the M = `best` ones, the best first.
 
-        "a b" and "a b " end as one text. Entries that are no text have a score of about log 0.
+        "a b" and "a b " end as one text, and what is spelled in several ways. Entries that are no text have a score of
+        about log 0.
         """
         total = ops.sum(state.paths, axis=2, keepdims=True)
         total = ops.where(total > 0, ops.log(ops.maximum(total, _SMALLEST)), LOG_ZERO)
@@ -258,8 +291,13 @@ class BeamSearch:
         for model, columns in zip(self.models, self._by_model(states), strict=True):
             total = total + model.end(columns)
         batch = ops.shape(total)[0]
-        if self.packer.space is not None:
-            own, parent = ops.split(state.hashes, 2, axis=2)
+        own, parent = ops.split(state.hashes, 2, axis=2)
+        if self._texts is not None:
+            same = ops.logical_and(own == ops.transpose(own, (0, 2, 1)), own != 0)
+            beaten = ops.any(ops.logical_and(same, self._before), axis=2, keepdims=True)
+            of_text = ops.where(same, ops.transpose(total, (0, 2, 1)), LOG_ZERO)
+            total = ops.where(beaten, LOG_ZERO, ops.logsumexp(of_text, axis=2, keepdims=True))
+        elif self.packer.space is not None:
             # [B,K,K]: the second ends with a space behind the first.
             same = ops.logical_and(own == ops.transpose(parent, (0, 2, 1)), own != 0)
             same = ops.logical_and(same, ops.transpose(last, (0, 2, 1)) == self.packer.space)

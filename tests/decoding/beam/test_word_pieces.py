@@ -1,5 +1,6 @@
 """The beam search over word pieces: what its models give is what they give letter by letter."""
 
+import itertools
 import math
 
 import numpy as np
@@ -99,8 +100,8 @@ def test_hot_words_see_only_the_text(tables, pieces):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_scores_are_those_of_labels_and_text(tables, seed):
-    """ln p of the labels by CTC, plus what the models give for the text: with a beam that keeps everything."""
+def test_scores_are_those_of_all_ways_to_spell_a_text(tables, seed):
+    """ln p by CTC, summed over the labels of every length, plus what the models give: a beam that keeps everything."""
     frames, classes = 4, len(PIECES) + 1
     logits = np.random.default_rng(seed).normal(size=(1, frames, classes)) * 3
     log_probs, frames = np.asarray(tf.nn.log_softmax(logits), np.float32), np.array([frames], np.int32)
@@ -112,13 +113,29 @@ def test_scores_are_those_of_labels_and_text(tables, seed):
     hot = HotWordModel(
         encode_hot_words({"bad": 2.0}, TOKENIZER), len(SPELLING.letters), SPELLING.space, words, spelling=SPELLING
     )
+    expected = {}
+    for size in range(5):
+        rows = len(PIECES) ** size
+        labels = np.array([*itertools.product(range(len(PIECES)), repeat=size)], np.int32).reshape(rows, size)
+        losses = ctc_loss(
+            np.pad(labels, [(0, 0), (0, 1)]),
+            np.full(rows, size, np.int32),
+            np.repeat(log_probs, rows, 0),
+            np.repeat(frames, rows),
+        )
+        for row, loss in zip(labels, np.asarray(losses), strict=True):
+            if size + np.sum(row[1:] == row[:-1]) > frames[0]:
+                continue  # the loss of what does not fit is 0
+            text = " ".join("".join(PIECES[label] for label in row).split())
+            expected[text] = np.logaddexp(expected.get(text, -1e30), -loss)
+    texts = []
     for labels, size, score in zip(
         np.asarray(found.labels[0]), np.asarray(found.label_len[0]), np.asarray(found.score[0]), strict=True
     ):
-        label_len = np.array([size], np.int32)
-        loss = ctc_loss(labels[None, : max(1, size)].clip(0), label_len, log_probs, frames)
-        expected = -float(np.asarray(loss)[0]) + walk(words, labels[:size]) + walk(hot, labels[:size])
-        assert score == pytest.approx(expected, abs=2e-3), labels
+        texts.append(" ".join(TOKENIZER.decode(labels[:size]).split()))
+        gain = walk(words, labels[:size]) + walk(hot, labels[:size])
+        assert score == pytest.approx(expected[texts[-1]] + gain, abs=2e-3), texts[-1]
+    assert len({*texts}) == len(texts)
     assert np.all(np.diff(found.score[0]) <= 0)
 
 
