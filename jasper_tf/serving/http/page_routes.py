@@ -54,6 +54,7 @@ def create_page_router(settings: ServerSettings) -> APIRouter:
             "model": settings.model_name,
             "sample_rate": worker.transcriber.model.sample_rate if worker.transcriber else None,
             "needs_key": bool(settings.api_key),
+            "max_upload_bytes": settings.max_upload_bytes,
             "picture_s": _PICTURE_S,
         }
 

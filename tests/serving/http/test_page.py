@@ -355,8 +355,9 @@ def test_without_https_the_page_says_why_there_is_no_microphone(chromium, server
     page.close()
 
 
-def test_the_key_of_a_server_that_wants_one(chromium, model_folder, recording, transcript):
-    with LiveServer(model_folder, environment={"JASPER_API_KEY": "open/sesame+1"}) as server:
+def test_a_server_that_wants_a_key_and_no_large_uploads(chromium, model_folder, http_model, recording, transcript):
+    options = ("--max-upload-mb", "0.2")
+    with LiveServer(model_folder, *options, environment={"JASPER_API_KEY": "open/sesame+1"}) as server:
         page = chromium.new_page()
         page.goto(server.url)
         expect(page.locator("#choose")).to_be_enabled(timeout=SOON)
@@ -373,6 +374,10 @@ def test_the_key_of_a_server_that_wants_one(chromium, model_folder, recording, t
         page.click("#stop")
         expect(page.locator("#session")).to_be_hidden(timeout=SOON)
         expect(page.locator("#error")).to_be_hidden()
+        compressed = as_wav(noise(6, 10.0), subtype="VORBIS", form="OGG")
+        assert 2 * len(compressed) < 200_000 < 2 * RATE * 10
+        give(page, compressed, "long.ogg")
+        assert words_of(page).split() == http_model.transcribe(compressed).text.split() != []
         page.close()
 
 

@@ -8,6 +8,7 @@ import { encodeWav } from "./wav.js";
 
 const find = (id) => document.getElementById(id);
 const server = new Server();
+const FORM_BYTES = 10_000; // at most, around the file
 let about, result, session, task;
 
 // ---------- what is shown
@@ -69,16 +70,22 @@ function transcribeFile(file) {
     }
     signal.throwIfAborted();
     const sampleRate = about.sample_rate;
-    const recording = { blob: samples ? encodeWav(samples, sampleRate) : file, samples, sampleRate };
+    const recording = { blob: smaller(samples && encodeWav(samples, sampleRate), file), samples, sampleRate };
     await transcribe(file.name, recording, given, signal);
   });
+}
+
+/** The WAV file, unless there is none, or the server takes none so large and the file is smaller: hours of MP3. */
+function smaller(wav, file) {
+  const isTooLarge = wav && wav.size + FORM_BYTES > about.max_upload_bytes;
+  return wav && !(isTooLarge && file.size < wav.size) ? wav : file;
 }
 
 async function transcribe(name, recording, given, signal) {
   const length = recording.samples ? ` ${clock(recording.samples.length / recording.sampleRate)} of audio` : "";
   const onProgress = (share, stage) => showProgress(`${stage}${length}`, share);
   onProgress(0, "Sending");
-  const sentAs = recording.samples ? `${name}.wav` : name;
+  const sentAs = recording.blob instanceof File ? name : `${name}.wav`;
   const transcript = await server.transcribe(recording, sentAs, given, onProgress, signal);
   showResult(name, transcript, recording);
 }
