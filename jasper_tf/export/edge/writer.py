@@ -24,8 +24,11 @@ LABELS = "labels.txt"
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnx", "onnxruntime")
 _MOST_VERIFIED_S = 600.0
 """Seconds of audio that both models recognize, spread over the calibration."""
-_MOST_DIFFERENCE = 0.01
-"""99 % of the log-probabilities of a float32 export differ by less."""
+_MOST_DIFFERENCE = 0.1
+"""99 % of the log-probabilities of a float32 export differ by less, mostly by 1e-5.
+
+Normalization amplifies the rounding of bands without energy, as in telephone audio at 16 kHz: there it is 0.01.
+"""
 _MOST_STEP_DIFFERENCE = 1e-4
 """The same, between steps and whole recordings in the same runtime: both compute the same sums."""
 

@@ -108,10 +108,11 @@ def add_energies(layers: Layers, front: FrontEnd, x: int) -> int:
         x = layers.convolve(x, _convolution(np.concatenate([identity, identity])[None]), "power_sum")
         x = layers.binary(OP.POW, x, front.mag_power / 2, "magnitude", schema.PowOptionsT())
         both = front.mel
+    x = layers.convolve(x, _convolution(both[None]), "mel")
     kind, guard = front.log_guard or ("none", 0.0)
-    bias = np.full(both.shape[1], guard if kind == "add" else 0.0, np.float32)
-    x = layers.convolve(x, _convolution(both[None], bias), "mel")
-    if kind == "clamp":
+    if kind == "add":  # not as a bias: the sum of small energies would begin with it and lose them
+        x = layers.add(x, guard, "guarded")
+    elif kind == "clamp":
         x = layers.binary(OP.MAXIMUM, x, guard, "clamped")
     if front.log_guard is not None:
         x = layers.unary(OP.LOG, x, "log_mel")

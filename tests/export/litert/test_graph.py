@@ -33,6 +33,15 @@ def test_log_probabilities_are_those_of_the_model(tmp_path, front_end, encoder):
         np.testing.assert_allclose(found[0], expected[0, : expected_len[0]], atol=5e-5)
 
 
+def test_energies_far_below_the_guard_of_the_logarithm_are_those_of_the_model(tmp_path):
+    # Such as the upper bands of telephone audio: normalization amplifies what rounding leaves of them.
+    model = small_model()
+    audio, audio_len = np.random.default_rng(0).normal(0, 1e-7, (1, 16000)).astype(np.float32), np.array([16000])
+    expected, frames = model.log_probs(audio, audio_len)
+    found, _ = litert(tmp_path, model).log_probs(audio, audio_len)
+    np.testing.assert_allclose(found[0], expected[0, : frames[0]], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", NOT_POSSIBLE)
 def test_what_depends_on_padding_is_refused(name):
     model = small_model(name, "plain") if name in FRONT_ENDS else small_model("usual", name)
