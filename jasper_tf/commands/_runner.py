@@ -73,6 +73,8 @@ def read_runner(arguments: argparse.Namespace, work_dir: bool = False) -> Runner
         raise UserError(f"--runner-options: {error}; close the quotes") from None
     if wrong := next((option for option in options if option.startswith("--runner")), None):
         raise UserError(f"--runner-options {wrong}: the engine is named by --runner")
+    if options and not options[0].startswith("-"):
+        raise UserError(f"--runner-options {options[0]}: is no option; they begin with --, such as --{options[0]}")
     return Runner(engine, options, workers or arguments.default_workers or os.cpu_count() or 1)
 
 

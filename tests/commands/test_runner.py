@@ -156,6 +156,7 @@ def test_options_that_do_not_go_together(corpus, tmp_path, capsys):
         ([*shard, "--runner-options", "--parallelism=4"], "--runner"),
         ([*shard, "--runner", "flink", "--runner-options", "--runner=Other"], "--runner=Other"),
         ([*shard, "--runner", "flink", "--runner-options", "'"], "quotes"),
+        ([*shard, "--runner", "flink", "--runner-options", "parallelism=4"], "--parallelism=4"),
         (["shard", "--output", str(tmp_path), "--verify", "--runner", "flink"], "--verify"),
     ):
         assert main(arguments) == 2, arguments

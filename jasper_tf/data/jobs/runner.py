@@ -130,13 +130,17 @@ class Runner:
                 )
                 runner = FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
             options = PipelineOptions([f"--direct_num_workers={self.workers}", *self.options])
+            if self.engine == "direct":  # Beam would leave out what it does not know
+                unknown = options.get_all_options(retain_unknown_options=True).keys() - options.get_all_options()
+                if unknown:
+                    raise UserError(f"--runner-options --{min(unknown)}: is no option of Beam; check its name")
 
             def run() -> None:
                 with beam.Pipeline(runner, options) as pipeline:
                     _ = pipeline | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
 
             _run_until_a_worker_ends(run)
-        except DataError:
+        except UserError:
             raise
         except (Exception, SystemExit) as error:  # argparse's, gRPC's, an engine's; of any class
             raise _failed(self.engine, error) from error

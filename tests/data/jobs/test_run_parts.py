@@ -159,6 +159,14 @@ def test_beam_computes_the_same(tmp_path, monkeypatch):
     assert calls_of(folder) == list(range(12))
 
 
+@pytest.mark.medium
+def test_an_option_that_beam_does_not_know_is_refused(tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
+    with pytest.raises(UserError, match="--runner-options --nonsense: is no option of Beam") as caught:
+        compute(tmp_path / "work", Runner("direct", ["--nonsense=1"]))
+    assert caught.value.exit_status == 2
+
+
 def killed_once(folder: str, part: int) -> int:
     """Kills its own process at part 5, the first time."""
     if part == 5 and not os.path.exists(os.path.join(folder, "killed")):
