@@ -102,7 +102,10 @@ def export_edge(
                 raise DataError(f"live audio differs by {steps.p99_difference:.1e}; report it with the configuration")
             verification["stream"] = steps.to_dict()
         (folder / LABELS).write_text("".join(f"{label}\n" for label in model.tokenizer.pieces), encoding="utf-8")
-        if config_yaml is not None and format != "web":  # it names files of this machine, and a page is published
+        # A configuration and settings of a beam name files of this machine, and a page, which is greedy, is published.
+        if format == "web":
+            decoding = DecodingConfig()
+        elif config_yaml is not None:
             (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         versions = {name: package_version(name) for name in _PACKAGES}
         info = ModelInfo(

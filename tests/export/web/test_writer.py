@@ -40,7 +40,9 @@ def test_the_model_of_the_page_runs_elsewhere(site, web_model):
 @pytest.mark.medium
 def test_the_command_says_what_the_page_leaves_out(archive, tmp_path):
     output = tmp_path / "page"
-    decoding = ["decoding.strategy=beam", "decoding.confidence_cfg.preserve_word_confidence=true"]
+    words = tmp_path / "of this machine.txt"
+    words.write_text("yes\n")
+    decoding = ["--hot-words", words, "decoding.strategy=beam", "decoding.confidence_cfg.preserve_word_confidence=true"]
     options = ["--format", "web", "--onnxruntime-web", archive, "--output", output]
     run = ROOT / "tests" / "golden" / "begun_run" / "begun"
     done = subprocess.run(
@@ -50,6 +52,7 @@ def test_the_command_says_what_the_page_leaves_out(archive, tmp_path):
     assert "greedily, not with beam" in done.stderr and "certainty" in done.stderr
     # Nothing names this machine's files, and another export may take its place.
     assert (output / "index.html").is_file() and not (output / "config.yaml").exists()
+    assert words.name not in (output / "model.json").read_text()
     validate_output_folder(output, overwrite=True)
 
 
