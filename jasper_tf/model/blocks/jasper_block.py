@@ -220,10 +220,12 @@ class JasperBlock(keras.layers.Layer):
 
     def _compute(self, panes, length, training):
         first_mask = mask = self._valid(panes[-1], length) if self.conv_mask else None
+        # Stated for the backward pass, which computes again outside of any call of Keras's.
+        learning = {"training": True} if training else {}
         x, x_len = panes[-1], length
         for number in range(len(self.convolutions)):
             for layer in self.layers_of_sub_block(number):
-                x = layer(x, mask)
+                x = layer(x, mask, **learning)
                 if self.conv_mask and not layer.keeps_length:
                     x_len = layer.output_length(x_len)
                     mask = self._valid(x, x_len)
@@ -234,7 +236,8 @@ class JasperBlock(keras.layers.Layer):
             seed = training.next_seed() if drawn else None
             x = self.excitation(x, mask, training=bool(training), seed=seed)
         sources = self.residual_sources(panes)
-        branches = [conv(pane, first_mask) for pane, conv in zip(sources, self.residual_convolutions, strict=True)]
+        convolved = zip(sources, self.residual_convolutions, strict=True)
+        branches = [convolution(pane, first_mask, **learning) for pane, convolution in convolved]
         return self.after_residuals(x, branches, training), x_len
 
     def layers_of_sub_block(self, number: int) -> list[MaskedConv1D]:

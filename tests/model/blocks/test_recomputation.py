@@ -46,6 +46,21 @@ def test_gradients_statistics_and_random_numbers_are_the_same(name):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_computed_again_has_the_faster_gradients():
+    encoder = ConvASREncoder(4, [BLOCK | {"dilation": 2}], recompute=True)
+
+    @tf.function
+    def gradients(x, length):
+        with tf.GradientTape() as tape:
+            y, _ = encoder([x, length], training=True)
+            loss = tf.reduce_mean(tf.square(y))
+        return tape.gradient(loss, encoder.trainable_variables)
+
+    graph = gradients.get_concrete_function(tf.zeros((2, 30, 4)), tf.constant([30, 20])).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert "Conv2DBackpropFilter" not in {node.op for node in nodes}
+
+
 def test_a_frozen_block_keeps_its_statistics():
     encoder = ConvASREncoder(4, BLOCKS["Jasper"], recompute=True)
     encoder.blocks[0].trainable = False
