@@ -98,7 +98,7 @@ class CTCModel(BuiltModel):
         of the utterances' losses and the sum of their weights are reduced separately over micro-batches and replicas,
         so the step does not depend on how the batch is split; a replica or a micro-batch may be empty.
         """
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weight = _unpack(data)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         denominator = self._denominator(y, weight)
         batch_size = tf.shape(x["audio"])[0]
@@ -142,7 +142,7 @@ class CTCModel(BuiltModel):
         return self._results(validation=False) | ({} if self.leaving is None else {"leaving": leaving})
 
     def test_step(self, data) -> dict:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weight = _unpack(data)
         prediction = self(x, training=False)
         denominator = self._denominator(y, weight)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
@@ -223,6 +223,12 @@ class CTCModel(BuiltModel):
             valid &= tf.reshape(weight, [-1, 1]) != 0
         blank = tf.argmax(logits, axis=-1) == logits.shape[-1] - 1
         self.blank_share.update_state(tf.cast(blank, "float32"), sample_weight=tf.cast(valid, "float32"))
+
+
+def _unpack(data) -> tuple:
+    """(x, y, weight [B] or None) of a batch; of arrays Keras repeats the weights for each entry of y."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    return x, y, weight["label_len"] if isinstance(weight, Mapping) else weight
 
 
 def _sum_over_replicas(value):

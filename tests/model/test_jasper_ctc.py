@@ -250,6 +250,18 @@ def test_rows_of_weight_0_leave_loss_and_gradient(tiny_config, batch, reduction)
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_weights_of_arrays_are_those_of_utterances(tiny_config, batch):
+    """Keras repeats them for each entry of a dict of labels."""
+    x, y = ({key: value.numpy() for key, value in part.items()} for part in batch)
+    model = trainer(with_statistics(build_model(tiny_config(*CERTAIN))))
+    weight = np.array([1.0, 1.0, 0.0, 0.0])
+    weighted = model.evaluate(x, y, sample_weight=weight, batch_size=4, verbose=0, return_dict=True)
+    short_x, short_y = ({key: value[:2] for key, value in part.items()} for part in (x, y))
+    expected = model.evaluate(short_x, short_y, batch_size=4, verbose=0, return_dict=True)
+    assert weighted == pytest.approx(expected, rel=1e-5)
+    assert model.fit(x, y, sample_weight=0 * weight, batch_size=4, verbose=0).history["loss"] == [0.0]
+
+
 def test_batch_without_weight_changes_nothing_but_decay(tiny_config, batch):
     model = with_statistics(build_model(tiny_config(*CERTAIN)))
     freeze_batch_norm(model)
