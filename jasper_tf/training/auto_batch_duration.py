@@ -23,6 +23,7 @@ from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.model.memory_estimate import available_memory
 from jasper_tf.training.compilation import compile_model
 from jasper_tf.training.distributed.devices import choose_devices, set_precision
+from jasper_tf.training.run.folder import has_trained
 from jasper_tf.training.run_data import read_data
 
 SHARE = 0.8
@@ -37,7 +38,8 @@ _GIB = 2**30
 def with_batch_duration(cfg: Config, folder: Path) -> tuple[Config, str | None]:
     """Fills in `model.train_ds.batch_duration` where `trainer.auto_batch_duration` asks for it.
 
-    A run that resumes has the value of its config.yaml. Steps are tried in a process of its own, with random audio of
+    A run that has trained keeps the value of its config.yaml; one that ended before may have found it for another
+    configuration, or more than the memory holds. Steps are tried in a process of its own, with random audio of
     the longest padded length. On the CPU batches of 1, 2 and 4 utterances tell how the memory grows, and no larger one
     is tried; on a GPU batches grow until one does not fit.
 
@@ -57,7 +59,7 @@ def with_batch_duration(cfg: Config, folder: Path) -> tuple[Config, str | None]:
     if dataset.batch_duration is not None:
         return cfg, f"auto_batch_duration: batches of {dataset.batch_duration:g} s, as batch_duration says"
     file = folder / "config.yaml"
-    if cfg.exp_manager.resume_if_exists and file.is_file():
+    if cfg.exp_manager.resume_if_exists and file.is_file() and has_trained(folder):
         before = load_config(file)
         if before.trainer.auto_batch_duration and before.model.train_ds and before.model.train_ds.batch_duration:
             seconds, line = before.model.train_ds.batch_duration, "as this run found before"

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Self
 
 import yaml
@@ -100,7 +101,7 @@ class RunFolder:
 
     def _check(self, cfg: Config) -> tuple[bool, list[str]]:
         """Returns whether there is a config.yaml, and its differences from `cfg`; UserError if `cfg` may not run."""
-        known, trained = self.config_file.exists(), self._has_trained()
+        known, trained = self.config_file.exists(), has_trained(self.path)
         if trained and not cfg.exp_manager.resume_if_exists:
             raise UserError(f"{self.path}: contains a run; set another exp_manager.version, or resume_if_exists=true")
         if trained and not known:
@@ -178,12 +179,6 @@ class RunFolder:
         if kind is None or not issubclass(kind, StorageError):
             self.save()
 
-    def _has_trained(self) -> bool:
-        # A start that failed on its configuration has trained nothing.
-        if self.metrics_file.exists() or self.model_file.exists():
-            return True
-        return self.checkpoints.is_dir() and any(not p.name.startswith(".") for p in self.checkpoints.iterdir())
-
     def _changes(self, cfg: Config) -> list[str]:
         """Lists the keys that differ from the run's config.yaml."""
         # As a configuration, not as text, so that a key of a newer version has its default.
@@ -204,6 +199,14 @@ class RunFolder:
         if not isinstance(starts, list):
             raise UserError(f"{self.environment_file}: not a JSON list; move it away, and a new one is written")
         return starts
+
+
+def has_trained(folder: Path) -> bool:
+    """Whether the run of a folder has trained; a start that failed on its configuration has not."""
+    if (folder / "metrics.csv").exists() or (folder / "model.keras").exists():
+        return True
+    checkpoints = folder / "checkpoints"
+    return checkpoints.is_dir() and any(not p.name.startswith(".") for p in checkpoints.iterdir())
 
 
 def _start(cfg: Config, devices: Sequence[str]) -> dict[str, object]:
