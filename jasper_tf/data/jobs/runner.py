@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 from jasper_tf.errors import DataError, UserError, one_line
@@ -48,7 +50,7 @@ class Runner:
         Args:
             function: of a module that the workers can import.
             items: small ones.
-            stop: ends the processes of this machine before the next item.
+            stop: ends the processes of this machine at once.
 
         Raises:
             UserError: the engine is not installed, cannot be reached or refuses its options.
@@ -66,7 +68,14 @@ class Runner:
         context = multiprocessing.get_context("spawn")
         workers = min(self.workers, len(items))
         threads = max(1, (os.cpu_count() or 1) // workers)
-        pool = ProcessPoolExecutor(workers, context, _begin_worker, (threads,))
+        ended, end = context.Pipe(duplex=False)
+
+        def end_with_job() -> None:
+            stop.wait()
+            end.close()
+
+        threading.Thread(target=end_with_job, daemon=True).start()
+        pool = ProcessPoolExecutor(workers, context, _begin_worker, (threads, ended))
         try:
             for _ in map_in_order(function, items, workers, pool=pool):
                 if stop.is_set():
@@ -146,17 +155,16 @@ class Runner:
             raise _failed(self.engine, error) from error
 
 
-def _begin_worker(threads: int) -> None:
-    """The initializer of a process: TensorFlow takes its share of the cores; without a parent the process ends."""
+def _begin_worker(threads: int, ended: Connection) -> None:
+    """The initializer of a process: TensorFlow takes its share of the cores; it ends when `ended` is closed."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
-    def end_with_parent() -> None:
-        parent.join()
+    def end_with_job() -> None:  # with the parent too
+        with contextlib.suppress(EOFError, OSError):
+            ended.recv()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_job, daemon=True).start()
 
 
 def _run_until_a_worker_ends(run: Callable[[], None]) -> None:

@@ -62,12 +62,15 @@ def test_a_killed_worker_ends_the_run_and_the_next_one_computes_only_what_is_mis
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("engine", ["", "direct"])
-def test_workers_end_with_a_killed_driver(tmp_path, engine):
+@pytest.mark.parametrize(
+    ("engine", "end"), [("", signal.SIGKILL), ("", signal.SIGINT), ("direct", signal.SIGKILL)], ids=str
+)
+def test_workers_end_with_a_killed_or_interrupted_driver(tmp_path, engine, end):
     if engine:
         pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam)")
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's jobs ignore it
     driver = subprocess.Popen(
-        [sys.executable, "-c", f"import {NAME}; {NAME}.drive({str(tmp_path)!r}, {engine!r})"],
+        [sys.executable, "-c", f"{script}; import {NAME}; {NAME}.drive({str(tmp_path)!r}, {engine!r})"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])},
     )
     workers: set[str] = set()
@@ -75,8 +78,8 @@ def test_workers_end_with_a_killed_driver(tmp_path, engine):
     while time.monotonic() < until and len(workers) < 2:
         workers = set((tmp_path / "pids").read_text().split()) if (tmp_path / "pids").exists() else set()
         time.sleep(0.05)
-    driver.kill()
-    driver.wait()
+    driver.send_signal(end)
+    driver.wait(60)
     while time.monotonic() < until and any(Path("/proc", pid).exists() for pid in workers):
         time.sleep(0.05)
     assert len(workers) == 2 and not any(Path("/proc", pid).exists() for pid in workers)
