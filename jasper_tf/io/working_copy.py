@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ class WorkingCopy:
         self._known: dict[str, _Version] = {}
 
     def download(self) -> None:
-        """Copies what is complete to this machine."""
+        """Copies what is complete to this machine, in place of an earlier copy."""
+        shutil.rmtree(self.path, ignore_errors=True)
         names = list_remote(self.url)
         complete = [name for name in names if self._is_complete(name, names)]
         download_folder(self.url, self.path, complete)

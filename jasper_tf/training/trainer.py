@@ -48,9 +48,16 @@ def train(cfg: Config) -> Path | str:
     """
     require_training_inputs(cfg)
     with run_place(cfg) as place:
+        several = cfg.trainer.num_nodes > 1
+        if cfg.trainer.auto_batch_duration or not several:
+            place.load()
         # Before TensorFlow takes a GPU's memory for this process.
         cfg, batch_duration = with_batch_duration(cfg, place.path)
         strategy, devices = strategy_of(cfg.trainer)  # before anything else that TensorFlow does
+        if several:
+            # Until all machines have met, one that is about to restart may write another checkpoint there, and then
+            # they would resume from different ones.
+            place.load()
         try:
             _train(cfg, place, strategy, devices, batch_duration)
         except tf.errors.OpError as error:  # variables are made by all machines together, long before the first step

@@ -1,5 +1,6 @@
 """A run, its model and its recordings in an S3 bucket: the commands as processes."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 
 from jasper_tf.__main__ import main
 from jasper_tf.config import load_config
-from jasper_tf.io.object_storage import list_remote, read_remote, upload, write_remote
+from jasper_tf.io.object_storage import list_remote, read_remote, remove_remote, upload, write_remote
 from jasper_tf.io.working_copy import WorkingCopy
+from jasper_tf.training import trainer
+from jasper_tf.training.distributed.devices import strategy_of
 from jasper_tf.training.trainer import train
 
 pytestmark = pytest.mark.slow
@@ -103,3 +106,23 @@ def test_a_run_in_a_bucket(s3, command, tiny_file, certain, assert_close_runs, s
     assert main(["evaluate", "--model", f"{s3}/runs/none", "--manifest", dev_manifest]) == 2
     assert capfd.readouterr().err.endswith(f"error: {s3}/runs/none: no such file; check the path\n")
     assert not Path("s3:").exists()
+
+
+def test_several_machines_read_the_run_when_they_have_met(s3, tiny_file, certain, monkeypatch, capfd):
+    """Until then one that is about to restart may write a checkpoint: here the only one appears at that moment."""
+    settings = [*certain, "trainer.max_epochs=1", f"exp_manager.exp_dir={s3}/runs"]
+    train(load_config(tiny_file, settings))
+    run = f"{s3}/runs/tiny"
+    written = {name: read_remote(f"{run}/{name}") for name in list_remote(run) if name.startswith("checkpoints/")}
+    for name in written:
+        remove_remote(f"{run}/{name}")
+
+    def meet(config):
+        for name, content in written.items():
+            write_remote(f"{run}/{name}", content)
+        return strategy_of(dataclasses.replace(config, num_nodes=1))
+
+    monkeypatch.setattr(trainer, "strategy_of", meet)
+    capfd.readouterr()
+    train(load_config(tiny_file, [*settings, "trainer.num_nodes=2", "exp_manager.allow_config_change=true"]))
+    assert "this run is complete" in capfd.readouterr().out

@@ -23,11 +23,13 @@ class RunPlace:
     Args:
         path: its files on this machine.
         name: what users call it: the path, or a URL.
+        load: called before anything there is read; copies the files to this machine.
         save: called when a checkpoint is complete, and at the end; copies the files to where they outlive the machine.
     """
 
     path: Path
     name: Path | str
+    load: Callable[[], None] = lambda: None
     save: Callable[[], None] = lambda: None
 
     @property
@@ -42,7 +44,7 @@ class RunPlace:
 
 @contextmanager
 def run_place(cfg: Config) -> Iterator[RunPlace]:
-    """Yields the place of the run of `cfg`: what is there already can be read, also where it is in object storage.
+    """Yields the place of the run of `cfg`. What is there already can be read after its `load`.
 
     Raises:
         UserError: the storage cannot be read; in the block, errors that name the working copy name the URL instead.
@@ -52,8 +54,7 @@ def run_place(cfg: Config) -> Iterator[RunPlace]:
         yield local_place(cfg)
         return
     with WorkingCopy(_url(cfg, root), marker=STATE_FILE, guarded="checkpoints") as copy:
-        copy.download()
-        place = RunPlace(copy.path, copy.url, copy.upload)
+        place = RunPlace(copy.path, copy.url, copy.download, copy.upload)
         try:
             yield place
         except UserError as error:
