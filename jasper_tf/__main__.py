@@ -84,7 +84,7 @@ def run_verb(verb: str, argv: Sequence[str] | None, program: str) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     log_to_stderr()
     # Keras imports scikit-learn for wrappers that nothing here uses: a fifth of the start. Keras Tuner needs it.
-    skipped = verb != "tune" and sys.modules.setdefault("sklearn", None) is None  # type: ignore[arg-type]
+    skipped = verb != "tune" and sys.modules.setdefault("sklearn", None) is None  # type: ignore[arg-type]  # None: no import
     try:
         module = importlib.import_module(f"jasper_tf.commands.{verb.replace('-', '_')}")
         parser = OneLineParser(prog=program, description=module.HELP)

@@ -37,7 +37,7 @@ def test_the_workflow_tests_both_ends_on_the_supported_pythons():
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """`installed(command, ...)`: runs a program of an environment that has the wheel, but no checkout."""
-    pytest.importorskip("setuptools", minversion="77")
+    pytest.importorskip("setuptools", minversion="77", reason="builds the wheel")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     tracked = subprocess.run(

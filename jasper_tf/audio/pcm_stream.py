@@ -56,7 +56,7 @@ class PcmStream:
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields audio [S] float32 as it comes; a last odd byte is no sample."""
         rest = self._begun
-        while data := self._file.read1(min(_BLOCK_BYTES, self._left)):  # type: ignore[attr-defined]
+        while data := self._file.read1(min(_BLOCK_BYTES, self._left)):  # type: ignore[attr-defined]  # see `file`
             self._left -= len(data)
             data = rest + data
             whole = len(data) // 2 * 2

@@ -96,7 +96,7 @@ def _read(texts: list[str] | None, manifests: list[str] | None, unit: str) -> Co
         return read_corpus(_manifest_lines(manifests), unit, manifests[0])  # type: ignore[arg-type]  # argparse checks the choices
     assert texts
     with Progress("reading text", _bytes(texts), megabytes) as progress:
-        return read_corpus(text_lines(texts, progress), unit, texts[0])  # type: ignore[arg-type]
+        return read_corpus(text_lines(texts, progress), unit, texts[0])  # type: ignore[arg-type]  # as above
 
 
 def _bytes(paths: list[str]) -> int:

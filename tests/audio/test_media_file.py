@@ -139,7 +139,7 @@ def test_sound_that_begins_late(tones, tmp_path, kind, codec, film):
 
 
 def write_late(path, kind, codec, tones, film):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs the extra formats")
     with av.open(path, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=48_000, layout="mono")
         if film:
@@ -181,7 +181,7 @@ def test_a_rate_that_changes(folder, tmp_path):
 
 
 def test_a_video_without_sound(tmp_path):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs the extra formats")
     with av.open(tmp_path / "mute.mp4", "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 32

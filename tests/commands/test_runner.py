@@ -77,7 +77,7 @@ def runs_of(corpus: Path, model: Path, folder: Path, verb: str) -> list:
 def test_every_runner_gives_the_bytes_of_one_process(corpus, model, tmp_path, verb):
     wanted, ways = None, {"one": ["--workers", "1"], "two": ["--workers", "2"]}
     try:
-        import apache_beam  # noqa: F401
+        import apache_beam  # noqa: F401  # an extra
     except ImportError:
         pass
     else:

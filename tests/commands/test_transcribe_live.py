@@ -177,7 +177,7 @@ def test_wrong_use_in_a_process(tmp_path):
 def test_without_a_microphone(file, capsys, monkeypatch):
     if importlib.util.find_spec("sounddevice"):
         try:
-            import sounddevice  # noqa: F401
+            import sounddevice  # noqa: F401  # fails without PortAudio
         except OSError:
             pass
         else:

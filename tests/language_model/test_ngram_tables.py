@@ -97,7 +97,7 @@ def test_states_that_nothing_can_tell_apart_are_one_state(tmp_path):
 
 @pytest.mark.parametrize("ops", [pytest.param("keras.ops", marks=pytest.mark.medium), "jax.numpy"])
 def test_the_lookup_is_the_same_in_other_array_libraries(shared, ops):
-    library = pytest.importorskip(ops)
+    library = pytest.importorskip(ops, reason=f"{ops} is not installed")
     tables = NGramTables.from_model(read_arpa(shared / "decoding" / "lm" / "tiny_3gram.arpa.gz"))
     rng = np.random.default_rng(1)
     states = rng.integers(0, len(tables.places), (4, 16)).astype(np.int32)

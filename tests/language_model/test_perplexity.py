@@ -57,7 +57,7 @@ def test_a_model_over_characters_scores_characters(sentences):
 
 @pytest.mark.parametrize("unit", ["word", "label"])
 def test_kenlm_itself_finds_the_same(tmp_path, sentences, unit):
-    pytest.importorskip("kenlm")
+    pytest.importorskip("kenlm", reason="compared with KenLM itself")
     model = estimate(read_corpus(sentences[:200], unit), 3, discount_fallback=True)
     write_arpa(model, tmp_path / "lm.arpa")
     ours = perplexity(NGramTables.from_model(model), [*sentences, ("f:1", b"")], unit)

@@ -196,11 +196,12 @@ class BeamSearch:
                 chosen.append(by_choice)
 
             # The paths of an extension that is an entry already go there.
-            is_parent = parent == ops.reshape(own, (-1, 1, size))  # [B,K,K]: child, parent
-            if self._texts is not None:
+            of_parents = ops.reshape(own, (-1, 1, size))
+            if self._texts is None:
+                is_parent = parent == of_parents  # [B,K,K]: child, parent
+            else:
                 longer = self._merged(longer, own, last, ids)
-                parents = ops.reshape(own, (-1, 1, size)), ops.reshape(last, (-1, 1, size))
-                is_parent = own == self._texts.extend(parents[0], parents[1], last)
+                is_parent = own == self._texts.extend(of_parents, ops.reshape(last, (-1, 1, size)), last)
             is_parent = ops.cast(is_parent, "float32")
             is_last = ops.cast(last == ids, "float32")
             joined = ops.sum(is_last * ops.matmul(is_parent, longer), axis=2, keepdims=True)

@@ -75,7 +75,7 @@ def _inputs(model: JasperCTC, audio: np.ndarray) -> list[np.ndarray]:
             taken[id(layer)] = np.asarray(x)[0]
             return call(x, *arguments, **options)
 
-        layer.call = watched  # type: ignore[method-assign]
+        layer.call = watched  # type: ignore[method-assign]  # of this layer only
 
     given = {"audio": audio[None], "audio_len": np.array([len(audio)], np.int32)}
     _, features, length = model.spectrograms(given, training=False)

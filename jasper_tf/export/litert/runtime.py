@@ -29,7 +29,7 @@ def open_interpreter(model: str | Path | bytes, threads: int = 1) -> Any:
 
         if not hasattr(tf.lite, "Interpreter"):
             raise UserError("no runtime for .tflite; pip install ai-edge-litert") from None
-        Interpreter = tf.lite.Interpreter  # noqa: N806
+        Interpreter = tf.lite.Interpreter  # noqa: N806  # a class
     options: dict[str, Any] = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's says that it will be deleted

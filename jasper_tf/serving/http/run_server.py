@@ -158,7 +158,7 @@ class _Connection(H11Protocol):
 
     headers_s = _HEADERS_S
 
-    def connection_made(self, transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport) -> None:  # type: ignore[override]  # uvicorn states a narrower type
         super().connection_made(transport)
         self._silence: asyncio.TimerHandle | None = self._expect_request()
 

@@ -55,7 +55,7 @@ def test_an_export_that_cannot_be_replaced_stays(tmp_path, monkeypatch, name):
 
 
 def test_a_folder_that_is_there_stays_itself(tmp_path, monkeypatch):
-    # The working folder of a shell, or a mount point: another folder in its place would not be seen, or is impossible.
+    # A shell that works in it would not see a new folder, and a mount point cannot be replaced.
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".writing-killed").mkdir()  # left behind by an export that was killed
     for content in ("one", "two"):

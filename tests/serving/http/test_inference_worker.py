@@ -50,7 +50,10 @@ def start(http_model):
 
     def start(**settings):
         model, metrics, ready = WatchedModel(http_model), ServerMetrics(), threading.Event()
-        load = lambda: (Transcriber(model, CHUNKING), http_model.decoding_config)  # noqa: E731
+
+        def load():
+            return Transcriber(model, CHUNKING), http_model.decoding_config
+
         worker = InferenceWorker(load, ServerSettings(**settings), metrics, ready.set)
         worker.start()
         workers.append((worker, model))
@@ -226,7 +229,10 @@ def test_audio_in_memory_is_bounded(start, paths, long_path):
     worker, model, metrics = start(batch_s=8)
     model.go.clear()
     found = [worker.submit(paths["5.wav"], PLAIN) for _ in range(40)] + [worker.submit(long_path, PLAIN)]
-    held = lambda: float(metrics.text().decode().partition("\njasper_audio_held_seconds ")[2].split("\n")[0])  # noqa: E731
+
+    def held():
+        return float(metrics.text().decode().partition("\njasper_audio_held_seconds ")[2].split("\n")[0])
+
     wait_for(lambda: held() >= 24)
     time.sleep(0.2)
     assert held() <= 28
