@@ -44,7 +44,7 @@ from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.confidence import frame_confidence
 from jasper_tf.config.sections.confidence_schema import ConfidenceMethodConfig
 from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_augment import SpecAugment

@@ -11,20 +11,20 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from jasper_tf.audio.microphone import Microphone
+from jasper_tf.audio.pcm_stream import PcmStream
 from jasper_tf.commands._decoding import DecodingOptions
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.load_model import load_recognizer
 from jasper_tf.inference.model_path import require_model_path
-
-if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.audio.microphone import Microphone
-    from jasper_tf.audio.pcm_stream import PcmStream
-    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
-    from jasper_tf.inference.streaming.live_update import LiveUpdate
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
+from jasper_tf.inference.streaming.live_update import LiveUpdate
+from jasper_tf.inference.transcriber import Transcriber
 
 _LIVE_OPTIONS: dict[str, Any] = {"sample_rate": 16000, "device": None, "buffer_s": "4.8,1.6,1.6", "endpoint_s": 0.8}
 _OTHER_OPTIONS: dict[str, Any] = {"output_dir": None, "overwrite": False, "batch_size": 16, "chunk_s": 40.0}
@@ -118,12 +118,9 @@ def _read_seconds(value: str) -> list[float]:
 
 def _open_source(names: Sequence[str], settings: Mapping[str, Any]) -> Microphone | _Pipe:
     if names:
-        from jasper_tf.audio.pcm_stream import PcmStream  # not for `--help`
-
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("standard input is no pipe; send samples to it, such as arecord -f S16_LE -r 16000 | ...")
         return _Pipe(PcmStream(sys.stdin.buffer, settings["sample_rate"]))
-    from jasper_tf.audio.microphone import Microphone  # as above
 
     return Microphone(settings["device"])
 
@@ -161,9 +158,6 @@ class _Pipe:
 def _start(
     model: str, decoding: DecodingOptions, seconds: Sequence[float], endpoint_s: float, sample_rate: int
 ) -> LiveTranscription:
-    from jasper_tf.inference.load_model import load_recognizer  # TensorFlow: not for what is wrong in the command
-    from jasper_tf.inference.transcriber import Transcriber
-
     recognizer = load_recognizer(model)
     config = decoding.apply(recognizer.decoding_config) if decoding.given else None
     transcriber = Transcriber(recognizer, decoding=config)

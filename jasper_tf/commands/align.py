@@ -13,14 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from jasper_tf.commands._arguments import add_model_argument, make_folder, split_formats
 from jasper_tf.commands._runner import add_runner_arguments, describe_job, goes_on, parts_folder, read_runner
+from jasper_tf.data.jobs.run_parts import run_parts
+from jasper_tf.data.jobs.runner import Runner
+from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
+from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.errors import UserError, printable, shorten
+from jasper_tf.inference.alignment.formats import (
+    FORMATS,
+    alignment_files,
+    as_json,
+    format_alignment,
+    label_kind,
+)
+from jasper_tf.inference.inputs import Input, output_names
+from jasper_tf.inference.load_model import load_recognizer
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.data.jobs.runner import Runner
-    from jasper_tf.data.manifest.line import Utterance
     from jasper_tf.inference.alignment.long_alignment import Alignment
     from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
 
@@ -66,10 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Aligns every utterance of the manifest; returns 1 if one cannot be aligned (it is named), after the others."""
-    from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.inference.alignment.formats import alignment_files
-    from jasper_tf.inference.inputs import Input, output_names
-
     runner = read_runner(arguments)
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
@@ -131,7 +138,6 @@ def _aligned(
             for done in _align_part(arguments, part, progress):
                 yield {**done, "seconds": 0.0}, False
         return
-    from jasper_tf.data.jobs.run_parts import run_parts
 
     with parts_folder(arguments, describe_job("align", arguments, items), arguments.output) as place:
         for result in run_parts(functools.partial(_align_part, arguments), parts, runner, place):
@@ -143,8 +149,6 @@ def _align_part(
     arguments: argparse.Namespace, part: Sequence[_Item], progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Aligns a part of the utterances and writes their files, except alignments.jsonl; what the workers call."""
-    from jasper_tf.inference.alignment.formats import as_json, format_alignment, label_kind
-
     aligner = _load(arguments.model, arguments.batch_size, arguments.long_s)
     labels = label_kind(aligner.aligner.tokenizer)
     report = (lambda seconds: progress.advance(round(seconds))) if progress else None
@@ -185,7 +189,6 @@ def _align_part(
 def _load(model: str, batch_size: int, long_s: float) -> RecordingAligner:
     """Loads the model, once in a process."""
     from jasper_tf.inference.alignment.recording_aligner import RecordingAligner
-    from jasper_tf.inference.load_model import load_recognizer
 
     return RecordingAligner(load_recognizer(model), batch_size, long_s)
 
@@ -205,6 +208,4 @@ def _report(source: str, found: Alignment, messages: list[str]) -> int:
 
 
 def _formats(value: str) -> tuple[str, ...]:
-    from jasper_tf.inference.alignment.formats import FORMATS  # not for `--help`
-
     return split_formats(value, FORMATS)

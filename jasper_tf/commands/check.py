@@ -6,24 +6,38 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from jasper_tf.commands._runner import add_runner_arguments, parts_folder, read_runner
+from jasper_tf.config import Config
+from jasper_tf.data.checks.audio import PART, AudioRules, check_audio
+from jasper_tf.data.checks.checked_manifest import CheckedManifest
+from jasper_tf.data.checks.clean_manifest import validate_clean_manifest, write_clean_manifest
+from jasper_tf.data.checks.duplicates import check_duplicates
 from jasper_tf.data.checks.fault_table import FAULT_TABLE
+from jasper_tf.data.checks.faults import KINDS, NOTES, FaultLog
+from jasper_tf.data.checks.lines import (
+    ASSUMED_FRAME_S,
+    ASSUMED_RATE_HZ,
+    TextRules,
+    assumed_rules,
+    check_feasible,
+    check_lines,
+)
+from jasper_tf.data.checks.report import summary, table
+from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
+from jasper_tf.data.jobs.runner import Runner
+from jasper_tf.data.manifest.columns import manifest_paths
+from jasper_tf.data.manifest.filter import UnknownCharacters
+from jasper_tf.data.manifest.sections import data_key, data_sets
+from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
+from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from jasper_tf.config import Config
-    from jasper_tf.data.checks.checked_manifest import CheckedManifest
-    from jasper_tf.data.checks.faults import FaultLog
-    from jasper_tf.data.checks.lines import TextRules
-    from jasper_tf.data.jobs.runner import Runner
-    from jasper_tf.data.storage.tar_index import TarIndex
 
 HELP = "find what is wrong in manifests and audio files: a table by kind, a list, a manifest without the faulty lines"
 
@@ -83,12 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from jasper_tf.data.checks.checked_manifest import CheckedManifest
-    from jasper_tf.data.checks.clean_manifest import validate_clean_manifest, write_clean_manifest
-    from jasper_tf.data.checks.faults import NOTES, FaultLog
-    from jasper_tf.data.checks.lines import assumed_rules, check_feasible, check_lines
-    from jasper_tf.data.checks.report import summary, table
-
     _validate_arguments(arguments)
     runner = read_runner(arguments, work_dir=True)
     cfg, sets = _sets(arguments)
@@ -140,8 +148,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _validate_arguments(arguments: argparse.Namespace) -> None:
-    from jasper_tf.data.checks.faults import KINDS
-
     if not arguments.config and not arguments.manifest:
         raise UserError("nothing to check: give --config C or --manifest F")
     if arguments.held_out and not arguments.manifest:
@@ -169,12 +175,8 @@ def _validate_arguments(arguments: argparse.Namespace) -> None:
 
 def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[str]]]:
     """The configuration, and the manifests by section, train_ds first; `--manifest` replaces it."""
-    from jasper_tf.data.manifest.columns import manifest_paths
-
     cfg: Config | None = None
     if arguments.config:
-        from jasper_tf.inference.pretrained_config import load_config
-
         cfg = load_config(arguments.config, arguments.overrides)
         cfg.require(cfg.model.labels_key, "model.preprocessor", "model.encoder")
     if arguments.manifest:
@@ -186,7 +188,6 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
     sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
     if not sections:
         raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
-    from jasper_tf.data.manifest.sections import data_key, data_sets
 
     cfg.require(*(data_key(cfg, name) for name in sections))
     sets = {}
@@ -204,15 +205,11 @@ def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> Ta
     dataset = getattr(cfg.model, section) if cfg and not arguments.manifest else None
     if dataset is None or not dataset.is_tarred:
         return None
-    from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 
     return TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
 
 
 def _text_rules(cfg: Config, section: str) -> TextRules:
-    from jasper_tf.data.checks.lines import TextRules
-    from jasper_tf.data.manifest.filter import UnknownCharacters
-    from jasper_tf.decoding.build_tokenizer import build_tokenizer
     from jasper_tf.model.frames import encoder_frames
 
     dataset = getattr(cfg.model, section)
@@ -223,8 +220,6 @@ def _text_rules(cfg: Config, section: str) -> TextRules:
 def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:
     """Checks the speaking rates and draws the picture; returns a line for the report."""
     import numpy as np
-
-    from jasper_tf.data.checks.speaking_rate import check_speaking_rate, rate_bounds, speaking_rates
 
     rates = np.concatenate([speaking_rates(manifest) for manifest in manifests])
     bounds = rate_bounds(rates, arguments.min_rate, arguments.max_rate)
@@ -245,8 +240,6 @@ def _check_repeats(
     log: FaultLog,
     content: Sequence[np.ndarray] | None = None,
 ) -> None:
-    from jasper_tf.data.checks.duplicates import check_duplicates
-
     what = "the same part of the same file" if content is None else "the same samples"
     check_duplicates(training, held_out, log, content, what)
 
@@ -259,9 +252,6 @@ def _check_audio(
     runner: Runner,
 ) -> list[np.ndarray]:
     """For each manifest, [utterances] uint64 that are equal for equal samples."""
-    from jasper_tf.data.checks.audio import PART, AudioRules, check_audio
-    from jasper_tf.data.checks.lines import ASSUMED_RATE_HZ
-
     every = [manifest for group in manifests.values() for manifest in group]
     if any(manifest.tarred for manifest in every) and (runner.engine or arguments.work_dir):
         raise UserError("--runner, --work-dir: recordings in tar files are read on one machine; leave them out")
@@ -296,8 +286,6 @@ def _check_audio(
 
 
 def _not_checked(arguments: argparse.Namespace, cfg: Config | None) -> list[str]:
-    from jasper_tf.data.checks.lines import ASSUMED_FRAME_S, ASSUMED_RATE_HZ
-
     lines = []
     if not cfg:
         lines.append(

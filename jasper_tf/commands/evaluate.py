@@ -8,8 +8,8 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import (
     DecodingOptions,
@@ -18,14 +18,16 @@ from jasper_tf.commands._decoding import (
     plain_section,
     split_overrides,
 )
+from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
+from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
+from jasper_tf.inference.load_model import load_recognizer
+from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
-
-if TYPE_CHECKING:
-    from jasper_tf.audio.load import ChannelSelector
-    from jasper_tf.inference.audio_settings import AudioSettings
 
 HELP = "word and character error rate of a model on a manifest, its worst utterances and most frequent errors"
 INTERMIXED = True
@@ -87,10 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Scores every utterance of the manifest once; returns 1 if one cannot be read (it is named, and not scored)."""
     import numpy as np
 
-    from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
-    from jasper_tf.inference.long_audio import Chunking
-
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     manifests, tars, overrides = _take_overrides(arguments)
@@ -110,8 +108,6 @@ def run(arguments: argparse.Namespace) -> int:
     from jasper_tf.inference.evaluation.evaluate import evaluate, prediction_lines
     from jasper_tf.inference.evaluation.page import write_page
     from jasper_tf.inference.evaluation.report import as_json, as_text
-    from jasper_tf.inference.load_model import load_recognizer
-    from jasper_tf.inference.transcriber import Transcriber
 
     model = load_recognizer(arguments.model)
     audio = _audio_settings(arguments)
@@ -174,8 +170,6 @@ def _channel(text: str) -> ChannelSelector:
 
 def _audio_settings(arguments: argparse.Namespace) -> AudioSettings:
     """The settings of the model's configuration, where no option replaces them."""
-    from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
-
     given = {
         key: value for key in ("channel_selector", "trim_silence") if (value := getattr(arguments, key)) is not None
     }

@@ -14,7 +14,9 @@ from jasper_tf.errors import UserError, printable
 from jasper_tf.export.edge.formats import FORMATS, PRECISIONS
 from jasper_tf.export.edge.model_info import MODEL_INFO
 from jasper_tf.export.edge.output_folder import validate_output_folder
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.model_path import local_model, require_model_path
+from jasper_tf.interop.nemo.archive import read_archive
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.remote import is_remote
 from jasper_tf.io.validate_outputs import add_overwrite_argument
@@ -92,9 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
     options = DecodingOptions(arguments, arguments.overrides)
     _validate_format(arguments)
     report = _json(Path(arguments.report)) if arguments.report else None
-
-    from jasper_tf.inference.load_model import load_model
-    from jasper_tf.interop.nemo.archive import read_archive
 
     model, config, environment = load_model(model_path), None, None
     if model_path.suffix == ".nemo":

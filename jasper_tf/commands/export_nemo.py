@@ -7,7 +7,9 @@ from contextlib import redirect_stdout
 
 from jasper_tf.commands._arguments import add_one_model, one_model
 from jasper_tf.errors import UserError
+from jasper_tf.inference.load_model import load_model
 from jasper_tf.inference.model_path import local_model, require_model_path
+from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 
 HELP = "turn a trained model into a .nemo archive that NeMo's EncDecCTCModel.restore_from loads"
@@ -36,8 +38,6 @@ def _run(arguments: argparse.Namespace) -> int:
     )
 
     # After the checks of the arguments, which need no TensorFlow.
-    from jasper_tf.inference.load_model import load_model
-    from jasper_tf.inference.pretrained_config import load_config
     from jasper_tf.interop.nemo.model import export_nemo, import_nemo
 
     if source.suffix == ".nemo":

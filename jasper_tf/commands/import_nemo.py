@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from jasper_tf.commands._arguments import add_one_model, local_path, one_model
+from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
 from jasper_tf.errors import UserError
 from jasper_tf.io.file_access import require_regular_file
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -47,7 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     # After the checks of the arguments, which need no TensorFlow.
     import numpy as np
 
-    from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
     from jasper_tf.interop.nemo.model import import_nemo
 
     imported = import_nemo(archive, arguments.features)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
 from jasper_tf.language_model.arpa import read_arpa, write_arpa
@@ -104,8 +105,6 @@ def _bytes(paths: list[str]) -> int:
 
 
 def _manifest_lines(paths: list[str]) -> Iterator[Line]:
-    from jasper_tf.data.manifest.columns import read_manifest  # brings TensorFlow, which texts need not wait for
-
     for utterance in read_manifest(paths):
         if utterance.text.strip():
             yield utterance.source, utterance.text.encode()

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 
 from jasper_tf.commands._arguments import local_path
 from jasper_tf.commands._runner import add_runner_arguments, describe_job, parts_folder, read_runner
+from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
+from jasper_tf.data.corpora.an4 import AN4, SPLITS
+from jasper_tf.data.corpora.corpus_entry import Archive, CorpusEntry
+from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
+from jasper_tf.data.corpora.speaker_split import parse_shares, split_by_group
+from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
+from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.errors import UserError
+from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
 
 if TYPE_CHECKING:
-    from jasper_tf.data.corpora.corpus_entry import Archive, CorpusEntry
     from jasper_tf.data.corpora.manifests import PreparedSplit
     from jasper_tf.text.normalization import TextNormalizer
 
@@ -81,7 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
     Nothing is written unless there is an utterance in every split.
     """
     from jasper_tf.data.corpora import manifests
-    from jasper_tf.data.corpora.speaker_split import parse_shares
 
     name, output = arguments.name, arguments.output
     if name not in NAMES:
@@ -178,9 +184,6 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
         raise UserError("--labels, --config: one of them")
     labels = frozenset(arguments.labels or "")
     if arguments.config:
-        from jasper_tf.decoding.build_tokenizer import build_tokenizer
-        from jasper_tf.inference.pretrained_config import load_config
-
         labels = build_tokenizer(load_config(arguments.config, cross_check=False)).characters
     if arguments.no_normalization:
         return None, labels
@@ -199,9 +202,6 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
 
 def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
     """The archives to download, by part; none with --source."""
-    from jasper_tf.data.corpora.an4 import AN4, SPLITS
-    from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
-
     name, parts = arguments.name, arguments.part
     known = {"librispeech": LIBRISPEECH, "mini-librispeech": MINI_LIBRISPEECH}.get(name)
     choices = list(known) if known else list(SPLITS)
@@ -221,9 +221,7 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
 
 
 def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[CorpusEntry]]:
-    from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
     from jasper_tf.data.corpora.download import download
-    from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
 
     name, output, table = arguments.name, arguments.output, arguments.table
     folders = []
@@ -274,7 +272,6 @@ def _split_train(
 ) -> dict[str, PreparedSplit]:
     """Splits the set train; what was left out of it stays with train, or with the first set if no train is left."""
     from jasper_tf.data.corpora.manifests import PreparedSplit
-    from jasper_tf.data.corpora.speaker_split import split_by_group
 
     if "train" not in splits:
         raise UserError(f"--split: splits a set named train; {arguments.name} has {', '.join(splits)}")

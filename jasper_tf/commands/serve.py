@@ -7,18 +7,17 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.load_model import load_recognizer
+from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.serving.http.model_threads import choose_parallel_batches, limit_threads
 from jasper_tf.serving.http.server_settings import ServerSettings
-
-if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.config.sections.decoding_schema import DecodingConfig
-    from jasper_tf.inference.transcriber import Transcriber
 
 HELP = "serve a model: OpenAI's /v1/audio/transcriptions, live audio, and a page to speak to"
 INTERMIXED = True
@@ -98,8 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until it is stopped; 0 when it was asked to stop."""
-    from jasper_tf.inference.long_audio import Chunking
-
     overrides, others = split_overrides(arguments.overrides)
     if others:
         raise UserError(f"{others[0]}: is not decoding.KEY=value; the server takes recordings from its clients")
@@ -114,8 +111,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     def load() -> tuple[Transcriber, DecodingConfig]:
         print(f"loading {printable(arguments.model)}", file=sys.stderr, flush=True)
-        from jasper_tf.inference.load_model import load_recognizer  # TensorFlow, after the server listens
-        from jasper_tf.inference.transcriber import Transcriber
 
         limit_threads(arguments.model, arguments.threads)
         model = load_recognizer(arguments.model, arguments.threads)

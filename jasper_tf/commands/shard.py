@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 
 from jasper_tf.commands._runner import add_runner_arguments, read_runner
+from jasper_tf.data.storage.shard_check import verify_shards
+from jasper_tf.data.storage.shard_index import read_index
+from jasper_tf.data.storage.shard_plan import ShardSettings
+from jasper_tf.data.storage.shard_writer import write_shards
 from jasper_tf.errors import UserError
 from jasper_tf.io.progress import Progress
 
@@ -50,9 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.manifest:
         raise UserError("--manifest is missing: name the manifest whose recordings are packed")
 
-    from jasper_tf.data.storage.shard_plan import ShardSettings
-    from jasper_tf.data.storage.shard_writer import write_shards
-
     channel = arguments.channel_selector
     settings = ShardSettings(
         arguments.sample_rate, int(channel) if channel.isdecimal() else channel, arguments.codec, arguments.shard_size
@@ -89,9 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def verify(folder: str, workers: int) -> int:
     """Prints the faults of finished shards, or what they hold; returns 1 if there is a fault."""
-    from jasper_tf.data.storage.shard_check import verify_shards
-    from jasper_tf.data.storage.shard_index import read_index
-
     faults = verify_shards(folder, workers)
     for fault in faults:
         print(fault)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from jasper_tf.commands._arguments import local_path
+from jasper_tf.data.manifest.columns import read_manifest
 from jasper_tf.errors import UserError
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
@@ -101,7 +102,6 @@ def _texts(a: argparse.Namespace) -> Iterator[str]:
         for _, line in text_lines(a.text):
             yield line.decode("utf-8", "replace")
         return
-    from jasper_tf.data.manifest.columns import read_manifest  # brings TensorFlow, which texts need not wait for
 
     for utterance in read_manifest(a.manifest):
         yield utterance.text

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jasper_tf.commands._arguments import add_model_argument, make_folder, split_formats
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, split_overrides
@@ -23,17 +23,23 @@ from jasper_tf.commands._runner import (
     read_runner,
     unfinished_folder,
 )
+from jasper_tf.data.jobs.run_parts import run_parts
+from jasper_tf.data.jobs.runner import Runner
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.inputs import Input, find_inputs, output_names
+from jasper_tf.inference.load_model import load_recognizer
+from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.model_path import require_model_path
+from jasper_tf.inference.subtitles import (
+    FORMATS,
+    format_transcript,
+    suffix_of,
+)
+from jasper_tf.inference.transcriber import Transcriber
+from jasper_tf.inference.transcript import Transcript
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, clock
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
-
-if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.data.jobs.runner import Runner
-    from jasper_tf.inference.inputs import Input
-    from jasper_tf.inference.transcriber import Transcriber
-    from jasper_tf.inference.transcript import Transcript
 
 HELP = "print the text of audio files, one line per file: path, tab, text; write subtitles and JSON; or listen (--live)"
 INTERMIXED = True
@@ -86,8 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
     Returns 1 if a recording cannot be read, after the others; 2 if there is none at any of the names.
     """
     # None of these loads TensorFlow: what is wrong in the command is said at once.
-    from jasper_tf.inference.inputs import find_inputs
-    from jasper_tf.inference.long_audio import Chunking
 
     overrides, names = split_overrides(arguments.files)
     validate_live_arguments(arguments)
@@ -132,8 +136,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _formats(value: str) -> tuple[str, ...]:
-    from jasper_tf.inference.subtitles import FORMATS  # not for `--help`
-
     return FORMATS if value == "all" else split_formats(value, FORMATS)
 
 
@@ -151,9 +153,6 @@ def _validate(arguments: argparse.Namespace) -> None:
 
 def _plan_files(arguments: argparse.Namespace, inputs: Sequence[Input], named: Sequence[str]) -> list[dict[str, str]]:
     """For each input the files to write, by format; empty without `--output-dir`."""
-    from jasper_tf.inference.inputs import output_names
-    from jasper_tf.inference.subtitles import suffix_of
-
     folder = arguments.output_dir
     if folder is None:
         return []
@@ -194,7 +193,6 @@ def _deliveries(
                 progress.clear()
                 yield _deliver(arguments, one, transcript, paths)
         return
-    from jasper_tf.data.jobs.run_parts import run_parts
 
     if any(one.name == "-" for one in inputs):
         raise UserError("-: standard input is read by one process; leave --workers and --runner out, or name the file")
@@ -220,10 +218,6 @@ def _transcribe_part(settings: bytes, part: Sequence[tuple[Input, dict[str, str]
 @functools.lru_cache(1)
 def _load(settings: bytes) -> Transcriber:
     """Loads the model, once in a process."""
-    from jasper_tf.inference.load_model import load_recognizer
-    from jasper_tf.inference.long_audio import Chunking
-    from jasper_tf.inference.transcriber import Transcriber
-
     arguments, decoding = pickle.loads(settings)
     words = arguments.words or arguments.output_dir is not None or arguments.format != ("text",)
     model = load_recognizer(arguments.model)
@@ -244,8 +238,6 @@ def _deliver(
 
 
 def _format(one: Input, found: Transcript, arguments: argparse.Namespace) -> str:
-    from jasper_tf.inference.subtitles import format_transcript
-
     [form], path = arguments.format, printable(one.name)
     if form == "json":
         values = {"audio_filepath": one.name, **one.part, **found.as_json(arguments.words)}
@@ -264,7 +256,5 @@ def _format(one: Input, found: Transcript, arguments: argparse.Namespace) -> str
 
 
 def _write(path: str, found: Transcript, form: str, words: bool) -> None:
-    from jasper_tf.inference.subtitles import format_transcript
-
     with atomic_write(path) as file:
         file.write(format_transcript(found, form, words))

@@ -15,11 +15,15 @@ import yaml
 
 from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import DecodingOptions, add_decoding_arguments, plain_section, split_overrides
+from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
 from jasper_tf.errors import UserError, printable
+from jasper_tf.inference.audio_settings import read_audio_settings
+from jasper_tf.inference.load_model import load_recognizer
 from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
+from jasper_tf.tuning.log_prob_file import compute_log_probs
 
 if TYPE_CHECKING:  # `--help` waits for no library
     from jasper_tf.metrics.error_rate import ErrorCounts
@@ -86,18 +90,13 @@ def _run(arguments: argparse.Namespace) -> int:
     outputs = [Output("--output", arguments.output, "config")]
     outputs += [Output("--picture", arguments.picture, "png")] if arguments.picture else []
 
-    from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
-    from jasper_tf.inference.audio_settings import read_audio_settings
-
     validate_outputs(outputs, [arguments.model, *options.files, *manifest_paths(manifests)], arguments.overwrite)
     utterances = read_manifest(manifests, files_exist=True)
     if not any(utterance.text.split() for utterance in utterances):
         raise UserError(f"{manifests[0]}: its texts have no words; give a manifest with the texts that are said")
 
     from jasper_tf.decoding.beam.language_model import LanguageModel
-    from jasper_tf.inference.load_model import load_recognizer
     from jasper_tf.tuning.decoding_search import DecodingSearch, Grid
-    from jasper_tf.tuning.log_prob_file import compute_log_probs
 
     model = load_recognizer(arguments.model)
     config = options.apply(model.decoding_config)

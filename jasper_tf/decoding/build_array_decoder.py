@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
-from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_array_decoder import GreedyArrayDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.text.tokenizer import Tokenizer
 

@@ -8,7 +8,7 @@ from jasper_tf.config.sections.decoding_schema import BeamConfig, DecodingConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.language_model import LanguageModel
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.text.tokenizer import Tokenizer
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from jasper_tf.config.sections.confidence_schema import ConfidenceMethodConfig
-from jasper_tf.decoding.numpy_ops import ops_of
+from jasper_tf.decoding.ops.numpy_ops import ops_of
 
 # Smallest logarithm of a probability: its product with 0 is 0, where that of -inf is NaN.
 _LOG_ZERO = -1e30

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.gather import gather
 from jasper_tf.decoding.hypotheses import Hypotheses
-from jasper_tf.decoding.scan import scan
+from jasper_tf.decoding.ops.gather import gather
+from jasper_tf.decoding.ops.scan import scan
 
 _CLOSED = -1e30
 """Score of a state that cannot be reached; finite, so that the difference of two of them is not NaN."""

@@ -8,7 +8,7 @@ from jasper_tf.config.sections.confidence_schema import ConfidenceConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.confidence import frame_confidence, label_confidence
 from jasper_tf.decoding.hypotheses import Hypotheses
-from jasper_tf.decoding.numpy_ops import ops_of
+from jasper_tf.decoding.ops.numpy_ops import ops_of
 from jasper_tf.errors import UserError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.decoding.confidence import aggregate
 from jasper_tf.decoding.hypotheses import Hypotheses
-from jasper_tf.decoding.numpy_ops import ops_of
+from jasper_tf.decoding.ops.numpy_ops import ops_of
 from jasper_tf.text.tokenizer import Tokenizer
 
 

@@ -9,10 +9,9 @@ from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.config import Config
 from jasper_tf.config.section import MISSING
 from jasper_tf.config.source import ConfigSource
-from jasper_tf.export.saved_model.writer import EXTRA
+from jasper_tf.export.saved_model.folder import EXTRA, find_saved_model
 from jasper_tf.inference.model_path import find_edge_model, local_model
 from jasper_tf.inference.pretrained_config import load_config
-from jasper_tf.inference.saved_model import find_saved_model
 from jasper_tf.interop.nemo.archive import CONFIG, NemoArchive, read_archive
 from jasper_tf.interop.nemo.config import from_nemo_config
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jasper_tf.errors import UserError, one_line
+from jasper_tf.export.saved_model.folder import find_saved_model
 from jasper_tf.inference.edge.recognizer import EdgeRecognizer
 from jasper_tf.inference.model_path import find_edge_model, find_model_file, local_model
 from jasper_tf.io.keras_archive import CONFIG
@@ -29,11 +29,10 @@ def load_recognizer(path: str | Path, threads: int | None = None) -> JasperCTC |
     path = local_model(path)
     if find_edge_model(path):
         return EdgeRecognizer(path, threads)
-    if os.path.isdir(path):
-        from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+    if exported := find_saved_model(path):
+        from jasper_tf.inference.saved_model import SavedModelTranscriber
 
-        if exported := find_saved_model(path):
-            return SavedModelTranscriber(exported)
+        return SavedModelTranscriber(exported)
     return _load(find_model_file(path, exports=True))
 
 

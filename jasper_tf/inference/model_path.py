@@ -190,7 +190,7 @@ def _is_model(path: Path) -> bool:
 
 
 def _is_saved_model(path: Path) -> bool:
-    """Whether it is a SavedModel or a folder of its versions; without TensorFlow, which `find_saved_model` imports."""
+    """Whether it is a SavedModel or a folder of such."""
     return any(os.path.isfile(folder / "saved_model.pb") for folder in (path, *_entries(path)))
 
 

@@ -20,8 +20,8 @@ from jasper_tf.decoding.beam.hot_words import encode_hot_words
 from jasper_tf.decoding.deferred import DeferredDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.errors import UserError, one_line
+from jasper_tf.export.saved_model.folder import EXTRA, find_saved_model
 from jasper_tf.export.saved_model.graph import validate_graph
-from jasper_tf.export.saved_model.writer import EXTRA, versions
 from jasper_tf.io.bounded_file import read_bounded
 from jasper_tf.model.streaming.stream_sizes import StreamSizes
 from jasper_tf.model.transcribing_model import TranscribingModel
@@ -215,15 +215,3 @@ def _read_about(folder: Path) -> _About:
         return _About(tokenizer, sample_rate, frame_s, read_decoding(decoding), band_hz, stream)
     except UserError as error:
         raise UserError(f"{file}: {error}; export it anew") from None
-
-
-def find_saved_model(folder: str | Path) -> Path | None:
-    """Returns `folder` if it is a SavedModel, its newest version if it holds versions, else None."""
-    folder = Path(folder)
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    if folder.is_dir():
-        for version in sorted(versions(folder), reverse=True):
-            if (folder / str(version) / "saved_model.pb").is_file():
-                return folder / str(version)
-    return None

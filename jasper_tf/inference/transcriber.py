@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,10 +22,8 @@ from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.recording import hold_samples, is_one_recording, open_recording
 from jasper_tf.inference.recording_job import Piece, RecordingJob
 from jasper_tf.inference.segments import Segmentation
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.inference.transcript import Transcript, read_outputs
-
-if TYPE_CHECKING:
-    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 
 _READERS = 4
 _LOOK_AHEAD = 128

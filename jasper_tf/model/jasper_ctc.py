@@ -18,7 +18,7 @@ from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.errors import UserError

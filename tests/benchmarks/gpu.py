@@ -35,7 +35,7 @@ import numpy as np
 
 from jasper_tf.config import load_config
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.features.log_mel import LogMelSpectrogram
 from jasper_tf.features.normalize import FeatureNormalization
 from jasper_tf.features.spec_cutout import SpecCutout

@@ -21,7 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+from jasper_tf.export.saved_model.folder import find_saved_model
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 
 SIZES = (1, 2, 4, 8, 16)
 RECORDINGS = max(SIZES)

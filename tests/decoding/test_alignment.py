@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 LABELS = list(" ab")

@@ -13,7 +13,7 @@ from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.config.source import ConfigSource
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.confidence import aggregate, frame_confidence
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.decoding.words import group_words, word_outputs
 from jasper_tf.text.tokenizer import CharacterTokenizer

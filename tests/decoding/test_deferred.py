@@ -8,7 +8,7 @@ from jasper_tf.config.decoding_overrides import read_decoding
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

@@ -5,7 +5,7 @@ import pytest
 
 from jasper_tf.config.sections.decoding_schema import BeamConfig
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.outputs import TextOutputs, text_outputs
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

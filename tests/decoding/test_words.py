@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jasper_tf.decoding.alignment import join_words, time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.words import group_words, utterance_confidence, word_strings
 from jasper_tf.text.tokenizer import CharacterTokenizer, Tokenizer
 

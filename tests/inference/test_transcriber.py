@@ -19,7 +19,7 @@ from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.audio.silence import trim_silence
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.data.manifest.line import Utterance
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import AudioError, UserError
 from jasper_tf.export.saved_model.writer import export
 from jasper_tf.inference.long_audio import Chunking

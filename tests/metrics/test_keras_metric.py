@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.metrics.keras_metric import ErrorRate
 from jasper_tf.text.tokenizer import CharacterTokenizer
 

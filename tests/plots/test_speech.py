@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jasper_tf.decoding.alignment import time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.features.mel_filterbank import mel_edges_hz
 from jasper_tf.plots.speech import alignment_picture, draw_spectrogram, spec_augment_picture, spectrogram_picture
 from jasper_tf.text.tokenizer import CharacterTokenizer

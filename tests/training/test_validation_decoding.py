@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from jasper_tf.config.decoding_overrides import read_decoding
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.model.jasper_ctc import build_model
 from jasper_tf.training.trainer import compile_model
 

@@ -7,6 +7,7 @@ import numpy as np
 from jasper_tf.audio import silence
 from jasper_tf.audio.load import ChannelSelector, load_audio
 from jasper_tf.data.manifest.line import Utterance
+from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record, read_part
 from jasper_tf.errors import AudioError
 from jasper_tf.io.memory_file import in_memory
 
@@ -36,9 +37,6 @@ def load_utterance(
     if utterance.record is None:
         audio = load_audio(path, sample_rate, offset_s, duration_s, channel_selector, out)
     else:
-        # It imports TensorFlow, and a server's client, which reads plain files, starts without it.
-        from jasper_tf.data.storage.shard_reader import SHARD_SUFFIX, load_record
-
         if path.endswith(SHARD_SUFFIX):  # a record is one utterance, mono
             audio = load_record(path, *utterance.record, sample_rate, out)
         else:
@@ -61,8 +59,6 @@ def load_member(
     Raises:
         UserError: as `load_audio`, and where the archive is missing or cut off. One line that begins with the path.
     """
-    from jasper_tf.data.storage.shard_reader import read_part  # as above
-
     with in_memory(read_part(path, start, size)) as name:
         try:
             return load_audio(name, sample_rate, offset_s, duration_s, channel_selector, out)

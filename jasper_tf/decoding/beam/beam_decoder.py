@@ -26,8 +26,8 @@ from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import TextModel, WordModel
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.decoding.forced_alignment import align
-from jasper_tf.decoding.gather import is_tensorflow, traced
 from jasper_tf.decoding.hypotheses import Hypotheses
+from jasper_tf.decoding.ops.gather import is_tensorflow, traced
 from jasper_tf.decoding.writing import space_label
 from jasper_tf.text.tokenizer import Tokenizer, tokenizer_from_config
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from jasper_tf.decoding.gather import gather, is_tensorflow
+from jasper_tf.decoding.ops.gather import gather, is_tensorflow
 
 LOG_ZERO = -1e30
 """Used for log 0; finite, so that nothing becomes NaN."""

@@ -19,8 +19,8 @@ from jasper_tf.decoding.beam.hot_word_file import (
 from jasper_tf.decoding.beam.hot_word_file import read_hot_words as read_hot_words  # for callers of the search
 from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import WordModel
-from jasper_tf.decoding.gather import gather, hash_type
-from jasper_tf.decoding.scan import scan
+from jasper_tf.decoding.ops.gather import gather, hash_type
+from jasper_tf.decoding.ops.scan import scan
 from jasper_tf.decoding.writing import fold_case, label_case
 from jasper_tf.errors import UserError, shorten
 from jasper_tf.text.tokenizer import Tokenizer

@@ -14,8 +14,8 @@ from keras import ops
 from jasper_tf.decoding.beam.frames import LOG_ZERO, FramePacker, Frames
 from jasper_tf.decoding.beam.spelling import Spelling
 from jasper_tf.decoding.beam.text_models import TextModel
-from jasper_tf.decoding.gather import first_columns, gather, hash_type
-from jasper_tf.decoding.scan import scan
+from jasper_tf.decoding.ops.gather import first_columns, gather, hash_type
+from jasper_tf.decoding.ops.scan import scan
 
 _SMALLEST = 1e-37
 """Probabilities are kept relative to the best entry's; float32 ends near here."""

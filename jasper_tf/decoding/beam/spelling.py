@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jasper_tf.decoding.gather import gather, hash_type
+from jasper_tf.decoding.ops.gather import gather, hash_type
 from jasper_tf.text.tokenizer import Tokenizer
 
 

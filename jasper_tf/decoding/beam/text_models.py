@@ -10,7 +10,7 @@ from keras import ops
 
 from jasper_tf.decoding.beam.lexicon import Lexicon
 from jasper_tf.decoding.beam.spelling import Spelling
-from jasper_tf.decoding.gather import gather
+from jasper_tf.decoding.ops.gather import gather
 from jasper_tf.language_model.ngram_tables import NGramTables, advance
 
 _UNFINISHED_UNKNOWN = -10.0

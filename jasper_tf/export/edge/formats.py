@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError
+from jasper_tf.export.edge.calibration import CalibrationClip
 
 if TYPE_CHECKING:
-    from jasper_tf.config.sections.decoding_schema import DecodingConfig
-    from jasper_tf.export.edge.calibration import CalibrationClip
     from jasper_tf.model.jasper_ctc import JasperCTC
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import DataError
 from jasper_tf.export.edge.calibration import CalibrationClip
 from jasper_tf.export.edge.formats import EdgeModel, EdgeStream

@@ -10,7 +10,7 @@ import tensorflow as tf
 from jasper_tf.audio.load import MAX_AMPLITUDE
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.outputs import text_outputs
 from jasper_tf.export.saved_model.checks import assert_each_row
 from jasper_tf.export.saved_model.stream_signatures import stream_signatures

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from jasper_tf.audio.load import MAX_AMPLITUDE
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.export.saved_model.checks import assert_each_row
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.streaming.requirements import is_streamable

@@ -19,15 +19,13 @@ from jasper_tf.decoding.beam.text_models import LabelModel, WordModel
 from jasper_tf.decoding.build_decoder import build_decoder
 from jasper_tf.decoding.decoder import Decoder
 from jasper_tf.errors import UserError
+from jasper_tf.export.saved_model.folder import EXTRA, versions
 from jasper_tf.export.saved_model.signatures import signatures
 from jasper_tf.export.saved_model.warmup import WARMUP_FILE, write_warmup_requests
 from jasper_tf.io.environment import git_revision
 from jasper_tf.model.jasper_ctc import JasperCTC
 from jasper_tf.model.streaming.requirements import is_streamable
 from jasper_tf.text.tokenizer import CharacterTokenizer
-
-EXTRA = "assets.extra"
-"""Folder that TensorFlow's loader ignores: information for people and clients."""
 
 
 def export(
@@ -166,8 +164,3 @@ def _publish(temporary: Path, output: Path) -> Path:
                 raise
         else:
             return version
-
-
-def versions(output: Path) -> list[int]:
-    """Lists the version numbers in the folder of a SavedModel's versions."""
-    return [int(entry.name) for entry in output.iterdir() if entry.name.isdecimal()]

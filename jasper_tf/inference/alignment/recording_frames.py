@@ -11,7 +11,7 @@ import numpy as np
 
 from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.decoding.alignment import join_words, time_labels
-from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_array_decoder import GreedyArrayDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.long_audio import Chunking, join_transcripts
 from jasper_tf.inference.recording import Recording

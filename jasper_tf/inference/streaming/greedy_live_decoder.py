@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jasper_tf.decoding.greedy import GreedyDecoder
-from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.inference.streaming.live_decoder import LiveDecoder
 from jasper_tf.text.tokenizer import Tokenizer

@@ -7,8 +7,8 @@ from typing import TypeGuard
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.decoding.deferred import DeferredDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
-from jasper_tf.decoding.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_array_decoder import GreedyArrayDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.recording_frames import AcousticModel

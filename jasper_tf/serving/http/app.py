@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from jasper_tf import __version__
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.serving.http import operations
 from jasper_tf.serving.http.api_error import add_error_handlers
 from jasper_tf.serving.http.inference_worker import InferenceWorker
@@ -20,10 +21,6 @@ from jasper_tf.serving.http.page_routes import create_page_router
 from jasper_tf.serving.http.request_gate import RequestGate
 from jasper_tf.serving.http.server_metrics import ServerMetrics
 from jasper_tf.serving.http.server_settings import ServerSettings
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.config.sections.decoding_schema import DecodingConfig
-    from jasper_tf.inference.transcriber import Transcriber
 
 
 def create_app(

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from jasper_tf.config.decoding_overrides import override_decoding
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.config.source import COMMAND_LINE
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.errors import UserError
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.serving.http.api_error import ApiError
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
     from jasper_tf.decoding.beam.language_model import LanguageModel
     from jasper_tf.decoding.decoder import Decoder
-    from jasper_tf.inference.transcriber import Transcriber
 
 _KEPT = 8
 _DEEPEST = 3

@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import AudioError
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.inference.transcript import Transcript
 from jasper_tf.serving.http.api_error import ApiError
 from jasper_tf.serving.http.decoder_cache import DecoderCache
@@ -23,10 +25,6 @@ from jasper_tf.serving.http.piece_reader import PieceReader
 from jasper_tf.serving.http.recognition import ReadyPiece, Recognition, RecognitionOptions, choose_batch
 from jasper_tf.serving.http.server_metrics import ServerMetrics
 from jasper_tf.serving.http.server_settings import ServerSettings
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.config.sections.decoding_schema import DecodingConfig
-    from jasper_tf.inference.transcriber import Transcriber
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from jasper_tf.errors import UserError
+from jasper_tf.inference.recording import open_recording
 from jasper_tf.io.memory_file import in_memory
 from jasper_tf.serving.http.api_error import ApiError
 from jasper_tf.serving.http.channel_limit import validate_channels
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    import numpy as np
-
-    from jasper_tf.serving.http.inference_worker import InferenceWorker
-    from jasper_tf.serving.http.server_settings import ServerSettings
+from jasper_tf.serving.http.inference_worker import InferenceWorker
+from jasper_tf.serving.http.picture_data import LONGEST_S, picture_data
+from jasper_tf.serving.http.server_settings import ServerSettings
 
 _FOLDER = Path(__file__).parent / "page"
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -74,8 +73,6 @@ def create_page_router(settings: ServerSettings) -> APIRouter:
             content += part
             if len(content) > _MOST_BYTES:
                 raise ApiError(413, f"more than {_MOST_BYTES:,} bytes; send at most 30 s", "too_large")
-        from jasper_tf.serving.http.picture_data import picture_data  # TensorFlow is there by now
-
         assert worker.transcriber is not None
         model = worker.transcriber.model
         audio = await run_in_threadpool(_decode, bytes(content), model.sample_rate)
@@ -89,9 +86,6 @@ def _answer(path: Path) -> Response:
 
 
 def _decode(content: bytes, sample_rate: int) -> np.ndarray:
-    from jasper_tf.inference.recording import open_recording
-    from jasper_tf.serving.http.picture_data import LONGEST_S
-
     # As a file: its header is read before the samples.
     with in_memory(content) as path:
         try:

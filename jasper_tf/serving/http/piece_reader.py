@@ -7,19 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jasper_tf.errors import UserError
 from jasper_tf.inference.recording_job import Piece, RecordingJob
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.serving.http.api_error import ApiError
 from jasper_tf.serving.http.channel_limit import validate_channels
 from jasper_tf.serving.http.recognition import ReadyPiece, Recognition
 from jasper_tf.serving.http.server_settings import ServerSettings
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.inference.transcriber import Transcriber
 
 _THREADS = 4
 _AHEAD = 4

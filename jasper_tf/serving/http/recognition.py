@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
 from jasper_tf.inference.long_audio import SAME_WORD_S, join_transcripts
 from jasper_tf.inference.recording_job import Piece, RecordingJob
 from jasper_tf.inference.transcript import Transcript
 
 if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
     from jasper_tf.decoding.decoder import Decoder
 
 _LEAST_S = 1.0

@@ -14,20 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError, one_line
+from jasper_tf.inference.transcriber import Transcriber
 from jasper_tf.io.file_access import is_out_of_files
 from jasper_tf.serving.http.app import create_app
 from jasper_tf.serving.http.server_settings import ServerSettings
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.config.sections.decoding_schema import DecodingConfig
-    from jasper_tf.inference.transcriber import Transcriber
 
 _HEADERS_S = 30.0
 """A connection that has sent no request after this time, or that of a body if it is shorter, is closed."""

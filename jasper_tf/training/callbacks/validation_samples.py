@@ -11,7 +11,7 @@ import tensorflow as tf
 from jasper_tf.audio.pad_audio import pad_audio
 from jasper_tf.data.batches.pipeline import SpeechBatches
 from jasper_tf.decoding.alignment import time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.metrics.edit_table import edit_table, escape_markdown
 from jasper_tf.metrics.error_rate import wer

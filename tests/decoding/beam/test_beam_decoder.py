@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.text.tokenizer import CharacterTokenizer
 
 EXACT = {"top_tokens": 99, "token_min_logp": -1e6, "blank_skip": 1.0, "beam_threshold": 80.0}

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.errors import UserError
+from jasper_tf.export.saved_model.folder import find_saved_model
 from jasper_tf.export.saved_model.writer import EXTRA, export
-from jasper_tf.inference.saved_model import SavedModelTranscriber, find_saved_model
+from jasper_tf.inference.saved_model import SavedModelTranscriber
 
 pytestmark = pytest.mark.medium
 

@@ -8,7 +8,7 @@ import soundfile
 
 from jasper_tf.data.manifest.line import Utterance
 from jasper_tf.decoding.alignment import WordTiming, join_words, time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.long_alignment import LOWEST_SCORE, align_long
 from jasper_tf.inference.alignment.recording_aligner import RecordingAligner

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jasper_tf.decoding.alignment import join_words, time_labels
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.alignment.text_aligner import TextAligner
 from jasper_tf.text.tokenizer import CharacterTokenizer

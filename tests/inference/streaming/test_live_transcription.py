@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jasper_tf.decoding.alignment import join_words, time_labels
 from jasper_tf.decoding.beam.beam_decoder import BeamDecoder
-from jasper_tf.decoding.greedy import GreedyDecoder
+from jasper_tf.decoding.greedy.greedy_decoder import GreedyDecoder
 from jasper_tf.errors import UserError
 from jasper_tf.inference.streaming.beam_live_decoder import BeamLiveDecoder
 from jasper_tf.inference.streaming.endpoint import EndpointDetector

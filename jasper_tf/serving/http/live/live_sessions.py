@@ -8,12 +8,10 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 from jasper_tf.serving.http.api_error import ApiError
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
 
 _KEPT_FINALS = 1000
 """Final messages that a client did not acknowledge; the oldest are forgotten, so that the memory is bounded."""

@@ -6,25 +6,23 @@ import asyncio
 import contextlib
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 
+from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 from jasper_tf.errors import UserError, printable, shorten
+from jasper_tf.inference.streaming.live_transcription import LiveTranscription
+from jasper_tf.inference.streaming.live_update import LiveUpdate
 from jasper_tf.serving.http.api_error import ApiError, internal_error
+from jasper_tf.serving.http.inference_worker import InferenceWorker
 from jasper_tf.serving.http.live.live_sessions import LiveSession, LiveSessions
 from jasper_tf.serving.http.live.live_settings import LiveSettings
 from jasper_tf.serving.http.live.socket_access import SUBPROTOCOL, validate_access
-
-if TYPE_CHECKING:  # TensorFlow is loaded while the server listens already
-    from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
-    from jasper_tf.inference.streaming.live_transcription import LiveTranscription
-    from jasper_tf.inference.streaming.live_update import LiveUpdate
-    from jasper_tf.serving.http.inference_worker import InferenceWorker
-    from jasper_tf.serving.http.server_metrics import ServerMetrics
-    from jasper_tf.serving.http.server_settings import ServerSettings
+from jasper_tf.serving.http.server_metrics import ServerMetrics
+from jasper_tf.serving.http.server_settings import ServerSettings
 
 _STEP_S = 0.8
 """Audio that is recognized in one call of the worker: between two calls others have their turn."""

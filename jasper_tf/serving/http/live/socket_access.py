@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import WebSocket
 
 from jasper_tf.serving.http.api_error import ApiError
 from jasper_tf.serving.http.request_gate import bearer_key
-
-if TYPE_CHECKING:
-    from jasper_tf.serving.http.server_settings import ServerSettings
+from jasper_tf.serving.http.server_settings import ServerSettings
 
 SUBPROTOCOL = "jasper-tf"
 _KEY = f"{SUBPROTOCOL}.key."

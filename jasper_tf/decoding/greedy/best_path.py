@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.decoding.confidence import label_confidence
 from jasper_tf.decoding.hypotheses import Hypotheses
-from jasper_tf.decoding.numpy_ops import ops_of
+from jasper_tf.decoding.ops.numpy_ops import ops_of
 
 
 def best_path(logits: Any, logit_len: Any) -> Hypotheses:

@@ -9,10 +9,10 @@ import keras
 from keras import ops
 
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
-from jasper_tf.decoding.best_path import best_path
 from jasper_tf.decoding.decoder import Decoder
-from jasper_tf.decoding.gather import traced
+from jasper_tf.decoding.greedy.best_path import best_path
 from jasper_tf.decoding.hypotheses import Hypotheses
+from jasper_tf.decoding.ops.gather import traced
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")

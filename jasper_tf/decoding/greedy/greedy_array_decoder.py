@@ -8,7 +8,7 @@ import numpy as np
 
 from jasper_tf.config.sections.confidence_schema import ConfidenceConfig
 from jasper_tf.decoding.beam.hot_word_file import GivenHotWords
-from jasper_tf.decoding.best_path import best_path
+from jasper_tf.decoding.greedy.best_path import best_path
 from jasper_tf.decoding.hypotheses import Hypotheses
 from jasper_tf.decoding.hypothesis_decoder import HypothesisDecoder
 

@@ -1,0 +1,1 @@
+"""Greedy decoding, as a Keras layer and of NumPy arrays."""

@@ -1,0 +1,1 @@
+"""Operations that decoding needs besides `keras.ops`."""
