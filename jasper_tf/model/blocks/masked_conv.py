@@ -5,7 +5,12 @@ from keras import ops
 
 from jasper_tf.errors import UserError
 from jasper_tf.model.blocks.initialization import weight_initializer
-from jasper_tf.model.blocks.same_convolution import convolve_same, has_faster_gradients
+from jasper_tf.model.blocks.same_convolution import (
+    convolve_depthwise_same,
+    convolve_same,
+    has_faster_gradients,
+    on_tensorflow_cpu,
+)
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -109,6 +114,8 @@ class MaskedConv1D(keras.layers.Layer):
         # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
         unpadded = frames if pad else frames - sum(self.padding)
         shape = (batch, self.output_length(unpadded), self.filters or channels)
+        if training and same and self.filters is None and self.kernel_width > 1 and on_tensorflow_cpu():
+            return ops.reshape(convolve_depthwise_same(x, self._depthwise_kernel(channels), self.dilation), shape)
         dense = same and self.filters is not None and self.groups == 1
         if training and dense and self.kernel_width == 1:
             return ops.matmul(x, self.kernel[0])
@@ -120,9 +127,7 @@ class MaskedConv1D(keras.layers.Layer):
         options = {"strides": self.stride, "padding": padding, "dilation_rate": self.dilation}
         options["data_format"] = "channels_last"
         if self.filters is None:
-            kernel = ops.transpose(ops.convert_to_tensor(self.kernel), (0, 2, 1))
-            if self.heads > 0:
-                kernel = ops.tile(kernel, (1, x.shape[-1] // self.heads, 1))
+            kernel = self._depthwise_kernel(x.shape[-1])[..., None]
             # For an empty batch TensorFlow's kernel returns an undefined gradient; this makes it 0.
             kernel = ops.where(ops.shape(x)[0] > 0, kernel, ops.zeros_like(kernel))
             return ops.depthwise_conv(x, kernel, **options)
@@ -131,6 +136,11 @@ class MaskedConv1D(keras.layers.Layer):
         # TensorFlow has grouped convolution on CPU only under XLA.
         parts = zip(ops.split(x, self.groups, axis=-1), ops.split(self.kernel, self.groups, axis=-1), strict=True)
         return ops.concatenate([ops.conv(part, kernel, **options) for part, kernel in parts], axis=-1)
+
+    def _depthwise_kernel(self, channels: int):
+        """[k, C], from [k, 1, C] or [k, 1, heads]."""
+        kernel = ops.convert_to_tensor(self.kernel)[:, 0]
+        return ops.tile(kernel, (1, channels // self.heads)) if self.heads > 0 else kernel
 
     def compute_output_shape(self, x_shape, valid_shape=None):
         batch, frames, channels = x_shape

@@ -1,4 +1,4 @@
-"""Convolution with "same" padding for training on a CPU, its gradients as matrix products."""
+"""Convolutions with "same" padding for training on a CPU, with gradients that are faster than oneDNN's."""
 
 import math
 
@@ -13,19 +13,23 @@ _WIDE_FOR_INPUT_GRADIENT = 2**23
 _MAX_WINDOW_BYTES = 2**28
 
 
+def on_tensorflow_cpu() -> bool:
+    """Whether the gradients here are the faster ones."""
+    return keras.backend.backend() == "tensorflow" and not tf.config.list_logical_devices("GPU")
+
+
 def has_faster_gradients(kernel_shape: tuple[int, ...], dilation: int) -> bool:
     """Whether a step through `convolve_same` is faster than through the backend's convolution: wide kernels on a CPU.
 
     Measured on 2 cores with AVX-512, 400 frames: oneDNN reaches 250 to 340 GFLOP/s in these gradients, a matrix product
     with its copy of the windows 400 to 450.
     """
-    if keras.backend.backend() != "tensorflow" or tf.config.list_logical_devices("GPU"):
-        return False
-    return kernel_shape[0] > 1 and (dilation > 1 or math.prod(kernel_shape) >= _WIDE_FOR_KERNEL_GRADIENT)
+    wide = kernel_shape[0] > 1 and (dilation > 1 or math.prod(kernel_shape) >= _WIDE_FOR_KERNEL_GRADIENT)
+    return wide and on_tensorflow_cpu()
 
 
 def convolve_same(x, kernel, dilation: int = 1):
-    """Convolves x [B, T, C] with kernel [k, C, filters], k odd: [B, T, filters]."""
+    """Convolves x [B, T, C] with kernel [k, C, filters], k odd: [B, T, filters]; the gradients are matrix products."""
     kernel = tf.convert_to_tensor(kernel)  # a custom gradient takes no variables
     width, channels, filters = kernel.shape
     offsets = dilation * tf.range(width)
@@ -79,5 +83,38 @@ def convolve_same(x, kernel, dilation: int = 1):
     @tf.custom_gradient
     def convolution(x, kernel):
         return convolve(x, kernel), lambda upstream: (input_gradient(upstream), kernel_gradient(x, upstream))
+
+    return convolution(x, kernel)
+
+
+def convolve_depthwise_same(x, kernel, dilation: int = 1):
+    """Convolves each channel of x [B, T, C] with its own kernel of [k, C], k odd: [B, T, C].
+
+    Both gradients are convolutions like it: that of the kernel, of an utterance with its upstream gradient as a kernel
+    of T frames. Measured on 2 cores with AVX-512, 512 channels: oneDNN's own takes 4 times as long for 4 utterances of
+    400 frames, 37 times for 32 of 800.
+    """
+    kernel = tf.convert_to_tensor(kernel)
+    width, channels = kernel.shape
+    reach = dilation * (width - 1) // 2
+
+    def convolve(x, kernel):
+        wide, kernel = tf.expand_dims(x, 1), kernel[None, :, :, None]
+        y = tf.nn.depthwise_conv2d(wide, kernel, [1, 1, 1, 1], "SAME", dilations=(1, dilation))
+        return tf.reshape(y, tf.shape(x))
+
+    def kernel_gradient(x, upstream):
+        padded = tf.pad(x, ((0, 0), (reach, reach), (0, 0)))
+
+        def add_utterance(b, total):
+            frames, as_kernel = padded[b][None, None], upstream[b][None, :, :, None]
+            one = tf.nn.depthwise_conv2d(frames, as_kernel, [1, dilation, dilation, 1], "VALID")
+            return b + 1, total + tf.reshape(one, kernel.shape)
+
+        return tf.while_loop(lambda b, _: b < tf.shape(x)[0], add_utterance, (0, tf.zeros(kernel.shape, x.dtype)))[1]
+
+    @tf.custom_gradient
+    def convolution(x, kernel):
+        return convolve(x, kernel), lambda upstream: (convolve(upstream, kernel[::-1]), kernel_gradient(x, upstream))
 
     return convolution(x, kernel)

@@ -1,4 +1,6 @@
-"""The convolution for training on a CPU: the backend's results, in parts and of no rows too."""
+"""The convolutions for training on a CPU: the backend's results, in parts and of no rows too."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -14,20 +16,21 @@ KERNEL = RANDOM.normal(size=(7, 12, 20)).astype(np.float32)
 UPSTREAM = RANDOM.normal(size=(5, 50, 20)).astype(np.float32)
 
 
-def results(convolve, rows):
+def results(convolve, rows, kernel=KERNEL, upstream=UPSTREAM):
     """Output and gradients in a graph of unknown shapes."""
+    signature = [tf.TensorSpec([None, None, given.shape[-1]]) for given in (X, upstream)]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 12]), tf.TensorSpec([None, None, 20])], autograph=False)
+    @tf.function(input_signature=signature, autograph=False)
     def run(x, upstream):
-        kernel = tf.constant(KERNEL)
+        kernel_ = tf.constant(kernel)
         with tf.GradientTape() as tape:
-            tape.watch((x, kernel))
+            tape.watch((x, kernel_))
             # TensorFlow's oneDNN kernels return the shape of the input for no rows.
-            y = tf.reshape(convolve(x, kernel), tf.shape(upstream))
+            y = tf.reshape(convolve(x, kernel_), tf.shape(upstream))
             total = tf.reduce_sum(y * upstream)
-        return y, *tape.gradient(total, (x, kernel))
+        return y, *tape.gradient(total, (x, kernel_))
 
-    return run(X[:rows], UPSTREAM[:rows])
+    return run(X[:rows], upstream[:rows])
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -45,14 +48,37 @@ def test_results_are_those_of_the_backend(dilation, window_bytes, monkeypatch):
                 np.testing.assert_allclose(one, other if rows else np.zeros(other.shape), atol=1e-4)
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("rows", [5, 1, 0])
+def test_depthwise_results_are_the_sums_of_the_definition(dilation, rows):
+    kernel, upstream = KERNEL[..., 0], UPSTREAM[..., :12]
+    depthwise = functools.partial(same_convolution.convolve_depthwise_same, dilation=dilation)
+    y, x_gradient, kernel_gradient = results(depthwise, rows, kernel, upstream)
+    reach, frames = 3 * dilation, X.shape[1]
+    padded, expected = (
+        np.pad(X[:rows].astype(np.float64), ((0, 0), (reach, reach), (0, 0))),
+        np.zeros((rows, frames, 12)),
+    )
+    expected_x, expected_kernel = np.zeros_like(padded), np.zeros(kernel.shape)
+    for k in range(7):
+        seen = slice(k * dilation, k * dilation + frames)
+        expected += padded[:, seen] * kernel[k]
+        expected_x[:, seen] += upstream[:rows] * kernel[k]
+        expected_kernel[k] = (padded[:, seen] * upstream[:rows]).sum((0, 1))
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    np.testing.assert_allclose(x_gradient, expected_x[:, reach : reach + frames], atol=1e-4)
+    np.testing.assert_allclose(kernel_gradient, expected_kernel, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_the_layer_learns_alike_in_training_and_outside(dtype):
-    layer = MaskedConv1D(20, 7, dilation=2, dtype=dtype)
+@pytest.mark.parametrize("filters, options", [(20, {}), (None, {}), (None, {"heads": 4})])
+def test_the_layer_learns_alike_in_training_and_outside(filters, options, dtype):
+    layer = MaskedConv1D(filters, 7, dilation=2, dtype=dtype, **options)
     found = []
     for training in (True, False):
         with tf.GradientTape() as tape:
             y = layer(X, training=training)
-            total = tf.reduce_sum(tf.cast(y, tf.float32) * UPSTREAM)
+            total = tf.reduce_sum(tf.cast(y, tf.float32) * UPSTREAM[..., : y.shape[-1]])
         found.append((tf.cast(y, tf.float32), tape.gradient(total, layer.kernel.value)))
     assert y.dtype == layer.compute_dtype
     for one, other in zip(*found, strict=True):
