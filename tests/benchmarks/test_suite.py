@@ -101,8 +101,13 @@ def test_a_number_that_gets_worse_is_named(bench, tmp_path):
     worse = bench("--only", "step", "--check", ours=0.06, peer=0.04, peak=0.02)
     assert worse.returncode == 1
     named = [line.split(":")[1].strip() for line in worse.stderr.splitlines() if line.startswith("worse: ")]
-    assert named == ["step/small", "step/alone"]
+    assert named == ["step/small", "step/alone"] and "Z80" not in worse.stderr
     assert (tmp_path / "benchmarks.json").read_bytes() == kept
+    results = json.loads(kept)
+    machines = {name: line | {"machine": "Z80"} for name, line in results.items()}
+    (tmp_path / "benchmarks.json").write_text(json.dumps(machines))
+    worse = bench("--only", "step", "--check", ours=0.06, peer=0.04, peak=0.02)
+    assert worse.returncode == 1 and worse.stderr.count("another processor, Z80") == 2
 
 
 def test_what_cannot_be_measured(bench, tmp_path):

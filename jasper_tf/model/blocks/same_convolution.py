@@ -105,13 +105,16 @@ def convolve_depthwise_same(x, kernel, dilation: int = 1):
 
     def kernel_gradient(x, upstream):
         padded = tf.pad(x, ((0, 0), (reach, reach), (0, 0)))
+        # Float32 at least: in bfloat16 a long sum would lose what each utterance adds.
+        dtype = keras.backend.result_type(x.dtype, "float32")
 
         def add_utterance(b, total):
             frames, as_kernel = padded[b][None, None], upstream[b][None, :, :, None]
             one = tf.nn.depthwise_conv2d(frames, as_kernel, [1, dilation, dilation, 1], "VALID")
-            return b + 1, total + tf.reshape(one, kernel.shape)
+            return b + 1, total + tf.cast(tf.reshape(one, kernel.shape), dtype)
 
-        return tf.while_loop(lambda b, _: b < tf.shape(x)[0], add_utterance, (0, tf.zeros(kernel.shape, x.dtype)))[1]
+        total = tf.while_loop(lambda b, _: b < tf.shape(x)[0], add_utterance, (0, tf.zeros(kernel.shape, dtype)))[1]
+        return tf.cast(total, x.dtype)
 
     @tf.custom_gradient
     def convolution(x, kernel):

@@ -218,10 +218,11 @@ def _machine() -> str:
     except OSError:
         facts = ""
     name = next((x.split(":", 1)[1].strip() for x in facts.splitlines() if x.startswith("model name")), None)
-    flags = [shown for flag, shown in (("avx512f", "AVX-512"), ("avx512_bf16", "AVX-512 BF16")) if f" {flag} " in facts]
-    units = f" ({', '.join(flags)})" if flags else ""
+    units = {"avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16"}
+    flags = [shown for flag, shown in units.items() if f" {flag} " in facts]
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name or platform.processor() or platform.machine()}{units}, {count} processors"
+    listed = f" ({', '.join(flags)})" if flags else ""
+    return f"{name or platform.processor() or platform.machine()}{listed}, {count} processors"
 
 
 def _say(line: str) -> None:

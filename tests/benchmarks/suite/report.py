@@ -50,11 +50,13 @@ def summarize(seconds: dict[str, list[float]], flop: dict[str, int], ours: set[s
 def worse(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Sentences on every number of ours in `new` that is more than 10 % worse than in `old`, both whole results.
 
-    Compared are the ratios to a competitor that both have, else the costs (see `summarize`): another machine, or
-    another load of it, changes neither.
+    Compared are the ratios to a competitor that both have, else the costs (see `summarize`): load changes neither.
+    Another processor does, so it is named.
     """
     found = []
     for name in (name for name in new if name in old):
+        machine = old[name]["machine"]
+        elsewhere = "" if machine == new[name]["machine"] else f" on another processor, {machine}"
         for ours, time in new[name]["times"].items():
             before = old[name]["times"].get(ours)
             if "cost" not in time or before is None or "cost" not in before:
@@ -63,10 +65,12 @@ def worse(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             for peer in shared:
                 ratio, was = time["against"][peer], before["against"][peer]
                 if ratio * TOLERANCE < was:
-                    found.append(f"{name}: {ours} is {ratio:.2f} times as fast as {peer}, was {was:.2f}")
+                    found.append(f"{name}: {ours} is {ratio:.2f} times as fast as {peer}, was {was:.2f}{elsewhere}")
             if not shared and time["cost"] > TOLERANCE * before["cost"]:
                 slower = time["cost"] / before["cost"] - 1
-                found.append(f"{name}: {ours} takes {slower:.0%} longer than before, against a matrix multiplication")
+                found.append(
+                    f"{name}: {ours} takes {slower:.0%} longer than before, against a matrix multiplication{elsewhere}"
+                )
     return found
 
 

@@ -70,6 +70,14 @@ def test_depthwise_results_are_the_sums_of_the_definition(dilation, rows):
     np.testing.assert_allclose(kernel_gradient, expected_kernel, atol=1e-4)
 
 
+def test_a_depthwise_gradient_of_many_utterances_keeps_what_each_adds_in_bfloat16():
+    x, kernel = tf.ones((600, 8, 1), tf.bfloat16), tf.ones((1, 1), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        total = tf.reduce_sum(tf.cast(same_convolution.convolve_depthwise_same(x, kernel), tf.float32))
+    np.testing.assert_allclose(tf.cast(tape.gradient(total, kernel), tf.float32), 600 * 8, rtol=2**-8)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("filters, options", [(20, {}), (None, {}), (None, {"heads": 4})])
 def test_the_layer_learns_alike_in_training_and_outside(filters, options, dtype):
