@@ -11,6 +11,7 @@ from jasper_tf.model.blocks.same_convolution import (
     has_faster_gradients,
     on_tensorflow_cpu,
 )
+from jasper_tf.model.blocks.strided_convolution import convolve_strided, has_safer_gradients
 
 
 @keras.saving.register_keras_serializable(package="jasper_tf")
@@ -116,11 +117,13 @@ class MaskedConv1D(keras.layers.Layer):
         shape = (batch, self.output_length(unpadded), self.filters or channels)
         if training and same and self.filters is None and self.kernel_width > 1 and on_tensorflow_cpu():
             return ops.reshape(convolve_depthwise_same(x, self._depthwise_kernel(channels), self.dilation), shape)
-        dense = same and self.filters is not None and self.groups == 1
-        if training and dense and self.kernel_width == 1:
+        dense = self.filters is not None and self.groups == 1
+        if training and dense and same and self.kernel_width == 1:
             return ops.matmul(x, self.kernel[0])
-        if training and dense and has_faster_gradients(self.kernel.shape, self.dilation):
+        if training and dense and same and has_faster_gradients(self.kernel.shape, self.dilation):
             return ops.reshape(convolve_same(x, self.kernel, self.dilation), shape)
+        if training and dense and self.stride > 1 and has_safer_gradients(self.compute_dtype):
+            return ops.reshape(convolve_strided(x, ops.convert_to_tensor(self.kernel), self.stride), shape)
         return ops.reshape(self._convolve(x, "same" if same else "valid"), shape)
 
     def _convolve(self, x, padding: str):
