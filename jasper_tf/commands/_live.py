@@ -121,7 +121,6 @@ def _open_source(names: Sequence[str], settings: Mapping[str, Any]) -> Microphon
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("standard input is no pipe; send samples to it, such as arecord -f S16_LE -r 16000 | ...")
         return _Pipe(PcmStream(sys.stdin.buffer, settings["sample_rate"]))
-
     return Microphone(settings["device"])
 
 

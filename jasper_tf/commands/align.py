@@ -138,7 +138,6 @@ def _aligned(
             for done in _align_part(arguments, part, progress):
                 yield {**done, "seconds": 0.0}, False
         return
-
     with parts_folder(arguments, describe_job("align", arguments, items), arguments.output) as place:
         for result in run_parts(functools.partial(_align_part, arguments), parts, runner, place):
             for done in result.value:

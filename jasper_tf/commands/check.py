@@ -188,7 +188,6 @@ def _sets(arguments: argparse.Namespace) -> tuple[Config | None, dict[str, list[
     sections = [name for name in ("train_ds", "validation_ds", "test_ds") if getattr(cfg.model, name) is not None]
     if not sections:
         raise UserError(f"{cfg.source}: no data section; give model.train_ds a manifest_filepath")
-
     cfg.require(*(data_key(cfg, name) for name in sections))
     sets = {}
     held_out: set[str] = set()
@@ -205,7 +204,6 @@ def _tars(arguments: argparse.Namespace, cfg: Config | None, section: str) -> Ta
     dataset = getattr(cfg.model, section) if cfg and not arguments.manifest else None
     if dataset is None or not dataset.is_tarred:
         return None
-
     return TarIndex(expand_tar_paths(dataset.tarred_audio_filepaths or []))
 
 
@@ -219,8 +217,6 @@ def _text_rules(cfg: Config, section: str) -> TextRules:
 
 def _check_rates(arguments: argparse.Namespace, manifests: Sequence[CheckedManifest], log: FaultLog) -> str:
     """Checks the speaking rates and draws the picture; returns a line for the report."""
-    import numpy as np
-
     rates = np.concatenate([speaking_rates(manifest) for manifest in manifests])
     bounds = rate_bounds(rates, arguments.min_rate, arguments.max_rate)
     check_speaking_rate(manifests, log, bounds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from jasper_tf.data.augment import sped_length
 from jasper_tf.data.batches.plan import Buckets, batch_sizes, plan_epoch
 from jasper_tf.data.manifest.columns import read_manifest
@@ -28,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each number: padding ratio of one shuffled epoch, its steps, the lengths in seconds."""
-    import numpy as np
-
     a, (slow, fast) = arguments, arguments.speed
     for option in ("batch_size", "batch_duration", "sample_rate", "window_stride"):
         value = getattr(a, option)

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from jasper_tf.audio.load import ChannelSelector
 from jasper_tf.commands._arguments import add_model_argument
 from jasper_tf.commands._decoding import (
@@ -87,8 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Scores every utterance of the manifest once; returns 1 if one cannot be read (it is named, and not scored)."""
-    import numpy as np
-
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: must be 1 or more")
     manifests, tars, overrides = _take_overrides(arguments)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from jasper_tf.commands._arguments import add_one_model, local_path, one_model
 from jasper_tf.decoding.build_tokenizer import TOKENIZER_FOLDER
 from jasper_tf.errors import UserError
@@ -46,8 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     require_regular_file(archive, "archive")
 
     # After the checks of the arguments, which need no TensorFlow.
-    import numpy as np
-
     from jasper_tf.interop.nemo.model import import_nemo
 
     imported = import_nemo(archive, arguments.features)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from jasper_tf.commands._arguments import local_path
 from jasper_tf.commands._runner import add_runner_arguments, describe_job, parts_folder, read_runner
-from jasper_tf.data.corpora import an4, common_voice, folder, librispeech
+from jasper_tf.data.corpora import an4, common_voice, librispeech
 from jasper_tf.data.corpora.an4 import AN4, SPLITS
 from jasper_tf.data.corpora.corpus_entry import Archive, CorpusEntry
+from jasper_tf.data.corpora.folder import FolderLayout, read_folder, transcripts_without_audio
 from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 from jasper_tf.data.corpora.speaker_split import parse_shares, split_by_group
 from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
@@ -247,9 +248,9 @@ def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dic
             columns = (arguments.audio_column, arguments.text_column, arguments.speaker_column)
             if table is not None and not table.is_file() and (folders[0] / table).is_file():
                 table = folders[0] / table
-            layout = folder.FolderLayout(table, *columns, arguments.speaker_from_folder)
-            recordings = folder.read_folder(folders[0], layout)
-            if table is None and (alone := folder.transcripts_without_audio(folders[0], recordings)):
+            layout = FolderLayout(table, *columns, arguments.speaker_from_folder)
+            recordings = read_folder(folders[0], layout)
+            if table is None and (alone := transcripts_without_audio(folders[0], recordings)):
                 print(f".txt files without a recording: {len(alone)}; not used; first {alone[0]}")
             return {"train": recordings}
         if name == "common-voice" and arguments.language is None:

@@ -111,7 +111,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     def load() -> tuple[Transcriber, DecodingConfig]:
         print(f"loading {printable(arguments.model)}", file=sys.stderr, flush=True)
-
         limit_threads(arguments.model, arguments.threads)
         model = load_recognizer(arguments.model, arguments.threads)
         config = decoding.apply(model.decoding_config)

@@ -102,6 +102,5 @@ def _texts(a: argparse.Namespace) -> Iterator[str]:
         for _, line in text_lines(a.text):
             yield line.decode("utf-8", "replace")
         return
-
     for utterance in read_manifest(a.manifest):
         yield utterance.text

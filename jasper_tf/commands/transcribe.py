@@ -91,8 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     Returns 1 if a recording cannot be read, after the others; 2 if there is none at any of the names.
     """
-    # None of these loads TensorFlow: what is wrong in the command is said at once.
-
     overrides, names = split_overrides(arguments.files)
     validate_live_arguments(arguments)
     if arguments.live:
@@ -193,7 +191,6 @@ def _deliveries(
                 progress.clear()
                 yield _deliver(arguments, one, transcript, paths)
         return
-
     if any(one.name == "-" for one in inputs):
         raise UserError("-: standard input is read by one process; leave --workers and --runner out, or name the file")
     parts = [items[i : i + _PART] for i in range(0, len(items), _PART)]

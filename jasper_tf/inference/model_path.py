@@ -15,6 +15,7 @@ from jasper_tf.data.corpora.corpus_entry import AUDIO_SUFFIXES
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.formats import FORMATS
 from jasper_tf.export.edge.model_info import MODEL_INFO
+from jasper_tf.export.saved_model.folder import find_saved_model
 from jasper_tf.io.object_storage import download, download_folder, list_remote
 from jasper_tf.io.remote import is_remote
 
@@ -66,7 +67,7 @@ def require_model_path(path: str | Path, exports: bool = False) -> None:
         UserError: as `find_model_file`.
     """
     copy = local_model(path)
-    if exports and (find_edge_model(copy) or _is_saved_model(copy)):
+    if exports and (find_edge_model(copy) or find_saved_model(copy)):
         return
     try:
         find_model_file(copy, exports)
@@ -158,7 +159,7 @@ def _describe_file(path: Path, head: bytes) -> str:
 
 def _describe_folder(path: Path) -> str:
     entries = _entries(path)
-    if _is_saved_model(path):
+    if find_saved_model(path):
         return "a SavedModel written by export.py, which cannot be trained or exported again"
     if find_edge_model(path):
         return _EXPORTED
@@ -186,12 +187,7 @@ def _describe_folder(path: Path) -> str:
 def _is_model(path: Path) -> bool:
     if path.suffix in (".keras", ".nemo"):
         return os.path.isfile(path)
-    return os.path.isfile(path / KERAS) or _is_saved_model(path) or find_edge_model(path) is not None
-
-
-def _is_saved_model(path: Path) -> bool:
-    """Whether it is a SavedModel or a folder of such."""
-    return any(os.path.isfile(folder / "saved_model.pb") for folder in (path, *_entries(path)))
+    return os.path.isfile(path / KERAS) or find_saved_model(path) is not None or find_edge_model(path) is not None
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -9,18 +9,15 @@ EXTRA = "assets.extra"
 """Folder that TensorFlow's loader ignores: information for people and clients."""
 
 
-def versions(output: Path) -> list[int]:
-    """Lists the version numbers in the folder of a SavedModel's versions."""
-    return [int(entry.name) for entry in output.iterdir() if entry.name.isdecimal()]
+def versions(output: Path) -> dict[int, Path]:
+    """Finds the numbered versions in the folder of a SavedModel's versions; none in one that cannot be read."""
+    try:
+        return {int(entry.name): entry for entry in output.iterdir() if entry.name.isdecimal()}
+    except OSError:
+        return {}
 
 
 def find_saved_model(folder: str | Path) -> Path | None:
     """Returns `folder` if it is a SavedModel, its newest version if it holds versions, else None."""
-    folder = Path(folder)
-    if os.path.isfile(folder / "saved_model.pb"):
-        return folder
-    if os.path.isdir(folder):
-        for version in sorted(versions(folder), reverse=True):
-            if os.path.isfile(folder / str(version) / "saved_model.pb"):
-                return folder / str(version)
-    return None
+    newest_first = (version for _, version in sorted(versions(Path(folder)).items(), reverse=True))
+    return next((one for one in (Path(folder), *newest_first) if os.path.isfile(one / "saved_model.pb")), None)

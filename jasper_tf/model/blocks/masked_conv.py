@@ -8,8 +8,8 @@ from jasper_tf.model.blocks.initialization import weight_initializer
 from jasper_tf.model.blocks.same_convolution import (
     convolve_depthwise_same,
     convolve_same,
+    has_faster_depthwise_gradients,
     has_faster_gradients,
-    on_tensorflow_cpu,
 )
 from jasper_tf.model.blocks.strided_convolution import convolve_strided, has_safer_gradients
 
@@ -115,7 +115,8 @@ class MaskedConv1D(keras.layers.Layer):
         # The reshape sets the shape of an empty batch: TensorFlow's oneDNN kernels return the shape of the input.
         unpadded = frames if pad else frames - sum(self.padding)
         shape = (batch, self.output_length(unpadded), self.filters or channels)
-        if training and same and self.filters is None and self.kernel_width > 1 and on_tensorflow_cpu():
+        depthwise = training and same and self.filters is None
+        if depthwise and has_faster_depthwise_gradients(self.kernel_width, channels):
             return ops.reshape(convolve_depthwise_same(x, self._depthwise_kernel(channels), self.dilation), shape)
         dense = self.filters is not None and self.groups == 1
         if training and dense and same and self.kernel_width == 1:

@@ -80,7 +80,8 @@ def test_a_depthwise_gradient_of_many_utterances_keeps_what_each_adds_in_bfloat1
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("filters, options", [(20, {}), (None, {}), (None, {"heads": 4})])
-def test_the_layer_learns_alike_in_training_and_outside(filters, options, dtype):
+def test_the_layer_learns_alike_in_training_and_outside(filters, options, dtype, monkeypatch):
+    monkeypatch.setattr(same_convolution, "_WIDE_FOR_DEPTHWISE_GRADIENT", 0)
     layer = MaskedConv1D(filters, 7, dilation=2, dtype=dtype, **options)
     found = []
     for training in (True, False):
@@ -91,3 +92,18 @@ def test_the_layer_learns_alike_in_training_and_outside(filters, options, dtype)
     assert y.dtype == layer.compute_dtype
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=(1e-4 if dtype == "float32" else 2e-2) * np.abs(other).max())
+
+
+@pytest.mark.parametrize("channels", [12, 512])
+def test_wide_depthwise_kernels_do_without_the_gradient_of_the_backend(channels):
+    layer = MaskedConv1D(None, 5)
+    layer.build((None, None, channels))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, channels])])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(total, layer.kernel.value)
+
+    kinds = {node.op for node in gradient.get_concrete_function().graph.as_graph_def().node}
+    assert ("DepthwiseConv2dNativeBackpropFilter" in kinds) == (channels == 12)
