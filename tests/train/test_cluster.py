@@ -102,29 +102,35 @@ def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, alone,
     arguments += [one for one in settings if "train_ds.manifest" not in one]
     arguments += ["model.train_ds.batch_size=1", "model.validation_ds.batch_size=1"]
 
+    printed = [tmp_path / f"pod_{index}.txt" for index in range(4)]
+
     def pod(index: int) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*PROGRAM, verb, str(tiny_file), *arguments],
-            env={**os.environ, **OURS, **variables, "JOB_COMPLETION_INDEX": str(index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        # Into a file: a pipe that nobody reads would stop it when it is full.
+        with open(printed[index], "a") as output:
+            return subprocess.Popen(
+                [*PROGRAM, verb, str(tiny_file), *arguments],
+                env={**os.environ, **OURS, **variables, "JOB_COMPLETION_INDEX": str(index)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     pods = [pod(index) for index in range(4)]
     try:
         run = f"{s3}/runs/tiny"
         while not any(name.endswith("position.json") for name in list_remote(f"{run}/checkpoints")):
-            assert pods[0].poll() is None, pods[0].communicate()[0]
+            assert pods[0].poll() is None, printed[0].read_text()
             time.sleep(0.2)
         pods[2].kill()
-        pods[2].communicate()
+        pods[2].wait()
         pods[2] = pod(2)
-        outputs = [process.communicate(timeout=400)[0] for process in pods]
+        until = time.monotonic() + 400
+        while any(process.poll() is None for process in pods) and time.monotonic() < until:
+            time.sleep(0.2)
     finally:
         for process in pods:
             process.kill()
-    assert [process.returncode for process in pods] == [0] * 4, outputs
+    outputs = [file.read_text() for file in printed]
+    assert [process.wait() for process in pods] == [0] * 4, outputs
     assert "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
     assert "resuming at epoch" in outputs[0]
     with WorkingCopy(run, "position.json", "checkpoints") as copy:
