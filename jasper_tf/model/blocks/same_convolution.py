@@ -15,7 +15,7 @@ _MAX_WINDOW_BYTES = 2**28
 
 
 def on_tensorflow_cpu() -> bool:
-    """Whether the gradients here are the faster ones."""
+    """Whether Keras runs on TensorFlow, without a GPU."""
     return keras.backend.backend() == "tensorflow" and not tf.config.list_logical_devices("GPU")
 
 
