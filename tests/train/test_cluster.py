@@ -124,13 +124,22 @@ def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, alone,
         pods[2].wait()
         pods[2] = pod(2)
         until = time.monotonic() + 400
-        while any(process.poll() is None for process in pods) and time.monotonic() < until:
-            time.sleep(0.2)
+        kept_at_first_end = None
+        while {None} <= {process.poll() for process in pods} <= {None, 0} and time.monotonic() < until:
+            if kept_at_first_end is None and any(process.poll() == 0 for process in pods):
+                kept_at_first_end = list_remote(run)
+            time.sleep(0.02)
     finally:
+        statuses = [process.poll() for process in pods]  # None: it did not end
         for process in pods:
             process.kill()
-    outputs = [file.read_text() for file in printed]
-    assert [process.wait() for process in pods] == [0] * 4, outputs
+            process.wait()
+        outputs = [file.read_text() for file in printed]
+        for index, (status, output) in enumerate(zip(statuses, outputs, strict=True)):
+            print(f"pod {index}, status {status}: ...{output[-3000:]}")
+    assert statuses == [0] * 4
+    # A machine that is lost while it saves must find the others, not wait for what they have left.
+    assert kept_at_first_end == list_remote(run)
     assert "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
     assert "resuming at epoch" in outputs[0]
     with WorkingCopy(run, "position.json", "checkpoints") as copy:

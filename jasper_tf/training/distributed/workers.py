@@ -9,8 +9,11 @@ import tensorflow as tf
 
 from jasper_tf.errors import UserError, one_line
 
-# Raised by a collective operation when another machine is gone.
+# Raised by a collective operation, or while the machines meet, when another machine is gone.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+# In the text of any other, such as FailedPrecondition (the other machine is gone and back, before this one has noticed)
+# and DeadlineExceeded (it does not answer).
+_COLLECTIVE = "Collective ops is aborted"
 _WAYS = "set TF_CONFIG, or start the command through srun, or as an indexed Kubernetes job"
 
 
@@ -54,19 +57,37 @@ def resolve_cluster(num_nodes: int) -> tf.distribute.cluster_resolver.ClusterRes
 def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
     """Builds a MultiWorkerMirroredStrategy; call it before anything initializes TensorFlow's devices.
 
+    Returns when all machines are there.
+
     Raises:
         UserError: see `resolve_cluster`.
+        WorkerLostError: another machine has restarted meanwhile, or one did not come within an hour.
     """
-    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolve_cluster(num_nodes))
+    resolver = resolve_cluster(num_nodes)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except tf.errors.OpError as error:
+        if lost := lost_worker(error):
+            raise lost from error
+        raise
+
+
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Waits until all machines of the job have called this.
+
+    Raises:
+        tf.errors.OpError: another machine is gone.
+    """
+    strategy.run(tf.function(lambda: tf.distribute.get_replica_context().all_reduce("sum", tf.ones(()))))
 
 
 class WorkerLostError(Exception):
     """Another machine of the job is gone; only a new process can join the others again."""
 
 
-def lost_worker(strategy: tf.distribute.Strategy, error: tf.errors.OpError) -> WorkerLostError | None:
-    """Returns a WorkerLostError if `error` comes from the loss of another machine, else None."""
-    if strategy.cluster_resolver is None or not isinstance(error, _LOST):
+def lost_worker(error: tf.errors.OpError) -> WorkerLostError | None:
+    """Returns a WorkerLostError if `error`, in a job of several machines, comes from the loss of another, else None."""
+    if not isinstance(error, _LOST) and _COLLECTIVE not in error.message:
         return None
     return WorkerLostError(f"another machine of this job is gone ({type(error).__name__})")
 

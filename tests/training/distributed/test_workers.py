@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from jasper_tf.errors import UserError
-from jasper_tf.training.distributed.workers import is_chief, resolve_cluster
+from jasper_tf.training.distributed.workers import is_chief, lost_worker, resolve_cluster
 
 NAMES = (
     "TF_CONFIG",
@@ -97,3 +97,22 @@ def test_one_line_for_what_is_missing(environment, variables, words):
     with pytest.raises(UserError, match=words) as caught:
         resolve_cluster(2)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "lost"),
+    [
+        ("UnavailableError", "Connection reset by peer", True),
+        (
+            "FailedPreconditionError",
+            "Collective ops is aborted by: RecvBuf expects a different device incarnation",
+            True,
+        ),
+        ("DeadlineExceededError", "Collective ops is aborted by: Deadline Exceeded", True),
+        ("InvalidArgumentError", "Incompatible shapes: [2,3] vs. [3]", False),
+        ("FailedPreconditionError", "Could not find variable dense/kernel", False),
+    ],
+)
+def test_loss_of_a_machine_in_what_tensorflow_says(error, text, lost):
+    """Texts that collectives of four processes on loopback gave, one of them killed, another stopped meanwhile."""
+    assert (lost_worker(getattr(tf.errors, error)(None, None, text)) is not None) == lost
