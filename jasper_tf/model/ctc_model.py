@@ -119,6 +119,10 @@ class CTCModel(BuiltModel):
                 part = tf.math.divide_no_nan(numerators, denominator)
                 scaled = self.optimizer.scale_loss(tf.reduce_sum(part * shares))
             part_gradients = tape.gradient(scaled, self.trainable_variables)
+            if self.jit_compile:
+                # Of an empty micro-batch XLA's batch normalization makes NaN, TensorFlow's own makes 0.
+                some = tf.shape(x_k["audio"])[0] > 0
+                part_gradients = [tf.where(some, gradient, tf.zeros_like(gradient)) for gradient in part_gradients]
             gradients = [a + b for a, b in zip(gradients, part_gradients, strict=True)] if k else part_gradients
             losses += part
             self._count_infeasible(y_k, outputs[-1], weight_k)
@@ -228,6 +232,8 @@ class CTCModel(BuiltModel):
 def _unpack(data) -> tuple:
     """(x, y, weight [B] or None) of a batch; of arrays Keras repeats the weights for each entry of y."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    # Where the length is known, TensorFlow removes the reshapes that repair what oneDNN makes of an empty micro-batch.
+    x = {**x, "audio": tf.compat.v1.placeholder_with_default(x["audio"], (None, None))}
     return x, y, weight["label_len"] if isinstance(weight, Mapping) else weight
 
 

@@ -161,7 +161,8 @@ def test_accumulated_steps_hold_the_activations_of_one_part(tiny_config, batch):
     model = trainer(build_model(tiny_config(*CERTAIN)), accumulate_grad_batches=3)
     step = tf.function(lambda audio: model.train_step(({**x, "audio": audio}, y)), autograph=False)
     graph = step.get_concrete_function(x["audio"]).graph
-    parts = [op for op in graph.inputs[0].consumers() if op.type == "StridedSlice" and len(op.outputs[0].shape) == 2]
+    (audio,) = (op.outputs[0] for op in graph.inputs[0].consumers() if op.type == "PlaceholderWithDefault")
+    parts = [op for op in audio.consumers() if op.type == "StridedSlice" and len(op.outputs[0].shape) == 2]
     assert len(parts) == 3
     for before, part in itertools.pairwise(parts):
         assert before in ancestors(part)
@@ -180,25 +181,18 @@ def ancestors(op):
 
 
 @pytest.mark.medium
-def test_fewer_utterances_than_parts(tiny_config, batch):
-    """The last batch of an epoch: some micro-batches are empty, and leave no trace in the running statistics."""
-    x, y = ({k: v[:3] for k, v in part.items()} for part in batch)
-    whole, split = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
-    for model, k in ((whole, 1), (split, 5)):
-        freeze_batch_norm(model)
-        trainer(model, accumulate_grad_batches=k)
+@pytest.mark.parametrize("settings", [{}, {"run_eagerly": False}, {"run_eagerly": False, "jit_compile": True}])
+def test_fewer_utterances_than_parts(tiny_config, batch, settings):
+    """The last batch of an epoch: empty micro-batches leave no trace in weights and running statistics."""
+    x, y = ({k: v[:1] for k, v in part.items()} for part in batch)
+    alone, with_empty = (with_statistics(build_model(tiny_config(*CERTAIN))) for _ in range(2))
+    trainer(alone)
+    trainer(with_empty, accumulate_grad_batches=2, **settings)
+    for model in (alone, with_empty):
         for _ in range(2):
             model.train_on_batch(x, y)
-    for one, other in zip(whole.weights, split.weights, strict=True):
+    for one, other in zip(alone.weights, with_empty.weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
-    model = trainer(with_statistics(build_model(tiny_config(*CERTAIN))), accumulate_grad_batches=5)
-    model.train_on_batch(x, y)
-    statistics = {v.path: np.array(v) for v in model.non_trainable_weights if "moving" in v.path}
-    alone = trainer(with_statistics(build_model(tiny_config(*CERTAIN))), accumulate_grad_batches=3)
-    alone.train_on_batch(x, y)
-    for v in alone.non_trainable_weights:
-        if "moving" in v.path:
-            np.testing.assert_allclose(statistics[v.path], v, rtol=1e-6, err_msg=v.path)
 
 
 @pytest.mark.slow
