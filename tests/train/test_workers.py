@@ -75,6 +75,14 @@ def test_two_machines_are_one_though_one_is_told_to_stop(tiny_file, certain, ass
     assert_close_runs(one, tmp_path / "two")
 
 
+def test_ctrl_c_ends_the_wait_for_the_others(tiny_file, worker, tmp_path):
+    alone = worker(1, str(tiny_file), f"exp_manager.exp_dir={tmp_path}")
+    assert "waiting for the others" in alone.stdout.readline()
+    time.sleep(2)  # TensorFlow then waits, not Python
+    alone.send_signal(signal.SIGINT)
+    assert alone.wait(timeout=60) in (-signal.SIGINT, 130)
+
+
 def test_a_cluster_of_another_size_is_one_line(tiny_file, tmp_path, monkeypatch):
     config = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 
 import tensorflow as tf
 
@@ -64,12 +66,19 @@ def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
         WorkerLostError: another machine has restarted meanwhile, or one did not come within an hour.
     """
     resolver = resolve_cluster(num_nodes)
+    print(f"{resolver.task_type} {resolver.task_id} of {num_nodes} machines: waiting for the others", flush=True)
+    interruptible = threading.current_thread() is threading.main_thread()
+    if interruptible:  # TensorFlow does not let Python run meanwhile
+        handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except tf.errors.OpError as error:
         if lost := lost_worker(error):
             raise lost from error
         raise
+    finally:
+        if interruptible:
+            signal.signal(signal.SIGINT, handler)
 
 
 def meet(strategy: tf.distribute.Strategy) -> None:
