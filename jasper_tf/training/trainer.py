@@ -23,7 +23,7 @@ from jasper_tf.training.callbacks.interruption import Interruption, TrainingInte
 from jasper_tf.training.compilation import compile_model
 from jasper_tf.training.distributed.device_peak import find_peak
 from jasper_tf.training.distributed.devices import set_precision, strategy_of
-from jasper_tf.training.distributed.workers import is_chief, lost_worker, meet
+from jasper_tf.training.distributed.workers import is_chief, leave_together, lost_worker
 from jasper_tf.training.fine_tuning import copy_weights, freeze, read_pretrained
 from jasper_tf.training.loop import run_epochs
 from jasper_tf.training.requirements import require_training_inputs
@@ -63,7 +63,7 @@ def train(cfg: Config) -> Path | str:
             if several:
                 # A machine that is lost while it saves the end of the run would come back to a job that the others have
                 # left, and wait for them.
-                meet(strategy)
+                leave_together(strategy)
         except tf.errors.OpError as error:  # variables are made by all machines together, long before the first step
             if several and (lost := lost_worker(error)):
                 raise lost from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -81,13 +82,16 @@ def build_multi_worker_strategy(num_nodes: int) -> tf.distribute.Strategy:
             signal.signal(signal.SIGINT, handler)
 
 
-def meet(strategy: tf.distribute.Strategy) -> None:
+def leave_together(strategy: tf.distribute.Strategy) -> None:
     """Waits until all machines of the job have called this.
 
     Raises:
-        tf.errors.OpError: another machine is gone.
+        tf.errors.OpError: another machine is gone that had not called it.
     """
-    strategy.run(tf.function(lambda: tf.distribute.get_replica_context().all_reduce("sum", tf.ones(()))))
+    _meet(strategy)
+    # Who left now would be lost to those that have not heard yet that all are there. Once they have, nothing matters.
+    with contextlib.suppress(tf.errors.OpError):
+        _meet(strategy)
 
 
 class WorkerLostError(Exception):
@@ -108,6 +112,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
         return True
     kind, number = resolver.task_type, resolver.task_id
     return kind == "chief" or (number == 0 and "chief" not in resolver.cluster_spec().jobs)
+
+
+def _meet(strategy: tf.distribute.Strategy) -> None:
+    strategy.run(tf.function(lambda: tf.distribute.get_replica_context().all_reduce("sum", tf.ones(()))))
 
 
 def _check_tf_config(text: str) -> None:
