@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from jasper_tf.optim.in_place import resource_of, updates_in_place
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -70,7 +72,7 @@ class NovoGrad(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         beta_1, beta_2 = self.betas
         gradient = ops.cast(gradient, "float32")
-        in_place = self._updates_in_place(variable)
+        in_place = self.betas[0] > 0 and updates_in_place(variable)
 
         norm = self._norms[index]
         squared = 2.0 * tf.nn.l2_loss(gradient) if in_place else ops.sum(ops.square(gradient))
@@ -85,7 +87,7 @@ class NovoGrad(keras.optimizers.Optimizer):
         decay = share * self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
         momentum = self._momentums[index]
         if in_place:
-            self._update_in_place(variable, momentum.value, update, decay, learning_rate)
+            self._update_in_place(variable, resource_of(momentum), update, decay, learning_rate)
             return
         if decay:
             update = update + decay * ops.cast(variable, "float32")
@@ -94,22 +96,15 @@ class NovoGrad(keras.optimizers.Optimizer):
         step = ops.cast(learning_rate, "float32") * new_momentum
         self.assign_sub(variable, ops.cast(step, variable.dtype))
 
-    def _updates_in_place(self, variable) -> bool:
-        if keras.backend.backend() != "tensorflow" or tf.distribute.has_strategy():
-            return False
-        return self.betas[0] > 0 and variable.dtype == "float32"
-
     def _update_in_place(self, variable, momentum, update, decay: float, learning_rate) -> None:
         """The same step by two kernels without temporary tensors: half the passes over the memory."""
-        variable = variable.value if isinstance(variable, keras.Variable) else variable
         if decay:
             # The next kernel multiplies it by beta_1.
-            tf.raw_ops.ResourceApplyGradientDescent(
-                var=momentum.handle, alpha=-decay / self.betas[0], delta=variable.read_value()
-            )
+            value = ops.convert_to_tensor(variable)
+            tf.raw_ops.ResourceApplyGradientDescent(var=momentum, alpha=-decay / self.betas[0], delta=value)
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle,
-            accum=momentum.handle,
+            var=resource_of(variable),
+            accum=momentum,
             lr=ops.cast(learning_rate, "float32"),
             grad=update,
             momentum=self.betas[0],

@@ -11,6 +11,7 @@ from jasper_tf.config import Config, SchedConfig
 from jasper_tf.config.sections.optim_schema import OPTIMIZERS, SCHEDULES
 from jasper_tf.errors import UserError
 from jasper_tf.model.variable_patterns import match_variables
+from jasper_tf.optim.adamw import AdamW
 from jasper_tf.optim.novograd import NovoGrad
 from jasper_tf.optim.schedules import annealing
 from jasper_tf.optim.schedules.cosine_annealing import CosineAnnealing
@@ -34,7 +35,7 @@ _SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }
 _OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "novograd": NovoGrad,
-    "adamw": keras.optimizers.AdamW,
+    "adamw": AdamW,
     "adam": keras.optimizers.Adam,
     "sgd": keras.optimizers.SGD,
     "adafactor": keras.optimizers.Adafactor,
@@ -47,7 +48,8 @@ def build_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Builds the optimizer of `model.optim` with its schedule; call it in the scope of the strategy.
 
-    All but NovoGrad are Keras's own, whose `weight_decay` is decoupled from the gradient: `p -= rate weight_decay p`.
+    All but NovoGrad are Keras's own (AdamW with a faster step), whose `weight_decay` is decoupled from the gradient:
+    `p -= rate weight_decay p`.
 
     Args:
         cfg: from `load_config`.

@@ -179,3 +179,29 @@ def test_reduce_on_plateau_makes_the_schedule_scalable():
     assert float(rate()) == pytest.approx(0.025)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert float(again.learning_rate) == pytest.approx(0.025)
+
+
+TWO_DEVICES = """
+import keras, numpy as np, tensorflow as tf
+from jasper_tf.optim.adamw import AdamW
+from jasper_tf.optim.novograd import NovoGrad
+x = np.random.default_rng(2).normal(size=(32, 5)).astype(np.float32)
+for optimizer in (lambda: NovoGrad(0.05, weight_decay=1e-3, amsgrad=True), lambda: AdamW(0.05, weight_decay=0.1)):
+    finals = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        keras.utils.set_random_seed(0)
+        with tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice()).scope():
+            model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+            model.compile(optimizer(), loss="mse", jit_compile=False)
+        before = model.get_weights()
+        model.fit(tf.data.Dataset.from_tensor_slices((x, x.sum(1, keepdims=True))).batch(16), epochs=3, verbose=0)
+        finals.append(model.get_weights())
+    assert np.abs(finals[0][0] - before[0]).max() > 0.1
+    for one, two in zip(*finals):
+        np.testing.assert_allclose(two, one, atol=1e-5)
+print("equal")
+"""
+
+
+def test_two_devices_equal_one(on_two_devices):
+    assert on_two_devices(TWO_DEVICES) == "equal\n"
