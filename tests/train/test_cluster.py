@@ -139,7 +139,7 @@ def test_a_job_set_goes_on_when_a_pod_is_replaced(s3, tiny_file, certain, alone,
             print(f"pod {index}, status {status}: ...{output[-3000:]}")
     assert statuses == [0] * 4
     # A machine that is lost while it saves must find the others, not wait for what they have left.
-    assert kept_at_first_end == list_remote(run)
+    assert kept_at_first_end in (None, list_remote(run))  # None: all ended in the same moment
     assert "another machine of this job is gone" in outputs[0] and "restarting from the last checkpoint" in outputs[0]
     assert "resuming at epoch" in outputs[0]
     with WorkingCopy(run, "position.json", "checkpoints") as copy:
