@@ -79,12 +79,15 @@ def stereo(tmp_path_factory, model):
     return folder
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("batchable", [False, True])
-@pytest.mark.parametrize("options", [[], ["--chunk-s", "0.9"], ["--channel-selector", "average", "--no-trim-silence"]])
-def test_a_saved_model_gives_the_same(stereo, model, tmp_path, batchable, options):
+@pytest.fixture(scope="module", params=["plain", "batchable"])
+def version(request, stereo, model, tmp_path_factory):
     config = (stereo / "run" / "config.yaml").read_text()
-    version = export(model, tmp_path / "served", config, batchable=batchable)
+    return export(model, tmp_path_factory.mktemp("served"), config, batchable=request.param == "batchable")
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("options", [[], ["--chunk-s", "0.9"], ["--channel-selector", "average", "--no-trim-silence"]])
+def test_a_saved_model_gives_the_same(stereo, version, tmp_path, options):
     found = {}
     for name, path in (("keras", stereo / "run"), ("versions", version.parent), ("version", version)):
         files = [
