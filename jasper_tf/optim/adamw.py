@@ -1,4 +1,4 @@
-"""AdamW whose step is one kernel for each tensor."""
+"""AdamW whose step is two kernels for each tensor."""
 
 import keras
 from keras import ops
@@ -31,7 +31,7 @@ class AdamW(keras.optimizers.AdamW):
             return
         index, resource = self._get_variable_index(variable), resource_of(variable)
         rate, step = ops.cast(learning_rate, "float32"), ops.cast(self.iterations + 1, "float32")
-        if self._use_weight_decay(variable):
+        if self.weight_decay and self._use_weight_decay(variable):
             value = ops.convert_to_tensor(variable)
             tf.raw_ops.ResourceApplyGradientDescent(var=resource, alpha=rate * self.weight_decay, delta=value)
         tf.raw_ops.ResourceApplyAdam(
