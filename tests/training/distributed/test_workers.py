@@ -1,13 +1,26 @@
 """Who the machines of a job are, by TF_CONFIG, Slurm's variables and those of a Kubernetes job."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from jasper_tf.errors import UserError
-from jasper_tf.training.distributed.workers import is_chief, lost_worker, resolve_cluster
+from jasper_tf.training.distributed.workers import (
+    WorkerLostError,
+    build_multi_worker_strategy,
+    is_chief,
+    lost_worker,
+    resolve_cluster,
+)
 
+ROOT = Path(__file__).parents[3]
 NAMES = (
     "TF_CONFIG",
     "SLURM_PROCID",
@@ -116,3 +129,57 @@ def test_one_line_for_what_is_missing(environment, variables, words):
 def test_loss_of_a_machine_in_what_tensorflow_says(error, text, lost):
     """Texts that collectives of four processes on loopback gave, one of them killed, another stopped meanwhile."""
     assert (lost_worker(getattr(tf.errors, error)(None, None, text)) is not None) == lost
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [("UnavailableError", WorkerLostError), ("UnknownError", tf.errors.UnknownError)]
+)
+def test_a_loss_while_the_machines_meet(environment, monkeypatch, error, raised):
+    """Ctrl-C is Python's again afterwards."""
+
+    def meets(**settings):
+        raise getattr(tf.errors, error)(None, None, "failed to connect to all addresses")
+
+    environment(TF_CONFIG=tf_config(0, worker=["127.0.0.1:1", "127.0.0.1:2"]))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", meets)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(raised):
+        build_multi_worker_strategy(2)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+LEAVING = """
+import os, sys, time
+from pathlib import Path
+from jasper_tf.training.distributed import workers
+index, heard = int(sys.argv[1]), Path(sys.argv[2])
+strategy = workers.build_multi_worker_strategy(2)
+if index:
+    workers._meet(strategy)
+    time.sleep(2)
+    heard.touch()
+    os._exit(0)
+workers.leave_together(strategy)
+os._exit(0 if heard.exists() else 7)
+"""
+
+
+@pytest.mark.medium
+def test_nobody_leaves_before_all_have_heard_that_all_are_there(tmp_path):
+    """Nor is it a loss that one is gone by then."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
+    for server in servers:
+        server.close()
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVING, str(index), str(tmp_path / "heard")],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": tf_config(index, worker=addresses)},
+        )
+        for index in range(2)
+    ]
+    try:
+        assert [machine.wait(timeout=120) for machine in machines] == [0, 0]
+    finally:
+        for machine in machines:
+            machine.kill()
