@@ -24,6 +24,8 @@ from jasper_tf.data.manifest.columns import manifest_paths, read_manifest
 from jasper_tf.data.storage.tar_index import TarIndex, expand_tar_paths
 from jasper_tf.errors import UserError, printable
 from jasper_tf.inference.audio_settings import AudioSettings, read_audio_settings
+from jasper_tf.inference.evaluation.evaluate import evaluate, prediction_lines
+from jasper_tf.inference.evaluation.report import as_json, as_text
 from jasper_tf.inference.load_model import load_recognizer
 from jasper_tf.inference.long_audio import Chunking
 from jasper_tf.inference.model_path import require_model_path
@@ -105,9 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     utterances = read_manifest(manifests, TarIndex(tar_paths) if tar_paths else None, files_exist=True)
 
-    from jasper_tf.inference.evaluation.evaluate import evaluate, prediction_lines
     from jasper_tf.inference.evaluation.page import write_page
-    from jasper_tf.inference.evaluation.report import as_json, as_text
 
     model = load_recognizer(arguments.model)
     audio = _audio_settings(arguments)

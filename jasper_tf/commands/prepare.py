@@ -7,15 +7,16 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jasper_tf.commands._arguments import local_path
 from jasper_tf.commands._runner import add_runner_arguments, describe_job, parts_folder, read_runner
-from jasper_tf.data.corpora import an4, common_voice, librispeech
+from jasper_tf.data.corpora import an4, common_voice, librispeech, manifests
 from jasper_tf.data.corpora.an4 import AN4, SPLITS
 from jasper_tf.data.corpora.corpus_entry import Archive, CorpusEntry
+from jasper_tf.data.corpora.download import download
 from jasper_tf.data.corpora.folder import FolderLayout, read_folder, transcripts_without_audio
 from jasper_tf.data.corpora.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
+from jasper_tf.data.corpora.manifests import PreparedSplit
 from jasper_tf.data.corpora.speaker_split import parse_shares, split_by_group
 from jasper_tf.data.corpora.unpack import archive_stem, is_archive, unpack
 from jasper_tf.decoding.build_tokenizer import build_tokenizer
@@ -23,10 +24,7 @@ from jasper_tf.errors import UserError
 from jasper_tf.inference.pretrained_config import load_config
 from jasper_tf.io.progress import megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, validate_outputs
-
-if TYPE_CHECKING:
-    from jasper_tf.data.corpora.manifests import PreparedSplit
-    from jasper_tf.text.normalization import TextNormalizer
+from jasper_tf.text.normalization import TextNormalizer
 
 HELP = "turn a corpus (downloaded or local) or a folder of recordings into manifests"
 
@@ -88,8 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     Nothing is written unless there is an utterance in every split.
     """
-    from jasper_tf.data.corpora import manifests
-
     name, output = arguments.name, arguments.output
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=1)
@@ -145,9 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _validate_outputs(arguments: argparse.Namespace, splits: Iterable[str]) -> None:
-    from jasper_tf.data.corpora.manifests import output_paths
-
-    outputs = [Output("--output", path) for path in output_paths(arguments.output, splits)]
+    outputs = [Output("--output", path) for path in manifests.output_paths(arguments.output, splits)]
     inputs = [*(arguments.source or []), arguments.table, arguments.config]
     validate_outputs(outputs, inputs, arguments.overwrite, makes_folders=True)
 
@@ -188,8 +182,6 @@ def _text_rules(arguments: argparse.Namespace) -> tuple[TextNormalizer | None, f
         labels = build_tokenizer(load_config(arguments.config, cross_check=False)).characters
     if arguments.no_normalization:
         return None, labels
-    from jasper_tf.text.normalization import TextNormalizer
-
     normalizer = TextNormalizer(
         arguments.language or "en",
         case=arguments.case,
@@ -222,8 +214,6 @@ def _archives(arguments: argparse.Namespace) -> dict[str, Archive]:
 
 
 def _read(arguments: argparse.Namespace, archives: Mapping[str, Archive]) -> dict[str, list[CorpusEntry]]:
-    from jasper_tf.data.corpora.download import download
-
     name, output, table = arguments.name, arguments.output, arguments.table
     folders = []
     for part, archive in archives.items():
@@ -272,8 +262,6 @@ def _split_train(
     splits: Mapping[str, PreparedSplit], shares: dict[str, float], arguments: argparse.Namespace
 ) -> dict[str, PreparedSplit]:
     """Splits the set train; what was left out of it stays with train, or with the first set if no train is left."""
-    from jasper_tf.data.corpora.manifests import PreparedSplit
-
     if "train" not in splits:
         raise UserError(f"--split: splits a set named train; {arguments.name} has {', '.join(splits)}")
     if taken := next((name for name in shares if name in splits), None):

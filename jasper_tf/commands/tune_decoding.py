@@ -23,10 +23,10 @@ from jasper_tf.inference.model_path import require_model_path
 from jasper_tf.io.atomic_write import atomic_write
 from jasper_tf.io.progress import Progress, megabytes
 from jasper_tf.io.validate_outputs import Output, add_overwrite_argument, report_stream, validate_outputs
+from jasper_tf.metrics.error_rate import ErrorCounts, count_errors
 from jasper_tf.tuning.log_prob_file import compute_log_probs
 
 if TYPE_CHECKING:  # `--help` waits for no library
-    from jasper_tf.metrics.error_rate import ErrorCounts
     from jasper_tf.tuning.decoding_search import DecodingSearch, Setting
 
 HELP = "search the weights of a language model, the beam size and the floor that give the lowest word error rate"
@@ -155,8 +155,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _count(references: Sequence[str], texts: Sequence[str]) -> tuple[ErrorCounts, ErrorCounts]:
-    from jasper_tf.metrics.error_rate import count_errors
-
     return count_errors(references, texts, "word"), count_errors(references, texts, "character")
 
 

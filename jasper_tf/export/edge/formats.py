@@ -13,6 +13,8 @@ import numpy as np
 from jasper_tf.config.sections.decoding_schema import DecodingConfig
 from jasper_tf.errors import UserError
 from jasper_tf.export.edge.calibration import CalibrationClip
+from jasper_tf.export.litert.runtime import LiteRTModel, LiteRTStream
+from jasper_tf.export.onnx.runtime import OnnxModel, OnnxStream
 
 if TYPE_CHECKING:
     from jasper_tf.model.jasper_ctc import JasperCTC
@@ -136,12 +138,8 @@ def open_model(file: Path, threads: int | None = None) -> EdgeModel:
         UserError: the suffix is unknown; the file is damaged, or its runtime is not installed.
     """
     if file.suffix == ".tflite":
-        from jasper_tf.export.litert.runtime import LiteRTModel
-
         return LiteRTModel(file, threads)
     if file.suffix == ".onnx":
-        from jasper_tf.export.onnx.runtime import OnnxModel
-
         return OnnxModel(file, threads)
     raise UserError(f"{file}: no model that this version can run; give a .tflite or .onnx written by export.py")
 
@@ -149,9 +147,5 @@ def open_model(file: Path, threads: int | None = None) -> EdgeModel:
 def open_stream(file: Path, threads: int | None = None) -> EdgeStream:
     """Loads the steps of an exported model, as `open_model` does the model."""
     if file.suffix == ".tflite":
-        from jasper_tf.export.litert.runtime import LiteRTStream
-
         return LiteRTStream(file, threads)
-    from jasper_tf.export.onnx.runtime import OnnxStream
-
     return OnnxStream(file, threads)
